@@ -1,0 +1,49 @@
+"""Every error that robust-lr raises on purpose. Each says in one line what was expected and what came."""
+
+from __future__ import annotations
+
+
+class RobustLRError(Exception):
+    """Base of all errors raised by robust-lr; catch it to catch them all."""
+
+
+class GridError(RobustLRError, ValueError):
+    """A learning-rate grid was asked for that cannot exist, such as one with ``lr_min <= 0``."""
+
+
+class ScheduleError(RobustLRError, ValueError):
+    """A schedule or its spec is malformed, such as ``"cosine(flor=0.1)"``."""
+
+
+class DataError(RobustLRError, ValueError):
+    """Results that were handed in (a table, an array, a journal) cannot be read as a sweep."""
+
+
+class JournalError(RobustLRError):
+    """A journal cannot be used: another process writes it, or it belongs to another sweep."""
+
+
+class TrialError(RobustLRError):
+    """Every one of the first trials of a sweep failed, so the sweep was stopped; the text is the first failure."""
+
+
+class TrialDiverged(RobustLRError):
+    """Raise this inside a training function to end a trial as *diverged*: a result, not a failure."""
+
+
+class InsufficientDataError(RobustLRError):
+    """The sweep cannot carry the conclusion asked for; `estimate` holds what it can carry.
+
+    Attributes:
+        estimate: the figure computed from the data at hand (a `Recommendation` without a grid, say), or None.
+        needed: what would make it enough, in words ("about 6 more seeds").
+    """
+
+    def __init__(self, message: str, *, estimate: object = None, needed: str = "") -> None:
+        super().__init__(message)
+        self.estimate = estimate
+        self.needed = needed
+
+
+class RobustLRWarning(UserWarning):
+    """A result is usable but weaker than it looks; the text says why."""

@@ -1,0 +1,200 @@
+"""Geometric learning-rate grids whose points keep their exact value when the grid is coarsened, refined or extended."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .exceptions import GridError
+
+SIGNIFICANT_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class GeometricGrid:
+    """Learning rates evenly spaced on a logarithmic axis.
+
+    The points are ``lr_min * ratio**i`` for ``i = 0 .. n_points - 1`` with
+    ``ratio = (lr_max / lr_min)**(1 / (n_points - 1))``, rounded to 12 significant digits; both ends are exact.
+    Every grid made from this one by `coarsen`, `refine` or `extend` shares its lattice: a learning rate that two of
+    them have in common is the same float, prints the same, and so names the same trial.
+
+    Args:
+        lr_min: smallest learning rate, positive and finite.
+        lr_max: largest learning rate, ``>= lr_min``; equal to it exactly when ``n_points`` is 1.
+        n_points: number of learning rates, at least 1.
+
+    Raises:
+        GridError: when the three do not describe a grid.
+
+    Example:
+        >>> grid = GeometricGrid(1e-4, 1.0, 5)
+        >>> grid.values
+        array([1.e-04, 1.e-03, 1.e-02, 1.e-01, 1.e+00])
+        >>> grid.ratio
+        10.0
+        >>> grid.coarsen(2, offset=1).values
+        array([0.001, 0.1  ])
+    """
+
+    lr_min: float = field(compare=False)
+    lr_max: float = field(compare=False)
+    n_points: int = field(compare=False)
+    _points: tuple[float, ...] = field(init=False, repr=False)
+    # The lattice is lr(x) = low * (high / low)**x; this grid holds x = start + step * i. Exact fractions are what
+    # makes a point of a nested grid the same float however it was reached.
+    _low: float = field(init=False, repr=False, compare=False)
+    _high: float = field(init=False, repr=False, compare=False)
+    _start: Fraction = field(init=False, repr=False, compare=False)
+    _step: Fraction = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        low, high, n = _positive("lr_min", self.lr_min), _positive("lr_max", self.lr_max), self.n_points
+        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
+            raise GridError(f"n_points must be a whole number of at least 1, got {n!r}")
+        if n == 1 and low != high:
+            raise GridError(f"a grid of one point needs lr_min == lr_max, got {low!r} and {high!r}")
+        if n > 1 and low >= high:
+            raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
+        self._place(low, high, Fraction(0), Fraction(1, max(int(n) - 1, 1)), int(n))
+
+    def _place(self, low: float, high: float, start: Fraction, step: Fraction, n: int) -> None:
+        points = tuple(_lattice_point(low, high, start + step * i) for i in range(n))
+        if any(a >= b for a, b in zip(points, points[1:], strict=False)):
+            raise GridError(
+                f"{n} points between {low!r} and {high!r} coincide at {SIGNIFICANT_DIGITS} significant digits"
+            )
+        if not (points[0] > 0 and math.isfinite(points[-1])):
+            raise GridError(f"the grid leaves the range of floats: it would run from {points[0]!r} to {points[-1]!r}")
+        for name, value in (
+            ("_low", low), ("_high", high), ("_start", start), ("_step", step), ("_points", points),
+            ("lr_min", points[0]), ("lr_max", points[-1]), ("n_points", n),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    def _on_same_lattice(self, start: Fraction, step: Fraction, n: int) -> Self:
+        grid = object.__new__(type(self))
+        grid._place(self._low, self._high, start, step, n)
+        return grid
+
+    @classmethod
+    def from_ratio(cls, lr_min: float, lr_max: float, max_ratio: float) -> Self:
+        """Return the smallest grid over [lr_min, lr_max] whose neighbours are at most `max_ratio` apart.
+
+        Both ends are on the grid, so its ratio is at most `max_ratio`; use `ratio` for the one it got.
+
+        Raises:
+            GridError: when ``max_ratio <= 1`` or the range is not one.
+
+        Example:
+            >>> GeometricGrid.from_ratio(1e-4, 1.0, 10)
+            GeometricGrid(lr_min=0.0001, lr_max=1.0, n_points=5)
+        """
+        low, high = _positive("lr_min", lr_min), _positive("lr_max", lr_max)
+        if not (isinstance(max_ratio, numbers.Real) and max_ratio > 1 and math.isfinite(max_ratio)):
+            raise GridError(f"max_ratio must be a finite number above 1, got {max_ratio!r}")
+        if low == high:
+            return cls(low, high, 1)
+        if low > high:
+            raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
+        # The slack of 1e-9 keeps a ratio that divides the range up to rounding (10 over four decades) from adding a point.
+        n_steps = math.ceil((math.log(high) - math.log(low)) / math.log(max_ratio) - 1e-9)
+        return cls(low, high, max(n_steps, 1) + 1)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The learning rates in ascending order, shape (n_points,), float64."""
+        return np.array(self._points)
+
+    @property
+    def ratio(self) -> float:
+        """Factor from one learning rate to the next; 1.0 for a grid of one point."""
+        if self.n_points == 1:
+            return 1.0
+        return float(f"{(self._high / self._low) ** float(self._step):.{SIGNIFICANT_DIGITS}g}")
+
+    @property
+    def cover(self) -> float:
+        """The largest factor by which an optimum inside [lr_min, lr_max] can lie below the next grid point (>= 1).
+
+        Overshoot is what annealing forgives, so the grid is read from above: whatever the best learning rate is, some
+        grid point lies between it and `cover` times it.
+        """
+        return max((b / a for a, b in zip(self._points, self._points[1:], strict=False)), default=1.0)
+
+    def coarsen(self, stride: int, offset: int = 0) -> Self:
+        """Return every `stride`-th point beginning with number `offset`: an exact sub-grid of ratio ``ratio**stride``.
+
+        Args:
+            stride: at least 1.
+            offset: ``0 <= offset < stride``, and below `n_points`.
+
+        Example:
+            >>> GeometricGrid(1.0, 16.0, 5).coarsen(2).values
+            array([ 1.,  4., 16.])
+        """
+        if not isinstance(stride, numbers.Integral) or stride < 1:
+            raise GridError(f"stride must be a whole number of at least 1, got {stride!r}")
+        if not isinstance(offset, numbers.Integral) or not 0 <= offset < min(int(stride), self.n_points):
+            raise GridError(
+                f"offset must be a whole number in [0, {min(int(stride), self.n_points)}) for a stride of {stride} "
+                f"on {self.n_points} points, got {offset!r}"
+            )
+        n = -(-(self.n_points - int(offset)) // int(stride))
+        return self._on_same_lattice(self._start + self._step * int(offset), self._step * int(stride), n)
+
+    def refine(self) -> Self:
+        """Return the grid with the geometric mean of each pair of neighbours added: ratio -> its square root.
+
+        Every old point is kept as the same float, so a finished sweep is a part of the refined one.
+
+        Example:
+            >>> GeometricGrid(0.01, 1.0, 2).refine().values
+            array([0.01, 0.1 , 1.  ])
+        """
+        return self._on_same_lattice(self._start, self._step / 2, 2 * self.n_points - 1)
+
+    def extend(self, *, below: int = 0, above: int = 0) -> Self:
+        """Return the grid with `below` points added under lr_min and `above` points over lr_max, at the same ratio.
+
+        Raises:
+            GridError: when a count is negative, or the grid has one point and so no ratio.
+
+        Example:
+            >>> GeometricGrid(0.01, 1.0, 3).extend(above=1).values
+            array([ 0.01,  0.1 ,  1.  , 10.  ])
+        """
+        for name, count in (("below", below), ("above", above)):
+            if not isinstance(count, numbers.Integral) or count < 0:
+                raise GridError(f"{name} must be a whole number of at least 0, got {count!r}")
+        if self.n_points == 1 and below + above > 0:
+            raise GridError("a grid of one point has no ratio to extend by; build a new grid instead")
+        start = self._start - self._step * int(below)
+        return self._on_same_lattice(start, self._step, self.n_points + int(below) + int(above))
+
+    def __len__(self) -> int:
+        return self.n_points
+
+
+def _lattice_point(low: float, high: float, exponent: Fraction) -> float:
+    if exponent == 0:
+        return low
+    if exponent == 1:
+        return high
+    log_lr = math.log(low) + (math.log(high) - math.log(low)) * float(exponent)
+    try:
+        return float(f"{math.exp(log_lr):.{SIGNIFICANT_DIGITS}g}")
+    except OverflowError:
+        return math.inf
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (0 < value < math.inf):
+        raise GridError(f"{name} must be a positive finite number, got {value!r}")
+    return float(value)
