@@ -1,5 +1,13 @@
 """Find out how coarse a learning-rate grid may be under each schedule, and so tune with the fewest trials."""
 
+from .analysis import DegradationCurve as DegradationCurve
+from .analysis import LearningRateProfile as LearningRateProfile
+from .analysis import Recommendation as Recommendation
+from .analysis import ScheduleComparison as ScheduleComparison
+from .analysis import compare_schedules as compare_schedules
+from .analysis import degradation_curve as degradation_curve
+from .analysis import learning_rate_profile as learning_rate_profile
+from .analysis import recommend as recommend
 from .exceptions import DataError as DataError
 from .exceptions import GridError as GridError
 from .exceptions import InsufficientDataError as InsufficientDataError
@@ -10,6 +18,10 @@ from .exceptions import ScheduleError as ScheduleError
 from .exceptions import TrialDiverged as TrialDiverged
 from .exceptions import TrialError as TrialError
 from .grids import GeometricGrid as GeometricGrid
+from .results import SweepResult as SweepResult
+from .runners import ProcessPoolRunner as ProcessPoolRunner
+from .runners import Runner as Runner
+from .runners import SerialRunner as SerialRunner
 from .schedules import Constant as Constant
 from .schedules import Cooldown as Cooldown
 from .schedules import CosineDecay as CosineDecay
@@ -22,6 +34,19 @@ from .schedules import TableSchedule as TableSchedule
 from .schedules import Warmup as Warmup
 from .schedules import WarmupStableDecay as WarmupStableDecay
 from .schedules import parse_schedule as parse_schedule
+from .sweep import run_sweep as run_sweep
+from .theory import GridGuarantee as GridGuarantee
+from .theory import SuffixBounds as SuffixBounds
+from .theory import TunedBound as TunedBound
+from .theory import asymptotic_exponent as asymptotic_exponent
+from .theory import grid_guarantee as grid_guarantee
+from .theory import last_iterate_bound as last_iterate_bound
+from .theory import misspecification_curve as misspecification_curve
+from .theory import resolution_for_tolerance as resolution_for_tolerance
+from .theory import robustness_exponent as robustness_exponent
+from .theory import suffix_bounds as suffix_bounds
+from .theory import transfer_ratio as transfer_ratio
+from .theory import tuned_bound as tuned_bound
 from .trials import TrainFunction as TrainFunction
 from .trials import TrialResult as TrialResult
 from .trials import TrialSpec as TrialSpec

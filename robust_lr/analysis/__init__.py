@@ -1,0 +1,13 @@
+"""From a sweep to a recommendation: selection -> bounds -> degradation -> recommend; profile and comparison beside it."""
+
+from .comparison import ScheduleComparison as ScheduleComparison
+from .comparison import compare_schedules as compare_schedules
+from .degradation import DegradationCurve as DegradationCurve
+from .degradation import degradation_curve as degradation_curve
+from .profile import LearningRateProfile as LearningRateProfile
+from .profile import learning_rate_profile as learning_rate_profile
+from .recommend import Recommendation as Recommendation
+from .recommend import recommend as recommend
+from .summary import Analysis as Analysis
+from .summary import ScheduleAnalysis as ScheduleAnalysis
+from .summary import analyze_sweep as analyze_sweep

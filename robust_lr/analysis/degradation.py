@@ -1,0 +1,213 @@
+"""How much the final loss degrades as a learning-rate grid gets coarser, read off one fine sweep without training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import DataError, InsufficientDataError
+from ..results import SweepResult
+from .bounds import mean_bounds, paired_bounds
+from .selection import CrossFit, LossBlock, cross_fit, loss_block
+
+Array = NDArray[np.float64]
+
+ONE_SEED = "one seed: chosen and scored on the same run, so every figure is optimistic and has no interval"
+
+
+@dataclass(frozen=True, eq=False)
+class DegradationCurve:
+    """Excess of the best loss on a coarser grid over the best loss on the full one, for each stride k = 1, 2, ...
+
+    Stride k keeps every k-th learning rate; there are k such sub-grids, one an offset o. With mu_i the mean final loss
+    at learning rate i, ``D_o = min_{i in sub-grid o} mu_i - min_j mu_j >= 0``; `worst` is ``max_o D_o``, `mean` is
+    ``mean_o D_o``. All arrays have one entry a stride.
+
+    Attributes:
+        schedule: name of the schedule.
+        stride: k.
+        ratio: largest factor between neighbours of a sub-grid of stride k (``ratio**k`` on a geometric grid).
+        n_trials: learning rates in the largest sub-grid, ``ceil(L / k)``.
+        worst: excess loss at the worst offset, estimated by cross-fit, in units of the loss, +inf if all diverged.
+        worst_interval: its confidence interval, shape (n_strides, 2); NaN with one seed.
+        mean: excess loss averaged over the offsets, and `mean_interval`, its confidence interval.
+        final_loss: absolute loss that the best of the sub-grid reaches, averaged over the offsets.
+        worst_final_loss: the same at the worst offset.
+        too_high: excess loss k grid points above the best learning rate; NaN beyond the grid, +inf where it diverged.
+        too_low: the same below it.
+        covered: True where the sweep has k points on both sides of its best, so that the figure speaks of the problem
+            and not of the ends of the grid.
+        block: the losses that it was computed from.
+        confidence_level: of the intervals, two-sided, for each stride.
+        warnings: what weakens the figures, in words.
+    """
+
+    schedule: str
+    stride: NDArray[np.intp]
+    ratio: Array
+    n_trials: NDArray[np.intp]
+    worst: Array
+    worst_interval: Array
+    mean: Array
+    mean_interval: Array
+    final_loss: Array
+    worst_final_loss: Array
+    too_high: Array
+    too_low: Array
+    covered: NDArray[np.bool_]
+    block: LossBlock
+    confidence_level: float
+    warnings: tuple[str, ...]
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of seeds that the intervals rest on."""
+        return len(self.block.seeds)
+
+    @property
+    def best_lr(self) -> float:
+        """The learning rate with the lowest mean loss."""
+        return float(self.block.learning_rates[self.block.best])
+
+
+def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> DegradationCurve:
+    """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
+
+    The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
+    interval is made of paired t bounds (see `robust_lr.analysis.bounds`) and holds for each stride by itself.
+    A learning rate at which any seed diverged counts as +inf. With one seed there is no interval.
+
+    Args:
+        sweep: any sweep; its learning rates need not be evenly spaced.
+        schedule: name of one of its schedules.
+        confidence_level: in (0, 1).
+
+    Raises:
+        InsufficientDataError: fewer than three learning rates, no result, or every run diverged.
+        DataError: no schedule of that name, or a confidence level out of range.
+
+    Example:
+        >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8, 1.6], (0,), [[[3.0], [1.5], [1.0], [1.25], [9.0]]])
+        >>> curve = degradation_curve(sweep, "cosine")
+        >>> curve.ratio, curve.worst
+        (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
+    """
+    if not 0 < confidence_level < 1:
+        raise DataError(f"confidence_level must be in (0, 1), got {confidence_level!r}")
+    block = loss_block(sweep, schedule)
+    n = len(block.learning_rates)
+    if n < 3:
+        raise InsufficientDataError(
+            f"{schedule}: {n} learning rate{'s' if n > 1 else ''} cannot show how a coarser grid does",
+            needed=f"{3 - n} more learning rate{'s' if n < 2 else ''}",
+        )
+    strides = np.arange(1, n)
+    fit, bounds = cross_fit(block), _ExcessBounds.of(block, confidence_level)
+    rows = [_one_stride(block, fit, bounds, int(k)) for k in strides]
+    lrs, best = block.learning_rates, block.best
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return DegradationCurve(
+        schedule=schedule,
+        stride=strides,
+        ratio=np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides]),
+        n_trials=-(-n // strides),
+        covered=(best >= strides) & (n - 1 - best >= strides),
+        block=block,
+        confidence_level=confidence_level,
+        warnings=_warnings(block),
+        **columns,
+    )
+
+
+def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
+    """Return the positions of the learning rates of each offset's sub-grid."""
+    return [np.arange(offset, n, stride) for offset in range(stride)]
+
+
+@dataclass(frozen=True, eq=False)
+class _ExcessBounds:
+    """For each learning rate, bounds of its excess over the best of all: mu_i - min_j mu_j; +inf where it diverged."""
+
+    lower: Array
+    upper: Array
+    confidence_level: float
+
+    @classmethod
+    def of(cls, block: LossBlock, confidence_level: float) -> _ExcessBounds:
+        alive, n = block.alive, len(block.learning_rates)
+        lower, upper = np.full(n, math.inf), np.full(n, math.inf)
+        finite = block.loss[alive]
+        # mu_i - min_j mu_j = max_j (mu_i - mu_j): an intersection-union upper bound.
+        upper[alive] = paired_bounds(finite, finite, confidence_level).upper.max(axis=1)
+        # For the lower bound any fixed j would do; the best one is chosen on the other seeds, so that its luck does
+        # not push the bound up.
+        baseline = cross_fit(block).score(np.arange(n))
+        lower[alive] = mean_bounds(finite - baseline, confidence_level)[0]
+        return cls(lower, upper, confidence_level)
+
+
+def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
+    grids, n = sub_grids(len(block.learning_rates), stride), len(block.learning_rates)
+    scores = np.array([fit.score(grid) for grid in grids])
+    excess = (scores - fit.score(np.arange(n))).mean(axis=1)
+    chosen = np.array([grid[block.mean[grid].argmin()] for grid in grids])
+    # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
+    # leave-one-out subset would name, and the smallest of their lower bounds.
+    left_out = np.array([fit.choosing[grid].min(axis=0) for grid in grids]).argmax(axis=0)
+    suspects = np.union1d(left_out, [excess.argmax()])
+    lower = np.array([bounds.lower[grid].min() for grid in grids])
+    worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
+    of_worst = lower[suspects].min(), bounds.upper[chosen].max()
+    of_mean = lower.mean(), _upper_of_average(block, chosen, bounds.confidence_level)
+    if stride == 1:  # the full grid against itself: nothing to estimate
+        of_worst = of_mean = 0.0, 0.0
+    return {
+        "worst": worst,
+        "worst_interval": _around(worst, *of_worst),
+        "mean": mean,
+        "mean_interval": _around(mean, *of_mean),
+        "final_loss": scores.mean(),
+        "worst_final_loss": scores.mean(axis=1).max(),
+        "too_high": _shifted(fit, stride),
+        "too_low": _shifted(fit, -stride),
+    }
+
+
+def _upper_of_average(block: LossBlock, chosen: NDArray[np.intp], confidence_level: float) -> float:
+    """Upper bound of mean_o mu_{i_o} - min_j mu_j for one chosen learning rate an offset."""
+    if not block.alive[chosen].all():
+        return math.inf
+    average = block.loss[chosen].mean(axis=0, keepdims=True)
+    return float(paired_bounds(average, block.loss[block.alive], confidence_level).upper.max())
+
+
+def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
+    """The excess is never negative, and an interval holds its own estimate."""
+    if math.isnan(low):
+        return math.nan, math.nan
+    return min(max(low, 0.0), estimate), max(high, estimate)
+
+
+def _shifted(fit: CrossFit, steps: int) -> float:
+    """Mean excess loss `steps` grid points above the best learning rate that the other seeds choose."""
+    n, n_seeds = fit.loss.shape
+    best = fit.choice(np.arange(n))
+    moved = best + steps
+    if moved.min() < 0 or moved.max() >= n:
+        return math.nan
+    seeds = np.arange(n_seeds)
+    return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
+
+
+def _warnings(block: LossBlock) -> tuple[str, ...]:
+    found = list(block.notes)
+    if len(block.seeds) == 1:
+        found.append(ONE_SEED)
+    partly = np.flatnonzero(~block.alive & np.isfinite(block.loss).any(axis=1))
+    if partly.size:
+        names = ", ".join(f"{block.learning_rates[i]:g}" for i in partly)
+        found.append(f"some seeds diverged and others not at {names}: these learning rates count as diverged")
+    return tuple(found)

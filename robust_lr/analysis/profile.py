@@ -1,0 +1,119 @@
+"""The final loss against the learning rate: where it is best, whether that is an edge, and where training breaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import SweepResult
+from .bounds import mean_bounds
+from .selection import LossBlock, loss_block
+
+Array = NDArray[np.float64]
+
+# A cliff multiplies the excess loss by more than this, and by more than the cube of the step in learning rate: noise
+# alone lets the loss grow about with the learning rate (convex theory) to its square (measured on the digits).
+CLIFF_FACTOR = 10.0
+CLIFF_POWER = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class LearningRateProfile:
+    """Loss against learning rate under one schedule.
+
+    Attributes:
+        schedule: name of the schedule.
+        learning_rates: ascending, shape (L,).
+        loss: shape (L, K), +inf where diverged.
+        mean: over the seeds, shape (L,), +inf where any diverged.
+        interval: t interval of each mean, shape (L, 2); NaN with one seed or where any diverged.
+        best_lr: learning rate with the lowest mean, and `best_loss`, that mean (chosen and scored on the same seeds).
+        edge: "low" or "high" when the best is the last learning rate on that side, "both" for a single one, else None.
+        cliff: the learning rate at which training breaks, going up from the best: the first that diverges, or the
+            first at which the loss jumps by far more than its growth before it; None when the loss only grows.
+        before_cliff: the learning rate under it that still trains.
+    """
+
+    schedule: str
+    learning_rates: Array
+    loss: Array
+    mean: Array
+    interval: Array
+    best_lr: float
+    best_loss: float
+    edge: Literal["low", "high", "both"] | None
+    cliff: float | None
+    before_cliff: float | None
+
+
+def learning_rate_profile(
+    sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95
+) -> LearningRateProfile:
+    """Return the loss against the learning rate under one schedule.
+
+    Raises:
+        InsufficientDataError: when there is no result, or every run diverged.
+
+    Example:
+        >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8], (0,), [[[1.3], [1.0], [1.1], [9.0]]])
+        >>> profile = learning_rate_profile(sweep, "cosine")
+        >>> profile.best_lr, profile.edge, profile.cliff
+        (0.2, None, 0.8)
+    """
+    block = loss_block(sweep, schedule)
+    cliff = find_cliff(block)
+    low, high = mean_bounds(np.where(block.alive[:, None], block.loss, np.nan), confidence_level)
+    return LearningRateProfile(
+        schedule=schedule,
+        learning_rates=block.learning_rates,
+        loss=block.loss,
+        mean=block.mean,
+        interval=np.stack([low, high], axis=1),
+        best_lr=float(block.learning_rates[block.best]),
+        best_loss=float(block.mean[block.best]),
+        edge=_edge(block.best, len(block.learning_rates)),
+        cliff=None if cliff is None else float(block.learning_rates[cliff]),
+        before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+    )
+
+
+def find_cliff(block: LossBlock) -> int | None:
+    """Return the position of the first learning rate above the best at which training breaks, or None.
+
+    A learning rate breaks when a seed diverges there, or when its excess loss is at least half of what the worst
+    learning rate below the best costs, and jumps from its lower neighbour by more than `CLIFF_FACTOR` and
+    ``step**CLIFF_POWER``; from the best itself, by more than `CLIFF_FACTOR` times the cost of one step down.
+    """
+    best, lrs = block.best, block.learning_rates
+    alive = block.alive
+    mean = np.where(alive, block.mean, np.inf)
+    excess = mean - mean[best]
+    depth = max((e for e in excess[:best] if np.isfinite(e)), default=0.0)
+    for i in range(best + 1, len(lrs)):
+        if not alive[i]:
+            return i
+        if i == best + 1:
+            before = excess[best - 1] if best > 0 else np.inf
+            factor = CLIFF_FACTOR
+        else:
+            before = excess[i - 1]
+            factor = max(CLIFF_FACTOR, float(lrs[i] / lrs[i - 1]) ** CLIFF_POWER)
+        if excess[i] >= 0.5 * depth and excess[i] > factor * max(before, _noise(block, i - 1)):
+            return i
+    return None
+
+
+def _noise(block: LossBlock, i: int) -> float:
+    n_seeds = block.loss.shape[1]
+    if n_seeds < 2:
+        return 0.0
+    return float(np.std(block.loss[i] - block.loss[block.best], ddof=1) / np.sqrt(n_seeds))
+
+
+def _edge(best: int, n: int) -> Literal["low", "high", "both"] | None:
+    if n == 1:
+        return "both"
+    return "low" if best == 0 else "high" if best == n - 1 else None

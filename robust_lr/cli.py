@@ -1,0 +1,287 @@
+"""The command line: plan a grid, run a sweep, analyse results, see the demo. Exit codes: 0 good, 1 no recommendation
+is possible, 2 usage."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .analysis import Analysis, analyze_sweep
+from .analysis.groups import group_rows
+from .console import make_console, print_analysis, print_rows
+from .csv_table import read_table
+from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
+from .grids import GeometricGrid
+from .results import SweepResult
+from .schedules import parse_schedule
+from .sweep import run_sweep
+from .theory import grid_guarantee, resolution_for_tolerance
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Jobs = Annotated[int, typer.Option(min=1, help="Worker processes.")]
+LrMin = Annotated[float, typer.Option(help="Smallest learning rate.")]
+LrMax = Annotated[float, typer.Option(help="Largest learning rate.")]
+Tolerance = Annotated[str, typer.Option(help="Excess loss allowed: 0.003, or 1% of the lowest loss.")]
+
+
+def main() -> None:
+    """Run the command line and exit; an error of ours is one line on stderr, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted; every finished trial is in the journal", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except RobustLRError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1 if isinstance(error, (InsufficientDataError, TrialError)) else 2)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.command()
+def plan(
+    schedule: Annotated[str, typer.Option(help='Schedule, e.g. cosine or "warmup(0.05)+wsd(0.2)".')],
+    lr_min: LrMin,
+    lr_max: LrMax,
+    tolerance: Annotated[float, typer.Option(help="Allowed excess of the suboptimality, as a fraction: 0.5 is 50 %.")],
+    total_steps: Annotated[int, typer.Option(min=2, help="Steps of a run.")] = 10_000,
+) -> None:
+    """Plan the first grid from theory: how coarse may it be under this schedule?"""
+    parsed = parse_schedule(schedule)
+    grids = {}
+    for name, each in {str(parsed): parsed, "constant": parse_schedule("constant")}.items():
+        resolution = resolution_for_tolerance(each, tolerance, total_steps=total_steps)
+        grids[name] = resolution, GeometricGrid.from_ratio(lr_min, lr_max, resolution)
+    resolution, grid = grids[str(parsed)]
+    guarantee = grid_guarantee(parsed, grid.ratio, total_steps=total_steps) if len(grid) > 1 else None
+    say = make_console().print
+    say(f"{parsed}, tolerance {tolerance:g}: ratio at most {resolution:.4g}")
+    say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
+    say(f"{len(grid)} trials, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
+    if guarantee is not None:
+        say(
+            f"suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "
+            f"{guarantee.mean:.4g} on average"
+        )
+    constant_resolution, constant = grids["constant"]
+    say(f"constant needs ratio {constant_resolution:.4g}, {len(constant)} trials, for the same")
+    say(
+        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and it sees no "
+        "stability cliff. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
+    )
+
+
+@app.command()
+def run(
+    function: Annotated[str, typer.Argument(help="module:function (or file.py:function) called with lr, schedule, seed.")],
+    lr_min: LrMin,
+    lr_max: LrMax,
+    schedules: Annotated[str, typer.Option(help="Schedules, separated by commas: constant,cosine(floor=0.1).")],
+    n_points: Annotated[int | None, typer.Option(help="Number of learning rates.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Largest factor between them, in place of --n-points.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
+    jobs: Jobs = 1,
+    journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("sweep.jsonl"),
+    tolerance: Tolerance = "1%",
+) -> None:
+    """Run a sweep; the same command again continues it, and a refined or extended grid runs only the new trials."""
+    from .runners import ProcessPoolRunner, SerialRunner
+
+    if (n_points is None) == (ratio is None):
+        raise typer.BadParameter("give one of --n-points and --ratio")
+    grid = (
+        GeometricGrid(lr_min, lr_max, n_points)
+        if n_points is not None
+        else GeometricGrid.from_ratio(lr_min, lr_max, ratio or 0.0)
+    )
+    _parse_tolerance(tolerance)
+    sweep = run_sweep(
+        _import_function(function),
+        grid,
+        [parse_schedule(spec) for spec in _split_specs(schedules)],
+        seeds,
+        runner=ProcessPoolRunner(jobs) if jobs > 1 else SerialRunner(),
+        journal=journal,
+    )
+    console = make_console()
+    print_analysis(_analyze(sweep, tolerance), console, every_detail=False)
+    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}", highlight=False)
+
+
+@app.command()
+def analyze(
+    file: Annotated[Path, typer.Argument(help="Journal of a sweep, or CSV with one run a row.")],
+    lr_column: Annotated[str, typer.Option(help="CSV: learning rate.")] = "lr",
+    loss_column: Annotated[str, typer.Option(help="CSV: final loss; nan or inf is a diverged run.")] = "loss",
+    schedule_column: Annotated[str | None, typer.Option(help="CSV: schedule [default: schedule, if any].")] = None,
+    seed_column: Annotated[str | None, typer.Option(help="CSV: seed [default: seed, if any].")] = None,
+    group_by: Annotated[str | None, typer.Option(help="CSV: columns A,B; one sweep for each of their values.")] = None,
+    tolerance: Tolerance = "1%",
+    confidence_level: Annotated[float, typer.Option(help="Of the bands.")] = 0.95,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+) -> None:
+    """Analyse a finished or unfinished sweep: what does a coarser grid cost, and which one to use next."""
+    columns = [name.strip() for name in (group_by or "").split(",") if name.strip()]
+    if _is_journal(file):
+        if columns:
+            raise typer.BadParameter("--group-by is for CSV files; a journal is one sweep")
+        sweeps = {"": SweepResult.from_journal(file)}
+    else:
+        table = read_table(
+            file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
+            seed_column=seed_column, group_by=columns,
+        )  # fmt: skip
+        sweeps = {
+            ", ".join(f"{c} = {v}" for c, v in zip(columns, group, strict=True)): SweepResult.from_rows(
+                [row for row in table.rows if row.group == group], notes=table.notes
+            )
+            for group in sorted({row.group for row in table.rows}, key=_natural)
+        }
+    analyses = {name: _analyze(sweep, tolerance, confidence_level) for name, sweep in sweeps.items()}
+    console = make_console()
+    for name, analysis in analyses.items():
+        print_analysis(analysis, console, title=name)
+    if len(analyses) > 1:
+        print_rows(console, group_rows(analyses), "Over the groups")
+    if json_file is not None:
+        groups = {name: analysis.to_dict() for name, analysis in analyses.items()}
+        _write_json(json_file, groups if columns else groups[""])
+    if report is not None:
+        from .report import write_report
+
+        write_report(
+            list(analyses.items()) if columns else analyses[""],
+            report,
+            title=f"Learning-rate sweep: {file.name}",
+            source=f"Read from {file.name}.",
+            reproduce=[f"robust-lr {' '.join(_quoted(a) for a in sys.argv[1:])}"],
+        )
+        console.print(f"report: {report}", highlight=False)
+    if not any(analysis.recommendations for analysis in analyses.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for report, plots, figures and journal.")] = Path("demo-output"),
+    jobs: Jobs = min(os.cpu_count() or 1, 4),
+    tolerance: Tolerance = "0.003",
+) -> None:
+    """Run the main job on real data: 7 schedules x 16 learning rates x 5 seeds of softmax regression on digits."""
+    from .demo import DEMO_GRID, DEMO_SCHEDULES, DEMO_SEEDS, train
+    from .plots import degradation_figure, learning_rate_figure
+    from .report import write_report
+    from .runners import ProcessPoolRunner
+
+    start = time.perf_counter()
+    output.mkdir(parents=True, exist_ok=True)
+    sweep = run_sweep(
+        train,
+        DEMO_GRID,
+        DEMO_SCHEDULES,
+        DEMO_SEEDS,
+        runner=ProcessPoolRunner(jobs),
+        journal=output / "journal.jsonl",
+    )
+    analysis = _analyze(sweep, tolerance)
+    console = make_console()
+    print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
+    learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)
+    degradation_figure(analysis).savefig(output / "degradation.png", dpi=150)
+    _write_json(output / "analysis.json", analysis.to_dict())
+    write_report(
+        analysis,
+        output / "report.html",
+        title="How coarse may the learning-rate grid be? Digits, softmax regression, SGD",
+        source="load_digits of scikit-learn, 1500 training images, batches of 16, 1500 steps, weight decay 1e-3.",
+        reproduce=["make demo", f"robust-lr analyze {output / 'journal.jsonl'} --tolerance {tolerance}"],
+    )
+    files = ", ".join(f.name for f in sorted(output.iterdir()))
+    console.print(f"{time.perf_counter() - start:.0f} s; in {output}: {files}", highlight=False)
+
+
+def _analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95) -> Analysis:
+    value, relative = _parse_tolerance(tolerance)
+    if relative:
+        finite = abs(sweep.loss[(sweep.loss < float("inf"))])
+        value *= float(finite.min()) if finite.size and finite.min() > 0 else 1.0
+    return analyze_sweep(sweep, tolerance=value, confidence_level=confidence_level)
+
+
+def _parse_tolerance(text: str) -> tuple[float, bool]:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(f"tolerance must be a positive number such as 0.003 or 1%, got {text!r}")
+    return value, text.endswith("%")
+
+
+def _split_specs(text: str) -> list[str]:
+    """Split at the commas outside brackets."""
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def _import_function(where: str) -> Any:
+    module, _, name = where.rpartition(":")
+    if not module or not name:
+        raise DataError(f"expected module:function or file.py:function, got {where!r}")
+    folder = Path.cwd()
+    if module.endswith(".py"):
+        folder, module = Path(module).resolve().parent, Path(module).stem
+    sys.path.insert(0, str(folder))
+    try:
+        target: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise DataError(f"cannot import {where!r}: {error}") from None
+    for part in name.split("."):
+        if not hasattr(target, part):
+            raise DataError(f"{module!r} has no {name!r}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
+    return target
+
+
+def _is_journal(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(1) == b"{"
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
+    """Sort key that puts 25000 before 100000."""
+    keys = []
+    for value in group:
+        try:
+            keys.append((False, float(value), ""))
+        except ValueError:
+            keys.append((True, 0.0, value))
+    return keys
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _quoted(argument: str) -> str:
+    return argument if re.fullmatch(r"[\w./=:%+-]+", argument) else f"'{argument}'"

@@ -1,0 +1,100 @@
+"""What a runner is, and the one place that turns what a training function does into a `TrialResult`."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from ..exceptions import RobustLRError, TrialDiverged
+from ..schedules import Schedule
+from ..trials import TrainFunction, TrialResult, TrialSpec
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Carries out trials: in this process, in others, on a cluster.
+
+    `robust_lr.testing.RunnerContract` holds the tests that every runner passes; inherit it to check your own.
+    """
+
+    def run(
+        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
+    ) -> Iterator[TrialResult]:
+        """Run each trial and yield one result for each as it finishes, in any order.
+
+        Args:
+            train: the training function; `evaluate_trial` calls it.
+            trials: distinct trials.
+            schedules: the schedule for each name in `trials`.
+        """
+
+
+def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:
+    """Train once and return what came of it; the time is wall-clock, in seconds.
+
+    A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. Any other
+    exception is "failed", with its traceback in `error`, and so is a return value without a loss in it. Only
+    KeyboardInterrupt and SystemExit pass through.
+
+    Example:
+        >>> from robust_lr import Constant, TrialSpec
+        >>> evaluate_trial(lambda *, lr, schedule, seed: 2 * lr, TrialSpec("constant", 0.25, 0), Constant()).loss
+        0.5
+    """
+    start = time.perf_counter()
+    try:
+        loss, metrics = _read_return(train(lr=spec.lr, schedule=schedule, seed=spec.seed))
+    except TrialDiverged as error:
+        return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
+    except _WrongReturnError as error:
+        return failed_trial(spec, str(error), time.perf_counter() - start)
+    except Exception:
+        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if math.isfinite(loss):
+        return TrialResult(spec, loss, "ok", seconds, metrics)
+    return TrialResult(spec, math.inf, "diverged", seconds, metrics)
+
+
+def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan) -> TrialResult:
+    """Return the result of a trial that gave none, with the reason."""
+    return TrialResult(spec, math.nan, "failed", seconds, {}, error)
+
+
+def check_count(name: str, value: object, *, at_least: int) -> int:
+    """Return `value` as an int; raises `RobustLRError` unless it is a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+        raise RobustLRError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+    return int(value)
+
+
+class _WrongReturnError(RobustLRError):
+    """The training function returned something that is not a loss."""
+
+
+def _read_return(returned: object) -> tuple[float, dict[str, float]]:
+    if not isinstance(returned, Mapping):
+        return _as_number("its loss", returned), {}
+    if "loss" not in returned:
+        keys = ", ".join(map(repr, returned)) or "an empty mapping"
+        raise _WrongReturnError(f"train must return its loss, or a mapping with the key 'loss'; it returned {keys}")
+    metrics = {str(key): _as_number(f"the metric {key!r}", value) for key, value in returned.items() if key != "loss"}
+    return _as_number("its loss", returned["loss"]), metrics
+
+
+def _as_number(what: str, value: object) -> float:
+    if hasattr(value, "item"):  # numpy and torch scalars, and arrays of one element
+        try:
+            value = value.item()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _WrongReturnError(
+                f"train must return {what} as a number, got {type(value).__name__}: {error}"
+            ) from None
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        got = "None" if value is None else f"an object of type {type(value).__name__}"
+        raise _WrongReturnError(f"train must return {what} as a number, got {got}")
+    return float(value)

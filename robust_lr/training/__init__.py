@@ -1,0 +1,13 @@
+"""Training under a schedule with PyTorch; the only part of robust_lr that imports torch (``robust-lr[torch]``)."""
+
+try:
+    import torch as torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":  # an installed torch that is broken must say so itself
+        raise
+    raise ModuleNotFoundError(
+        "robust_lr.training needs PyTorch: pip install 'robust-lr[torch]'", name="torch"
+    ) from error
+
+from .lr_scheduler import AnnealedLR as AnnealedLR
+from .task import SupervisedTask as SupervisedTask

@@ -1,0 +1,250 @@
+"""Supervised training as a TrainFunction: a model, data and a loss, trained for a fixed number of steps on a seed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..exceptions import DataError
+from ..schedules import Schedule
+from .lr_scheduler import AnnealedLR
+
+_INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SupervisedTask:
+    """Train a fresh model for `total_steps` steps and return its final loss: a `TrainFunction`.
+
+    Step t = 0..T-1 takes a batch (x, y) and updates the parameters w by the optimizer, with the learning rate
+    ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. What is returned as "loss"
+    is F over the whole training set, in evaluation mode; `weight_decay` among the optimizer's options is not in it.
+
+    A seed fixes the initial weights, the batches and the noise of dropout, each by a generator of its own: they are the
+    same for every learning rate and schedule. The random state of the caller is left as it was. A task made of
+    module-level functions and classes can be pickled, and so sent to other processes.
+
+    Args:
+        make_model: returns a new module; random numbers it draws come from the seed.
+        train_data: (inputs, targets): two tensors of n rows, or anything with a length that a tensor of B indices
+            indexes to such a batch.
+        loss: ``loss(outputs, targets)``, a scalar tensor: the mean over the batch.
+        total_steps: T, the number of optimizer steps, >= 1.
+        batch_size: B, in [1, n]. Batches are drawn without replacement from one permutation of the data after another.
+        optimizer: makes the optimizer, as ``optimizer(parameters, lr=lr, **optimizer_options)``.
+        optimizer_options: such as ``{"momentum": 0.9}``.
+        validation_data: (inputs, targets) as in `train_data`; adds "validation_loss", without the penalty.
+        metrics: name to ``metric(outputs, targets)``, a mean over the batch; adds "validation_<name>".
+        penalty: ``penalty(model)``, a scalar tensor such as an L2 term, part of the objective.
+        clip_norm: the norm over all parameters that gradients are clipped to, > 0; None for no clipping.
+        device: "cpu" or "cuda", the latter perhaps with an index.
+        evaluation_batch_size: rows evaluated at once, >= 1.
+        check_every: steps between two looks at whether the objective is finite, >= 1; a look waits for the device.
+
+    Raises:
+        DataError: when built, for anything above that does not hold.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 16).unsqueeze(1)
+        >>> task = SupervisedTask(make_model=lambda: nn.Linear(1, 1), train_data=(x, 3 * x + 1),
+        ...                       loss=nn.functional.mse_loss, total_steps=100, batch_size=4)
+        >>> task(lr=0.3, schedule="cosine", seed=0)["loss"] < 1e-3
+        True
+        >>> task(lr=30.0, schedule="cosine", seed=0)["loss"]
+        inf
+    """
+
+    make_model: Callable[[], nn.Module]
+    train_data: tuple[Any, Any] = field(repr=False)
+    loss: Callable[[Any, Any], Tensor]
+    total_steps: int
+    batch_size: int
+    optimizer: Callable[..., Optimizer] = torch.optim.SGD
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    validation_data: tuple[Any, Any] | None = field(default=None, repr=False)
+    metrics: Mapping[str, Callable[[Any, Any], Tensor | float]] = field(default_factory=dict)
+    penalty: Callable[[nn.Module], Tensor] | None = None
+    clip_norm: float | None = None
+    device: str | torch.device = "cpu"
+    evaluation_batch_size: int = 1024
+    check_every: int = 50
+
+    def __post_init__(self) -> None:
+        _check_task(self)
+        object.__setattr__(self, "optimizer_options", dict(self.optimizer_options))
+        object.__setattr__(self, "metrics", dict(self.metrics))
+
+    def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
+        """Train once and return "loss", and what was asked for on the validation data.
+
+        A trial whose objective stops being finite ends there, with an infinite loss (and validation loss) and
+        "diverged_at_step", the first step (from 0) whose objective was not finite; T when only the final one was not.
+
+        Args:
+            lr: the peak learning rate, finite and > 0.
+            schedule: a `Schedule` or its spec.
+            seed: a whole number >= 0.
+        """
+        if not (math.isfinite(lr) and lr > 0):
+            raise DataError(f"lr must be a finite number > 0, got {lr!r}")
+        model = self.initial_model(seed)
+        with _seeded(_stream(seed, _NOISE), torch.device(self.device)):
+            optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
+            scheduler = AnnealedLR(optimizer, schedule, self.total_steps)
+            diverged_at = self._train(model, optimizer, scheduler, seed)
+            if diverged_at is None:
+                results = self.evaluate(model)
+                if math.isfinite(results["loss"]):
+                    return results
+                diverged_at = self.total_steps
+        failed = {"loss": math.inf, "diverged_at_step": float(diverged_at)}
+        return failed if self.validation_data is None else {**failed, "validation_loss": math.inf}
+
+    def initial_model(self, seed: int) -> nn.Module:
+        """Return the untrained model of a seed, on the device."""
+        device = torch.device(self.device)
+        with _seeded(_stream(seed, _INITIAL), device):
+            return self.make_model().to(device)
+
+    def batch_indices(self, seed: int) -> Tensor:
+        """Return which rows of the training data each step of a seed sees: int64, shape (total_steps, batch_size)."""
+        return torch.stack(list(self._batches(seed)))
+
+    def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
+        """Return ``loss(model(inputs), targets) + penalty(model)``, a scalar tensor."""
+        value = self.loss(model(inputs), targets)
+        if value.ndim:
+            raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
+        return value if self.penalty is None else value + self.penalty(model)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return what a trial that ended with `model` returns: "loss", and what is asked for on the validation data."""
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                results = self._means(model, self.train_data, {"loss": self.loss})
+                if self.penalty is not None:
+                    results["loss"] += float(self.penalty(model))
+                if self.validation_data is not None:
+                    means = self._means(model, self.validation_data, {"loss": self.loss, **self.metrics})
+                    results |= {f"validation_{name}": mean for name, mean in means.items()}
+        finally:
+            model.train(was_training)
+        return results
+
+    def _train(self, model: nn.Module, optimizer: Optimizer, scheduler: AnnealedLR, seed: int) -> int | None:
+        """Train; return the first step whose objective was not finite, None when there was none."""
+        device = torch.device(self.device)
+        inputs, targets = (data.to(device) if isinstance(data, Tensor) else data for data in self.train_data)
+        unchecked: list[Tensor] = []
+        for step, rows in enumerate(self._batches(seed)):
+            optimizer.zero_grad()
+            objective = self.objective(model, inputs[rows].to(device), targets[rows].to(device))
+            objective.backward()  # type: ignore[no-untyped-call]
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+            optimizer.step()
+            scheduler.step()
+            unchecked.append(objective.detach())
+            if len(unchecked) == self.check_every or step + 1 == self.total_steps:
+                finite = torch.isfinite(torch.stack(unchecked)).tolist()
+                if not all(finite):
+                    return step + 1 - len(finite) + finite.index(False)
+                unchecked.clear()
+        return None
+
+    def _batches(self, seed: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
+        rows = torch.empty(0, dtype=torch.int64)
+        for _ in range(self.total_steps):
+            if len(rows) < self.batch_size:
+                rows = torch.cat([rows, torch.randperm(len(self.train_data[1]), generator=generator)])
+            yield rows[: self.batch_size]
+            rows = rows[self.batch_size :]
+
+    def _means(
+        self, model: nn.Module, data: tuple[Any, Any], functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
+    ) -> dict[str, float]:
+        device, n = torch.device(self.device), len(data[1])
+        sums = dict.fromkeys(functions, 0.0)
+        for start in range(0, n, self.evaluation_batch_size):
+            rows = torch.arange(start, min(start + self.evaluation_batch_size, n))
+            outputs, targets = model(data[0][rows].to(device)), data[1][rows].to(device)
+            for name, function in functions.items():
+                sums[name] += float(function(outputs, targets)) * len(rows)
+        return {name: total / n for name, total in sums.items()}
+
+
+def _stream(seed: int, purpose: int) -> int:
+    """Return the seed of one of the independent random streams of a trial's seed."""
+    if not _is_whole(seed, at_least=0):
+        raise DataError(f"seed must be a whole number of at least 0, got {seed!r}")
+    return int(np.random.SeedSequence((int(seed), purpose)).generate_state(1, np.uint64)[0])
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators of the CPU and of `device`, and put them back at the end."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too, and those not forked
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _check_task(task: SupervisedTask) -> None:
+    for name in ("make_model", "loss", "optimizer", *(() if task.penalty is None else ("penalty",))):
+        if not callable(getattr(task, name)):
+            raise DataError(f"{name} must be callable, got {getattr(task, name)!r}")
+    for name in ("total_steps", "batch_size", "evaluation_batch_size", "check_every"):
+        if not _is_whole(getattr(task, name), at_least=1):
+            raise DataError(f"{name} must be a whole number of at least 1, got {getattr(task, name)!r}")
+    n = _count_rows("train_data", task.train_data)
+    if task.batch_size > n:
+        raise DataError(f"batch_size={task.batch_size} is more than the {n} rows of train_data")
+    if task.validation_data is not None:
+        _count_rows("validation_data", task.validation_data)
+    elif task.metrics:
+        raise DataError(f"metrics are computed on validation_data, which is missing: {', '.join(task.metrics)}")
+    if wrong := [name for name, metric in task.metrics.items() if not callable(metric) or name == "loss"]:
+        raise DataError(f"metrics must map names other than 'loss' to callables, got {', '.join(map(repr, wrong))}")
+    if task.clip_norm is not None and not (math.isfinite(task.clip_norm) and task.clip_norm > 0):
+        raise DataError(f"clip_norm must be a finite number > 0 or None, got {task.clip_norm!r}")
+    if str(task.device).partition(":")[0] not in ("cpu", "cuda"):
+        raise DataError(f"device must be 'cpu' or 'cuda', perhaps with an index, got {task.device!r}")
+    if "lr" in task.optimizer_options:
+        raise DataError("optimizer_options must not hold lr: it comes with each trial")
+    try:
+        inspect.signature(task.optimizer).bind((), lr=1.0, **task.optimizer_options)
+    except TypeError as error:
+        raise DataError(f"optimizer does not take optimizer_options={task.optimizer_options!r}: {error}") from None
+
+
+def _count_rows(name: str, data: tuple[Any, Any]) -> int:
+    try:
+        inputs, targets = data
+        n, n_targets = len(inputs), len(targets)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be a pair (inputs, targets), each with a length") from None
+    if n != n_targets or n == 0:
+        raise DataError(f"{name} must have as many inputs as targets, and at least one; got {n} and {n_targets}")
+    first = torch.zeros(1, dtype=torch.int64)
+    if not (isinstance(inputs[first], Tensor) and isinstance(targets[first], Tensor)):
+        raise DataError(f"{name} must give tensors when indexed; make them of arrays with torch.as_tensor")
+    return n
+
+
+def _is_whole(value: object, *, at_least: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)

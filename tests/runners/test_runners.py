@@ -1,0 +1,359 @@
+"""The runners keep the contract; and what only the process pool has to withstand."""
+
+from __future__ import annotations
+
+import functools
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robust_lr import Constant, FunctionSchedule, RobustLRError, TrialDiverged, TrialSpec
+from robust_lr.runners import ProcessPoolRunner, Runner, SerialRunner, evaluate_trial
+from robust_lr.runners.process_pool import visible_devices
+from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_quadratic
+
+TRIALS = [TrialSpec("constant", lr, 0) for lr in (0.1, 0.2, 0.3, 0.4)]
+
+
+class TestSerialRunner(RunnerContract):
+    @pytest.fixture
+    def runner(self):
+        return SerialRunner()
+
+
+class TestProcessPoolRunner(RunnerContract):
+    @pytest.fixture
+    def runner(self):
+        return ProcessPoolRunner(2)
+
+
+def run(runner, train, trials=TRIALS):
+    return {result.spec: result for result in runner.run(train, trials, SCHEDULES)}
+
+
+def evaluate(returned):
+    return evaluate_trial(lambda *, lr, schedule, seed: returned, TRIALS[0], Constant())
+
+
+# What a training function may return
+
+
+class Scalar:
+    """Like a scalar of torch."""
+
+    def item(self):
+        return 0.5
+
+
+@pytest.mark.parametrize("loss", [0.5, np.float32(0.5), np.array(0.5), np.array([0.5]), Scalar()])
+def test_numbers_of_any_kind_are_losses(loss):
+    assert evaluate(loss).loss == evaluate({"loss": loss, "x": loss}).loss == 0.5
+    assert evaluate({"loss": 1, "x": loss}).metrics == {"x": 0.5}
+    assert evaluate(3).status == "ok"
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, np.float32("nan")])
+def test_what_is_not_finite_has_diverged(loss):
+    result = evaluate({"loss": loss, "accuracy": math.nan})
+    assert (result.status, result.loss, result.error) == ("diverged", math.inf, None)
+    assert math.isnan(result.metrics["accuracy"])
+
+
+@pytest.mark.parametrize(
+    "returned, says",
+    [
+        (None, "its loss as a number, got None"),
+        ("0.5", "got an object of type str"),
+        (True, "type bool"),
+        (1j, "type complex"),
+        ((0.5, 0.6), "type tuple"),
+        (np.zeros(3), "got ndarray"),
+        ({}, "key 'loss'; it returned an empty mapping"),
+        ({"val": 1, "acc": 2}, "key 'loss'; it returned 'val', 'acc'"),
+        ({"loss": 0.5, "history": [1, 2]}, "the metric 'history' as a number, got an object of type list"),
+    ],
+)
+def test_wrong_returns_fail_with_one_line(returned, says):
+    result = evaluate(returned)
+    assert result.status == "failed" and math.isnan(result.loss) and "\n" not in result.error
+    assert says in result.error
+
+
+def test_evaluate_trial_lets_ctrl_c_through_and_times_failures():
+    def interrupted(*, lr, schedule, seed):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_trial(interrupted, TRIALS[0], Constant())
+
+    def slow(*, lr, schedule, seed):
+        time.sleep(0.02)
+        raise TrialDiverged
+
+    result = evaluate_trial(slow, TRIALS[0], Constant())
+    assert result.seconds >= 0.02 and (result.status, result.error) == ("diverged", "TrialDiverged")
+
+
+def test_results_pickle_and_the_call_is_by_keyword():
+    result = evaluate_trial(train_eventful, TrialSpec("constant", 1.0, 0), Constant())
+    assert pickle.loads(pickle.dumps(result)) == result
+    wrong = evaluate_trial(lambda lr: lr, TRIALS[0], Constant())
+    assert wrong.status == "failed" and "unexpected keyword argument 'schedule'" in wrong.error
+
+
+# Both runners
+
+
+def test_retries_are_counted():
+    calls = []
+
+    def failing(*, lr, schedule, seed):
+        calls.append(lr)
+        raise ValueError
+
+    assert [r.status for r in SerialRunner(retries=2).run(failing, TRIALS[:2], SCHEDULES)] == ["failed"] * 2
+    assert calls == [0.1] * 3 + [0.2] * 3
+
+
+@pytest.mark.parametrize("kind", [SerialRunner, ProcessPoolRunner])
+@pytest.mark.parametrize("retries", [-1, 1.5, True])
+def test_wrong_retries_are_refused(kind, retries):
+    assert isinstance(kind(), Runner)
+    with pytest.raises(RobustLRError, match="retries must be a whole number"):
+        kind(retries=retries)
+
+
+# The process pool: arguments and environment
+
+
+def test_pool_arguments(monkeypatch):
+    assert ProcessPoolRunner().n_workers == 2
+    assert ProcessPoolRunner(devices=("0", "1", "2")).n_workers == 3
+    assert [ProcessPoolRunner(3, devices=[4, 5]).environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == list(
+        "454"
+    )
+    for wrong in ({"n_workers": 0}, {"devices": "0"}, {"threads_per_worker": 0}):
+        with pytest.raises(RobustLRError, match=next(iter(wrong))):
+            ProcessPoolRunner(**wrong)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert "OMP_NUM_THREADS" not in ProcessPoolRunner().environment(0)
+    assert ProcessPoolRunner(threads_per_worker=3).environment(0)["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(
+    "variable, devices", [("", ()), ("-1", ()), ("0", ("0",)), ("2, 3", ("2", "3")), ("GPU-ab", ("GPU-ab",))]
+)
+def test_auto_devices_are_the_visible_ones(monkeypatch, variable, devices):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert ProcessPoolRunner(devices="auto").devices == visible_devices() == devices
+
+
+def test_auto_devices_are_else_counted_by_nvidia_smi(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_devices() == ()
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\necho 'GPU 0: H100 (UUID: GPU-1)'\necho '  MIG 1g: x'\necho 'GPU 1: H100'\n")
+    script.chmod(0o755)
+    assert visible_devices() == ("0", "1")
+
+
+def train_environment(*, lr, schedule, seed):
+    device, at_import = int(os.environ["CUDA_VISIBLE_DEVICES"]), int(DEVICE_AT_IMPORT or -1)
+    time.sleep(0.3)  # so that no worker takes all the trials
+    return {"loss": lr, "device": device, "at_import": at_import, "threads": int(os.environ["OMP_NUM_THREADS"])}
+
+
+DEVICE_AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_workers_are_pinned_before_their_first_import(monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    results = run(ProcessPoolRunner(devices=("5", "6"), threads_per_worker=3), train_environment).values()
+    assert {r.metrics["device"] for r in results} == {5, 6} and {r.metrics["threads"] for r in results} == {3}
+    assert all(r.metrics["at_import"] == r.metrics["device"] for r in results)
+    assert dict(os.environ) == before
+
+
+# The process pool: deaths
+
+
+def train_or_die(*, lr, schedule, seed, folder, deaths):
+    """Log the call; at lr 0.2, die the first `deaths` times."""
+    calls = Path(folder, f"{lr}")
+    with calls.open("a") as file:
+        file.write("x")
+    if lr == 0.2 and len(calls.read_text()) <= deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return lr
+
+
+def test_the_trial_of_a_dead_worker_is_tried_again(tmp_path):
+    train = functools.partial(train_or_die, folder=str(tmp_path), deaths=2)
+    results = list(ProcessPoolRunner(2).run(train, TRIALS, SCHEDULES))
+    assert sorted(r.loss for r in results) == [0.1, 0.2, 0.3, 0.4]
+    assert {p.name: len(p.read_text()) for p in tmp_path.iterdir()} == {"0.1": 1, "0.2": 3, "0.3": 1, "0.4": 1}
+
+
+def test_a_trial_that_always_kills_its_worker_fails(tmp_path):
+    train = functools.partial(train_or_die, folder=str(tmp_path), deaths=99)
+    results = list(ProcessPoolRunner(2, retries=1).run(train, TRIALS, SCHEDULES))
+    assert [r.status for r in sorted(results, key=lambda r: r.spec.lr)] == ["ok", "failed", "ok", "ok"]
+    (failed,) = (r for r in results if r.status == "failed")
+    assert failed.error == "worker died with exit code -9 (SIGKILL)" and len((tmp_path / "0.2").read_text()) == 2
+
+
+def train_exiting(*, lr, schedule, seed):
+    sys.exit(3) if lr == 0.1 else os._exit(4) if lr == 0.2 else None
+    return lr
+
+
+def test_exits_are_deaths_too():
+    results = run(ProcessPoolRunner(1, retries=0), train_exiting)
+    assert [results[t].error for t in TRIALS[:2]] == [f"worker died with exit code {code}" for code in (3, 4)]
+    assert [results[t].status for t in TRIALS[2:]] == ["ok", "ok"]
+
+
+def train_slowly(*, lr, schedule, seed, folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(60 if lr > 0.1 else 0)
+    return lr
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_closing_ends_the_workers_in_the_middle_of_a_trial(tmp_path):
+    results = ProcessPoolRunner(2).run(functools.partial(train_slowly, folder=str(tmp_path)), TRIALS, SCHEDULES)
+    assert next(results).loss == 0.1
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 4 and not multiprocessing.active_children()
+    assert not any(alive(p.name) for p in tmp_path.iterdir())
+
+
+def test_the_pool_runs_in_a_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(run(ProcessPoolRunner(1), train_quadratic)))
+    thread.start()
+    thread.join()
+    assert set(found) == set(TRIALS)
+
+
+def train_with_children(*, lr, schedule, seed):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return float(pool.apply(abs, (-lr,)))
+
+
+def test_a_training_function_may_have_processes_of_its_own():
+    assert [r.loss for r in run(ProcessPoolRunner(1, retries=0), train_with_children, TRIALS[:1]).values()] == [0.1]
+
+
+# The process pool: what cannot work is said at the door
+
+
+def test_what_does_not_pickle_is_refused_before_any_worker_starts(monkeypatch):
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", None)
+    runner = ProcessPoolRunner()
+    with pytest.raises(
+        RobustLRError, match=r"train must be importable by the worker processes.*module level"
+    ) as caught:
+        runner.run(lambda *, lr, schedule, seed: lr, TRIALS, SCHEDULES)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RobustLRError, match="schedule 'mine' must be importable"):
+        runner.run(train_quadratic, TRIALS, {"mine": FunctionSchedule(lambda step, total_steps: step)})
+
+
+def script(tmp_path, text, *arguments):
+    path = tmp_path / "script.py"
+    path.write_text(text)
+    return [sys.executable, str(path), *arguments]
+
+
+UNGUARDED = """
+from robust_lr import Constant, TrialSpec
+from robust_lr.runners import ProcessPoolRunner
+def train(*, lr, schedule, seed): return lr
+print([r.loss for r in ProcessPoolRunner(2).run(train, [TrialSpec("c", 0.1, 0)], {"c": Constant()})])
+"""
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    done = subprocess.run(script(tmp_path, UNGUARDED), capture_output=True, text=True, timeout=30, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "3 worker processes in a row ended with exit code 1" in last
+    assert "__name__ == '__main__'" in last
+
+
+def test_a_function_of_python_c_is_told_where_to_live(tmp_path):
+    command = [sys.executable, "-c", UNGUARDED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "the worker processes cannot load train" in last and "AttributeError" in last
+
+
+INTERRUPTED = """
+import os, sys, time
+from pathlib import Path
+from robust_lr import Constant, TrialSpec
+from robust_lr.runners import ProcessPoolRunner
+def train(*, lr, schedule, seed):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    results = ProcessPoolRunner(2).run(train, [TrialSpec("c", lr, 0) for lr in (0.1, 0.2)], {"c": Constant()})
+    if sys.argv[2] == "abandon":
+        import threading
+        kept = [results]
+        threading.Thread(target=next, args=(results,), daemon=True).start()
+        while len(list(Path(sys.argv[1]).iterdir())) < 2: time.sleep(0.02)
+    else:
+        next(results)
+"""
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "kill the parent", "terminate the parent", "abandon"])
+def test_no_worker_outlives_its_parent(tmp_path, how):
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    command = script(tmp_path, INTERRUPTED, str(folder), how)
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while len(pids := [p.name for p in folder.iterdir()]) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to every process of the group
+    elif how != "abandon":
+        process.send_signal(signal.SIGKILL if how == "kill the parent" else signal.SIGTERM)
+    _, errors = process.communicate(timeout=10)
+    deadline = time.monotonic() + 5
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(alive, pids))
+    if how == "ctrl-c":
+        assert errors.count("KeyboardInterrupt") == 1, errors
+
+
+def train_the_lowest_last(*, lr, schedule, seed):
+    time.sleep(1.5 if lr == 0.1 else 0.01)
+    return lr
+
+
+def test_results_come_in_order_of_completion():
+    losses = [result.loss for result in ProcessPoolRunner(2).run(train_the_lowest_last, TRIALS, SCHEDULES)]
+    assert losses[-1] == 0.1 and sorted(losses) == [0.1, 0.2, 0.3, 0.4]
