@@ -28,6 +28,8 @@ from .theory import grid_guarantee, resolution_for_tolerance
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
+DEMO_JOBS = min(os.cpu_count() or 1, 4)
+
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 LrMin = Annotated[float, typer.Option(help="Smallest learning rate.")]
 LrMax = Annotated[float, typer.Option(help="Largest learning rate.")]
@@ -72,7 +74,9 @@ def plan(
     say = make_console().print
     say(f"{parsed}, tolerance {tolerance:g}: ratio at most {resolution:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
-    say(f"{len(grid)} trials, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
+    say(
+        f"{len(grid)} trials, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point"
+    )
     if guarantee is not None:
         say(
             f"suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "
@@ -81,14 +85,16 @@ def plan(
     constant_resolution, constant = grids["constant"]
     say(f"constant needs ratio {constant_resolution:.4g}, {len(constant)} trials, for the same")
     say(
-        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and it sees no "
+        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and sees no "
         "stability cliff. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
     )
 
 
 @app.command()
 def run(
-    function: Annotated[str, typer.Argument(help="module:function (or file.py:function) called with lr, schedule, seed.")],
+    function: Annotated[
+        str, typer.Argument(help="module:function (or file.py:function) called with lr, schedule, seed.")
+    ],
     lr_min: LrMin,
     lr_max: LrMax,
     schedules: Annotated[str, typer.Option(help="Schedules, separated by commas: constant,cosine(floor=0.1).")],
@@ -180,7 +186,7 @@ def analyze(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for report, plots, figures and journal.")] = Path("demo-output"),
-    jobs: Jobs = min(os.cpu_count() or 1, 4),
+    jobs: Jobs = DEMO_JOBS,
     tolerance: Tolerance = "0.003",
 ) -> None:
     """Run the main job on real data: 7 schedules x 16 learning rates x 5 seeds of softmax regression on digits."""

@@ -34,7 +34,11 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
         _say(console, f"Failed: {failure.spec.schedule}, lr {failure.spec.lr:g}, seed {failure.spec.seed}: {last_line}")
     header, rows = degradation_rows(analysis, bands=False)
     if len(header) > 1:
-        print_rows(console, (header, rows), "Excess loss of a coarser grid at its worst offset; (in brackets: the sweep is too narrow to tell)")
+        print_rows(
+            console,
+            (header, rows),
+            "Excess loss of a coarser grid at its worst offset; (in brackets: the sweep is too narrow to tell)",
+        )
     print_rows(console, recommendation_rows(analysis), f"Grid for the next search, tolerance {analysis.tolerance:g}")
     for entry in analysis.schedules:
         console.print(Text(headline(entry), style="bold"))

@@ -44,8 +44,8 @@ def read_table(
 ) -> Table:
     """Read one run a row.
 
-    A loss of nan, inf or -inf is a run that diverged. A row whose loss is empty has no result and is passed over, with a
-    note. Without `schedule_column` the column "schedule" is used where there is one, else all rows are one schedule;
+    A loss of nan, inf or -inf is a run that diverged. A row whose loss is empty has no result and is passed over, with
+    a note. Without `schedule_column` the column "schedule" is used where there is one, else all rows are one schedule;
     without `seed_column` the column "seed" where there is one.
 
     Raises:

@@ -6,6 +6,7 @@ import math
 import numbers
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -66,7 +67,7 @@ class GeometricGrid:
 
     def _place(self, low: float, high: float, start: Fraction, step: Fraction, n: int) -> None:
         points = tuple(_lattice_point(low, high, start + step * i) for i in range(n))
-        if any(a >= b for a, b in zip(points, points[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(points)):
             raise GridError(
                 f"{n} points between {low!r} and {high!r} coincide at {SIGNIFICANT_DIGITS} significant digits"
             )
@@ -103,7 +104,7 @@ class GeometricGrid:
             return cls(low, high, 1)
         if low > high:
             raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
-        # The slack of 1e-9 keeps a ratio that divides the range up to rounding (10 over four decades) from adding a point.
+        # The slack keeps a ratio that divides the range up to rounding (10 over four decades) from adding a point.
         n_steps = math.ceil((math.log(high) - math.log(low)) / math.log(max_ratio) - 1e-9)
         return cls(low, high, max(n_steps, 1) + 1)
 
@@ -126,7 +127,7 @@ class GeometricGrid:
         Overshoot is what annealing forgives, so the grid is read from above: whatever the best learning rate is, some
         grid point lies between it and `cover` times it.
         """
-        return max((b / a for a, b in zip(self._points, self._points[1:], strict=False)), default=1.0)
+        return max((b / a for a, b in pairwise(self._points)), default=1.0)
 
     def coarsen(self, stride: int, offset: int = 0) -> Self:
         """Return every `stride`-th point beginning with number `offset`: an exact sub-grid of ratio ``ratio**stride``.

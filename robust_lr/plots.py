@@ -1,4 +1,4 @@
-"""Plots of an analysis, one panel a schedule with the others in grey behind it; every function returns matplotlib axes."""
+"""Plots of an analysis: one panel a schedule with the others in grey behind it. Functions return matplotlib axes."""
 
 from __future__ import annotations
 
@@ -158,7 +158,9 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
     if len(axes):
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    _finish(figure, axes, f"Excess loss of a coarser grid (line: tolerance {analysis.tolerance:g}; dots: recommendation)")
+    _finish(
+        figure, axes, f"Excess loss of a coarser grid (line: tolerance {analysis.tolerance:g}; dots: recommendation)"
+    )
     return figure
 
 
@@ -193,8 +195,8 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str) -> None:
     for ax in axes:
         ax.grid(True, which="major", lw=0.4, alpha=0.5)
         ax.tick_params(labelsize=8)
-        ax.xaxis.label.set_size(8)
-        ax.yaxis.label.set_size(8)
+        ax.xaxis.label.set_fontsize(8)
+        ax.yaxis.label.set_fontsize(8)
         spec = ax.get_subplotspec()
         if spec is not None and not spec.is_first_col():
             ax.set_ylabel("")
@@ -205,7 +207,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str) -> None:
 
 def _plain_ticks(ax: Axes) -> None:
     """Losses span less than a decade as a rule: label 0.3 and 0.6, not powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -214,7 +216,14 @@ def _plain_ticks(ax: Axes) -> None:
 
 def _note(ax: Axes, x: float, text: str, colour: str) -> None:
     ax.annotate(
-        text, (x, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=7, color=colour, ha="right", va="bottom"
+        text,
+        (x, 0.03),
+        xycoords=("data", "axes fraction"),
+        rotation=90,
+        fontsize=7,
+        color=colour,
+        ha="right",
+        va="bottom",
     )
 
 

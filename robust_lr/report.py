@@ -59,7 +59,8 @@ def write_report(
     html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><p class='small'>{escape(source)}</p>{body}{_how(parts[0][1], reproduce)}</body></html>\n"
+        f"<h1>{escape(title)}</h1><p class='small'>{escape(source)}</p>{body}{_how(parts[0][1], reproduce)}"
+        "</body></html>\n"
     )
     Path(path).write_text(html, encoding="utf-8")
 
@@ -83,8 +84,8 @@ def _part(name: str, analysis: Analysis, *, level: int) -> str:
     if rows:
         sections.append(_image(degradation_figure(analysis), "Excess loss against the ratio of the grid"))
         sections.append(
-            "<p class='small'>The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the "
-            "last trustworthy point: bound, not prediction. It knows no stability cliff.</p>"
+            "<p class='small'>The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to "
+            "the last trustworthy point: bound, not prediction. It knows no stability cliff.</p>"
         )
     ends = comparison_sentences(analysis)
     if ends:
@@ -104,9 +105,10 @@ def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
     commands = f"<pre>{lines}</pre>" if lines else ""
     return (
         f"<h2>How to reproduce</h2>{commands}<p class='small'>{sweep.learning_rates.size} learning rates "
-        f"{sweep.learning_rates[0]:g} to {sweep.learning_rates[-1]:g}, {len(sweep.seeds)} seeds, {sweep.n_trials} results, "
-        f"{int(sweep.diverged.sum())} diverged, {len(sweep.failures)} failed. Bands: paired t bounds over the seeds "
-        f"(intersection-union), {analysis.confidence_level:.0%}; the learning rate is chosen on all seeds but one and scored on that one. "
+        f"{sweep.learning_rates[0]:g} to {sweep.learning_rates[-1]:g}, {len(sweep.seeds)} seeds, "
+        f"{sweep.n_trials} results, {int(sweep.diverged.sum())} diverged, {len(sweep.failures)} failed. "
+        f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning rate is chosen on all seeds but one and "
+        "scored on that one. "
         f"robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
     )
 

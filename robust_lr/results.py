@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .csv_table import TableRow, read_table, replicate_seeds
 from .exceptions import DataError
 from .journal import read_journal
-from .trials import TrialResult, TrialSpec
+from .trials import Status, TrialResult, TrialSpec
 
 Array = NDArray[np.float64]
 
@@ -236,7 +236,7 @@ class SweepResult:
             cell = (int(s), int(i), int(k))
             spec = TrialSpec(self.schedules[s], float(self.learning_rates[i]), self.seeds[k])
             metrics = {n: float(v[cell]) for n, v in self.metrics.items() if not np.isnan(v[cell])}
-            status = "diverged" if self.diverged[cell] else "ok"
+            status: Status = "diverged" if self.diverged[cell] else "ok"
             found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
         return found + list(self.failures)
 

@@ -1,6 +1,6 @@
-"""Learning-rate schedules as frozen values: ``schedule(step, total_steps)`` is the multiplier of the peak learning rate.
+"""Learning-rate schedules as frozen values: ``schedule(step, total_steps)`` is a multiplier of the peak learning rate.
 
-Steps count from 0 to ``total_steps - 1``; the progress is ``u = step / total_steps``, so that the last step uses
+Steps run from 0 to ``total_steps - 1``; the progress is ``u = step / total_steps``, so that the last step uses
 ``h(1 - 1/T)`` and never ``h(1) = 0``. From ``step = total_steps`` on a schedule stays where it ended: none rises again.
 A floor is a fraction of the peak, ``floor + (1 - floor) * h``; an absolute one would change the shape over the grid.
 Each schedule prints as a spec, and `parse_schedule` reads it back: ``"warmup(0.05)+cosine(floor=0.01)"``.
@@ -317,7 +317,9 @@ class Cooldown(_Composable):
     def __post_init__(self) -> None:
         _as_schedule(self.schedule)
         if isinstance(self.schedule, Warmup):
-            raise ScheduleError("put the cooldown on the schedule first and the warm-up on that: warmup(..)+..+cooldown(..)")
+            raise ScheduleError(
+                "put the cooldown on the schedule first and the warm-up on that: warmup(..)+..+cooldown(..)"
+            )
         _check_number("cooldown fraction", self.fraction, above=0, at_most=1)
 
     @property
@@ -363,7 +365,9 @@ class FunctionSchedule(_Composable):
         t = _clipped_steps(step, total_steps)
         values = np.asarray(self.function(t, int(total_steps)), dtype=np.float64)
         if values.shape != t.shape:
-            raise ScheduleError(f"{self} must return one multiplier a step, shape {t.shape}; it returned {values.shape}")
+            raise ScheduleError(
+                f"{self} must return one multiplier a step, shape {t.shape}; it returned {values.shape}"
+            )
         if not np.all(np.isfinite(values) & (values >= 0)):
             raise ScheduleError(f"{self} must return finite multipliers >= 0; it returned {values.min()!r}")
         return values
@@ -371,7 +375,9 @@ class FunctionSchedule(_Composable):
     def __str__(self) -> str:
         """``function(module:name)``."""
         f = self.function
-        where = f"{getattr(f, '__module__', None) or type(f).__module__}:{getattr(f, '__qualname__', type(f).__qualname__)}"
+        where = (
+            f"{getattr(f, '__module__', None) or type(f).__module__}:{getattr(f, '__qualname__', type(f).__qualname__)}"
+        )
         return f"function({where})" if self.degree is None else f"function({where}, degree={_print_value(self.degree)})"
 
 
@@ -417,7 +423,7 @@ class TableSchedule(_Composable):
 
 _BY_NAME: dict[str, type[_ClosedForm]] = {
     s.name: s for s in (Constant, InverseSqrt, LinearDecay, PolynomialDecay, CosineDecay, WarmupStableDecay)
-}  # type: ignore[type-abstract]
+}
 _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
@@ -445,7 +451,8 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     cooldown = terms.pop() if terms and terms[-1][0] == "cooldown" else None
     if len(terms) != 1:
         raise ScheduleError(
-            f"a schedule reads [warmup(..)+]name(..)[+cooldown(..)] with one name of {', '.join(_BY_NAME)}; got {spec!r}"
+            "a schedule reads [warmup(..)+]name(..)[+cooldown(..)] with one name of "
+            f"{', '.join(_BY_NAME)}; got {spec!r}"
         )
     name, args, kwargs = terms[0]
     schedule: Schedule
@@ -454,7 +461,9 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     elif name in _BY_NAME:
         schedule = _build(_BY_NAME[name], args, kwargs, spec)
     elif name == "table":
-        raise ScheduleError(f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule")
+        raise ScheduleError(
+            f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule"
+        )
     else:
         raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known are {', '.join(_BY_NAME)}, function")
     if cooldown is not None:
@@ -472,7 +481,9 @@ def _split_terms(spec: str) -> list[str]:
 def _parse_term(term: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
     match = _TERM.fullmatch(term)
     if match is None:
-        raise ScheduleError(f"cannot read {term!r} in the schedule {spec!r}; write it as name or name(argument, key=value)")
+        raise ScheduleError(
+            f"cannot read {term!r} in the schedule {spec!r}; write it as name or name(argument, key=value)"
+        )
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in (match[2] or "").split(","))):
@@ -497,7 +508,8 @@ def _build(make: Callable[..., Schedule], args: list[Any], kwargs: dict[str, Any
     try:
         return make(*args, **kwargs)
     except TypeError as error:
-        raise ScheduleError(f"wrong arguments in the schedule {spec!r}: {str(error).rpartition('.__init__() ')[2]}") from None
+        what = str(error).rpartition(".__init__() ")[2]
+        raise ScheduleError(f"wrong arguments in the schedule {spec!r}: {what}") from None
     except ScheduleError as error:
         raise ScheduleError(f"in the schedule {spec!r}: {error}") from None
 
@@ -514,9 +526,10 @@ def _import_function(where: str, degree: float | None = None) -> FunctionSchedul
 
 
 def _print_value(value: object) -> str:
-    if isinstance(value, numbers.Real) and float(value).is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value) if isinstance(value, str) else repr(float(value)) if isinstance(value, numbers.Real) else repr(value)
+    if not isinstance(value, numbers.Real):
+        return str(value)
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
 def _as_schedule(value: object) -> Schedule:

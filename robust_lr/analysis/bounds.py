@@ -8,8 +8,8 @@ correction for the number of candidates:
 
 - ``min_i theta_i`` has the lower bound ``min_i lower_i``, since at the true minimiser ``lower_i > theta_i`` has
   probability at most alpha, and ``max_i theta_i`` has the upper bound ``max_i upper_i`` in the same way;
-- for any i, ``theta_i`` is an upper bound of ``min_i theta_i``, so ``upper_i`` of a candidate chosen beforehand is one
-  too. The choice is made on the data, which costs a little coverage; the benchmark measures that it stays above 93 %.
+- for any i, ``theta_i`` is an upper bound of ``min_i theta_i``, so ``upper_i`` of a candidate chosen beforehand is
+  one too. The choice is made on the data, which costs a little coverage; the benchmark measures what is left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 def t_quantile(confidence_level: float, n_seeds: int) -> float:
-    """Return the two-sided Student t quantile with ``n_seeds - 1`` degrees of freedom; NaN with fewer than two seeds."""
+    """Return the two-sided Student t quantile with ``n_seeds - 1`` degrees of freedom; NaN for one seed."""
     if n_seeds < 2:
         return math.nan
     from scipy.special import stdtrit

@@ -88,7 +88,7 @@ def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int
         return math.nan, math.nan
     sides = []
     for curve, row in ((a, row_a), (b, row_b)):
-        columns = [curve.block.seeds.index(seed) for seed in shared]
+        columns = np.array([curve.block.seeds.index(seed) for seed in shared])
         alive = np.flatnonzero(curve.block.alive)
         place = {int(i): p for p, i in enumerate(alive)}
         grids = [

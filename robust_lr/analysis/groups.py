@@ -19,7 +19,15 @@ def group_rows(analyses: Mapping[str, Analysis]) -> Rows:
     Args:
         analyses: one a sweep, by its name.
     """
-    header = ["schedule", "sweeps", "best lr", "lowest in", "best on the edge", "every 2nd costs at most", "ratio for all"]
+    header = [
+        "schedule",
+        "sweeps",
+        "best lr",
+        "lowest in",
+        "best on the edge",
+        "every 2nd costs at most",
+        "ratio for all",
+    ]
     by_schedule: dict[str, list[ScheduleAnalysis]] = {}
     wins: dict[str, int] = {}
     for analysis in analyses.values():

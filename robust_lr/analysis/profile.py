@@ -49,9 +49,7 @@ class LearningRateProfile:
     before_cliff: float | None
 
 
-def learning_rate_profile(
-    sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95
-) -> LearningRateProfile:
+def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
     """Return the loss against the learning rate under one schedule.
 
     Raises:

@@ -162,8 +162,8 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     high, low = curve.too_high[row], curve.too_low[row]
     side: Limit = "too low" if low >= high else "too high"
     return side, (
-        f"ratio {curve.ratio[row]:.4g} costs {curve.worst[row]:.4f} at the worst offset; at that factor a learning rate "
-        f"too low costs {low:.4f}, one too high {high:.4f}"
+        f"ratio {curve.ratio[row]:.4g} costs {curve.worst[row]:.4f} at the worst offset; at that factor a learning "
+        f"rate too low costs {low:.4f}, one too high {high:.4f}"
     )
 
 

@@ -51,8 +51,8 @@ class LossBlock:
 def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
     """Return the largest complete block, learning rates x seeds, of what the sweep holds for a schedule.
 
-    Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks made
-    of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
+    Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
+    made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
 
     Raises:
         InsufficientDataError: when the schedule has no result, or every one of its runs diverged.
@@ -78,13 +78,15 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
     )
     if not block.alive.any():
         raise InsufficientDataError(
-            f"{schedule}: every learning rate from {block.learning_rates[0]:g} to {block.learning_rates[-1]:g} diverged",
+            f"{schedule}: every learning rate, {block.learning_rates[0]:g} to {block.learning_rates[-1]:g}, diverged",
             needed=f"learning rates below {block.learning_rates[0]:g}",
         )
     return block
 
 
-def _left_out(present: NDArray[np.bool_], lrs: Array, seeds: Array, sweep: SweepResult) -> tuple[str, ...]:
+def _left_out(
+    present: NDArray[np.bool_], lrs: NDArray[np.intp], seeds: NDArray[np.intp], sweep: SweepResult
+) -> tuple[str, ...]:
     partial = sorted(set(np.flatnonzero(present.any(axis=1))) - set(lrs.tolist()))
     notes = []
     if partial:

@@ -63,7 +63,7 @@ class Analysis:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""
         comparison = self.comparison
-        return _plain({
+        content: dict[str, Any] = _plain({
             "schema": SCHEMA_VERSION,
             "tolerance": self.tolerance,
             "confidence_level": self.confidence_level,
@@ -92,6 +92,7 @@ class Analysis:
                 for i, n in enumerate(comparison.n_trials)
             ],
         })  # fmt: skip
+        return content
 
 
 def analyze_sweep(sweep: SweepResult, *, tolerance: float, confidence_level: float = 0.95) -> Analysis:

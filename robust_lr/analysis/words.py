@@ -81,7 +81,9 @@ def _notes(entry: ScheduleAnalysis) -> Iterator[str]:
 def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     within = profile.learning_rates[profile.mean <= profile.best_loss + tolerance]
     span = f"{within[0]:g} to {within[-1]:g}" if len(within) > 1 else "no other of the sweep"
-    return f"Best learning rate {profile.best_lr:g}, loss {_loss(profile.best_loss)}; within {tolerance:g} of it: {span}."
+    return (
+        f"Best learning rate {profile.best_lr:g}, loss {_loss(profile.best_loss)}; within {tolerance:g} of it: {span}."
+    )
 
 
 def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
@@ -100,8 +102,8 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
             else f"the loss jumps from {_loss(profile.mean[at - 1])} to {_loss(profile.mean[at])}"
         )
         yield (
-            f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. That is not the noise that "
-            "annealing forgives; warm-up or clipping moves it, a schedule hardly does."
+            f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. That is not the noise "
+            "that annealing forgives; warm-up or clipping moves it, a schedule hardly does."
         )
         if profile.before_cliff == profile.best_lr:
             yield "The best learning rate is the last one before the cliff: leave a margin, or look between the two."
