@@ -9,7 +9,7 @@ from rich.text import Text
 
 from .analysis import Analysis
 from .analysis.rows import Rows, degradation_rows, recommendation_rows
-from .analysis.words import alerts, caveats, comparison_sentences, details, headline
+from .analysis.words import alerts, caveats, comparison_sentences, conclusion, details, headline
 
 # Piped output has no width of its own; the tables need about this much.
 PIPED_WIDTH = 150
@@ -46,6 +46,7 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
             _say(console, f"  {line}")
     for sentence in comparison_sentences(analysis):
         _say(console, sentence)
+    console.print(Text(conclusion(analysis), style="bold"), soft_wrap=not console.is_terminal)
 
 
 def print_rows(console: Console, content: Rows, title: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
 from .exceptions import RobustLRError, ScheduleError
 from .schedules import parse_schedule
-from .theory import grid_guarantee
+from .theory import resolution_for_tolerance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def plot_learning_rate(
     if profile.edge is not None:
         ax.axvline(profile.best_lr, color=LIMIT, lw=1, ls=":")
         _note(ax, profile.best_lr, "edge of the grid", LIMIT)
-    ax.set_title(f"{profile.schedule}: best {profile.best_loss:.4f} at {profile.best_lr:g}", fontsize=9)
+    ax.set_title(f"{profile.schedule}: best {profile.best_loss:.4f} at {profile.best_lr:g}", fontsize=9, y=1.0)
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel("final loss")
     return ax
@@ -114,7 +114,7 @@ def plot_degradation(
     if recommendation is not None:
         ax.axvline(recommendation.ratio, color=LIMIT, lw=1, ls=":")
         title += f": ratio {recommendation.ratio:.3g}, {recommendation.n_trials} trials"
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=9, y=1.0)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(bottom=floor)
@@ -203,6 +203,26 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str) -> None:
         if not ax.xaxis.get_tick_params()["labelbottom"]:
             ax.set_xlabel("")
     figure.suptitle(title if len(axes) else "No schedule has enough data to plot", fontsize=11)
+    _lay_out(figure, axes)
+
+
+def _lay_out(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Place the panels here and once: left to savefig, most of its time goes into unlabelled ticks that need no room."""
+    from matplotlib.ticker import NullLocator  # noqa: PLC0415
+
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    # Over a decade or less a logarithmic axis labels its minor ticks too; a linear one has none.
+    log = [axis for ax in axes for axis in (ax.xaxis, ax.yaxis) if axis.get_scale() == "log"]
+    wide = [axis for axis in log if np.ptp(np.log10(axis.get_view_interval())) > 1]
+    minor = [(axis, axis.get_minor_locator()) for axis in wide]
+    for axis in wide:
+        axis.set_minor_locator(NullLocator())
+    engine.execute(figure)
+    for axis, locator in minor:
+        axis.set_minor_locator(locator)
+    figure.set_layout_engine("none")
 
 
 def _plain_ticks(ax: Axes) -> None:
@@ -262,12 +282,16 @@ def _floor(curves: Sequence[DegradationCurve], tolerance: float | None) -> float
 
 def _guide(spec: str, ratio: Array, worst: Array, covered: NDArray[np.bool_]) -> Array | None:
     """``W(ratio) - 1`` scaled to meet the measured curve at its last trustworthy point: its shape, not its height."""
-    try:
-        schedule = parse_schedule(spec)
-        guide = np.array([grid_guarantee(schedule, float(r), total_steps=GUIDE_STEPS).worst - 1 for r in ratio])
-    except ScheduleError:
-        return None
     if not covered.any():
         return None
+    # W is read off its inverse, which is far quicker; no schedule has W(r) > (sqrt(r) + 1/sqrt(r)) / 2.
+    root = math.sqrt(float(ratio.max()))
+    costs = np.geomspace(1e-9, min(root + 1 / root, 1e6), 200)
+    try:
+        schedule = parse_schedule(spec)
+        widths = [resolution_for_tolerance(schedule, float(cost), total_steps=GUIDE_STEPS) for cost in costs]
+    except ScheduleError:
+        return None
+    guide = np.exp(np.interp(np.log(ratio), np.log(widths), np.log(costs)))
     at = int(np.flatnonzero(covered)[-1])
     return np.asarray(guide * worst[at] / guide[at])

@@ -14,7 +14,7 @@ import numpy as np
 
 from .analysis import Analysis
 from .analysis.rows import degradation_rows, recommendation_rows
-from .analysis.words import caveats, comparison_sentences, details, headline
+from .analysis.words import caveats, comparison_sentences, conclusion, details, headline
 from .plots import degradation_figure, learning_rate_figure
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-
 .lead { border-left: 4px solid #1f5fa8; padding: .4rem 1rem; background: #f3f6fa; }
 .lead p { margin: .3rem 0; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e6ea; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #9aa3ad; }
 img { width: 100%; height: auto; } code, pre { background: #f3f4f6; border-radius: 3px; padding: .1rem .3rem; }
 pre { padding: .6rem .8rem; overflow-x: auto; } .small { color: #57606a; font-size: .87rem; }
@@ -68,7 +68,7 @@ def write_report(
 def _part(name: str, analysis: Analysis, *, level: int) -> str:
     sections = [f"<h2>{escape(name)}</h2>"] if level == 2 else []
     lead = "".join(f"<p>{escape(headline(entry))}</p>" for entry in analysis.schedules)
-    sections.append(f"<div class='lead'>{lead}</div>")
+    sections.append(f"<div class='lead'><p><b>{escape(conclusion(analysis))}</b></p>{lead}</div>")
     sections.extend(f"<p>{escape(caveat)}</p>" for caveat in caveats(analysis))
     header, rows = recommendation_rows(analysis)
     sections.append(f"<h2>What to use next (tolerance {analysis.tolerance:g})</h2>{_table(header, rows)}")
@@ -107,8 +107,8 @@ def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
         f"<h2>How to reproduce</h2>{commands}<p class='small'>{sweep.learning_rates.size} learning rates "
         f"{sweep.learning_rates[0]:g} to {sweep.learning_rates[-1]:g}, {len(sweep.seeds)} seeds, "
         f"{sweep.n_trials} results, {int(sweep.diverged.sum())} diverged, {len(sweep.failures)} failed. "
-        f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning rate is chosen on all seeds but one and "
-        "scored on that one. "
+        f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning "
+        "rate is chosen on all seeds but one and scored on that one. "
         f"robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 from .schedules import Schedule
@@ -51,7 +50,7 @@ class TrialResult:
     loss: float
     status: Status
     seconds: float = math.nan
-    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
 
 

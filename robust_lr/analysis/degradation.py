@@ -105,7 +105,8 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
             needed=f"{3 - n} more learning rate{'s' if n < 2 else ''}",
         )
     strides = np.arange(1, n)
-    fit, bounds = cross_fit(block), _ExcessBounds.of(block, confidence_level)
+    fit = cross_fit(block)
+    bounds = _ExcessBounds.of(block, fit, confidence_level)
     rows = [_one_stride(block, fit, bounds, int(k)) for k in strides]
     lrs, best = block.learning_rates, block.best
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -122,6 +123,13 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
     )
 
 
+def by_offset(values: Array, stride: int) -> Array:
+    """Return values (L, ...) as (rows, stride, ...): column o is the sub-grid of offset o, filled up with +inf."""
+    rows = -(-len(values) // stride)
+    missing = np.full((rows * stride - len(values), *values.shape[1:]), math.inf)
+    return np.concatenate([values, missing]).reshape(rows, stride, *values.shape[1:])
+
+
 def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
     """Return the positions of the learning rates of each offset's sub-grid."""
     return [np.arange(offset, n, stride) for offset in range(stride)]
@@ -129,14 +137,18 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
 
 @dataclass(frozen=True, eq=False)
 class _ExcessBounds:
-    """For each learning rate, bounds of its excess over the best of all: mu_i - min_j mu_j; +inf where it diverged."""
+    """For each learning rate, bounds of its excess over the best of all: mu_i - min_j mu_j; +inf where it diverged.
+
+    `baseline` is the loss of each seed, shape (K,), at the best learning rate that the other seeds choose.
+    """
 
     lower: Array
     upper: Array
+    baseline: Array
     confidence_level: float
 
     @classmethod
-    def of(cls, block: LossBlock, confidence_level: float) -> _ExcessBounds:
+    def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
         alive, n = block.alive, len(block.learning_rates)
         lower, upper = np.full(n, math.inf), np.full(n, math.inf)
         finite = block.loss[alive]
@@ -144,21 +156,20 @@ class _ExcessBounds:
         upper[alive] = paired_bounds(finite, finite, confidence_level).upper.max(axis=1)
         # For the lower bound any fixed j would do; the best one is chosen on the other seeds, so that its luck does
         # not push the bound up.
-        baseline = cross_fit(block).score(np.arange(n))
+        baseline = fit.score(np.arange(n))
         lower[alive] = mean_bounds(finite - baseline, confidence_level)[0]
-        return cls(lower, upper, confidence_level)
+        return cls(lower, upper, baseline, confidence_level)
 
 
 def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
-    grids, n = sub_grids(len(block.learning_rates), stride), len(block.learning_rates)
-    scores = np.array([fit.score(grid) for grid in grids])
-    excess = (scores - fit.score(np.arange(n))).mean(axis=1)
-    chosen = np.array([grid[block.mean[grid].argmin()] for grid in grids])
+    choosing = by_offset(fit.choosing, stride)
+    scores = _held_out_scores(fit, choosing)
+    excess = (scores - bounds.baseline).mean(axis=1)
+    chosen = by_offset(block.mean, stride).argmin(axis=0) * stride + np.arange(stride)
     # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
     # leave-one-out subset would name, and the smallest of their lower bounds.
-    left_out = np.array([fit.choosing[grid].min(axis=0) for grid in grids]).argmax(axis=0)
-    suspects = np.union1d(left_out, [excess.argmax()])
-    lower = np.array([bounds.lower[grid].min() for grid in grids])
+    suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
+    lower = by_offset(bounds.lower, stride).min(axis=0)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
     of_worst = lower[suspects].min(), bounds.upper[chosen].max()
     of_mean = lower.mean(), _upper_of_average(block, chosen, bounds.confidence_level)
@@ -174,6 +185,13 @@ def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: 
         "too_high": _shifted(fit, stride),
         "too_low": _shifted(fit, -stride),
     }
+
+
+def _held_out_scores(fit: CrossFit, choosing: Array) -> Array:
+    """Each seed's loss at the learning rate that the other seeds choose, for each offset, shape (stride, K)."""
+    stride, n_seeds = choosing.shape[1:]
+    choice = choosing.argmin(axis=0) * stride + np.arange(stride)[:, None]
+    return np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(n_seeds)], math.inf)
 
 
 def _upper_of_average(block: LossBlock, chosen: NDArray[np.intp], confidence_level: float) -> float:

@@ -28,6 +28,35 @@ def headline(entry: ScheduleAnalysis) -> str:
     return f"No recommendation for {entry.missing}; needed: {entry.missing.needed}."
 
 
+def conclusion(analysis: Analysis) -> str:
+    """Return what to do next in a sentence or two: one schedule, its learning rates, and what that costs.
+
+    Of the schedules whose recommended grid ends, on average over its offsets, within the tolerance of the lowest loss
+    of the sweep, the one with the fewest trials, and of those the lowest.
+    """
+    recommended = [(e.recommendation, e.curve) for e in analysis.schedules if e.recommendation and e.curve]
+    if not recommended:
+        return "The evidence carries no recommendation yet; what is missing stands beside each schedule."
+    lowest = min(float(e.curve.final_loss[0]) for e in analysis.schedules if e.curve is not None)
+
+    def preference(choice: tuple[Recommendation, DegradationCurve]) -> tuple[bool, int, float]:
+        loss = _loss_on_recommended_grid(*choice)
+        within = loss <= lowest + analysis.tolerance
+        return not within, choice[0].n_trials if within else 0, loss
+
+    advice, curve = min(recommended, key=preference)
+    rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
+    return (
+        f"Next time: {advice.schedule} with {_trials(advice.n_trials)}, the learning rates {rates} (ratio "
+        f"{advice.ratio:.4g}). That ends at about {_loss(_loss_on_recommended_grid(advice, curve))}; the lowest of this "
+        f"sweep is {_loss(lowest)}, with {curve.n_trials[0]} learning rates."
+    )
+
+
+def _loss_on_recommended_grid(advice: Recommendation, curve: DegradationCurve) -> float:
+    return float(curve.final_loss[np.flatnonzero(curve.ratio == advice.ratio)[0]])
+
+
 def alerts(entry: ScheduleAnalysis) -> list[str]:
     """Return what must not be missed of one schedule: an edge, a cliff, and what weakens its figures."""
     return [*_dangers(entry), *_notes(entry)]

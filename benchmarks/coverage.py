@@ -1,0 +1,157 @@
+"""Do the bands cover the truth, and are they no wider than they must be? Synthetic sweeps of which the truth is known.
+
+    python benchmarks/coverage.py                 500 sweeps a setting, a few minutes on 2 cores
+    python benchmarks/coverage.py --sweeps 100 --json coverage.json
+
+A setting is a true curve (valleys, a steep valley, a flat floor, cliffs), a kind of noise (independent; growing with
+the learning rate; smooth over neighbouring learning rates; skewed; each with a part shared by all learning rates of a
+seed), its size, and a number of seeds. Each sweep draws 16 learning rates x K seeds and asks `degradation_curve` and
+`compare_schedules` for their 95 % bands. Coverage is the share of bands that hold the truth; the width is set against
+the spread of the estimate, from its 2.5 to its 97.5 percentile over the fresh sweeps. The peer is what one would
+write first: a percentile bootstrap over the seeds of the plug-in estimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robust_lr import SweepResult, compare_schedules, degradation_curve
+
+N_LRS = 16
+STRIDES = (2, 3, 4, 6)
+X = np.arange(N_LRS) - 7.5
+CURVES = {
+    "valley": 0.002 * (X + 0.7) ** 2,
+    "valley on a point": 0.002 * (X - 1.5) ** 2,
+    "lopsided valley": np.where(X < 0.4, 0.004, 0.0005) * (X - 0.4) ** 2,
+    "steep valley": 0.03 * np.abs(X - 0.2),
+    "flat floor": 0.01 * np.maximum(np.abs(X - 0.5) - 4, 0) ** 2,
+    "cliff": np.where(X > 2, 1.0, 0.003 * (X - 1.2) ** 2),
+    "divergence": np.where(X > 3, np.inf, 0.003 * (X - 1.2) ** 2),
+}
+NOISES = ("independent", "growing", "smooth", "skewed")
+SIZES = (0.0005, 0.005, 0.02, 0.1)
+SEEDS = (5, 8)
+METHODS = ("bands", "percentile bootstrap")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One known truth and one kind of noise around it."""
+
+    curve: str
+    noise: str
+    size: float
+    n_seeds: int
+
+
+def draw(setting: Setting, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return losses of two schedules with this truth around a shared seed effect, shape (2, L, K)."""
+    shape = (2, N_LRS, setting.n_seeds)
+    common, own = rng.normal(size=(1, 1, setting.n_seeds)), rng.normal(size=shape)
+    if setting.noise == "growing":
+        own *= np.exp(0.15 * X)[:, None]
+    elif setting.noise == "smooth":
+        kernel = np.exp(-0.5 * ((X[:, None] - X) / 1.5) ** 2) + 1e-6 * np.eye(N_LRS)
+        own = np.einsum("ij,sjk->sik", np.linalg.cholesky(kernel), own)
+    elif setting.noise == "skewed":
+        own = (rng.gamma(2.0, size=shape) - 2) / np.sqrt(2)
+    return truth[:, :, None] + setting.size * (common + own)
+
+
+def best_of_sub_grids(mean: np.ndarray, stride: int) -> np.ndarray:
+    """Lowest mean of each offset's sub-grid; mean has shape (..., L)."""
+    return np.stack([mean[..., offset::stride].min(axis=-1) for offset in range(stride)], axis=-1)
+
+
+def bootstrap(loss: np.ndarray, stride: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """The peer: percentile bootstrap of the plug-in worst and mean degradation."""
+    n_seeds = loss.shape[1]
+    mean = loss[:, rng.integers(n_seeds, size=(500, n_seeds))].mean(axis=-1).T
+    excess = best_of_sub_grids(mean, stride) - mean.min(axis=-1, keepdims=True)
+    return {name: tuple(np.quantile(v, [0.025, 0.975])) for name, v in (("worst", excess.max(1)), ("mean", excess.mean(1)))}
+
+
+def measure(setting: Setting, n_sweeps: int, seed: int) -> list[dict[str, object]]:
+    """Return one row a quantity, stride and method: coverage, mean width and spread of the estimate."""
+    rng = np.random.default_rng(seed)
+    # The second schedule has the same shape one point to the left and a little higher.
+    truth = np.stack([CURVES[setting.curve], np.roll(CURVES[setting.curve], -1) + 0.004])
+    truth[1, -1] = truth[1, -2]
+    found: dict[tuple[str, int, str], list[tuple[float, float, float]]] = {}
+    for _ in range(n_sweeps):
+        loss = draw(setting, truth, rng)
+        sweep = SweepResult(("a", "b"), 2.0**X, range(setting.n_seeds), loss)
+        curves = {name: degradation_curve(sweep, name) for name in "ab"}
+        comparison = compare_schedules(curves)
+        for k in STRIDES:
+            curve = curves["a"]
+            for name in ("worst", "mean"):
+                interval = getattr(curve, f"{name}_interval")[k - 1]
+                found.setdefault((name, k, METHODS[0]), []).append((getattr(curve, name)[k - 1], *interval))
+            for name, interval in bootstrap(loss[0], k, rng).items():
+                found.setdefault((name, k, METHODS[1]), []).append((getattr(curve, name)[k - 1], *interval))
+            row = comparison.n_trials.index(-(-N_LRS // k))
+            sign = 1 if comparison.lowest[row] == "b" else -1
+            interval = sorted(sign * comparison.interval[row, 0 if sign == 1 else 1])
+            estimate = comparison.final_loss[row, 0] - comparison.final_loss[row, 1]
+            # Strides 4 and 5 share a number of trials: the comparison uses the finer.
+            found.setdefault(("difference", k, METHODS[0]), []).append((estimate, *interval))
+    rows = []
+    for (name, k, method), values in found.items():
+        excess = best_of_sub_grids(truth[0], k) - truth[0].min()
+        other = best_of_sub_grids(truth[1], k)
+        true = {"worst": excess.max(), "mean": excess.mean(), "difference": np.mean(excess + truth[0].min()) - other.mean()}
+        estimate, low, high = np.array(values).T
+        spread = float(np.diff(np.quantile(estimate, [0.025, 0.975]))[0])
+        hit = (low <= true[name] + 1e-12) & (true[name] <= high + 1e-12)
+        rows.append(
+            vars(setting)
+            | {"quantity": name, "stride": k, "method": method, "truth": float(true[name])}
+            | {"coverage": float(hit.mean()), "width": float(np.mean(high - low)), "spread": spread}
+        )
+    return rows
+
+
+def table(rows: list[dict[str, object]], by: str) -> list[str]:
+    """Return the lines of a table: coverage and relative width of each quantity and method, by one property."""
+    lines = [f"{by:20} {'quantity':10} {'method':20} coverage  lowest  width/spread"]
+    for value in dict.fromkeys(row[by] for row in rows):
+        for quantity, method in itertools.product(("worst", "mean", "difference"), METHODS):
+            some = [r for r in rows if (r[by], r["quantity"], r["method"]) == (value, quantity, method)]
+            if some:
+                coverage = np.array([r["coverage"] for r in some])
+                width, spread = (np.sum([r[c] for r in some]) for c in ("width", "spread"))
+                lines.append(
+                    f"{value!s:20} {quantity:10} {method:20} {coverage.mean():8.3f} {coverage.min():7.3f} "
+                    f"{width / spread:13.2f}"
+                )
+    return lines
+
+
+def main() -> None:
+    """Measure every setting and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sweeps", type=int, default=500, help="sweeps a setting")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    settings = [Setting(*s) for s in itertools.product(CURVES, NOISES, SIZES, SEEDS)]
+    n = len(settings)
+    with ProcessPoolExecutor(args.jobs) as pool:
+        rows = list(itertools.chain(*pool.map(measure, settings, [args.sweeps] * n, range(n), chunksize=2)))
+    for by in ("n_seeds", "curve", "size"):
+        print("\n".join(table(rows, by)), end="\n\n")
+    if args.json:
+        args.json.write_text(json.dumps(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
