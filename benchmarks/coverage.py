@@ -76,7 +76,9 @@ def bootstrap(loss: np.ndarray, stride: int, rng: np.random.Generator) -> dict[s
     n_seeds = loss.shape[1]
     mean = loss[:, rng.integers(n_seeds, size=(500, n_seeds))].mean(axis=-1).T
     excess = best_of_sub_grids(mean, stride) - mean.min(axis=-1, keepdims=True)
-    return {name: tuple(np.quantile(v, [0.025, 0.975])) for name, v in (("worst", excess.max(1)), ("mean", excess.mean(1)))}
+    return {
+        name: tuple(np.quantile(v, [0.025, 0.975])) for name, v in (("worst", excess.max(1)), ("mean", excess.mean(1)))
+    }
 
 
 def measure(setting: Setting, n_sweeps: int, seed: int) -> list[dict[str, object]]:
@@ -108,7 +110,11 @@ def measure(setting: Setting, n_sweeps: int, seed: int) -> list[dict[str, object
     for (name, k, method), values in found.items():
         excess = best_of_sub_grids(truth[0], k) - truth[0].min()
         other = best_of_sub_grids(truth[1], k)
-        true = {"worst": excess.max(), "mean": excess.mean(), "difference": np.mean(excess + truth[0].min()) - other.mean()}
+        true = {
+            "worst": excess.max(),
+            "mean": excess.mean(),
+            "difference": np.mean(excess + truth[0].min()) - other.mean(),
+        }
         estimate, low, high = np.array(values).T
         spread = float(np.diff(np.quantile(estimate, [0.025, 0.975]))[0])
         hit = (low <= true[name] + 1e-12) & (true[name] <= high + 1e-12)

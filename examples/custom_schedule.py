@@ -1,6 +1,6 @@
 """Three ways to bring a schedule of your own, and what theory says of it before you train.
 
-    python examples/custom_schedule.py
+python examples/custom_schedule.py
 """
 
 import numpy as np

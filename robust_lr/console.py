@@ -52,7 +52,8 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
 def print_rows(console: Console, content: Rows, title: str) -> None:
     """Print a header and rows of text as a table."""
     header, rows = content
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    console.print(Text(title, style="italic"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(header):
         table.add_column(Text(name), justify="left" if i == 0 else "right")
     for row in rows:

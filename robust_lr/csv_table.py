@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from .exceptions import DataError
 
 DEFAULT_SCHEDULE = "sweep"
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def read_table(
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, skipinitialspace=True)
             header = list(reader.fieldnames or [])
             records = [(reader.line_num, record) for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -66,6 +68,9 @@ def read_table(
         raise DataError(
             f"{path} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(header) or 'none'}"
         )
+    twice = [column for column in wanted if header.count(column) > 1]
+    if twice:
+        raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}")
     rows, empty = [], 0
     for line, record in records:
         if not (record[loss_column] or "").strip():
@@ -115,7 +120,7 @@ def replicate_seeds(rows: Sequence[TableRow]) -> Iterator[tuple[TableRow, int]]:
         DataError: when two rows give one trial different losses; rows that repeat it exactly are dropped.
     """
     names = sorted({row.seed for row in rows if row.seed is not None})
-    whole = all(name.removeprefix("-").isdigit() for name in names)
+    whole = all(_WHOLE_NUMBER.fullmatch(name) for name in names)
     number = {name: int(name) if whole else position for position, name in enumerate(names)}
     seen: dict[tuple[str, float, int], TableRow] = {}
     counts: dict[tuple[str, float], int] = {}

@@ -16,7 +16,7 @@ class ScheduleError(RobustLRError, ValueError):
 
 
 class DataError(RobustLRError, ValueError):
-    """Results that were handed in (a table, an array, a journal) cannot be read as a sweep."""
+    """Data that were handed in (a table, an array of losses, a training set) are not what they must be."""
 
 
 class JournalError(RobustLRError):

@@ -207,8 +207,8 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str) -> None:
 
 
 def _lay_out(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Place the panels here and once: left to savefig, most of its time goes into unlabelled ticks that need no room."""
-    from matplotlib.ticker import NullLocator  # noqa: PLC0415
+    """Place the panels here, once; left to savefig, most of its time goes into unlabelled ticks that need no room."""
+    from matplotlib.ticker import NullLocator
 
     engine = figure.get_layout_engine()
     if engine is None:

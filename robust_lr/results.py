@@ -77,7 +77,7 @@ class SweepResult:
         for name, values in (("schedules", schedules), ("seeds", seeds)):
             if len(set(values)) != len(values):
                 raise DataError(f"{name} must be distinct, got {list(values)}")
-        losses = _shaped("loss", loss, shape)
+        losses, each = _shaped("loss", loss, shape), _frozen(seconds)
         if np.any(np.isneginf(losses)):
             raise DataError("a loss of -inf is no result: a diverged run is +inf, a missing one NaN")
         for attribute, value in (
@@ -85,7 +85,7 @@ class SweepResult:
             ("learning_rates", lrs),
             ("seeds", tuple(int(s) for s in seeds)),
             ("loss", losses),
-            ("seconds", _shaped("seconds", np.broadcast_to(np.asarray(seconds, float), shape), shape)),
+            ("seconds", _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape)),
             ("metrics", MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()})),
             ("specs", MappingProxyType(dict(specs))),
             ("failures", tuple(failures)),
@@ -198,11 +198,15 @@ class SweepResult:
         return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one row a trial: schedule, lr, seed, loss (inf where it diverged), seconds, and the metrics."""
+        """Write one row a trial: schedule, lr, seed, loss (inf where it diverged), seconds, and the metrics.
+
+        A metric that has the name of one of these columns is written as ``metric_lr``, say.
+        """
+        columns = ["schedule", "lr", "seed", "loss", "seconds"]
         names = list(self.metrics)
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["schedule", "lr", "seed", "loss", "seconds", *names])
+            writer.writerow([*columns, *(f"metric_{name}" if name in columns else name for name in names)])
             for trial in self.trials():
                 if trial.status != "failed":
                     s = trial.spec
@@ -245,7 +249,7 @@ def _frozen(values: ArrayLike) -> Array:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise DataError(f"expected an array of numbers, got {values!r}") from None
+        raise DataError(f"expected an array of numbers, got {' '.join(repr(values).split())[:80]}") from None
     array.setflags(write=False)
     return array
 

@@ -204,7 +204,7 @@ def _upper_of_average(block: LossBlock, chosen: NDArray[np.intp], confidence_lev
 
 def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
     """The excess is never negative, and an interval holds its own estimate."""
-    if math.isnan(low):
+    if math.isnan(low) or math.isnan(high):
         return math.nan, math.nan
     return min(max(low, 0.0), estimate), max(high, estimate)
 

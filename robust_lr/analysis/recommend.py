@@ -198,4 +198,4 @@ def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
     for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
         if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
             return f"about {total - n} more seed{'s' if total > n + 1 else ''}"
-    return f"more than {MAX_MORE_SEEDS} more seeds"
+    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance away from {estimate:.4f}"

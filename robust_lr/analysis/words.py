@@ -16,6 +16,8 @@ from .summary import Analysis, ScheduleAnalysis
 def headline(entry: ScheduleAnalysis) -> str:
     """Return the recommendation for one schedule in one sentence, or that the evidence does not carry one."""
     advice = entry.recommendation
+    if advice is not None and advice.trials_saved == 0:
+        return f"Under {advice.schedule} keep the ratio {advice.ratio:.4g}, {_trials(advice.n_trials)}: {advice.limit}."
     if advice is not None:
         return (
             f"Under {advice.schedule} a ratio of {advice.ratio:.4g}, {_trials(advice.n_trials)}, costs you at most "
@@ -92,10 +94,9 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
             f"By the point estimates alone: ratio {estimate.ratio:.4g}, {_trials(estimate.n_trials)}, "
             f"excess loss {_loss(estimate.excess_loss)}; read it as a guess."
         )
-    if advice is not None:
+    if advice is not None and advice.trials_saved:
         yield f"Not coarser because {advice.limit}."
-        if advice.trials_saved:
-            yield f"It saves {advice.trials_saved} of {_n_trials(curve)} trials{_time(advice.seconds_saved)}."
+        yield f"It saves {advice.trials_saved} of {_n_trials(curve)} trials{_time(advice.seconds_saved)}."
     yield from _notes(entry)
 
 

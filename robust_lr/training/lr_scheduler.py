@@ -27,8 +27,8 @@ class AnnealedLR(LRScheduler):
     From ``k = total_steps`` on the learning rate stays where the schedule ended; it never rises again.
 
     To resume, rebuild the optimizer and the scheduler and load the state of each, in any order: the scheduler puts its
-    learning rate into the optimizer when its own state is loaded, and again when the optimizer's is. Only a new peak is
-    lost when the optimizer's state comes before the scheduler is built; `load_state_dict` takes it in any order.
+    peaks and learning rates into the optimizer when its own state is loaded, and again when the optimizer's is.
+    To go on with another peak, horizon or schedule, ask for it in `load_state_dict`.
 
     Args:
         optimizer: its groups may have different learning rates, as floats or as tensors (which are updated in place).
@@ -167,7 +167,7 @@ class AnnealedLR(LRScheduler):
                     f"the scheduler made {stepped} steps in {_STEPS_COMPARED} of the optimizer, so it will end early; "
                     "step it once for each optimizer step (Accelerate: leave it out of prepare())",
                     RobustLRWarning,
-                    stacklevel=2,
+                    stacklevel=5,  # the user's optimizer.step(), under torch's two wrappers and our hook
                 )
         self._optimizer_steps += 1
 

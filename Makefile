@@ -1,0 +1,68 @@
+# The first target you need is `demo`: it creates .venv, runs the main job on real data and leaves a report.
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+# Each stamp is touched when its installation has succeeded, and is out of date when what it was made from changes.
+VENV_STAMP := $(VENV)/.stamp-venv
+DEMO_STAMP := $(VENV)/.stamp-demo
+INSTALL_STAMP := $(VENV)/.stamp-install
+SOURCES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test install lint format bench clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO_STAMP) ## Run the main job on real data; ends with a recommendation, plots and a report in demo-output/.
+	$(BIN)/robust-lr demo
+
+test: $(INSTALL_STAMP) ## Run everything that CI runs: linter, formatter, types, tests. Each runs even if another fails.
+	@failed=""; \
+	for check in "ruff check" "ruff format --check" "mypy" "pytest"; do \
+		echo "== $$check"; \
+		$(BIN)/python -m $$check || failed="$$failed [$$check]"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+install: $(INSTALL_STAMP) ## Create .venv with all extras and the developers' tools, in the tested versions.
+
+lint: $(INSTALL_STAMP) ## Run linter, formatter (without changing a file) and type checker.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALL_STAMP) ## Format all files and repair what the linter can repair.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALL_STAMP) ## Run each benchmark in turn.
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+clean: ## Remove caches, builds and demo-output/; keeps .venv.
+	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# A .venv that is already there is kept; pip 25.1 is the first that installs dependency groups.
+$(VENV_STAMP):
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "robust-lr needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || echo "creating $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
+	@touch $@
+
+$(DEMO_STAMP): $(VENV_STAMP) $(SOURCES)
+	@echo "installing what the demo needs"
+	@$(PIP_INSTALL) -c constraints.txt -e '.[sklearn,report]'
+	@touch $@
+
+# torch comes in the same resolution as its pin: without the pin pip takes several gigabytes of CUDA.
+$(INSTALL_STAMP): $(VENV_STAMP) $(SOURCES)
+	@echo "installing all extras and the developers' tools"
+	@$(PIP_INSTALL) -c constraints.txt -e '.[all]' --group dev
+	@touch $(DEMO_STAMP) $@

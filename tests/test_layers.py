@@ -1,0 +1,200 @@
+"""The imports go one way: a module imports from its own room and from the rooms listed for it, and from no other."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import robust_lr
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# room: (its modules, the rooms that they import from besides their own). A package stands for all of its modules.
+ROOMS = {
+    "exceptions": ("exceptions", ""),
+    "values": ("grids schedules theory", "exceptions"),
+    "trials": ("trials", "exceptions values"),
+    "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
+    "results": ("results", "exceptions values trials files"),
+    "evidence": ("analysis.selection analysis.bounds", "exceptions values results"),
+    "curves": ("analysis.degradation analysis.profile", "exceptions values results evidence"),
+    "advice": ("analysis.comparison analysis.recommend", "exceptions values results evidence curves"),
+    "summary": ("analysis.summary", "exceptions values results evidence curves advice"),
+    "analysis": ("analysis", "evidence curves advice summary"),
+    "wording": (
+        "analysis.words analysis.rows analysis.groups",
+        "exceptions values results evidence curves advice summary",
+    ),
+    "plots": ("plots", "exceptions values results analysis wording"),
+    "report": ("report", "exceptions values results analysis wording plots"),
+    "console": ("console", "exceptions values results analysis wording"),
+    "progress": ("progress", "exceptions trials"),
+    "runners": ("runners", "exceptions values trials"),
+    "sweep": ("sweep", "exceptions values trials files results progress runners"),
+    "demo": ("demo", "exceptions values"),
+    "cli": (
+        "cli",
+        "exceptions values trials files results analysis wording plots report console progress runners sweep demo",
+    ),
+    "training": ("training", "exceptions values trials"),
+    "testing": ("testing", "exceptions values trials files results runners sweep"),
+}
+
+HEAVY = ("torch", "optuna", "ray", "sklearn", "pandas", "matplotlib", "scipy")
+PLUGINS = ("robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn")
+
+
+class Import:
+    """One import of `target` (a module or a name in one) by `module`, and whether importing `module` executes it."""
+
+    def __init__(self, module: str, target: str, line: int, *, at_top: bool) -> None:
+        self.module, self.target, self.line, self.at_top = module, target, line, at_top
+        self.package = target.partition(".")[0]
+
+    def __repr__(self) -> str:
+        return f"{self.module}, line {self.line}: import of {self.target}"
+
+
+def _read_modules() -> dict[str, tuple[Path, ast.Module]]:
+    modules = {}
+    for folder in (ROOT, ROOT / "integrations"):
+        for path in folder.glob("robust_lr*/**/*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            modules[name] = path, ast.parse(path.read_text(encoding="utf-8"))
+    return modules
+
+
+MODULES = _read_modules()
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _imports(module: str) -> list[Import]:
+    """Return the imports of a module; those under ``if TYPE_CHECKING`` and inside functions are not at the top."""
+    path, tree = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = []
+
+    def visit(node: ast.AST, at_top: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(module, alias.name, node.lineno, at_top=at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            source = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                found.append(Import(module, inner if inner in MODULES else source, node.lineno, at_top=at_top))
+                # `from . import __version__` is the one thing that a module may take from the package itself.
+                if source == "robust_lr" and alias.name == "__version__":
+                    found.pop()
+        else:
+            inside = at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                visit(child, inside and not _is_type_checking(node))
+
+    visit(tree, True)
+    return found
+
+
+IMPORTS = {module: _imports(module) for module in MODULES}
+CORE = sorted(name for name in MODULES if name.startswith("robust_lr.") or name == "robust_lr")
+
+
+def _room(module: str) -> str | None:
+    """Return the room of a module of robust_lr: the entry with its name, or that of its package."""
+    name = module.removeprefix("robust_lr.")
+    for wanted in (name, name.partition(".")[0]):
+        for room, (members, _) in ROOMS.items():
+            # Each module of analysis has an entry of its own; only the package itself falls under "analysis".
+            if wanted in members.split() and (wanted == name or wanted != "analysis"):
+                return room
+    return None
+
+
+@pytest.mark.parametrize("module", [name for name in CORE if name != "robust_lr"])
+def test_imports_only_from_the_rooms_before_it(module):
+    room = _room(module)
+    assert room, f"{module} has no room yet: enter it in ROOMS of {Path(__file__).name}, as early as its imports allow"
+    allowed = {room, *ROOMS[room][1].split()}
+    wrong = [i for i in IMPORTS[module] if i.package == "robust_lr" and _room(i.target) not in allowed]
+    assert not wrong, f"{room} may import from {sorted(allowed)} only: {wrong}"
+
+
+def test_the_rooms_are_in_order_and_name_modules_that_exist():
+    known: set[str] = set()
+    for room, (members, sources) in ROOMS.items():
+        assert set(sources.split()) <= known, f"{room} imports from a room that comes after it"
+        known.add(room)
+        missing = [name for name in members.split() if f"robust_lr.{name}" not in MODULES]
+        assert not missing, f"ROOMS names modules that are gone: {missing}"
+
+
+def test_no_import_cycle():
+    graph = {
+        module: {i.target for i in imports if i.target in MODULES and i.target != module}
+        for module, imports in IMPORTS.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the modules
+
+
+def test_the_core_imports_no_plugin_and_plugins_do_not_import_each_other():
+    for module, imports in IMPORTS.items():
+        own = module.partition(".")[0]
+        wrong = [i for i in imports if i.package in PLUGINS and i.package != own]
+        assert not wrong, wrong
+
+
+def test_the_plugins_have_the_core_for_a_base():
+    for module, imports in IMPORTS.items():
+        if module.startswith(PLUGINS):
+            private = [i for i in imports if i.package == "robust_lr" and "._" in i.target]
+            assert not private, f"a plug-in uses what others could use too: {private}"
+
+
+def test_only_training_imports_torch_and_only_plugins_their_framework():
+    for module, imports in IMPORTS.items():
+        if module.startswith("robust_lr.training"):
+            forbidden = {"optuna", "ray"}
+        elif module in CORE:
+            forbidden = {"torch", "optuna", "ray"}
+        else:
+            forbidden = {"torch", "optuna", "ray", "sklearn"} - {module.partition(".")[0].removeprefix("robust_lr_")}
+        wrong = [i for i in imports if i.package in forbidden]
+        assert not wrong, wrong
+
+
+def test_nothing_heavy_is_imported_at_the_top_of_a_core_module():
+    for module in CORE:
+        if not module.startswith("robust_lr.training"):
+            wrong = [i for i in IMPORTS[module] if i.at_top and i.package in HEAVY]
+            assert not wrong, f"import it inside the function that needs it: {wrong}"
+
+
+def test_importing_robust_lr_loads_nothing_heavy():
+    code = "import sys, robust_lr; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(loaded.stdout.split()) & {*HEAVY, "rich", "typer"}, "`import robust_lr` loads numpy, nothing heavier"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_module_says_what_it_is_for(module):
+    path, tree = MODULES[module]
+    assert ast.get_docstring(tree), f"{path.name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in vars(robust_lr) if n[0] != "_" and not inspect.ismodule(getattr(robust_lr, n)))
+)
+def test_every_public_name_is_explained(name):
+    doc = getattr(robust_lr, name).__doc__ or ""
+    # A dataclass without a docstring is given its signature for one.
+    assert doc and not doc.startswith(f"{name}("), f"robust_lr.{name} has no docstring"
