@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import re
+import shlex
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +33,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 DEMO_JOBS = min(os.cpu_count() or 1, 4)
 
+MAX_PLAN = 10_000  # learning rates; a plan of more is a slip of the tolerance
+
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 LrMin = Annotated[float, typer.Option(help="Smallest learning rate.")]
 LrMax = Annotated[float, typer.Option(help="Largest learning rate.")]
@@ -40,12 +45,16 @@ def main() -> None:
     """Run the command line and exit; an error of ours is one line on stderr, never a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; every finished trial is in the journal", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # typer turns an interrupt into this, without a word
+            print("interrupted; every finished trial is in the journal", file=sys.stderr)  # noqa: T201
+        raise
     except RobustLRError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1 if isinstance(error, (InsufficientDataError, TrialError)) else 2)
+    except OSError as error:  # what cannot be read is a DataError
+        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
@@ -68,6 +77,10 @@ def plan(
     grids = {}
     for name, each in {str(parsed): parsed, "constant": parse_schedule("constant")}.items():
         resolution = resolution_for_tolerance(each, tolerance, total_steps=total_steps)
+        if 0 < lr_min < lr_max < math.inf and math.log(lr_max / lr_min) > MAX_PLAN * math.log(resolution):
+            raise DataError(
+                f"a tolerance of {tolerance:g} needs a ratio of {resolution:.9g}, more than {MAX_PLAN} points"
+            )
         grids[name] = resolution, GeometricGrid.from_ratio(lr_min, lr_max, resolution)
     resolution, grid = grids[str(parsed)]
     guarantee = grid_guarantee(parsed, grid.ratio, total_steps=total_steps) if len(grid) > 1 else None
@@ -75,7 +88,7 @@ def plan(
     say(f"{parsed}, tolerance {tolerance:g}: ratio at most {resolution:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     say(
-        f"{len(grid)} trials, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point"
+        f"{_trials(len(grid))}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point"
     )
     if guarantee is not None:
         say(
@@ -83,7 +96,7 @@ def plan(
             f"{guarantee.mean:.4g} on average"
         )
     constant_resolution, constant = grids["constant"]
-    say(f"constant needs ratio {constant_resolution:.4g}, {len(constant)} trials, for the same")
+    say(f"constant needs ratio {constant_resolution:.4g}, {_trials(len(constant))}, for the same")
     say(
         "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and sees no "
         "stability cliff. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
@@ -126,7 +139,7 @@ def run(
     )
     console = make_console()
     print_analysis(_analyze(sweep, tolerance), console, every_detail=False)
-    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}", highlight=False)
+    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
 
 
 @app.command()
@@ -176,9 +189,9 @@ def analyze(
             report,
             title=f"Learning-rate sweep: {file.name}",
             source=f"Read from {file.name}.",
-            reproduce=[f"robust-lr {' '.join(_quoted(a) for a in sys.argv[1:])}"],
+            reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"],
         )
-        console.print(f"report: {report}", highlight=False)
+        console.print(f"report: {report}")
     if not any(analysis.recommendations for analysis in analyses.values()):
         raise typer.Exit(1)
 
@@ -219,14 +232,14 @@ def demo(
         reproduce=["make demo", f"robust-lr analyze {output / 'journal.jsonl'} --tolerance {tolerance}"],
     )
     files = ", ".join(f.name for f in sorted(output.iterdir()))
-    console.print(f"{time.perf_counter() - start:.0f} s; in {output}: {files}", highlight=False)
+    console.print(f"{time.perf_counter() - start:.0f} s; in {output}: {files}")
 
 
 def _analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95) -> Analysis:
     value, relative = _parse_tolerance(tolerance)
     if relative:
-        finite = abs(sweep.loss[(sweep.loss < float("inf"))])
-        value *= float(finite.min()) if finite.size and finite.min() > 0 else 1.0
+        finite = sweep.loss[sweep.loss < math.inf]
+        value *= abs(float(finite.min())) if finite.size and finite.min() else 1.0
     return analyze_sweep(sweep, tolerance=value, confidence_level=confidence_level)
 
 
@@ -255,8 +268,8 @@ def _import_function(where: str) -> Any:
     sys.path.insert(0, str(folder))
     try:
         target: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise DataError(f"cannot import {where!r}: {error}") from None
+    except Exception as error:  # the module is the user's: anything can happen in it
+        raise DataError(f"cannot import {where!r}: {_in_one_line(error)}") from None
     for part in name.split("."):
         if not hasattr(target, part):
             raise DataError(f"{module!r} has no {name!r}")
@@ -264,6 +277,18 @@ def _import_function(where: str) -> Any:
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
     return target
+
+
+def _in_one_line(error: Exception) -> str:
+    """The error with its type, and where in the user's module it was raised."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    inside = not frame.filename.startswith("<frozen") and frame.filename != importlib.__file__
+    return f"{text} ({frame.filename}, line {frame.lineno})" if inside else text
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n} trials"
 
 
 def _is_journal(file: Path) -> bool:
@@ -287,7 +312,3 @@ def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _quoted(argument: str) -> str:
-    return argument if re.fullmatch(r"[\w./=:%+-]+", argument) else f"'{argument}'"

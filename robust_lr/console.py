@@ -17,8 +17,9 @@ PIPED_WIDTH = 150
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough for the tables when there is none."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPED_WIDTH)
+    width = None if Console(stderr=stderr).is_terminal else PIPED_WIDTH
+    # No markup and no emoji: what is printed holds the names of files and schedules, which may look like either.
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_analysis(analysis: Analysis, console: Console, *, title: str = "", every_detail: bool = True) -> None:

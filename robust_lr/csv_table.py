@@ -78,8 +78,8 @@ def read_table(
             continue
         loss = _number(path, line, loss_column, record[loss_column])
         lr = _number(path, line, lr_column, record[lr_column])
-        if not 0 < lr < math.inf:
-            raise DataError(f"{path}, line {line}: {lr_column} must be a positive finite number, got {lr!r}")
+        if not 1e-100 <= lr <= 1e100:
+            raise DataError(f"{path}, line {line}: {lr_column} must be positive (1e-100 to 1e100), got {lr!r}")
         rows.append(
             TableRow(
                 line=line,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 COLOUR, DIVERGED, CONTEXT, LIMIT = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3"
+SMALLEST = 1e-100  # on a logarithmic axis; what is nearer to zero has no decades
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
 
@@ -50,7 +51,7 @@ def plot_learning_rate(
     ax.plot(lrs[finite], profile.mean[finite], "o-", color=COLOUR, lw=1.6, ms=3, zorder=3)
     ax.plot(profile.best_lr, profile.best_loss, "*", color=COLOUR, ms=11, zorder=4)
     ax.set_xscale("log")
-    if profile.best_loss > 0:
+    if profile.best_loss > SMALLEST:
         ax.set_yscale("log")
         _plain_ticks(ax)
     counts = np.isinf(profile.loss).sum(axis=1)
@@ -211,11 +212,12 @@ def _lay_out(figure: Figure, axes: Sequence[Axes]) -> None:
     from matplotlib.ticker import NullLocator
 
     engine = figure.get_layout_engine()
-    if engine is None:
+    if engine is None or not len(axes):
+        figure.set_layout_engine("none")
         return
     # Over a decade or less a logarithmic axis labels its minor ticks too; a linear one has none.
     log = [axis for ax in axes for axis in (ax.xaxis, ax.yaxis) if axis.get_scale() == "log"]
-    wide = [axis for axis in log if np.ptp(np.log10(axis.get_view_interval())) > 1]
+    wide = [axis for axis in log if 0 < 10 * min(axis.get_view_interval()) < max(axis.get_view_interval())]
     minor = [(axis, axis.get_minor_locator()) for axis in wide]
     for axis in wide:
         axis.set_minor_locator(NullLocator())
@@ -255,7 +257,7 @@ def _positive_band(interval: Array) -> tuple[Array, Array]:
 def _loss_limits(profiles: Sequence[LearningRateProfile]) -> tuple[float, float] | None:
     """Limits that show the valley: up to 20 times the best loss, or all of it where that is less."""
     means = np.concatenate([p.mean[np.isfinite(p.mean)] for p in profiles]) if profiles else np.empty(0)
-    if not means.size or means.min() <= 0:
+    if not means.size or means.min() <= SMALLEST:
         return None
     low = float(means.min())
     span = min(float(means.max()) / low * 1.1, 20.0)
@@ -264,7 +266,7 @@ def _loss_limits(profiles: Sequence[LearningRateProfile]) -> tuple[float, float]
 
 def _drawable(curve: DegradationCurve) -> NDArray[np.bool_]:
     """Coarser grids only, with at least two points in the largest; a ratio beyond that says nothing."""
-    return np.asarray((curve.stride > 1) & np.isfinite(curve.worst) & (curve.n_trials > 1))
+    return np.asarray((curve.stride > 1) & np.isfinite(curve.worst + curve.ratio) & (curve.n_trials > 1))
 
 
 def _last_stride(curves: Sequence[DegradationCurve]) -> int:
@@ -277,7 +279,7 @@ def _floor(curves: Sequence[DegradationCurve], tolerance: float | None) -> float
     values = np.concatenate([curve.worst[_drawable(curve)] for curve in curves])
     positive = values[values > 0]
     lowest = float(positive.min()) if positive.size else 1e-6
-    return 0.3 * min(lowest, tolerance) if tolerance else 0.3 * lowest
+    return max(0.3 * min(lowest, tolerance or lowest), SMALLEST)
 
 
 def _guide(spec: str, ratio: Array, worst: Array, covered: NDArray[np.bool_]) -> Array | None:

@@ -73,7 +73,7 @@ def _part(name: str, analysis: Analysis, *, level: int) -> str:
     header, rows = recommendation_rows(analysis)
     sections.append(f"<h2>What to use next (tolerance {analysis.tolerance:g})</h2>{_table(header, rows)}")
     header, rows = degradation_rows(analysis, bands=True)
-    if rows:
+    if len(header) > 1:
         sections.append(
             f"<h2>What a coarser grid costs at its worst offset</h2>{_table(header, rows)}"
             "<p class='small'>Excess of the best final loss on every k-th learning rate over the best on all, largest "

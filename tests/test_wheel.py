@@ -15,14 +15,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"robust_lr", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn"}
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "constraints.txt").is_file(), reason="runs in a checkout, where constraints.txt is"
-)
-
 
 def _run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return subprocess.run([str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")

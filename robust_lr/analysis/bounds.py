@@ -20,7 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..exceptions import DataError
+
 Array = NDArray[np.float64]
+
+
+def check_confidence_level(confidence_level: float) -> None:
+    """Raise `DataError` unless it is in (0, 1)."""
+    if not 0 < confidence_level < 1:
+        raise DataError(f"confidence_level must be in (0, 1), got {confidence_level!r}")
 
 
 def t_quantile(confidence_level: float, n_seeds: int) -> float:

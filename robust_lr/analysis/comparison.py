@@ -98,7 +98,8 @@ def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int
         sides.append((curve.block.loss[np.ix_(alive, columns)], grids))
     (loss_a, grids_a), (loss_b, grids_b) = sides
     if any(grid.size == 0 for grid in grids_a + grids_b):
-        return -math.inf, math.inf
+        # A sub-grid that diverged everywhere makes its schedule +inf: higher for certain than one that trained.
+        return math.inf if all(grid.size for grid in grids_b) else -math.inf, math.inf
     bounds = paired_bounds(loss_a, loss_b, level)
     mean_a, mean_b = loss_a.mean(axis=1), loss_b.mean(axis=1)
     low, high = [], []

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import DataError, InsufficientDataError
+from ..exceptions import InsufficientDataError
 from ..results import SweepResult
-from .bounds import mean_bounds, paired_bounds
+from .bounds import check_confidence_level, mean_bounds, paired_bounds
 from .selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
@@ -95,8 +95,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    if not 0 < confidence_level < 1:
-        raise DataError(f"confidence_level must be in (0, 1), got {confidence_level!r}")
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     n = len(block.learning_rates)
     if n < 3:
@@ -109,11 +108,13 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
     bounds = _ExcessBounds.of(block, fit, confidence_level)
     rows = [_one_stride(block, fit, bounds, int(k)) for k in strides]
     lrs, best = block.learning_rates, block.best
+    with np.errstate(over="ignore"):
+        ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides])
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return DegradationCurve(
         schedule=schedule,
         stride=strides,
-        ratio=np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides]),
+        ratio=ratio,
         n_trials=-(-n // strides),
         covered=(best >= strides) & (n - 1 - best >= strides),
         block=block,
@@ -137,28 +138,31 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
 
 @dataclass(frozen=True, eq=False)
 class _ExcessBounds:
-    """For each learning rate, bounds of its excess over the best of all: mu_i - min_j mu_j; +inf where it diverged.
+    """What bounds the excess mu_i - min_j mu_j of a learning rate over the best of all.
 
-    `baseline` is the loss of each seed, shape (K,), at the best learning rate that the other seeds choose.
+    Attributes:
+        baseline: loss of each seed, shape (K,), at the best learning rate that the other seeds choose.
+        lower: lower bound of the excess, shape (L,), +inf where it diverged.
+        upper: upper bound of mu_i - mu_j, shape (L, L); its row's largest is that of the excess, since
+            mu_i - min_j mu_j = max_j (mu_i - mu_j). +inf where i diverged, else -inf where j did.
     """
 
+    baseline: Array
     lower: Array
     upper: Array
-    baseline: Array
     confidence_level: float
 
     @classmethod
     def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
         alive, n = block.alive, len(block.learning_rates)
-        lower, upper = np.full(n, math.inf), np.full(n, math.inf)
         finite = block.loss[alive]
-        # mu_i - min_j mu_j = max_j (mu_i - mu_j): an intersection-union upper bound.
-        upper[alive] = paired_bounds(finite, finite, confidence_level).upper.max(axis=1)
+        upper = np.where(alive[:, None], np.full((n, n), -math.inf), math.inf)
+        upper[np.ix_(alive, alive)] = paired_bounds(finite, finite, confidence_level).upper
         # For the lower bound any fixed j would do; the best one is chosen on the other seeds, so that its luck does
         # not push the bound up.
-        baseline = fit.score(np.arange(n))
+        baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
         lower[alive] = mean_bounds(finite - baseline, confidence_level)[0]
-        return cls(lower, upper, baseline, confidence_level)
+        return cls(baseline, lower, upper, confidence_level)
 
 
 def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
@@ -171,10 +175,14 @@ def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: 
     suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
     lower = by_offset(bounds.lower, stride).min(axis=0)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
-    of_worst = lower[suspects].min(), bounds.upper[chosen].max()
-    of_mean = lower.mean(), _upper_of_average(block, chosen, bounds.confidence_level)
+    # Whichever learning rate is the best of all, the sub-grid that holds it loses nothing.
+    holds_best = np.arange(len(block.learning_rates)) % stride == np.arange(stride)[:, None]
+    of_worst = lower[suspects].min(), np.where(holds_best, 0.0, bounds.upper[chosen]).max()
+    of_mean = np.maximum(lower, 0.0).mean(), _upper_of_average(block, chosen, bounds.confidence_level)
     if stride == 1:  # the full grid against itself: nothing to estimate
         of_worst = of_mean = 0.0, 0.0
+    elif len(block.seeds) == 1:
+        of_worst = of_mean = math.nan, math.nan
     return {
         "worst": worst,
         "worst_interval": _around(worst, *of_worst),
@@ -195,11 +203,17 @@ def _held_out_scores(fit: CrossFit, choosing: Array) -> Array:
 
 
 def _upper_of_average(block: LossBlock, chosen: NDArray[np.intp], confidence_level: float) -> float:
-    """Upper bound of mean_o mu_{i_o} - min_j mu_j for one chosen learning rate an offset."""
+    """Upper bound of mean_o (mu_{i_o} - min_j mu_j) for one chosen learning rate i_o an offset.
+
+    For each j that may be the best, the offset that holds j loses nothing and the others mu_{i_o} - mu_j.
+    """
     if not block.alive[chosen].all():
         return math.inf
-    average = block.loss[chosen].mean(axis=0, keepdims=True)
-    return float(paired_bounds(average, block.loss[block.alive], confidence_level).upper.max())
+    stride, candidates = len(chosen), np.flatnonzero(block.alive)
+    losses = block.loss[chosen]
+    others = losses.sum(axis=0) - losses[candidates % stride]
+    excess = (others - (stride - 1) * block.loss[candidates]) / stride
+    return float(mean_bounds(excess, confidence_level)[1].max())
 
 
 def _around(estimate: float, low: float, high: float) -> tuple[float, float]:

@@ -53,6 +53,10 @@ def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
         span,
         f"{wins} of {len(entries)}",
         f"{edges} of {len(profiles)}",
-        f"{np.max(costs):.4f} ({len(costs)} measured)" if costs else "-",
+        f"{_cost(np.max(costs))} ({len(costs)} measured)" if costs else "-",
         f"{min(ratios):.4g}" if len(ratios) == len(entries) else "-",
     ]
+
+
+def _cost(excess: float) -> str:
+    return f"{excess:.4f}" if np.isfinite(excess) else "diverged"

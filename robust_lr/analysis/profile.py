@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import SweepResult
-from .bounds import mean_bounds
+from .bounds import check_confidence_level, mean_bounds
 from .selection import LossBlock, loss_block
 
 Array = NDArray[np.float64]
@@ -54,6 +54,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
 
     Raises:
         InsufficientDataError: when there is no result, or every run diverged.
+        DataError: no schedule of that name, or a confidence level out of range.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8], (0,), [[[1.3], [1.0], [1.1], [9.0]]])
@@ -61,6 +62,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
     low, high = mean_bounds(np.where(block.alive[:, None], block.loss, np.nan), confidence_level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,8 +88,7 @@ def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: f
         >>> print(recommend(degradation_curve(sweep, "cosine"), tolerance=0.01))
         cosine: ratio 8, 3 trials, excess loss 0.0020 [0.0020, 0.0020]
     """
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < math.inf:
-        raise DataError(f"tolerance must be a positive number (an excess loss), got {tolerance!r}")
+    check_tolerance(tolerance)
     if not curve.covered[0]:
         raise InsufficientDataError(f"{curve.schedule}: {_on_the_edge(curve)}", needed=_extension(curve, 1))
     by_estimate = _build(curve, _last_within(curve.worst, curve, tolerance), tolerance, seconds_per_trial)
@@ -108,6 +108,12 @@ def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: f
             needed=_more_seeds(curve, 1, tolerance),
         )
     return advice
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise `DataError` unless it is a positive finite number."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 < tolerance < math.inf:
+        raise DataError(f"tolerance must be a positive number (an excess loss), got {tolerance!r}")
 
 
 def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance: float) -> int:
@@ -148,7 +154,8 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     if row >= len(curve.stride):
         return "none", "no coarser grid has two learning rates"
     if not curve.covered[row]:
-        return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: {_extension(curve, row + 1)}"
+        more = _extension(curve, row + 1)
+        return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: add {more}"
     if curve.worst[row] <= tolerance:
         return "noise", (
             f"ratio {curve.ratio[row]:.4g} may be within the tolerance, but its band {_band(curve, row)} is not "
@@ -160,11 +167,17 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
         lrs = block.learning_rates
         return "cliff", f"training breaks between {lrs[cliff - 1]:g} and {lrs[cliff]:g}, not far above the best"
     high, low = curve.too_high[row], curve.too_low[row]
-    side: Limit = "too low" if low >= high else "too high"
+    side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
     return side, (
-        f"ratio {curve.ratio[row]:.4g} costs {curve.worst[row]:.4f} at the worst offset; at that factor a learning "
-        f"rate too low costs {low:.4f}, one too high {high:.4f}"
+        f"ratio {curve.ratio[row]:.4g} {_costs(curve.worst[row])} at the worst offset; at that factor a learning rate "
+        f"too low {_costs(low)}, one too high {_costs(high)}"
     )
+
+
+def _costs(excess: float) -> str:
+    if math.isnan(excess):
+        return "is not in the sweep"
+    return "diverges" if math.isinf(excess) else f"costs {excess:.4f}"
 
 
 def _on_the_edge(curve: DegradationCurve) -> str:
@@ -176,12 +189,9 @@ def _extension(curve: DegradationCurve, steps: int) -> str:
     """What to add to the sweep so that it has `steps` points on both sides of its best."""
     best, n = curve.block.best, len(curve.block.learning_rates)
     above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
-    parts = []
-    if above:
-        parts.append(f"{above} above {curve.block.learning_rates[-1]:g}")
-    if below:
-        parts.append(f"{below} below {curve.block.learning_rates[0]:g}")
-    return f"add {' and '.join(parts)}"
+    ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
+    parts = [f"{count} learning rate{'s' if count > 1 else ''} {side} {end:g}" for count, side, end in ends if count]
+    return " and ".join(parts)
 
 
 def _band(curve: DegradationCurve, row: int) -> str:
@@ -192,8 +202,8 @@ def _band(curve: DegradationCurve, row: int) -> str:
 def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
     """How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are."""
     estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
-    if estimate >= tolerance or not math.isfinite(high):
-        return "no number of seeds"
+    if estimate >= tolerance:
+        return f"a tolerance above {estimate:.4g}"
     spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
     for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
         if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:

@@ -32,8 +32,7 @@ def degradation_rows(analysis: Analysis, *, bands: bool) -> Rows:
     same = all(np.array_equal(c.block.learning_rates, longest.block.learning_rates) for c in curves)
     header = ["schedule"]
     for k in strides:
-        name = f"ratio {longest.ratio[k - 1]:.3g}" if same else f"every {_ordinal(k)}"
-        header.append(f"{name}\n{longest.n_trials[k - 1]} trials")
+        header.append(f"ratio {longest.ratio[k - 1]:.3g}\n{longest.n_trials[k - 1]} trials" if same else _every(k))
     rows = []
     for curve in curves:
         rows.append([curve.schedule, *(_cell(curve, k - 1, bands) for k in strides)])
@@ -69,5 +68,5 @@ def _cell(curve: DegradationCurve, row: int, bands: bool) -> str:
     return f"{text}\n[{low:.4f}, {high:.4f}]" if bands and not math.isnan(low) else text
 
 
-def _ordinal(k: int) -> str:
-    return {2: "2nd", 3: "3rd"}.get(k, f"{k}th")
+def _every(k: int) -> str:
+    return "every " + {2: "2nd", 3: "3rd"}.get(k, f"{k}th")

@@ -13,6 +13,9 @@ from ..results import SweepResult
 
 Array = NDArray[np.float64]
 
+# A loss beyond this is an explosion that had not yet reached infinity; its square would leave the floats.
+EXPLODED = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class LossBlock:
@@ -54,11 +57,14 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
     Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
     made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
 
+    A loss beyond `EXPLODED` counts as diverged.
+
     Raises:
         InsufficientDataError: when the schedule has no result, or every one of its runs diverged.
         DataError: when the sweep has no such schedule.
     """
     loss = sweep.loss[sweep.index(schedule)]
+    loss = np.where(np.abs(loss) > EXPLODED, math.inf, loss)
     present = ~np.isnan(loss)
     if not present.any():
         raise InsufficientDataError(f"{schedule}: no trial has a result", needed="at least one finished trial")

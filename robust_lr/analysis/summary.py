@@ -10,10 +10,11 @@ import numpy as np
 
 from ..exceptions import InsufficientDataError
 from ..results import SweepResult
+from .bounds import check_confidence_level
 from .comparison import ScheduleComparison, compare_schedules
 from .degradation import DegradationCurve, degradation_curve
 from .profile import LearningRateProfile, learning_rate_profile
-from .recommend import Recommendation, recommend
+from .recommend import Recommendation, check_tolerance, recommend
 
 SCHEMA_VERSION = 1
 
@@ -106,6 +107,8 @@ def analyze_sweep(sweep: SweepResult, *, tolerance: float, confidence_level: flo
     Raises:
         DataError: when the tolerance or the confidence level is out of range.
     """
+    check_tolerance(tolerance)
+    check_confidence_level(confidence_level)
     entries = tuple(_analyze(sweep, name, tolerance, confidence_level) for name in sweep.schedules)
     curves = {entry.schedule: entry.curve for entry in entries if entry.curve is not None}
     return Analysis(sweep, float(tolerance), confidence_level, entries, compare_schedules(curves))

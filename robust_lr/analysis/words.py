@@ -50,8 +50,8 @@ def conclusion(analysis: Analysis) -> str:
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
     return (
         f"Next time: {advice.schedule} with {_trials(advice.n_trials)}, the learning rates {rates} (ratio "
-        f"{advice.ratio:.4g}). That ends at about {_loss(_loss_on_recommended_grid(advice, curve))}; the lowest of this "
-        f"sweep is {_loss(lowest)}, with {curve.n_trials[0]} learning rates."
+        f"{advice.ratio:.4g}). That ends at about {_loss(_loss_on_recommended_grid(advice, curve))}; the lowest of "
+        f"this sweep is {_loss(lowest)}, with {curve.n_trials[0]} learning rates."
     )
 
 
@@ -109,8 +109,10 @@ def _notes(entry: ScheduleAnalysis) -> Iterator[str]:
 
 
 def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
-    within = profile.learning_rates[profile.mean <= profile.best_loss + tolerance]
-    span = f"{within[0]:g} to {within[-1]:g}" if len(within) > 1 else "no other of the sweep"
+    within = np.flatnonzero(profile.mean <= profile.best_loss + tolerance)
+    runs = np.split(profile.learning_rates[within], np.flatnonzero(np.diff(within) > 1) + 1)
+    span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
+    span = span if len(within) > 1 else "no other of the sweep"
     return (
         f"Best learning rate {profile.best_lr:g}, loss {_loss(profile.best_loss)}; within {tolerance:g} of it: {span}."
     )

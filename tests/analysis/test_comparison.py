@@ -54,12 +54,11 @@ def test_a_schedule_may_degrade_more_and_still_end_lower():
     assert not comparison.tied[0, 0]
 
 
-def test_schedules_that_differ_by_noise_alone_are_tied():
+def test_schedules_that_differ_by_noise_alone_are_tied_as_often_as_the_level_says():
     rng = np.random.default_rng(1)
     valley = np.array([2.0, 1.2, 1.0, 1.2, 2.0])[None, :, None]
-    for _ in range(20):
-        comparison = comparison_of(sweep_of(valley + 0.05 * rng.normal(size=(2, 5, 4))))
-        assert comparison.tied[0].all()
+    tied = [comparison_of(sweep_of(valley + 0.05 * rng.normal(size=(2, 5, 4)))).tied[0].all() for _ in range(200)]
+    assert sum(tied) >= 180  # 95 % of 200 less three standard errors
 
 
 def test_the_difference_of_schedules_is_paired_over_the_seeds():

@@ -66,9 +66,7 @@ class Slow:
 
     def excess(self, candidates):
         """Of a sub-grid over the full one, by cross-fit."""
-        return average(
-            [a - b for a, b in zip(self.scores(candidates), self.scores(list(range(self.n))), strict=True)]
-        )
+        return average([a - b for a, b in zip(self.scores(candidates), self.scores(list(range(self.n))), strict=True)])
 
     def interval(self, values):
         if self.k < 2:
@@ -79,12 +77,38 @@ class Slow:
     def alive(self):
         return [i for i in range(self.n) if math.isfinite(self.mean[i])]
 
-    def upper(self, i):
-        """Of mu_i - min_j mu_j: the largest of the paired upper bounds."""
+    def upper(self, i, grid):
+        """Of mu_i - min_j mu_j: the largest of the paired upper bounds, 0 where j is in the sub-grid of i."""
         if not math.isfinite(self.mean[i]):
             return INF
-        pairs = [[a - b for a, b in zip(self.loss[i], self.loss[j], strict=True)] for j in self.alive()]
-        return max(self.interval(pair)[1] for pair in pairs)
+        pairs = [
+            [a - b for a, b in zip(self.loss[i], self.loss[j], strict=True)] for j in self.alive() if j not in grid
+        ]
+        return max((self.interval(pair)[1] for pair in pairs), default=0.0)
+
+    def mean_interval(self, stride):
+        """Of the average over offsets: if j is the best of all, the offset that holds j loses nothing."""
+        grids = self.sub_grids(stride)
+        chosen = [min(grid, key=lambda i: self.mean[i]) for grid in grids]
+        low = average([max(min(self.lower(i) for i in grid), 0.0) for grid in grids])
+        high = INF
+        if all(math.isfinite(self.mean[i]) for i in chosen):
+            high = max(
+                self.interval(
+                    [
+                        sum(
+                            self.loss[i][s] - self.loss[j][s]
+                            for i, grid in zip(chosen, grids, strict=True)
+                            if j not in grid
+                        )
+                        / stride
+                        for s in range(self.k)
+                    ]
+                )[1]
+                for j in self.alive()
+            )
+        estimate = max(average([self.excess(grid) for grid in grids]), 0.0)
+        return min(low, estimate), max(high, estimate)
 
     def lower(self, i):
         """Of the same, against the best that the other seeds choose."""
@@ -105,7 +129,7 @@ class Slow:
             ]
             suspects.add(reached.index(max(reached)))
         low = min(min(self.lower(i) for i in grids[o]) for o in suspects)
-        high = max(self.upper(min(grid, key=lambda i: self.mean[i])) for grid in grids)
+        high = max(self.upper(min(grid, key=lambda i: self.mean[i]), grid) for grid in grids)
         estimate = max(*excess, 0.0)
         return min(max(low, 0.0), estimate), max(high, estimate)
 
@@ -141,6 +165,7 @@ def test_every_figure_is_that_of_the_plain_loops(loss):
         assert curve.too_low[row] == pytest.approx(slow.shifted(-stride), **about)
         if stride > 1 and slow.k > 1:
             assert tuple(curve.worst_interval[row]) == pytest.approx(slow.worst_interval(stride), **about)
+            assert tuple(curve.mean_interval[row]) == pytest.approx(slow.mean_interval(stride), **about)
 
 
 @given(WITH_DIVERGED, st.floats(0.5, 0.99))

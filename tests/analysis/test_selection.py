@@ -74,6 +74,11 @@ def test_the_block_is_complete_and_as_large_as_any_made_of_the_most_complete_see
     np.testing.assert_array_equal(block.loss, loss[np.ix_(rows, block.seeds)])
 
 
+def test_a_loss_that_exploded_without_reaching_infinity_counts_as_diverged():
+    block = loss_block(sweep_of([[1, 2], [1e150, 1], [1e308, 1e308]]), "cosine")
+    assert block.alive.tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("loss", "says", "needed"),
     [

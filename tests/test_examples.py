@@ -1,0 +1,23 @@
+"""Every example runs as its first lines say, and says what it promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROMISES = {
+    "quickstart_numpy.py": "cosine: ratio ",
+    "custom_schedule.py": "bound, not prediction",
+    "digits_torch.py": "Every schedule breaks at the same learning rate",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_example_runs_and_keeps_its_promise(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert PROMISES[name] in done.stdout
