@@ -16,6 +16,7 @@ from .theory import resolution_for_tolerance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -47,13 +48,18 @@ def plot_learning_rate(
     for losses in profile.loss.T:
         ok = np.isfinite(losses)
         ax.plot(lrs[ok], losses[ok], color=COLOUR, lw=0.6, alpha=0.3, zorder=2)
-    ax.fill_between(lrs[finite], *_positive_band(profile.interval[finite]), color=COLOUR, alpha=0.2, lw=0, zorder=2)
+    low, high = profile.interval[finite].T
+    if profile.best_loss > SMALLEST:
+        low = np.where(low > 0, low, high)  # what reaches below zero has no place on a logarithmic axis
+    ax.fill_between(lrs[finite], low, high, color=COLOUR, alpha=0.2, lw=0, zorder=2)
     ax.plot(lrs[finite], profile.mean[finite], "o-", color=COLOUR, lw=1.6, ms=3, zorder=3)
     ax.plot(profile.best_lr, profile.best_loss, "*", color=COLOUR, ms=11, zorder=4)
     ax.set_xscale("log")
+    _label_ticks(ax.xaxis)
     if profile.best_loss > SMALLEST:
         ax.set_yscale("log")
-        _plain_ticks(ax)
+        # Losses span less than a decade as a rule: label 0.3 and 0.6, not powers of ten.
+        _plain_ticks(ax.yaxis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
     counts = np.isinf(profile.loss).sum(axis=1)
     for lr, count in zip(lrs, counts, strict=True):
         if count:
@@ -64,7 +70,8 @@ def plot_learning_rate(
     if profile.edge is not None:
         ax.axvline(profile.best_lr, color=LIMIT, lw=1, ls=":")
         _note(ax, profile.best_lr, "edge of the grid", LIMIT)
-    ax.set_title(f"{profile.schedule}: best {profile.best_loss:.4f} at {profile.best_lr:g}", fontsize=9, y=1.0)
+    title = f"{profile.schedule}: best {profile.best_loss:.4f} at {profile.best_lr:g}"
+    ax.set_title(title, fontsize=9, y=1.0, parse_math=False)
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel("final loss")
     return ax
@@ -109,16 +116,21 @@ def plot_degradation(
     guide = None if spec is None else _guide(spec, ratio, worst, covered)
     if guide is not None:
         ax.plot(ratio, np.maximum(guide, floor), "--", color="black", lw=0.9, alpha=0.6, label=GUIDE_LABEL)
-    if tolerance is not None:
+    if tolerance is not None and floor < tolerance < 1 / SMALLEST:
         ax.axhline(tolerance, color=LIMIT, lw=1)
     title = curve.schedule
     if recommendation is not None:
         ax.axvline(recommendation.ratio, color=LIMIT, lw=1, ls=":")
         title += f": ratio {recommendation.ratio:.3g}, {recommendation.n_trials} trials"
-    ax.set_title(title, fontsize=9, y=1.0)
+    ax.set_title(title, fontsize=9, y=1.0, parse_math=False)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    if not keep.any():
+        ax.update_datalim([(2.0, tolerance or 1.0), (16.0, tolerance or 1.0)])
+        ax.autoscale_view()
     ax.set_ylim(bottom=floor)
+    _label_ticks(ax.xaxis)
+    _label_ticks(ax.yaxis)
     ax.set_xlabel("ratio of the grid")
     ax.set_ylabel("excess final loss")
     return ax
@@ -157,8 +169,8 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
             ax=ax,
         )
     if len(axes):
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+        shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     _finish(
         figure, axes, f"Excess loss of a coarser grid (line: tolerance {analysis.tolerance:g}; dots: recommendation)"
     )
@@ -215,11 +227,8 @@ def _lay_out(figure: Figure, axes: Sequence[Axes]) -> None:
     if engine is None or not len(axes):
         figure.set_layout_engine("none")
         return
-    # Over a decade or less a logarithmic axis labels its minor ticks too; a linear one has none.
-    log = [axis for ax in axes for axis in (ax.xaxis, ax.yaxis) if axis.get_scale() == "log"]
-    wide = [axis for axis in log if 0 < 10 * min(axis.get_view_interval()) < max(axis.get_view_interval())]
-    minor = [(axis, axis.get_minor_locator()) for axis in wide]
-    for axis in wide:
+    minor = [(axis, axis.get_minor_locator()) for ax in axes for axis in (ax.xaxis, ax.yaxis)]
+    for axis, _ in minor:
         axis.set_minor_locator(NullLocator())
     engine.execute(figure)
     for axis, locator in minor:
@@ -227,13 +236,22 @@ def _lay_out(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.set_layout_engine("none")
 
 
-def _plain_ticks(ax: Axes) -> None:
-    """Losses span less than a decade as a rule: label 0.3 and 0.6, not powers of ten."""
+def _label_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis by powers of ten, one that is too narrow for them by plain numbers."""
+    from matplotlib.ticker import NullFormatter
+
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        _plain_ticks(axis, (1.0, 2.0, 5.0))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain_ticks(axis: Axis, digits: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _note(ax: Axes, x: float, text: str, colour: str) -> None:
@@ -247,11 +265,6 @@ def _note(ax: Axes, x: float, text: str, colour: str) -> None:
         ha="right",
         va="bottom",
     )
-
-
-def _positive_band(interval: Array) -> tuple[Array, Array]:
-    low, high = interval[:, 0], interval[:, 1]
-    return np.where(low > 0, low, high), high
 
 
 def _loss_limits(profiles: Sequence[LearningRateProfile]) -> tuple[float, float] | None:

@@ -296,7 +296,7 @@ def test_the_band_covers_the_true_cost_as_often_as_it_promises():
     x = np.arange(9.0)
     true = 0.02 * (x - 3.6) ** 2
     costs = {k: max(true[o::k].min() for o in range(k)) - true.min() for k in (2, 3, 4)}
-    hits = {k: 0 for k in costs}
+    hits = dict.fromkeys(costs, 0)
     for _ in range(200):
         loss = true[:, None] + rng.normal(size=5) + 0.02 * rng.normal(size=(9, 5))
         curve = curve_of(loss)

@@ -396,7 +396,7 @@ def test_the_language_models_are_understood_as_a_cliff_without_recommendation(ro
         "lr,loss\n1e-30,1\n1,1e-300\n1e30,1\n1e90,1e200\n",
         "lr,loss\n1,1\n1.0000000001,0.5\n1.0000000002,1\n",
         'lr,loss,schedule\n1,1,"<script>alert(1)</script>"\n2,0.5,"<script>alert(1)</script>"\n',
-        'lr,loss,schedule\n1,1,[/red]\n2,0.5,[/red]\n4,1,[/red]\n1,1,a$b$\\x$\n2,0.5,a$b$\\x$\n4,1,a$b$\\x$\n',
+        "lr,loss,schedule\n1,1,[/red]\n2,0.5,[/red]\n4,1,[/red]\n1,1,a$b$\\x$\n2,0.5,a$b$\\x$\n4,1,a$b$\\x$\n",
         'lr,loss,schedule\n1,1,"two\nlines"\n2,0.5,"two\nlines"\n4,1,"two\nlines"\n',
         "lr,loss,schedule\n0.1,nan,a\n0.2,nan,a\n0.1,1,b\n0.2,2,b\n0.3,3,c\n",
         "lr,loss\n0.1,1\n0.2,\n0.3,\n",
@@ -474,8 +474,8 @@ def test_a_tolerance_in_percent_is_of_the_lowest_loss(robust_lr, text, value):
 
 
 def test_groups_are_analysed_apart_in_their_natural_order(robust_lr):
-    rows = [f"{lr},{s},{v + s + 10 * (b == 50)},{b},m" for b in (100, 50, 2000) for lr, v in zip(LRS, VALLEY, strict=True)
-            for s in range(2)]  # fmt: skip
+    cells = itertools.product((100, 50, 2000), zip(LRS, VALLEY, strict=True), range(2))
+    rows = [f"{lr},{s},{v + s + 10 * (b == 50)},{b},m" for b, (lr, v), s in cells]
     write("runs.csv", "lr,seed,loss,steps,model\n" + "\n".join(rows))
     answer = robust_lr(
         "analyze", "runs.csv", "--group-by", "steps, model", "--json", "a.json", "--report", "r.html",

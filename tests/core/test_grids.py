@@ -50,7 +50,9 @@ def test_from_ratio_takes_the_fewest_points_that_keep_the_ratio():
             assert (high / low) ** (1 / (len(grid) - 2)) > wanted * (1 - 1e-8)
 
 
-@pytest.mark.parametrize(("high", "ratio", "n"), [(1.0, 10, 5), (1.0, 100, 3), (1.0, 10**4, 2), (1.0, 1e9, 2), (1e-4, 2, 1)])
+@pytest.mark.parametrize(
+    ("high", "ratio", "n"), [(1.0, 10, 5), (1.0, 100, 3), (1.0, 1e4, 2), (1.0, 1e9, 2), (1e-4, 2, 1)]
+)
 def test_from_ratio_adds_no_point_for_a_ratio_that_divides_the_range(high, ratio, n):
     assert len(GeometricGrid.from_ratio(1e-4, high, ratio)) == n
 

@@ -27,9 +27,7 @@ def small(**changes):
 def test_a_sweep_says_what_it_holds():
     sweep = small()
     assert (sweep.n_trials, int(sweep.diverged.sum())) == (11, 1)
-    assert repr(sweep) == (
-        "SweepResult(constant, cosine; 3 learning rates 0.1..0.4; 2 seeds; 11 results, 1 diverged)"
-    )
+    assert repr(sweep) == ("SweepResult(constant, cosine; 3 learning rates 0.1..0.4; 2 seeds; 11 results, 1 diverged)")
     assert sweep.index("cosine") == 1
     assert np.isnan(sweep.seconds).all()
 
