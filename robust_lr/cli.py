@@ -87,9 +87,8 @@ def plan(
     say = make_console().print
     say(f"{parsed}, tolerance {tolerance:g}: ratio at most {resolution:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
-    say(
-        f"{_trials(len(grid))}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point"
-    )
+    trials = _trials(len(grid))
+    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
     if guarantee is not None:
         say(
             f"suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "

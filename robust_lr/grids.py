@@ -118,7 +118,8 @@ class GeometricGrid:
         """Factor from one learning rate to the next; 1.0 for a grid of one point."""
         if self.n_points == 1:
             return 1.0
-        return float(f"{(self._high / self._low) ** float(self._step):.{SIGNIFICANT_DIGITS}g}")
+        log_ratio = (math.log(self._high) - math.log(self._low)) * float(self._step)
+        return float(f"{math.exp(log_ratio):.{SIGNIFICANT_DIGITS}g}")
 
     @property
     def cover(self) -> float:

@@ -126,7 +126,7 @@ def plot_degradation(
     ax.set_xscale("log")
     ax.set_yscale("log")
     if not keep.any():
-        ax.update_datalim([(2.0, tolerance or 1.0), (16.0, tolerance or 1.0)])
+        ax.update_datalim([(2.0, 10 * floor), (16.0, 10 * floor)])
         ax.autoscale_view()
     ax.set_ylim(bottom=floor)
     _label_ticks(ax.xaxis)

@@ -126,7 +126,7 @@ class SweepResult:
                 cell = tuple(p[key] for p, key in zip(place, (spec.schedule, spec.lr, spec.seed), strict=True))
             except KeyError:
                 raise DataError(f"{spec} is no trial of this sweep") from None
-            loss[cell] = math.inf if result.status == "diverged" else result.loss
+            loss[cell] = {"ok": result.loss, "diverged": math.inf, "failed": math.nan}[result.status]
             seconds[cell] = result.seconds
             for name, value in result.metrics.items():
                 metrics.setdefault(name, np.full(shape, math.nan))[cell] = value

@@ -178,7 +178,7 @@ def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: 
     # Whichever learning rate is the best of all, the sub-grid that holds it loses nothing.
     holds_best = np.arange(len(block.learning_rates)) % stride == np.arange(stride)[:, None]
     of_worst = lower[suspects].min(), np.where(holds_best, 0.0, bounds.upper[chosen]).max()
-    of_mean = np.maximum(lower, 0.0).mean(), _upper_of_average(block, chosen, bounds.confidence_level)
+    of_mean = lower.mean(), _upper_of_average(block, chosen, bounds.confidence_level)
     if stride == 1:  # the full grid against itself: nothing to estimate
         of_worst = of_mean = 0.0, 0.0
     elif len(block.seeds) == 1:

@@ -59,6 +59,12 @@ def test_the_grid_that_is_recommended_spans_the_range_and_passes_next_to_the_bes
     assert (advice.ratio, advice.learning_rates.tolist()) == (4, [1, 4, 16, 64])
 
 
+def test_of_two_grids_equally_near_to_the_best_the_higher_one_is_recommended():
+    narrow = [9, 8, 7, 6, 1.001, 1.0, 1.001, 6, 7, 8, 9]
+    advice = recommend(curve_of(seeds(narrow)), tolerance=0.0015)
+    assert np.log2(advice.learning_rates).tolist() == [1, 4, 7, 10]
+
+
 def test_the_time_saved_is_the_recorded_time_of_the_trials_left_out():
     advice = recommend(curve_of(seeds(VALLEY)), tolerance=0.0501, seconds_per_trial=60.0)
     assert advice.seconds_saved == 60.0 * advice.trials_saved == 60.0 * 18

@@ -126,6 +126,7 @@ def test_each_seed_is_scored_at_the_learning_rate_that_the_other_seeds_choose(da
         assert score[k] == (INF if lowest == INF else loss[best, k])
         if lowest < INF:
             assert fit.choice(candidates)[k] == best
+            assert fit.choosing[best, k] == pytest.approx(lowest)
 
 
 def test_a_lucky_learning_rate_does_not_profit_from_its_luck():

@@ -51,10 +51,11 @@ def test_from_ratio_takes_the_fewest_points_that_keep_the_ratio():
 
 
 @pytest.mark.parametrize(
-    ("high", "ratio", "n"), [(1.0, 10, 5), (1.0, 100, 3), (1.0, 1e4, 2), (1.0, 1e9, 2), (1e-4, 2, 1)]
+    ("low", "high", "ratio", "n"),
+    [(1e-4, 1.0, 10, 5), (1e-4, 1.0, 1e9, 2), (1e-5, 2.56e-3, 2, 9), (1e-3, 4e-3, 2, 3), (1e-4, 1e-4, 2, 1)],
 )
-def test_from_ratio_adds_no_point_for_a_ratio_that_divides_the_range(high, ratio, n):
-    assert len(GeometricGrid.from_ratio(1e-4, high, ratio)) == n
+def test_from_ratio_adds_no_point_for_a_ratio_that_divides_the_range(low, high, ratio, n):
+    assert len(GeometricGrid.from_ratio(low, high, ratio)) == n
 
 
 def test_coarsening_twice_is_coarsening_once_by_the_product():

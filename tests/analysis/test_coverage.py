@@ -1,0 +1,46 @@
+"""The bands cover the truth and are not wasteful: a small edition of benchmarks/coverage.py, which has the figures."""
+
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+N_SWEEPS = 50
+
+
+@pytest.fixture(scope="module")
+def rows():
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
+    benchmark = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    kinds = zip(itertools.cycle(benchmark.NOISES), itertools.cycle(benchmark.SIZES[:3]), benchmark.CURVES, strict=False)
+    settings = [
+        benchmark.Setting(curve, noise, size, n_seeds) for noise, size, curve in kinds for n_seeds in benchmark.SEEDS
+    ]
+    return [row for seed, setting in enumerate(settings) for row in benchmark.measure(setting, N_SWEEPS, seed)]
+
+
+def share(rows, column, **wanted):
+    return np.mean([row[column] for row in rows if all(row[k] == v for k, v in wanted.items())])
+
+
+@pytest.mark.parametrize("quantity", ["worst", "mean", "difference"])
+@pytest.mark.parametrize("n_seeds", [5, 8])
+def test_the_band_covers_the_known_truth(rows, quantity, n_seeds):
+    assert share(rows, "coverage", quantity=quantity, n_seeds=n_seeds, method="bands") >= 0.93
+
+
+@pytest.mark.parametrize("quantity", ["worst", "mean"])
+@pytest.mark.parametrize("n_seeds", [5, 8])
+def test_the_band_is_at_most_twice_as_wide_as_the_estimate_spreads(rows, quantity, n_seeds):
+    wanted = {"quantity": quantity, "n_seeds": n_seeds, "method": "bands"}
+    assert share(rows, "width", **wanted) <= 2 * share(rows, "spread", **wanted)
+
+
+@pytest.mark.parametrize("quantity", ["worst", "mean"])
+def test_a_percentile_bootstrap_would_not_pass(rows, quantity):
+    assert share(rows, "coverage", quantity=quantity, method="percentile bootstrap") < 0.8
