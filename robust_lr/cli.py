@@ -3,15 +3,12 @@ is possible, 2 usage."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import os
-import re
 import shlex
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +17,7 @@ import typer
 from . import __version__
 from .analysis import Analysis, analyze_sweep
 from .analysis.groups import group_rows
+from .arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
 from .console import make_console, print_analysis, print_rows
 from .csv_table import read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
@@ -127,18 +125,21 @@ def run(
         if n_points is not None
         else GeometricGrid.from_ratio(lr_min, lr_max, ratio or 0.0)
     )
-    _parse_tolerance(tolerance)
+    parse_tolerance(tolerance)
     sweep = run_sweep(
-        _import_function(function),
+        import_function(function),
         grid,
-        [parse_schedule(spec) for spec in _split_specs(schedules)],
+        [parse_schedule(spec) for spec in split_specs(schedules)],
         seeds,
         runner=ProcessPoolRunner(jobs) if jobs > 1 else SerialRunner(),
         journal=journal,
     )
     console = make_console()
-    print_analysis(_analyze(sweep, tolerance), console, every_detail=False)
+    analysis = _analyze(sweep, tolerance)
+    print_analysis(analysis, console, every_detail=False)
     console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
+    if not analysis.recommendations:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -235,55 +236,7 @@ def demo(
 
 
 def _analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95) -> Analysis:
-    value, relative = _parse_tolerance(tolerance)
-    if relative:
-        finite = sweep.loss[sweep.loss < math.inf]
-        value *= abs(float(finite.min())) if finite.size and finite.min() else 1.0
-    return analyze_sweep(sweep, tolerance=value, confidence_level=confidence_level)
-
-
-def _parse_tolerance(text: str) -> tuple[float, bool]:
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise typer.BadParameter(f"tolerance must be a positive number such as 0.003 or 1%, got {text!r}")
-    return value, text.endswith("%")
-
-
-def _split_specs(text: str) -> list[str]:
-    """Split at the commas outside brackets."""
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-
-
-def _import_function(where: str) -> Any:
-    module, _, name = where.rpartition(":")
-    if not module or not name:
-        raise DataError(f"expected module:function or file.py:function, got {where!r}")
-    folder = Path.cwd()
-    if module.endswith(".py"):
-        folder, module = Path(module).resolve().parent, Path(module).stem
-    sys.path.insert(0, str(folder))
-    try:
-        target: Any = importlib.import_module(module)
-    except Exception as error:  # the module is the user's: anything can happen in it
-        raise DataError(f"cannot import {where!r}: {_in_one_line(error)}") from None
-    for part in name.split("."):
-        if not hasattr(target, part):
-            raise DataError(f"{module!r} has no {name!r}")
-        target = getattr(target, part)
-    if not callable(target):
-        raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
-    return target
-
-
-def _in_one_line(error: Exception) -> str:
-    """The error with its type, and where in the user's module it was raised."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    inside = not frame.filename.startswith("<frozen") and frame.filename != importlib.__file__
-    return f"{text} ({frame.filename}, line {frame.lineno})" if inside else text
+    return analyze_sweep(sweep, tolerance=absolute_tolerance(tolerance, sweep), confidence_level=confidence_level)
 
 
 def _trials(n: int) -> str:

@@ -40,7 +40,7 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
             (header, rows),
             "Excess loss of a coarser grid at its worst offset; (in brackets: the sweep is too narrow to tell)",
         )
-    print_rows(console, recommendation_rows(analysis), f"Grid for the next search, tolerance {analysis.tolerance:g}")
+    print_rows(console, recommendation_rows(analysis), f"Grid for the next search, tolerance {analysis.tolerance:.3g}")
     for entry in analysis.schedules:
         console.print(Text(headline(entry), style="bold"))
         for line in details(entry, analysis.tolerance) if every_detail else alerts(entry):

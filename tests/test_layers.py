@@ -39,7 +39,7 @@ ROOMS = {
     "sweep": ("sweep", "exceptions values trials files results progress runners"),
     "demo": ("demo", "exceptions values"),
     "cli": (
-        "cli",
+        "arguments cli",
         "exceptions values trials files results analysis wording plots report console progress runners sweep demo",
     ),
     "training": ("training", "exceptions values trials"),
