@@ -22,6 +22,7 @@ from .results import SweepResult as SweepResult
 from .runners import ProcessPoolRunner as ProcessPoolRunner
 from .runners import Runner as Runner
 from .runners import SerialRunner as SerialRunner
+from .schedule_specs import parse_schedule as parse_schedule
 from .schedules import Constant as Constant
 from .schedules import Cooldown as Cooldown
 from .schedules import CosineDecay as CosineDecay
@@ -33,7 +34,6 @@ from .schedules import Schedule as Schedule
 from .schedules import TableSchedule as TableSchedule
 from .schedules import Warmup as Warmup
 from .schedules import WarmupStableDecay as WarmupStableDecay
-from .schedules import parse_schedule as parse_schedule
 from .sweep import run_sweep as run_sweep
 from .theory import GridGuarantee as GridGuarantee
 from .theory import SuffixBounds as SuffixBounds

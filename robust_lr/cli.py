@@ -23,7 +23,7 @@ from .csv_table import read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
 from .grids import GeometricGrid
 from .results import SweepResult
-from .schedules import parse_schedule
+from .schedule_specs import parse_schedule
 from .sweep import run_sweep
 from .theory import grid_guarantee, resolution_for_tolerance
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import check_number, check_whole
 from .exceptions import GridError
 
 SIGNIFICANT_DIGITS = 12
@@ -56,14 +56,13 @@ class GeometricGrid:
     _step: Fraction = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        low, high, n = _positive("lr_min", self.lr_min), _positive("lr_max", self.lr_max), self.n_points
-        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
-            raise GridError(f"n_points must be a whole number of at least 1, got {n!r}")
+        low, high = _positive("lr_min", self.lr_min), _positive("lr_max", self.lr_max)
+        n = check_whole("n_points", self.n_points, at_least=1, error=GridError)
         if n == 1 and low != high:
             raise GridError(f"a grid of one point needs lr_min == lr_max, got {low!r} and {high!r}")
         if n > 1 and low >= high:
             raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
-        self._place(low, high, Fraction(0), Fraction(1, max(int(n) - 1, 1)), int(n))
+        self._place(low, high, Fraction(0), Fraction(1, max(n - 1, 1)), n)
 
     def _place(self, low: float, high: float, start: Fraction, step: Fraction, n: int) -> None:
         points = tuple(_lattice_point(low, high, start + step * i) for i in range(n))
@@ -98,8 +97,7 @@ class GeometricGrid:
             GeometricGrid(lr_min=0.0001, lr_max=1.0, n_points=5)
         """
         low, high = _positive("lr_min", lr_min), _positive("lr_max", lr_max)
-        if not (isinstance(max_ratio, numbers.Real) and max_ratio > 1 and math.isfinite(max_ratio)):
-            raise GridError(f"max_ratio must be a finite number above 1, got {max_ratio!r}")
+        check_number("max_ratio", max_ratio, above=1, error=GridError)
         if low == high:
             return cls(low, high, 1)
         if low > high:
@@ -141,15 +139,12 @@ class GeometricGrid:
             >>> GeometricGrid(1.0, 16.0, 5).coarsen(2).values
             array([ 1.,  4., 16.])
         """
-        if not isinstance(stride, numbers.Integral) or stride < 1:
-            raise GridError(f"stride must be a whole number of at least 1, got {stride!r}")
-        if not isinstance(offset, numbers.Integral) or not 0 <= offset < min(int(stride), self.n_points):
-            raise GridError(
-                f"offset must be a whole number in [0, {min(int(stride), self.n_points)}) for a stride of {stride} "
-                f"on {self.n_points} points, got {offset!r}"
-            )
-        n = -(-(self.n_points - int(offset)) // int(stride))
-        return self._on_same_lattice(self._start + self._step * int(offset), self._step * int(stride), n)
+        stride = check_whole("stride", stride, at_least=1, error=GridError)
+        offset = check_whole("offset", offset, at_least=0, error=GridError)
+        if offset >= min(stride, self.n_points):
+            raise GridError(f"offset must be below the stride, {stride}, and the {self.n_points} points, got {offset}")
+        n = -(-(self.n_points - offset) // stride)
+        return self._on_same_lattice(self._start + self._step * offset, self._step * stride, n)
 
     def refine(self) -> Self:
         """Return the grid with the geometric mean of each pair of neighbours added: ratio -> its square root.
@@ -172,13 +167,12 @@ class GeometricGrid:
             >>> GeometricGrid(0.01, 1.0, 3).extend(above=1).values
             array([ 0.01,  0.1 ,  1.  , 10.  ])
         """
-        for name, count in (("below", below), ("above", above)):
-            if not isinstance(count, numbers.Integral) or count < 0:
-                raise GridError(f"{name} must be a whole number of at least 0, got {count!r}")
+        below = check_whole("below", below, at_least=0, error=GridError)
+        above = check_whole("above", above, at_least=0, error=GridError)
         if self.n_points == 1 and below + above > 0:
             raise GridError("a grid of one point has no ratio to extend by; build a new grid instead")
-        start = self._start - self._step * int(below)
-        return self._on_same_lattice(start, self._step, self.n_points + int(below) + int(above))
+        start = self._start - self._step * below
+        return self._on_same_lattice(start, self._step, self.n_points + below + above)
 
     def __len__(self) -> int:
         return self.n_points
@@ -197,6 +191,4 @@ def _lattice_point(low: float, high: float, exponent: Fraction) -> float:
 
 
 def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (0 < value < math.inf):
-        raise GridError(f"{name} must be a positive finite number, got {value!r}")
-    return float(value)
+    return check_number(name, value, above=0, error=GridError)

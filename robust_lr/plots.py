@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
 from .exceptions import RobustLRError, ScheduleError
-from .schedules import parse_schedule
+from .schedule_specs import parse_schedule
 from .theory import resolution_for_tolerance
 
 if TYPE_CHECKING:

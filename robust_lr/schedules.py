@@ -9,17 +9,16 @@ Each schedule prints as a spec, and `parse_schedule` reads it back: ``"warmup(0.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import numbers
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_number, check_whole
 from .exceptions import ScheduleError
 
 
@@ -40,11 +39,11 @@ class _Composable:
 
     def with_warmup(self, fraction: float | None = None, *, steps: int | None = None) -> Warmup:
         """Return this schedule after a linear warm-up; see `Warmup`."""
-        return Warmup(_as_schedule(self), fraction, steps=steps)
+        return Warmup(as_schedule(self), fraction, steps=steps)
 
     def with_cooldown(self, fraction: float) -> Cooldown:
         """Return this schedule annealed to zero over its last `fraction`; see `Cooldown`."""
-        return Cooldown(_as_schedule(self), fraction)
+        return Cooldown(as_schedule(self), fraction)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class InverseSqrt(_ClosedForm):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_number("timescale", self.timescale, above=0)
+        check_number("timescale", self.timescale, error=ScheduleError, above=0)
         _check_floor(self.floor)
 
     def _shape(self, step: NDArray[np.float64], total_steps: int) -> NDArray[np.float64]:
@@ -141,7 +140,7 @@ class PolynomialDecay(_ClosedForm):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_number("power", self.power, above=0)
+        check_number("power", self.power, error=ScheduleError, above=0)
         _check_floor(self.floor)
 
     @property
@@ -222,7 +221,7 @@ class WarmupStableDecay(_ClosedForm):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_number("cooldown", self.cooldown, above=0, at_most=1)
+        check_number("cooldown", self.cooldown, error=ScheduleError, above=0, at_most=1)
         if self.shape not in _COOLDOWN_SHAPES:
             raise ScheduleError(f"shape must be one of {', '.join(_COOLDOWN_SHAPES)}, got {self.shape!r}")
         _check_floor(self.floor)
@@ -269,13 +268,13 @@ class Warmup(_Composable):
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        _as_schedule(self.schedule)
+        as_schedule(self.schedule)
         if (self.fraction is None) == (self.steps is None):
             raise ScheduleError("a warm-up takes either a fraction of total_steps or a number of steps, one of the two")
         if self.fraction is not None:
-            _check_number("warm-up fraction", self.fraction, at_least=0, below=1)
+            check_number("warm-up fraction", self.fraction, error=ScheduleError, at_least=0, below=1)
         else:
-            _check_whole("warm-up steps", self.steps, at_least=0)
+            check_whole("warm-up steps", self.steps, error=ScheduleError, at_least=0)
 
     @property
     def degree(self) -> float | None:
@@ -315,12 +314,12 @@ class Cooldown(_Composable):
     fraction: float
 
     def __post_init__(self) -> None:
-        _as_schedule(self.schedule)
+        as_schedule(self.schedule)
         if isinstance(self.schedule, Warmup):
             raise ScheduleError(
                 "put the cooldown on the schedule first and the warm-up on that: warmup(..)+..+cooldown(..)"
             )
-        _check_number("cooldown fraction", self.fraction, above=0, at_most=1)
+        check_number("cooldown fraction", self.fraction, error=ScheduleError, above=0, at_most=1)
 
     @property
     def degree(self) -> float:
@@ -421,110 +420,6 @@ class TableSchedule(_Composable):
         return f"table(n={len(self.values)}, sha={digest})"
 
 
-_BY_NAME: dict[str, type[_ClosedForm]] = {
-    s.name: s for s in (Constant, InverseSqrt, LinearDecay, PolynomialDecay, CosineDecay, WarmupStableDecay)
-}
-_TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
-
-
-def parse_schedule(spec: str | Schedule) -> Schedule:
-    """Return the schedule that a spec describes; a schedule is returned as it is.
-
-    A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
-    ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
-    ``wsd(0.2, shape=1-sqrt)``, ``warmup(0.05)+cosine``, ``warmup(steps=300)+inverse-sqrt+cooldown(0.2)``,
-    ``function(module:name)``.
-
-    Raises:
-        ScheduleError: when the spec cannot be read; the message lists what is known.
-
-    Example:
-        >>> parse_schedule("warmup(0.05)+cosine(floor=0.01)")
-        Warmup(schedule=CosineDecay(floor=0.01), fraction=0.05, steps=None)
-        >>> str(parse_schedule("polynomial(2)"))
-        'polynomial(power=2)'
-    """
-    if not isinstance(spec, str):
-        return _as_schedule(spec)
-    terms = [_parse_term(term, spec) for term in _split_terms(spec)]
-    warmup = terms.pop(0) if terms and terms[0][0] == "warmup" else None
-    cooldown = terms.pop() if terms and terms[-1][0] == "cooldown" else None
-    if len(terms) != 1:
-        raise ScheduleError(
-            "a schedule reads [warmup(..)+]name(..)[+cooldown(..)] with one name of "
-            f"{', '.join(_BY_NAME)}; got {spec!r}"
-        )
-    name, args, kwargs = terms[0]
-    schedule: Schedule
-    if name == "function":
-        schedule = _build(_import_function, args, kwargs, spec)
-    elif name in _BY_NAME:
-        schedule = _build(_BY_NAME[name], args, kwargs, spec)
-    elif name == "table":
-        raise ScheduleError(
-            f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule"
-        )
-    else:
-        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known are {', '.join(_BY_NAME)}, function")
-    if cooldown is not None:
-        schedule = _build(lambda *a, **k: Cooldown(schedule, *a, **k), cooldown[1], cooldown[2], spec)
-    if warmup is not None:
-        inner = schedule
-        schedule = _build(lambda *a, **k: Warmup(inner, *a, **k), warmup[1], warmup[2], spec)
-    return schedule
-
-
-def _split_terms(spec: str) -> list[str]:
-    return re.split(r"\+(?![^(]*\))", spec)  # a plus sign inside brackets belongs to a number such as 1e+2
-
-
-def _parse_term(term: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
-    match = _TERM.fullmatch(term)
-    if match is None:
-        raise ScheduleError(
-            f"cannot read {term!r} in the schedule {spec!r}; write it as name or name(argument, key=value)"
-        )
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    for part in filter(None, (p.strip() for p in (match[2] or "").split(","))):
-        key, equals, value = (p.strip() for p in part.partition("="))
-        if equals:
-            kwargs[key] = _parse_value(value)
-        else:
-            args.append(_parse_value(key))
-    return match[1].lower().replace("_", "-"), args, kwargs
-
-
-def _parse_value(text: str) -> float | int | str:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _build(make: Callable[..., Schedule], args: list[Any], kwargs: dict[str, Any], spec: str) -> Schedule:
-    try:
-        return make(*args, **kwargs)
-    except TypeError as error:
-        what = str(error).rpartition(".__init__() ")[2]
-        raise ScheduleError(f"wrong arguments in the schedule {spec!r}: {what}") from None
-    except ScheduleError as error:
-        raise ScheduleError(f"in the schedule {spec!r}: {error}") from None
-
-
-def _import_function(where: str, degree: float | None = None) -> FunctionSchedule:
-    module, _, name = str(where).partition(":")
-    try:
-        target: Any = importlib.import_module(module)
-        for part in name.split("."):
-            target = getattr(target, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ScheduleError(f"cannot import the schedule function {where!r}: {error}") from None
-    return FunctionSchedule(target, degree)
-
-
 def _print_value(value: object) -> str:
     if not isinstance(value, numbers.Real):
         return str(value)
@@ -532,7 +427,12 @@ def _print_value(value: object) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
-def _as_schedule(value: object) -> Schedule:
+def as_schedule(value: object) -> Schedule:
+    """Return the value if it is a schedule.
+
+    Raises:
+        ScheduleError: when it is not; the message says how to make one.
+    """
     if not isinstance(value, Schedule) or isinstance(value, type):
         raise ScheduleError(
             f"expected a schedule (one of robust_lr's, or FunctionSchedule(f) around your own), got {value!r}"
@@ -541,36 +441,12 @@ def _as_schedule(value: object) -> Schedule:
 
 
 def _clipped_steps(step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
-    _check_whole("total_steps", total_steps, at_least=1)
+    check_whole("total_steps", total_steps, error=ScheduleError, at_least=1)
     t = np.asarray(step, dtype=np.float64)
     if t.size and not t.min() >= 0:
         raise ScheduleError(f"step must be >= 0, got {t.min()!r}")
     return np.minimum(t, float(total_steps))
 
 
-def _check_whole(name: str, value: object, *, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
-        raise ScheduleError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
-
-
 def _check_floor(value: object) -> None:
-    _check_number("floor", value, at_least=0, below=1)
-
-
-def _check_number(
-    name: str,
-    value: object,
-    *,
-    above: float = -np.inf,
-    at_least: float = -np.inf,
-    below: float = np.inf,
-    at_most: float = np.inf,
-) -> None:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not (above < value and at_least <= value < below and value <= at_most):  # type: ignore[operator]
-        bounds = [
-            f"{sign} {bound:g}"
-            for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
-            if np.isfinite(bound)
-        ]
-        raise ScheduleError(f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}")
+    check_number("floor", value, error=ScheduleError, at_least=0, below=1)

@@ -17,7 +17,8 @@ from .journal import Journal
 from .progress import SweepProgress
 from .results import SweepResult
 from .runners import Runner, SerialRunner
-from .schedules import Schedule, parse_schedule
+from .schedule_specs import parse_schedule
+from .schedules import Schedule
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
 _FAILURES_TO_STOP = 3

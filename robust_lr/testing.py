@@ -32,7 +32,8 @@ import pytest
 
 from .exceptions import TrialDiverged
 from .runners import Runner
-from .schedules import Constant, CosineDecay, Schedule, parse_schedule
+from .schedule_specs import parse_schedule
+from .schedules import Constant, CosineDecay, Schedule
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
 SCHEDULES: Mapping[str, Schedule] = {"constant": Constant(), "cosine": CosineDecay()}

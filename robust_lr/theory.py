@@ -36,8 +36,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_number, check_whole
 from .exceptions import ScheduleError
-from .schedules import Schedule, _check_number, _check_whole, parse_schedule
+from .schedule_specs import parse_schedule
+from .schedules import Schedule
 
 ScheduleLike: TypeAlias = str | Schedule | ArrayLike
 
@@ -136,8 +138,8 @@ def tuned_bound(
         >>> tuned_bound([1.0, 1.0, 1.0, 1.0], diameter=2.0).start
         0
     """
-    _check_number("diameter", diameter, above=0)
-    _check_number("gradient_bound", gradient_bound, above=0)
+    check_number("diameter", diameter, error=ScheduleError, above=0)
+    check_number("gradient_bound", gradient_bound, error=ScheduleError, above=0)
     return _tuned(suffix_bounds(schedule, total_steps=total_steps), diameter, gradient_bound)
 
 
@@ -165,8 +167,8 @@ def last_iterate_bound(
         >>> last_iterate_bound("linear", [0.01, 0.1, 1.0], total_steps=100).round(3)
         array([1.001, 0.204, 0.436])
     """
-    _check_number("diameter", diameter, above=0)
-    _check_number("gradient_bound", gradient_bound, above=0)
+    check_number("diameter", diameter, error=ScheduleError, above=0)
+    check_number("gradient_bound", gradient_bound, error=ScheduleError, above=0)
     eta = _positive("learning_rate", learning_rate)
     suffixes = suffix_bounds(schedule, total_steps=total_steps)
     tuned = _tuned(suffixes, diameter, gradient_bound)
@@ -259,7 +261,7 @@ def grid_guarantee(schedule: ScheduleLike, ratio: float, *, total_steps: int | N
         >>> round(guarantee.worst, 3), round(guarantee.mean, 3)
         (1.484, 1.182)
     """
-    _check_number("ratio", ratio, at_least=1)
+    check_number("ratio", ratio, error=ScheduleError, at_least=1)
     suffixes, width = suffix_bounds(schedule, total_steps=total_steps), math.log(ratio)
     low, high, worst, means = 0.0, width, 1.0, []
     # No slope of log R exceeds 1, so a mesh of step s in d misses less than s/2 of log W; zoom in on its peak twice.
@@ -290,7 +292,7 @@ def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_
         >>> round(resolution_for_tolerance("cosine", 0.25, total_steps=10_000), 2)
         4.84
     """
-    _check_number("tolerance", tolerance, above=0, at_most=1e6)
+    check_number("tolerance", tolerance, error=ScheduleError, above=0, at_most=1e6)
     # B_k(rho eta*) / B(eta*) = best_k cosh(log rho - centre_k), so it is within the level on an interval of log rho.
     sum_ratio, noise_ratio = _relative_to_best(suffix_bounds(schedule, total_steps=total_steps))
     best, level = np.sqrt(noise_ratio / sum_ratio), 1.0 + tolerance
@@ -372,7 +374,7 @@ def _multipliers(schedule: ScheduleLike, total_steps: int | None) -> NDArray[np.
         rule = parse_schedule(schedule)
         if total_steps is None:
             raise ScheduleError(f"total_steps is needed with the schedule {rule}; only an array can do without it")
-        _check_whole("total_steps", total_steps, at_least=1)
+        check_whole("total_steps", total_steps, error=ScheduleError, at_least=1)
         h = np.array(rule(np.arange(total_steps), total_steps), dtype=np.float64)
     else:
         try:

@@ -154,6 +154,7 @@ class _ExcessBounds:
 
     @classmethod
     def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
+        """Return the bounds for every learning rate of a block."""
         alive, n = block.alive, len(block.learning_rates)
         finite = block.loss[alive]
         upper = np.where(alive[:, None], np.full((n, n), -math.inf), math.inf)

@@ -41,12 +41,12 @@ def conclusion(analysis: Analysis) -> str:
         return "The evidence carries no recommendation yet; what is missing stands beside each schedule."
     lowest = min(float(e.curve.final_loss[0]) for e in analysis.schedules if e.curve is not None)
 
-    def preference(choice: tuple[Recommendation, DegradationCurve]) -> tuple[bool, int, float]:
+    def _preference(choice: tuple[Recommendation, DegradationCurve]) -> tuple[bool, int, float]:
         loss = _loss_on_recommended_grid(*choice)
         within = loss <= lowest + analysis.tolerance
         return not within, choice[0].n_trials if within else 0, loss
 
-    advice, curve = min(recommended, key=preference)
+    advice, curve = min(recommended, key=_preference)
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
     return (
         f"Next time: {advice.schedule} with {_trials(advice.n_trials)}, the learning rates {rates} (ratio "

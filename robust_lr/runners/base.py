@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,13 +62,6 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan) -> TrialResult:
     """Return the result of a trial that gave none, with the reason."""
     return TrialResult(spec, math.nan, "failed", seconds, {}, error)
-
-
-def check_count(name: str, value: object, *, at_least: int) -> int:
-    """Return `value` as an int; raises `RobustLRError` unless it is a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
-        raise RobustLRError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
-    return int(value)
 
 
 class _WrongReturnError(RobustLRError):

@@ -9,10 +9,10 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..checks import check_whole
 from ..exceptions import RobustLRError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
-from .base import check_count
 
 
 @dataclass(frozen=True, init=False)
@@ -59,9 +59,9 @@ class ProcessPoolRunner:
         if n_workers is None:
             n_workers = len(names) or 2
         if threads_per_worker is not None:
-            threads_per_worker = check_count("threads_per_worker", threads_per_worker, at_least=1)
-        object.__setattr__(self, "n_workers", check_count("n_workers", n_workers, at_least=1))
-        object.__setattr__(self, "retries", check_count("retries", retries, at_least=0))
+            threads_per_worker = check_whole("threads_per_worker", threads_per_worker, at_least=1, error=RobustLRError)
+        object.__setattr__(self, "n_workers", check_whole("n_workers", n_workers, at_least=1, error=RobustLRError))
+        object.__setattr__(self, "retries", check_whole("retries", retries, at_least=0, error=RobustLRError))
         object.__setattr__(self, "devices", names)
         object.__setattr__(self, "threads_per_worker", threads_per_worker)
 

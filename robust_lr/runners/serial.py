@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..checks import check_whole
+from ..exceptions import RobustLRError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
-from .base import check_count, evaluate_trial
+from .base import evaluate_trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class SerialRunner:
     retries: int = 1
 
     def __post_init__(self) -> None:
-        check_count("retries", self.retries, at_least=0)
+        check_whole("retries", self.retries, at_least=0, error=RobustLRError)
 
     def run(
         self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]

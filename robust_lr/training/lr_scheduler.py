@@ -12,8 +12,10 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..checks import check_whole
 from ..exceptions import RobustLRWarning, ScheduleError
-from ..schedules import Schedule, _check_whole, parse_schedule
+from ..schedule_specs import parse_schedule
+from ..schedules import Schedule
 
 _STEPS_COMPARED = 32  # more than the handful of optimizer steps that a GradScaler skips while it finds its scale
 
@@ -61,7 +63,7 @@ class AnnealedLR(LRScheduler):
     total_steps: int
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule | str, total_steps: int, last_epoch: int = -1) -> None:
-        _check_whole("last_epoch", last_epoch, at_least=-1)
+        check_whole("last_epoch", last_epoch, error=ScheduleError, at_least=-1)
         self.schedule, self.total_steps = _fitting(schedule, total_steps)
         if isinstance(optimizer, Optimizer):  # torch says what is wrong with anything else
             _claim_groups(optimizer)
@@ -196,7 +198,7 @@ class AnnealedLR(LRScheduler):
 
 
 def _fitting(schedule: Schedule | str, total_steps: int) -> tuple[Schedule, int]:
-    _check_whole("total_steps", total_steps, at_least=1)
+    check_whole("total_steps", total_steps, error=ScheduleError, at_least=1)
     parsed = parse_schedule(schedule)
     parsed(0, total_steps)  # raises when a warm-up is longer than the run
     return parsed, int(total_steps)
@@ -220,7 +222,7 @@ def _claim_groups(optimizer: Optimizer) -> list[float]:
 def _check_state(state: Mapping[str, Any], own: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     if missing := [name for name in own if name not in state]:
         raise ScheduleError(f"not the state of an AnnealedLR, it lacks {', '.join(missing)}")
-    _check_whole("last_epoch", state["last_epoch"], at_least=-1)
+    check_whole("last_epoch", state["last_epoch"], error=ScheduleError, at_least=-1)
     n_groups, n_saved = len(own["base_lrs"]), len(state["base_lrs"])
     if n_saved != n_groups:
         raise ScheduleError(f"saved with {n_saved} parameter groups, this optimizer has {n_groups}; add the same first")

@@ -10,14 +10,11 @@ from robust_lr import (
     Cooldown,
     CosineDecay,
     FunctionSchedule,
-    InverseSqrt,
     LinearDecay,
-    PolynomialDecay,
     Schedule,
     ScheduleError,
     TableSchedule,
     Warmup,
-    WarmupStableDecay,
     parse_schedule,
 )
 from robust_lr.testing import ScheduleContract
@@ -122,12 +119,6 @@ def test_the_last_step_still_trains():
         assert parse_schedule(spec)(99, 100) > 0
 
 
-def test_numbers_spelled_in_other_ways_are_the_same_schedule():
-    assert parse_schedule("polynomial(2)") == parse_schedule(" Polynomial( power = 2.0 ) ") == PolynomialDecay(2)
-    assert parse_schedule("inverse_sqrt(1e+2)") == InverseSqrt(100)
-    assert parse_schedule(CosineDecay()) is not None and parse_schedule("wsd(0.2)") == WarmupStableDecay(0.2)
-
-
 def test_methods_compose_like_specs():
     assert str(LinearDecay().with_cooldown(0.2).with_warmup(0.1)) == "warmup(0.1)+linear+cooldown(0.2)"
     assert Constant().with_warmup(steps=5) == parse_schedule("warmup(steps=5)+constant")
@@ -138,35 +129,6 @@ def test_a_table_with_one_entry_a_step_is_that_table():
     table = np.linspace(1, 0.1, 37)
     np.testing.assert_allclose(TableSchedule(table)(np.arange(37), 37), table)
     assert str(TableSchedule(table)) == str(TableSchedule(list(table))) != str(TableSchedule(table[:-1]))
-
-
-@pytest.mark.parametrize(
-    "spec, says",
-    [
-        ("cosin", "unknown schedule 'cosin'"),
-        ("", "cannot read"),
-        ("cosine(flor=0.1)", "flor"),
-        ("cosine(floor=1)", "floor must be a finite number >= 0 and < 1"),
-        ("cosine(floor=-0.1)", "floor must be"),
-        ("cosine(floor=nan)", "floor must be"),
-        ("polynomial", "wrong arguments"),
-        ("polynomial(0)", "power must be"),
-        ("wsd(0)", "cooldown must be"),
-        ("wsd(0.2, shape=square)", "shape must be one of"),
-        ("warmup(0.1)", "one name"),
-        ("warmup(1)+cosine", "warm-up fraction must be"),
-        ("warmup()+cosine", "one of the two"),
-        ("warmup(steps=1.5)+cosine", "whole number"),
-        ("cosine+linear", "one name"),
-        ("cosine(0.1", "cannot read"),
-        ("table(n=3, sha=0123456789)", "TableSchedule"),
-        ("function(robust_lr.nowhere:f)", "cannot import"),
-    ],
-)
-def test_what_cannot_be_parsed_is_said_in_one_line(spec, says):
-    with pytest.raises(ScheduleError, match=says.replace("(", r"\(")) as caught:
-        parse_schedule(spec)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("schedule", [Constant, 1.0, None, halving, ["cosine"]])

@@ -10,7 +10,8 @@ import pytest
 
 from robust_lr import theory
 from robust_lr.exceptions import ScheduleError
-from robust_lr.schedules import FunctionSchedule, TableSchedule, parse_schedule
+from robust_lr.schedule_specs import parse_schedule
+from robust_lr.schedules import FunctionSchedule, TableSchedule
 
 SPECS = [
     "constant",

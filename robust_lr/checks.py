@@ -1,0 +1,47 @@
+"""The checks at the door: a number that is out of range is an error in one line, saying what was expected and came."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+from .exceptions import RobustLRError
+
+
+def check_whole(name: str, value: object, *, at_least: int, error: type[RobustLRError]) -> int:
+    """Return the value as an int; raise `error` when it is no whole number, or below `at_least`.
+
+    Example:
+        >>> check_whole("n_points", 3, at_least=1, error=RobustLRError)
+        3
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+        raise error(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    error: type[RobustLRError],
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
+) -> float:
+    """Return the value as a float; raise `error` when it is no finite number within the bounds.
+
+    Example:
+        >>> check_number("floor", 0.1, at_least=0, below=1, error=RobustLRError)
+        0.1
+    """
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and above < number and at_least <= number < below and number <= at_most):
+        bounds = [
+            f"{sign} {bound:g}"
+            for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
+            if math.isfinite(bound)
+        ]
+        raise error(f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}")
+    return number
