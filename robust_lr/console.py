@@ -54,9 +54,9 @@ def print_rows(console: Console, content: Rows, title: str) -> None:
     """Print a header and rows of text as a table."""
     header, rows = content
     console.print(Text(title, style="italic"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if i == 0 else "right")
+        table.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

@@ -10,7 +10,8 @@ from .degradation import DegradationCurve
 from .summary import Analysis
 
 Rows = tuple[list[str], list[list[str]]]
-MAX_STRIDE = 7
+# With these both tables fit into a terminal of 80 columns.
+MAX_STRIDE = 6
 
 
 def degradation_rows(analysis: Analysis, *, bands: bool) -> Rows:
@@ -41,19 +42,19 @@ def degradation_rows(analysis: Analysis, *, bands: bool) -> Rows:
 
 def recommendation_rows(analysis: Analysis) -> Rows:
     """Return header and rows of the recommended grids, one row a schedule."""
-    header = ["schedule", "best lr", "loss", "ratio", "trials", "excess [band]", "limited by", "saved"]
+    header = ["schedule", "best lr", "loss", "ratio", "trials", "excess", "at most", "limited by"]
     rows = []
     for entry in analysis.schedules:
         advice, profile = entry.recommendation, entry.profile
         best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", f"{profile.best_loss:.4f}"]
         if advice is None:
             why = entry.missing.needed if entry.missing is not None else ""
-            rows.append([entry.schedule, *best, "-", "-", "-", f"needed: {why}", "-"])
+            rows.append([entry.schedule, *best, "-", "-", "-", "-", f"needed: {why}"])
             continue
-        low, high = advice.confidence_interval
+        high = advice.confidence_interval[1]
         rows.append([
             entry.schedule, *best, f"{advice.ratio:.4g}", str(advice.n_trials),
-            f"{advice.excess_loss:.4f} [{low:.4f}, {high:.4f}]", advice.limited_by, f"{advice.trials_saved} trials",
+            f"{advice.excess_loss:.4f}", f"{high:.4f}", advice.limited_by,
         ])  # fmt: skip
     return header, rows
 
