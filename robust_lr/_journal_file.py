@@ -13,7 +13,8 @@ from .exceptions import JournalError
 class JournalFile:
     """A locked file, made when missing; its folder is not.
 
-    The lock is the operating system's, on the open file: it ends with the process, however that ends.
+    The lock is the operating system's, on the open file: it ends with the process, however that ends. A child that is
+    forked from this process has the file closed.
 
     Raises:
         JournalError: when the file cannot be opened, or another process has it.
@@ -21,11 +22,13 @@ class JournalFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._descriptor = -1
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             self._descriptor = os.open(self.path, flags, 0o666)
         except OSError as error:
             raise JournalError(f"cannot open the journal {self.path}: {error.strerror}") from None
+        _open_files.add(self)
         if not _lock(self._descriptor):
             self.close()
             raise JournalError(
@@ -40,10 +43,15 @@ class JournalFile:
         """Put `line` at the end, or after the first `after` bytes, and on the disk.
 
         Raises:
-            JournalError: when it cannot be written, with the file as it was before; or when this is closed.
+            JournalError: when it cannot be written, with the file as it was before; or when this is closed,
+                or the file was deleted.
         """
         if self._descriptor < 0:
             raise JournalError(f"the journal {self.path} is closed")
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise JournalError(
+                f"the journal {self.path} was deleted while its sweep was running; begin the sweep again"
+            )
         size = os.fstat(self._descriptor).st_size if after is None else after
         try:
             self.truncate(size)
@@ -66,6 +74,20 @@ class JournalFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+            _open_files.discard(self)
+
+
+_open_files: set[JournalFile] = set()
+
+
+def _close_all() -> None:
+    for file in list(_open_files):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has a part in the lock, and would hold it on when this process is killed.
+    os.register_at_fork(after_in_child=_close_all)
 
 
 if sys.platform == "win32":

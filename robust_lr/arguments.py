@@ -10,6 +10,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .exceptions import DataError
 from .results import SweepResult
 
@@ -34,10 +36,20 @@ def parse_tolerance(text: str) -> tuple[float, bool]:
 
 
 def absolute_tolerance(text: str, sweep: SweepResult) -> float:
-    """Return a tolerance in units of the loss; a relative one is taken of the lowest loss of the sweep."""
+    """Return a tolerance in units of the loss; a relative one is of the lowest mean over the seeds.
+
+    A relative one of a sweep in which that is 0, or every mean diverged, is taken as it is.
+
+    Example:
+        >>> absolute_tolerance("10%", SweepResult(("cosine",), [0.1], (0, 1), [[[1.0, 3.0]]]))
+        0.2
+    """
     value, relative = parse_tolerance(text)
-    finite = sweep.loss[sweep.loss < math.inf]
-    return value * abs(float(finite.min())) if relative and finite.size and finite.min() else value
+    n_results = np.sum(~np.isnan(sweep.loss), axis=-1, keepdims=True)
+    # The division comes first: a sum of huge losses overflows, a mean of them does not.
+    means = np.nansum(sweep.loss / np.maximum(n_results, 1), axis=-1)[n_results[..., 0] > 0]
+    lowest = abs(float(means.min(initial=math.inf)))
+    return value * lowest if relative and 0 < lowest < math.inf else value
 
 
 def split_specs(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import numbers
 from .exceptions import RobustLRError
 
 
-def check_whole(name: str, value: object, *, at_least: int, error: type[RobustLRError]) -> int:
+def check_whole(name: str, value: object, *, at_least: float = -math.inf, error: type[RobustLRError]) -> int:
     """Return the value as an int; raise `error` when it is no whole number, or below `at_least`.
 
     Example:
@@ -16,7 +16,8 @@ def check_whole(name: str, value: object, *, at_least: int, error: type[RobustLR
         3
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
-        raise error(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+        bound = f" of at least {at_least}" if math.isfinite(at_least) else ""
+        raise error(f"{name} must be a whole number{bound}, got {value!r}")
     return int(value)
 
 

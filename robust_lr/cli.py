@@ -3,12 +3,14 @@ is possible, 2 usage."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ import typer
 from . import __version__
 from .analysis import Analysis, analyze_sweep
 from .analysis.groups import group_rows
+from .analysis.words import conclusion
 from .arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
 from .console import make_console, print_analysis, print_rows
 from .csv_table import read_table
@@ -36,7 +39,7 @@ MAX_PLAN = 10_000  # learning rates; a plan of more is a slip of the tolerance
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 LrMin = Annotated[float, typer.Option(help="Smallest learning rate.")]
 LrMax = Annotated[float, typer.Option(help="Largest learning rate.")]
-Tolerance = Annotated[str, typer.Option(help="Excess loss allowed: 0.003, or 1% of the lowest loss.")]
+Tolerance = Annotated[str, typer.Option(help="Excess loss allowed: 0.003, or 1% of the lowest mean loss.")]
 
 
 def main() -> None:
@@ -45,13 +48,14 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == 130:  # typer turns an interrupt into this, without a word
-            print("interrupted; every finished trial is in the journal", file=sys.stderr)  # noqa: T201
+            said = "interrupted; every finished trial is in the journal, and the same command continues"
+            print(said, file=sys.stderr)  # noqa: T201
         raise
     except RobustLRError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1 if isinstance(error, (InsufficientDataError, TrialError)) else 2)
-    except OSError as error:  # what cannot be read is a DataError
-        print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+    except OSError as error:  # a reader that is gone (`| head -1`) never comes here: rich and typer end quietly
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 
@@ -67,23 +71,22 @@ def plan(
     schedule: Annotated[str, typer.Option(help='Schedule, e.g. cosine or "warmup(0.05)+wsd(0.2)".')],
     lr_min: LrMin,
     lr_max: LrMax,
-    tolerance: Annotated[float, typer.Option(help="Allowed excess of the suboptimality, as a fraction: 0.5 is 50 %.")],
+    tolerance: Annotated[str, typer.Option(help="Allowed excess of the suboptimality: 0.5, or 50%.")],
     total_steps: Annotated[int, typer.Option(min=2, help="Steps of a run.")] = 10_000,
 ) -> None:
     """Plan the first grid from theory: how coarse may it be under this schedule?"""
     parsed = parse_schedule(schedule)
+    excess, _ = parse_tolerance(tolerance)  # relative either way
     grids = {}
     for name, each in {str(parsed): parsed, "constant": parse_schedule("constant")}.items():
-        resolution = resolution_for_tolerance(each, tolerance, total_steps=total_steps)
+        resolution = resolution_for_tolerance(each, excess, total_steps=total_steps)
         if 0 < lr_min < lr_max < math.inf and math.log(lr_max / lr_min) > MAX_PLAN * math.log(resolution):
-            raise DataError(
-                f"a tolerance of {tolerance:g} needs a ratio of {resolution:.9g}, more than {MAX_PLAN} points"
-            )
+            raise DataError(f"a tolerance of {excess:g} needs a ratio of {resolution:.9g}, more than {MAX_PLAN} points")
         grids[name] = resolution, GeometricGrid.from_ratio(lr_min, lr_max, resolution)
     resolution, grid = grids[str(parsed)]
     guarantee = grid_guarantee(parsed, grid.ratio, total_steps=total_steps) if len(grid) > 1 else None
     say = make_console().print
-    say(f"{parsed}, tolerance {tolerance:g}: ratio at most {resolution:.4g}")
+    say(f"{parsed}, tolerance {excess:g}: ratio at most {resolution:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = _trials(len(grid))
     say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
@@ -110,12 +113,20 @@ def run(
     schedules: Annotated[str, typer.Option(help="Schedules, separated by commas: constant,cosine(floor=0.1).")],
     n_points: Annotated[int | None, typer.Option(help="Number of learning rates.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Largest factor between them, in place of --n-points.")] = None,
+    refine: Annotated[
+        int, typer.Option(min=0, max=10, help="Add the means of all neighbours to this grid, N times.")
+    ] = 0,
+    extend_below: Annotated[int, typer.Option(min=0, help="Add N learning rates below --lr-min, at its ratio.")] = 0,
+    extend_above: Annotated[int, typer.Option(min=0, help="Add N learning rates above --lr-max, at its ratio.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     jobs: Jobs = 1,
     journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("sweep.jsonl"),
+    label: Annotated[
+        str | None, typer.Option(help="Name of the function in the journal [default: its module and name].")
+    ] = None,
     tolerance: Tolerance = "1%",
 ) -> None:
-    """Run a sweep; the same command again continues it, and a refined or extended grid runs only the new trials."""
+    """Run a sweep; the same command continues it, and with --refine, --extend-above or more --seeds adds to it."""
     from .runners import ProcessPoolRunner, SerialRunner
 
     if (n_points is None) == (ratio is None):
@@ -125,6 +136,10 @@ def run(
         if n_points is not None
         else GeometricGrid.from_ratio(lr_min, lr_max, ratio or 0.0)
     )
+    # Extended first: refining what was extended keeps every point, but not the other way round.
+    grid = grid.extend(below=extend_below, above=extend_above)
+    for _ in range(refine):
+        grid = grid.refine()
     parse_tolerance(tolerance)
     sweep = run_sweep(
         import_function(function),
@@ -133,6 +148,7 @@ def run(
         seeds,
         runner=ProcessPoolRunner(jobs) if jobs > 1 else SerialRunner(),
         journal=journal,
+        label=label,
     )
     console = make_console()
     analysis = _analyze(sweep, tolerance)
@@ -146,7 +162,9 @@ def run(
 def analyze(
     file: Annotated[Path, typer.Argument(help="Journal of a sweep, or CSV with one run a row.")],
     lr_column: Annotated[str, typer.Option(help="CSV: learning rate.")] = "lr",
-    loss_column: Annotated[str, typer.Option(help="CSV: final loss; nan or inf is a diverged run.")] = "loss",
+    loss_column: Annotated[
+        str, typer.Option(help="CSV: final loss; nan or inf is a diverged run. Journal: the metric to judge by.")
+    ] = "loss",
     schedule_column: Annotated[str | None, typer.Option(help="CSV: schedule [default: schedule, if any].")] = None,
     seed_column: Annotated[str | None, typer.Option(help="CSV: seed [default: seed, if any].")] = None,
     group_by: Annotated[str | None, typer.Option(help="CSV: columns A,B; one sweep for each of their values.")] = None,
@@ -158,9 +176,16 @@ def analyze(
     """Analyse a finished or unfinished sweep: what does a coarser grid cost, and which one to use next."""
     columns = [name.strip() for name in (group_by or "").split(",") if name.strip()]
     if _is_journal(file):
-        if columns:
-            raise typer.BadParameter("--group-by is for CSV files; a journal is one sweep")
-        sweeps = {"": SweepResult.from_journal(file)}
+        for option, given in {
+            "--lr-column": lr_column != "lr",
+            "--schedule-column": schedule_column,
+            "--seed-column": seed_column,
+            "--group-by": columns,
+        }.items():
+            if given:
+                raise typer.BadParameter(f"{option} is for CSV files; a journal is one sweep, and has no columns")
+        sweep = SweepResult.from_journal(file)
+        sweeps = {"": sweep if loss_column == "loss" else sweep.with_loss(loss_column)}
     else:
         table = read_table(
             file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
@@ -179,18 +204,19 @@ def analyze(
     if len(analyses) > 1:
         print_rows(console, group_rows(analyses), "Over the groups")
     if json_file is not None:
-        groups = {name: analysis.to_dict() for name, analysis in analyses.items()}
+        groups = {name: _figures(analysis) for name, analysis in analyses.items()}
         _write_json(json_file, groups if columns else groups[""])
     if report is not None:
         from .report import write_report
 
-        write_report(
-            list(analyses.items()) if columns else analyses[""],
-            report,
-            title=f"Learning-rate sweep: {file.name}",
-            source=f"Read from {file.name}.",
-            reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"],
-        )
+        with _writing(report):
+            write_report(
+                list(analyses.items()) if columns else analyses[""],
+                report,
+                title=f"Learning-rate sweep: {file.name}",
+                source=f"Read from {file.name}.",
+                reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"],
+            )
         console.print(f"report: {report}")
     if not any(analysis.recommendations for analysis in analyses.values()):
         raise typer.Exit(1)
@@ -209,7 +235,8 @@ def demo(
     from .runners import ProcessPoolRunner
 
     start = time.perf_counter()
-    output.mkdir(parents=True, exist_ok=True)
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     sweep = run_sweep(
         train,
         DEMO_GRID,
@@ -221,16 +248,17 @@ def demo(
     analysis = _analyze(sweep, tolerance)
     console = make_console()
     print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
-    learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)
-    degradation_figure(analysis).savefig(output / "degradation.png", dpi=150)
-    _write_json(output / "analysis.json", analysis.to_dict())
-    write_report(
-        analysis,
-        output / "report.html",
-        title="How coarse may the learning-rate grid be? Digits, softmax regression, SGD",
-        source="load_digits of scikit-learn, 1500 training images, batches of 16, 1500 steps, weight decay 1e-3.",
-        reproduce=["make demo", f"robust-lr analyze {output / 'journal.jsonl'} --tolerance {tolerance}"],
-    )
+    _write_json(output / "analysis.json", _figures(analysis))
+    with _writing(output):
+        learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)
+        degradation_figure(analysis).savefig(output / "degradation.png", dpi=150)
+        write_report(
+            analysis,
+            output / "report.html",
+            title="How coarse may the learning-rate grid be? Digits, softmax regression, SGD",
+            source="load_digits of scikit-learn, 1500 training images, batches of 16, 1500 steps, weight decay 1e-3.",
+            reproduce=["make demo", f"robust-lr analyze {output / 'journal.jsonl'} --tolerance {tolerance}"],
+        )
     files = ", ".join(f.name for f in sorted(output.iterdir()))
     console.print(f"{time.perf_counter() - start:.0f} s; in {output}: {files}")
 
@@ -262,5 +290,20 @@ def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
     return keys
 
 
+def _figures(analysis: Analysis) -> dict[str, Any]:
+    """The analysis as docs/analysis-json.md describes it, with the sentence that the terminal and the report end on."""
+    return analysis.to_dict() | {"conclusion": conclusion(analysis)}
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with _writing(path):
+        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name the file that cannot be written, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RobustLRError(f"cannot write {error.filename or path}: {error.strerror or error}") from None

@@ -33,6 +33,8 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
     for failure in sweep.failures[:3]:
         last_line = (failure.error or "").strip().rpartition("\n")[2]
         _say(console, f"Failed: {failure.spec.schedule}, lr {failure.spec.lr:g}, seed {failure.spec.seed}: {last_line}")
+    if len(sweep.failures) > 3:
+        _say(console, f"and {len(sweep.failures) - 3} more")
     header, rows = degradation_rows(analysis, bands=False)
     if len(header) > 1:
         print_rows(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .exceptions import DataError
+from .grids import SIGNIFICANT_DIGITS
 
 DEFAULT_SCHEDULE = "sweep"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,100}")
@@ -48,7 +49,8 @@ def read_table(
 
     A loss of nan, inf or -inf is a run that diverged. A row whose loss is empty has no result and is passed over, with
     a note. Without `schedule_column` the column "schedule" is used where there is one, else all rows are one schedule;
-    without `seed_column` the column "seed" where there is one.
+    without `seed_column` the column "seed" where there is one. Learning rates are rounded to 12 significant digits, so
+    that 0.3 and 0.30000000000000004 are one.
 
     Raises:
         DataError: when the file cannot be read, a column is missing, or a row is malformed; the text names the line.
@@ -85,7 +87,7 @@ def read_table(
                 line=line,
                 group=tuple((record[column] or "").strip() for column in group_by),
                 schedule=_text(path, line, schedule_column, record) if schedule_column else DEFAULT_SCHEDULE,
-                lr=lr,
+                lr=float(f"{lr:.{SIGNIFICANT_DIGITS}g}"),
                 seed=_text(path, line, seed_column, record) if seed_column else None,
                 loss=loss if math.isfinite(loss) else math.inf,
             )
@@ -116,6 +118,9 @@ def _text(path: str | Path, line: int, column: str, record: Mapping[str, str | N
 def replicate_seeds(rows: Sequence[TableRow]) -> Iterator[tuple[TableRow, int]]:
     """Yield each row with a whole number for its seed; repeats of a run without a seed column count 0, 1, 2, ...
 
+    Without a seed column, a schedule whose every learning rate is repeated with the same loss is taken for one whose
+    rows were duplicated, not for one with replicates: its repeats are dropped.
+
     Raises:
         DataError: when two rows give one trial different losses; rows that repeat it exactly are dropped.
     """
@@ -124,9 +129,10 @@ def replicate_seeds(rows: Sequence[TableRow]) -> Iterator[tuple[TableRow, int]]:
     number = {name: int(name) if whole else position for position, name in enumerate(names)}
     seen: dict[tuple[str, float, int], TableRow] = {}
     counts: dict[tuple[str, float], int] = {}
+    duplicated = _duplicated_schedules(rows)
     for row in rows:
         if row.seed is None:
-            seed = counts.get((row.schedule, row.lr), 0)
+            seed = 0 if row.schedule in duplicated else counts.get((row.schedule, row.lr), 0)
             counts[row.schedule, row.lr] = seed + 1
         else:
             seed = number[row.seed]
@@ -138,3 +144,17 @@ def replicate_seeds(rows: Sequence[TableRow]) -> Iterator[tuple[TableRow, int]]:
                 f"lines {earlier.line} and {row.line} give {row.schedule}, lr {row.lr:g}, seed {row.seed} two losses, "
                 f"{earlier.loss:g} and {row.loss:g}; name the column that tells them apart (--seed-column, --group-by)"
             )
+
+
+def _duplicated_schedules(rows: Sequence[TableRow]) -> set[str]:
+    """The schedules that repeat every learning rate, each with one loss, not all of them diverged."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in rows:
+        if row.seed is None:
+            found.setdefault(row.schedule, {}).setdefault(row.lr, []).append(row.loss)
+    return {
+        schedule
+        for schedule, losses in found.items()
+        if all(len(repeats) > 1 and len(set(repeats)) == 1 for repeats in losses.values())
+        and any(math.isfinite(repeats[0]) for repeats in losses.values())
+    }

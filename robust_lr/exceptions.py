@@ -40,7 +40,7 @@ class InsufficientDataError(RobustLRError):
     """
 
     def __init__(self, message: str, *, estimate: object = None, needed: str = "") -> None:
-        super().__init__(message)
+        super().__init__(f"{message}; needed: {needed}" if needed else message)
         self.estimate = estimate
         self.needed = needed
 

@@ -149,6 +149,11 @@ def _has_grown(path: Path, old: SweepHeader, new: SweepHeader) -> bool:
             "nothing is left to run, analyse the journal instead"
         )
     differences = changed + ([f"this one leaves out {', '.join(left_out)}"] if left_out else [])
+    if set(old.learning_rates) - set(new.learning_rates) and not changed:
+        differences.append(
+            "to grow that sweep keep its grid and add --refine 1 or --extend-above 1 "
+            "(in Python grid.refine() or grid.extend(above=1))"
+        )
     if differences:
         raise JournalError(f"{path} is the journal of another sweep: {'; '.join(differences)}")
     return bool(added)

@@ -29,6 +29,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #9aa3ad; }
+.wide { overflow-x: auto; }
 img { width: 100%; height: auto; } code, pre { background: #f3f4f6; border-radius: 3px; padding: .1rem .3rem; }
 pre { padding: .6rem .8rem; overflow-x: auto; } .small { color: #57606a; font-size: .87rem; }
 """
@@ -118,7 +119,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _image(figure: Figure, alt: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_whole
 from .csv_table import TableRow, read_table, replicate_seeds
 from .exceptions import DataError
 from .journal import read_journal
@@ -37,7 +38,8 @@ class SweepResult:
         notes: what a reader of the figures must know about how the data were read.
 
     Raises:
-        DataError: when the shapes disagree, a learning rate is not positive, or a loss is -inf.
+        DataError: when the shapes disagree, a learning rate is not positive, a seed is no whole number, or a loss is
+            -inf.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 1.0], (0, 1), [[[0.5, 0.6], [0.4, float("inf")]]])
@@ -74,7 +76,8 @@ class SweepResult:
             raise DataError(f"a sweep needs at least one schedule, learning rate and seed, got {shape}")
         if not (np.all(np.isfinite(lrs) & (lrs > 0)) and np.all(np.diff(lrs) > 0)):
             raise DataError("learning_rates must be positive, finite, distinct and ascending")
-        for name, values in (("schedules", schedules), ("seeds", seeds)):
+        whole_seeds = tuple(check_whole("a seed", seed, error=DataError) for seed in seeds)
+        for name, values in (("schedules", schedules), ("seeds", whole_seeds)):
             if len(set(values)) != len(values):
                 raise DataError(f"{name} must be distinct, got {list(values)}")
         losses, each = _shaped("loss", loss, shape), _frozen(seconds)
@@ -83,7 +86,7 @@ class SweepResult:
         for attribute, value in (
             ("schedules", tuple(str(s) for s in schedules)),
             ("learning_rates", lrs),
-            ("seeds", tuple(int(s) for s in seeds)),
+            ("seeds", whole_seeds),
             ("loss", losses),
             ("seconds", _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape)),
             ("metrics", MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()})),
@@ -139,9 +142,11 @@ class SweepResult:
     def __repr__(self) -> str:
         """What it holds, without the arrays."""
         lrs = self.learning_rates
+        span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
         return (
-            f"SweepResult({', '.join(self.schedules)}; {lrs.size} learning rates {lrs[0]:g}..{lrs[-1]:g}; "
-            f"{len(self.seeds)} seeds; {self.n_trials} results, {int(self.diverged.sum())} diverged)"
+            f"SweepResult({', '.join(self.schedules)}; {_count(lrs.size, 'learning rate')} {span}; "
+            f"{_count(len(self.seeds), 'seed')}; {_count(self.n_trials, 'result')}, "
+            f"{int(self.diverged.sum())} diverged)"
         )
 
     @classmethod
@@ -156,7 +161,8 @@ class SweepResult:
     ) -> Self:
         """Return the sweep in a CSV file with one run a row; see `read_table` for how it is read.
 
-        Learning rates may be spaced in any way. Repeats of a learning rate without a seed column are its replicates.
+        Learning rates may be spaced in any way. Repeats of a learning rate without a seed column are its replicates,
+        unless all of a schedule's are identical: then the rows were duplicated, and count once. A note says which.
 
         Raises:
             DataError: when the file cannot be read as a sweep.
@@ -178,9 +184,13 @@ class SweepResult:
             for row, seed in replicate_seeds(rows)
         ]
         dropped = len(rows) - len(results)
-        if dropped:
-            notes = [*notes, f"{dropped} row{'s' if dropped > 1 else ''} repeated another exactly and counted once"]
         specs = [result.spec for result in results]
+        without_seeds = any(row.seed is None for row in rows)
+        if dropped:
+            why = " (without a seed column, identical repeats are taken for duplicated rows)" if without_seeds else ""
+            notes = [*notes, f"{_count(dropped, 'row')} repeated another exactly and counted once{why}"]
+        if without_seeds and any(spec.seed for spec in specs):
+            notes = [*notes, "without a seed column, repeats are taken for replicates, paired in the order of the rows"]
         schedules = {spec.schedule: "" for spec in specs}
         return cls.from_trials(
             schedules, {spec.lr for spec in specs}, sorted({spec.seed for spec in specs}), results, notes=notes
@@ -200,7 +210,8 @@ class SweepResult:
     def to_csv(self, path: str | Path) -> None:
         """Write one row a trial: schedule, lr, seed, loss (inf where it diverged), seconds, and the metrics.
 
-        A metric that has the name of one of these columns is written as ``metric_lr``, say.
+        A metric that has the name of one of these columns is written as ``metric_lr``, say. One that a diverged run
+        did not report is nan, so that `from_csv` knows the divergence by that column too.
         """
         columns = ["schedule", "lr", "seed", "loss", "seconds"]
         names = list(self.metrics)
@@ -210,8 +221,36 @@ class SweepResult:
             for trial in self.trials():
                 if trial.status != "failed":
                     s = trial.spec
-                    values = [trial.metrics.get(name, "") for name in names]
+                    missing = math.nan if trial.status == "diverged" else ""
+                    values = [trial.metrics.get(name, missing) for name in names]
                     writer.writerow([s.schedule, s.lr, s.seed, trial.loss, trial.seconds, *values])
+
+    def with_loss(self, metric: str) -> Self:
+        """Return the same sweep judged by one of its metrics (lower is better); a note says so.
+
+        A run that diverged stays diverged, and one whose metric is infinite has diverged too. One whose metric is NaN
+        has no result.
+
+        Raises:
+            DataError: when the sweep has no metric of that name.
+
+        Example:
+            >>> inf, nan = float("inf"), float("nan")
+            >>> metrics = {"validation_loss": [[[0.7], [nan]]]}
+            >>> sweep = SweepResult(("cosine",), [0.1, 1.0], (0,), [[[0.5], [inf]]], metrics=metrics)
+            >>> sweep.with_loss("validation_loss").loss.tolist()
+            [[[0.7], [inf]]]
+        """
+        if metric not in self.metrics:
+            raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
+        values = np.where(np.isinf(self.metrics[metric]), math.inf, self.metrics[metric])
+        loss = np.where(np.isfinite(self.loss), values, self.loss)
+        notes = [*self.notes, f"judged by the metric {metric!r}"]
+        missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
+        if missing:
+            runs = "1 run has" if missing == 1 else f"{missing} runs have"
+            notes.append(f"{runs} no {metric!r} and no part in the figures")
+        return replace(self, loss=loss, notes=tuple(notes))
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
@@ -243,6 +282,10 @@ class SweepResult:
             status: Status = "diverged" if self.diverged[cell] else "ok"
             found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
         return found + list(self.failures)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _frozen(values: ArrayLike) -> Array:

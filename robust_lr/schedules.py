@@ -12,7 +12,7 @@ import hashlib
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import check_number, check_whole
 from .exceptions import ScheduleError
+from .labels import label_of
 
 
 @runtime_checkable
@@ -41,7 +42,7 @@ class _Composable:
         """Return this schedule after a linear warm-up; see `Warmup`."""
         return Warmup(as_schedule(self), fraction, steps=steps)
 
-    def with_cooldown(self, fraction: float) -> Cooldown:
+    def with_cooldown(self, fraction: float) -> Cooldown | Warmup:
         """Return this schedule annealed to zero over its last `fraction`; see `Cooldown`."""
         return Cooldown(as_schedule(self), fraction)
 
@@ -281,6 +282,13 @@ class Warmup(_Composable):
         """Degree of the schedule after the warm-up."""
         return self.schedule.degree
 
+    def with_cooldown(self, fraction: float) -> Warmup:
+        """Return this warm-up before the annealed schedule; `fraction` is of the steps after the warm-up."""
+        inner = self.schedule
+        return replace(
+            self, schedule=inner.with_cooldown(fraction) if isinstance(inner, Warmup) else Cooldown(inner, fraction)
+        )
+
     def __call__(self, step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
         """Return the multiplier at each step; raises `ScheduleError` when the warm-up is not shorter than the run."""
         t = _clipped_steps(step, total_steps)
@@ -372,11 +380,8 @@ class FunctionSchedule(_Composable):
         return values
 
     def __str__(self) -> str:
-        """``function(module:name)``."""
-        f = self.function
-        where = (
-            f"{getattr(f, '__module__', None) or type(f).__module__}:{getattr(f, '__qualname__', type(f).__qualname__)}"
-        )
+        """``function(module:name)``, the name as `label_of` has it."""
+        where = label_of(self.function)
         return f"function({where})" if self.degree is None else f"function({where}, degree={_print_value(self.degree)})"
 
 

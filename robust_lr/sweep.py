@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 import os
+import re
+import sysconfig
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
-from .exceptions import GridError, RobustLRError, RobustLRWarning, ScheduleError, TrialError
+from .exceptions import GridError, JournalError, RobustLRError, RobustLRWarning, ScheduleError, TrialError
 from .grids import GeometricGrid
 from .journal import Journal
+from .labels import has_text, is_vague, label_of
 from .progress import SweepProgress
 from .results import SweepResult
 from .runners import Runner, SerialRunner
@@ -46,15 +49,17 @@ def run_sweep(
         journal: file that every finished trial is written to. A sweep that was stopped, or has grown since by a finer
             or wider grid, more schedules or more seeds, runs only the trials that the file does not hold.
         progress: None shows a progress bar only when stderr is a terminal; True and False force it.
-        label: name of the training function in the journal, by default its module and name. A journal of another one
-            is refused.
+        label: name of the training function in the journal, which refuses another one. By default its attribute
+            `label`, or its module, name and bound arguments; needed with a journal where these leave open what it does,
+            as those of a lambda or a local function do.
 
     Returns:
         The sweep; a failed trial is NaN in it, with a `RobustLRWarning`, and listed in its `failures`.
 
     Raises:
         GridError, ScheduleError, RobustLRError: when an argument is wrong.
-        JournalError: when the journal is of another sweep or another process writes it.
+        JournalError: when the journal is of another sweep or another process writes it, or could not tell train or a
+            schedule from another one.
         TrialError: when the first 3 trials all failed and none has a result.
 
     Example:
@@ -71,7 +76,8 @@ def run_sweep(
     with ExitStack() as stack:
         book: Journal | None = None
         if journal is not None:
-            label = _label(train) if label is None else label
+            label = _journal_label(train) if label is None else label
+            _check_specs(named)
             book = stack.enter_context(
                 Journal.open(journal, learning_rates=lrs, schedules=specs, seeds=all_seeds, train=label)
             )
@@ -113,7 +119,7 @@ def _stop_if_hopeless(trials: Sequence[TrialSpec], results: Sequence[TrialResult
     first = set(trials[:_FAILURES_TO_STOP])
     if all(r.status == "failed" for r in results) and first <= {r.spec for r in results}:
         which = f"each of the first {len(first)} trials; the first" if len(first) > 1 else "the only trial"
-        raise TrialError(f"train failed on {which}: {_last_line(results[0])}")
+        raise TrialError(f"train failed on {which}: {_last_line(results[0])}{_place(results[0])}")
 
 
 def _warn_of_failures(results: Sequence[TrialResult]) -> None:
@@ -129,6 +135,17 @@ def _warn_of_failures(results: Sequence[TrialResult]) -> None:
 def _last_line(result: TrialResult) -> str:
     lines = (result.error or "").strip().splitlines()
     return lines[-1] if lines else "no reason given"
+
+
+def _place(result: TrialResult) -> str:
+    """Return where in the user's code it was: the innermost frame of the traceback outside of libraries, if any."""
+    frames = re.findall(
+        r'File "([^"<]+)", line (\d+), in ', (result.error or "").rpartition("Traceback (most recent")[2]
+    )
+    frames = [(file, line) for file, line in frames if not Path(file).is_relative_to(Path(__file__).parent)]
+    stdlib = sysconfig.get_path("stdlib")
+    own = [(file, line) for file, line in frames if "-packages" not in file and not Path(file).is_relative_to(stdlib)]
+    return " ({}, line {})".format(*(own or frames)[-1]) if frames else ""
 
 
 def _learning_rates(grid: GeometricGrid | Iterable[float]) -> list[float]:
@@ -176,13 +193,25 @@ def _as_list(name: str, values: object, error: type[RobustLRError]) -> list[Any]
 
 def _spec_text(schedule: Schedule) -> str:
     kind = type(schedule)
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        return f"{kind.__module__}:{kind.__qualname__}"  # the default text is an address, another in every run
-    return str(schedule)
+    return str(schedule) if has_text(schedule) else f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _label(train: object) -> str:
-    if isinstance(train, functools.partial):
-        return _label(train.func)
-    named = train if hasattr(train, "__qualname__") else type(train)
-    return f"{named.__module__}:{named.__qualname__}"
+def _journal_label(train: TrainFunction) -> str:
+    label = label_of(train)
+    if is_vague(label):
+        raise JournalError(
+            f"a journal cannot tell train from another function by its name, {label}: give it a label that you change "
+            "with the experiment (run_sweep label=, robust-lr run --label), or define it at module level, without "
+            "lambdas; a class needs a __repr__ with its parameters"
+        )
+    return label
+
+
+def _check_specs(schedules: Mapping[str, Schedule]) -> None:
+    """Raise unless the text of each schedule tells it from another, as the journal must."""
+    for name, schedule in schedules.items():
+        if not has_text(schedule) or is_vague(str(schedule)):
+            raise JournalError(
+                f"a journal cannot tell schedule {name!r} from another by its text, {_spec_text(schedule)}: define its "
+                "function at module level, or give its class a __str__ that holds its parameters"
+            )

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # room: (its modules, the rooms that they import from besides their own). A package stands for all of its modules.
 ROOMS = {
-    "exceptions": ("exceptions checks", ""),
+    "exceptions": ("exceptions checks labels", ""),
     "values": ("grids schedules schedule_specs theory", "exceptions"),
     "trials": ("trials", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),

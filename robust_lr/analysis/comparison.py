@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import paired_bounds
+from ..exceptions import DataError
+from .bounds import mean_bounds
 from .degradation import DegradationCurve, sub_grids
+from .selection import cross_fit
 
 Array = NDArray[np.float64]
 
@@ -22,16 +24,20 @@ class ScheduleComparison:
     Attributes:
         schedules: S names.
         n_trials: N numbers of trials, descending; a schedule's grid has at most that many learning rates.
-        final_loss: shape (N, S), loss of the best of the sub-grid, averaged over the offsets.
+        final_loss: shape (N, S), loss of the best of the sub-grid on held-out seeds, averaged over the offsets.
+        covered: shape (N, S), whether the sweep reaches far enough on both sides of that schedule's best to tell.
         lowest: name of the schedule that ends lowest at each number of trials.
         difference: shape (N, S), final loss less that of the lowest.
         interval: shape (N, S, 2), its confidence interval over the shared seeds; NaN with fewer than two of them.
-        confidence_level: of the intervals.
+            Each holds at ``1 - (1 - confidence_level) / (S - 1)`` (Bonferroni), so that the schedule that truly ends
+            lowest is called higher than any other with a probability of at most ``(1 - confidence_level) / 2``.
+        confidence_level: of each row of intervals.
     """
 
     schedules: tuple[str, ...]
     n_trials: tuple[int, ...]
     final_loss: Array
+    covered: NDArray[np.bool_]
     lowest: tuple[str, ...]
     difference: Array
     interval: Array
@@ -39,35 +45,51 @@ class ScheduleComparison:
 
     @property
     def tied(self) -> NDArray[np.bool_]:
-        """True where a schedule cannot be told apart from the lowest, shape (N, S)."""
-        return ~(self.interval[..., 0] > 0)
+        """True where a schedule cannot be told apart from the lowest, shape (N, S); never for one that diverged."""
+        return ~(self.interval[..., 0] > 0) & np.isfinite(self.final_loss)
 
 
-def compare_schedules(curves: Mapping[str, DegradationCurve]) -> ScheduleComparison:
+def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
     """Compare the schedules of these curves at every number of trials that one of them can be cut down to.
 
     Args:
-        curves: degradation curves by the name of their schedule, of one sweep.
+        curves: degradation curves of one sweep, each of another schedule, of one confidence level.
+
+    Raises:
+        DataError: when there is no curve, a schedule comes twice, or the confidence levels differ.
+
+    Example:
+        >>> from robust_lr import SweepResult, degradation_curve
+        >>> loss = [[[3.0, 3.1], [1.0, 1.1], [2.0, 2.1]], [[3.0, 3.1], [0.5, 0.6], [2.0, 2.1]]]
+        >>> sweep = SweepResult(("constant", "cosine"), [0.1, 1.0, 10.0], (0, 1), loss)
+        >>> comparison = compare_schedules(degradation_curve(sweep, name) for name in sweep.schedules)
+        >>> comparison.n_trials, comparison.lowest
+        ((3, 2), ('cosine', 'cosine'))
     """
-    names = tuple(curves)
-    if not names:
-        return ScheduleComparison((), (), np.empty((0, 0)), (), np.empty((0, 0)), np.empty((0, 0, 2)), 0.95)
-    level = curves[names[0]].confidence_level
-    trials = sorted({int(n) for curve in curves.values() for n in curve.n_trials}, reverse=True)
-    rows = [[_first_within(curve, n) for curve in curves.values()] for n in trials]
-    final = np.array([[c.final_loss[k] for c, k in zip(curves.values(), row, strict=True)] for row in rows])
+    found = tuple(curves)
+    names, levels = [curve.schedule for curve in found], {curve.confidence_level for curve in found}
+    if len(levels) != 1 or len(set(names)) != len(names):
+        raise DataError(
+            f"expected curves of different schedules and one confidence level, got {names} at {sorted(levels)}"
+        )
+    (level,) = levels
+    corrected = 1 - (1 - level) / max(len(found) - 1, 1)
+    trials = sorted({int(n) for curve in found for n in curve.n_trials}, reverse=True)
+    rows = np.array([[int(np.flatnonzero(curve.n_trials <= n)[0]) for curve in found] for n in trials])
+    final = np.array([[c.final_loss[k] for c, k in zip(found, row, strict=True)] for row in rows])
     lowest = final.argmin(axis=1)
-    interval = np.zeros((len(trials), len(names), 2))
-    for n, (row, low) in enumerate(zip(rows, lowest, strict=True)):
-        for s, name in enumerate(names):
+    interval = np.zeros((len(trials), len(found), 2))
+    for n, low in enumerate(lowest):
+        for s, curve in enumerate(found):
             if s != low:
-                interval[n, s] = _difference(curves[name], row[s], curves[names[low]], row[low], level)
+                interval[n, s] = _difference(curve, rows[n, s], found[low], rows[n, low], corrected)
     with np.errstate(invalid="ignore"):
         difference = final - final[np.arange(len(trials)), lowest][:, None]
     return ScheduleComparison(
-        schedules=names,
+        schedules=tuple(names),
         n_trials=tuple(trials),
         final_loss=final,
+        covered=np.array([[c.covered[k] for c, k in zip(found, row, strict=True)] for row in rows]),
         lowest=tuple(names[i] for i in lowest),
         difference=difference,
         interval=interval,
@@ -75,36 +97,32 @@ def compare_schedules(curves: Mapping[str, DegradationCurve]) -> ScheduleCompari
     )
 
 
-def _first_within(curve: DegradationCurve, n_trials: int) -> int:
-    """Position of the finest stride with at most n_trials learning rates (the coarsest, if none has so few)."""
-    fits = np.flatnonzero(curve.n_trials <= n_trials)
-    return int(fits[0]) if fits.size else len(curve.stride) - 1
-
-
 def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int, level: float) -> tuple[float, float]:
-    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b, by the intersection-union principle for each pair of offsets."""
-    shared = sorted(set(a.block.seeds) & set(b.block.seeds))
-    if len(shared) < 2:
+    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b, by the intersection-union principle for each pair of offsets.
+
+    Held-out scores have a mean of at least the minimum that they stand for, so each bound takes them on its safe side.
+    """
+    seeds = sorted(set(a.block.seeds) & set(b.block.seeds))
+    if len(seeds) < 2:
         return math.nan, math.nan
-    sides = []
-    for curve, row in ((a, row_a), (b, row_b)):
-        columns = np.array([curve.block.seeds.index(seed) for seed in shared])
-        alive = np.flatnonzero(curve.block.alive)
-        place = {int(i): p for p, i in enumerate(alive)}
-        grids = [
-            np.array([place[i] for i in grid.tolist() if i in place], dtype=np.intp)
-            for grid in sub_grids(len(curve.block.learning_rates), int(curve.stride[row]))
-        ]
-        sides.append((curve.block.loss[np.ix_(alive, columns)], grids))
-    (loss_a, grids_a), (loss_b, grids_b) = sides
-    if any(grid.size == 0 for grid in grids_a + grids_b):
-        # A sub-grid that diverged everywhere makes its schedule +inf: higher for certain than one that trained.
-        return math.inf if all(grid.size for grid in grids_b) else -math.inf, math.inf
-    bounds = paired_bounds(loss_a, loss_b, level)
-    mean_a, mean_b = loss_a.mean(axis=1), loss_b.mean(axis=1)
-    low, high = [], []
-    for grid_a in grids_a:
-        for grid_b in grids_b:
-            low.append(bounds.lower[grid_a, grid_b[mean_b[grid_b].argmin()]].min())
-            high.append(bounds.upper[grid_a[mean_a[grid_a].argmin()], grid_b].max())
-    return float(np.mean(low)), float(np.mean(high))
+    loss_a, scores_a, grids_a = _side(a, row_a, seeds)
+    loss_b, scores_b, grids_b = _side(b, row_b, seeds)
+    if not (np.isfinite(scores_a).all() and np.isfinite(scores_b).all()):
+        return -math.inf, math.inf
+    low = mean_bounds(loss_a[:, None, :] - scores_b, level)[0]
+    high = mean_bounds(scores_a[:, None, :] - loss_b, level)[1]
+    return (
+        float(np.mean([low[grid].min(axis=0) for grid in grids_a])),
+        float(np.mean([high[:, grid].max(axis=1) for grid in grids_b])),
+    )
+
+
+def _side(curve: DegradationCurve, row: int, seeds: list[int]) -> tuple[Array, Array, list[NDArray[np.intp]]]:
+    """Losses of the learning rates that train, held-out scores of each offset, and positions of each sub-grid."""
+    block, fit = curve.block, cross_fit(curve.block)
+    columns = np.array([block.seeds.index(seed) for seed in seeds])
+    grids = sub_grids(len(block.learning_rates), int(curve.stride[row]))
+    scores = np.array([fit.score(grid) for grid in grids])[:, columns]
+    place = np.cumsum(block.alive) - 1
+    alive = [place[grid[block.alive[grid]]] for grid in grids]
+    return block.loss[np.ix_(block.alive, columns)], scores, alive

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import InsufficientDataError
 from ..results import SweepResult
-from .bounds import check_confidence_level, mean_bounds, paired_bounds
+from .bounds import check_confidence_level, mean_bounds
 from .selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
@@ -38,8 +38,8 @@ class DegradationCurve:
         worst_final_loss: the same at the worst offset.
         too_high: excess loss k grid points above the best learning rate; NaN beyond the grid, +inf where it diverged.
         too_low: the same below it.
-        covered: True where the sweep has k points on both sides of its best, so that the figure speaks of the problem
-            and not of the ends of the grid.
+        covered: True where the sweep reaches by `ratio` to both sides of its best, so that the figure speaks of the
+            problem and not of the ends of the grid.
         block: the losses that it was computed from.
         confidence_level: of the intervals, two-sided, for each stride.
         warnings: what weakens the figures, in words.
@@ -78,7 +78,9 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
 
     The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
     interval is made of paired t bounds (see `robust_lr.analysis.bounds`) and holds for each stride by itself.
-    A learning rate at which any seed diverged counts as +inf. With one seed there is no interval.
+    A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals say
+    nothing of a divergence that no seed showed. `worst` is the largest of k estimates and so errs upwards where the
+    offsets are alike; its interval allows for that. With one seed there is no interval.
 
     Args:
         sweep: any sweep; its learning rates need not be evenly spaced.
@@ -116,12 +118,20 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         stride=strides,
         ratio=ratio,
         n_trials=-(-n // strides),
-        covered=(best >= strides) & (n - 1 - best >= strides),
+        covered=_covered(lrs, best, ratio),
         block=block,
         confidence_level=confidence_level,
         warnings=_warnings(block),
         **columns,
     )
+
+
+def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
+    """Whether the sweep reaches by each ratio to both sides; the full grid needs a neighbour on both sides only."""
+    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
+    covered = reach >= ratio
+    covered[0] = 0 < best < len(lrs) - 1
+    return np.asarray(covered)
 
 
 def by_offset(values: Array, stride: int) -> Array:
@@ -138,48 +148,39 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
 
 @dataclass(frozen=True, eq=False)
 class _ExcessBounds:
-    """What bounds the excess mu_i - min_j mu_j of a learning rate over the best of all.
+    """What all strides share of the bounds on the excess over the best of all.
 
     Attributes:
         baseline: loss of each seed, shape (K,), at the best learning rate that the other seeds choose.
-        lower: lower bound of the excess, shape (L,), +inf where it diverged.
-        upper: upper bound of mu_i - mu_j, shape (L, L); its row's largest is that of the excess, since
-            mu_i - min_j mu_j = max_j (mu_i - mu_j). +inf where i diverged, else -inf where j did.
+        lower: lower bound of mu_i - min_j mu_j for each learning rate i, shape (L,), +inf where it diverged.
     """
 
     baseline: Array
     lower: Array
-    upper: Array
     confidence_level: float
 
     @classmethod
     def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
         """Return the bounds for every learning rate of a block."""
         alive, n = block.alive, len(block.learning_rates)
-        finite = block.loss[alive]
-        upper = np.where(alive[:, None], np.full((n, n), -math.inf), math.inf)
-        upper[np.ix_(alive, alive)] = paired_bounds(finite, finite, confidence_level).upper
-        # For the lower bound any fixed j would do; the best one is chosen on the other seeds, so that its luck does
-        # not push the bound up.
+        # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so
+        # that its luck does not push the bound up.
         baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
-        lower[alive] = mean_bounds(finite - baseline, confidence_level)[0]
-        return cls(baseline, lower, upper, confidence_level)
+        lower[alive] = mean_bounds(block.loss[alive] - baseline, confidence_level)[0]
+        return cls(baseline, lower, confidence_level)
 
 
 def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
     choosing = by_offset(fit.choosing, stride)
     scores = _held_out_scores(fit, choosing)
     excess = (scores - bounds.baseline).mean(axis=1)
-    chosen = by_offset(block.mean, stride).argmin(axis=0) * stride + np.arange(stride)
     # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
     # leave-one-out subset would name, and the smallest of their lower bounds.
     suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
     lower = by_offset(bounds.lower, stride).min(axis=0)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
-    # Whichever learning rate is the best of all, the sub-grid that holds it loses nothing.
-    holds_best = np.arange(len(block.learning_rates)) % stride == np.arange(stride)[:, None]
-    of_worst = lower[suspects].min(), np.where(holds_best, 0.0, bounds.upper[chosen]).max()
-    of_mean = lower.mean(), _upper_of_average(block, chosen, bounds.confidence_level)
+    high_of_worst, high_of_mean = _upper_bounds(block, scores, bounds.confidence_level)
+    of_worst, of_mean = (lower[suspects].min(), high_of_worst), (lower.mean(), high_of_mean)
     if stride == 1:  # the full grid against itself: nothing to estimate
         of_worst = of_mean = 0.0, 0.0
     elif len(block.seeds) == 1:
@@ -203,18 +204,21 @@ def _held_out_scores(fit: CrossFit, choosing: Array) -> Array:
     return np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(n_seeds)], math.inf)
 
 
-def _upper_of_average(block: LossBlock, chosen: NDArray[np.intp], confidence_level: float) -> float:
-    """Upper bound of mean_o (mu_{i_o} - min_j mu_j) for one chosen learning rate i_o an offset.
+def _upper_bounds(block: LossBlock, scores: Array, confidence_level: float) -> tuple[float, float]:
+    """Upper bounds of max_o D_o and of mean_o D_o.
 
-    For each j that may be the best, the offset that holds j loses nothing and the others mu_{i_o} - mu_j.
+    ``D_o = max_j (min_{i in o} mu_i - mu_j)``, and the held-out scores of offset o have a mean of at least
+    min_{i in o} mu_i: so the largest over j of the upper bounds of ``scores_o - mu_j`` bounds D_o. Whichever j is the
+    best of all, the offset that holds it loses nothing.
     """
-    if not block.alive[chosen].all():
-        return math.inf
-    stride, candidates = len(chosen), np.flatnonzero(block.alive)
-    losses = block.loss[chosen]
-    others = losses.sum(axis=0) - losses[candidates % stride]
-    excess = (others - (stride - 1) * block.loss[candidates]) / stride
-    return float(mean_bounds(excess, confidence_level)[1].max())
+    if not np.isfinite(scores).all():
+        return math.inf, math.inf
+    stride, candidates = len(scores), np.flatnonzero(block.alive)
+    own, losses = candidates % stride, block.loss[candidates]
+    each = mean_bounds(scores[:, None, :] - losses, confidence_level)[1]
+    each[own, np.arange(len(candidates))] = 0.0
+    average = (scores.sum(axis=0) - scores[own] - (stride - 1) * losses) / stride
+    return float(each.max()), float(mean_bounds(average, confidence_level)[1].max())
 
 
 def _around(estimate: float, low: float, high: float) -> tuple[float, float]:

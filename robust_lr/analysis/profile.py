@@ -14,10 +14,11 @@ from .selection import LossBlock, loss_block
 
 Array = NDArray[np.float64]
 
-# A cliff multiplies the excess loss by more than this, and by more than the cube of the step in learning rate: noise
-# alone lets the loss grow about with the learning rate (convex theory) to its square (measured on the digits).
+# A cliff multiplies the excess loss by more than this, and by more than the fourth power of the step in learning rate.
+# Noise alone lets the loss grow about with the learning rate (convex theory) to its square (measured on the digits),
+# and an optimum that lies between two learning rates makes the first steps above it look twice as steep.
 CLIFF_FACTOR = 10.0
-CLIFF_POWER = 3.0
+CLIFF_POWER = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def find_cliff(block: LossBlock) -> int | None:
 
     A learning rate breaks when a seed diverges there, or when its excess loss is at least half of what the worst
     learning rate below the best costs, and jumps from its lower neighbour by more than `CLIFF_FACTOR` and
-    ``step**CLIFF_POWER``; from the best itself, by more than `CLIFF_FACTOR` times the cost of one step down.
+    ``step**CLIFF_POWER``; from the best itself, by more than so many times the cost of one step down.
     """
     best, lrs = block.best, block.learning_rates
     alive = block.alive
@@ -95,12 +96,9 @@ def find_cliff(block: LossBlock) -> int | None:
     for i in range(best + 1, len(lrs)):
         if not alive[i]:
             return i
-        if i == best + 1:
-            before = excess[best - 1] if best > 0 else np.inf
-            factor = CLIFF_FACTOR
-        else:
-            before = excess[i - 1]
-            factor = max(CLIFF_FACTOR, float(lrs[i] / lrs[i - 1]) ** CLIFF_POWER)
+        # From the best itself there is no growth to compare with: take the cost of one step down for it.
+        before = excess[i - 1] if i > best + 1 else excess[best - 1] if best > 0 else np.inf
+        factor = max(CLIFF_FACTOR, float(lrs[i] / lrs[i - 1]) ** CLIFF_POWER)
         if excess[i] >= 0.5 * depth and excess[i] > factor * max(before, _noise(block, i - 1)):
             return i
     return None

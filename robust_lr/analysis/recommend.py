@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_number
 from ..exceptions import DataError, InsufficientDataError
 from .bounds import t_quantile
 from .degradation import DegradationCurve, sub_grids
@@ -27,8 +27,9 @@ class Recommendation:
         schedule: name of the schedule.
         tolerance: excess loss that was allowed.
         ratio: recommended factor between neighbouring learning rates.
-        learning_rates: a grid of that ratio over the range of the sweep, ascending.
+        learning_rates: a grid of that ratio over the range of the sweep, ascending, less those at which runs diverged.
         n_trials: how many learning rates that is.
+        final_loss: loss that the best of such a grid reached on held-out seeds, averaged over the offsets.
         excess_loss: what it costs at the worst offset, with `confidence_interval`; `mean_excess_loss` on average.
         best_lr: the learning rate with the lowest mean loss in the sweep.
         limited_by: why it is not coarser: "too low" or "too high" (the side on which a coarser grid loses more),
@@ -45,6 +46,7 @@ class Recommendation:
     ratio: float
     learning_rates: NDArray[np.float64]
     n_trials: int
+    final_loss: float
     excess_loss: float
     confidence_interval: tuple[float, float]
     mean_excess_loss: float
@@ -63,20 +65,20 @@ class Recommendation:
         return f"{self.schedule}: ratio {self.ratio:.4g}, {trials}, excess loss {self.excess_loss:.4f}{band}"
 
 
-def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: float = math.nan) -> Recommendation:
-    """Return the coarsest grid whose worst-offset excess loss is within `tolerance`, by its upper confidence bound.
+def recommend(curve: DegradationCurve, *, tolerance: float) -> Recommendation:
+    """Return a coarse grid whose worst-offset excess loss is within `tolerance`, by its upper confidence bound.
 
-    Strides are tried from fine to coarse and the search ends at the first that fails or that the sweep does not reach.
-    In that fixed order the level of each band is the level of the whole recommendation: no correction for many looks.
+    Strides are tried from fine to coarse; the one before the first that fails, or that the sweep does not reach, is
+    recommended. In that fixed order the level of each band is that of the whole: no correction for many looks.
 
     Args:
         curve: of one schedule.
         tolerance: excess loss allowed, in units of the loss, > 0.
-        seconds_per_trial: recorded time of one trial, for `Recommendation.seconds_saved`.
 
     Raises:
         InsufficientDataError: when the evidence carries no recommendation: one seed, the best learning rate on the
-            edge of the grid, or bands too wide even for the next coarser grid. `estimate` is then the `Recommendation`
+            edge of the grid or perhaps among those that lack seeds, or bands too wide even for the next coarser grid.
+            `estimate` is then the `Recommendation`
             that the point estimates alone would give, or None, and `needed` says what is missing.
         DataError: when the tolerance is not a positive number.
 
@@ -91,7 +93,13 @@ def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: f
     check_tolerance(tolerance)
     if not curve.covered[0]:
         raise InsufficientDataError(f"{curve.schedule}: {_on_the_edge(curve)}", needed=_extension(curve, 1))
-    by_estimate = _build(curve, _last_within(curve.worst, curve, tolerance), tolerance, seconds_per_trial)
+    if curve.block.rivals:
+        rivals = ", ".join(f"{lr:g}" for lr in curve.block.rivals)
+        raise InsufficientDataError(
+            f"{curve.schedule}: {rivals} did better than the best, {curve.best_lr:g}, but not all seeds have a result",
+            needed=f"the missing trials at {rivals}",
+        )
+    by_estimate = _build(curve, _last_within(curve.worst, curve, tolerance), tolerance)
     if curve.n_seeds == 1:
         raise InsufficientDataError(
             f"{curve.schedule}: one seed, and nothing bounds the noise",
@@ -99,11 +107,11 @@ def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: f
             needed="2 more seeds, better 4",
         )
     last = _last_within(curve.worst_interval[:, 1], curve, tolerance)
-    advice = _build(curve, last, tolerance, seconds_per_trial)
+    advice = _build(curve, last, tolerance)
     if last == 0 and advice.limited_by == "noise":
         raise InsufficientDataError(
             f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {_band(curve, 1)}, "
-            f"leaves the tolerance {tolerance:g}",
+            f"reaches beyond the tolerance {tolerance:g}",
             estimate=by_estimate,
             needed=_more_seeds(curve, 1, tolerance),
         )
@@ -112,8 +120,7 @@ def recommend(curve: DegradationCurve, *, tolerance: float, seconds_per_trial: f
 
 def check_tolerance(tolerance: float) -> None:
     """Raise `DataError` unless it is a positive finite number."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 < tolerance < math.inf:
-        raise DataError(f"tolerance must be a positive number (an excess loss), got {tolerance!r}")
+    check_number("tolerance", tolerance, above=0, error=DataError)
 
 
 def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance: float) -> int:
@@ -121,12 +128,13 @@ def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance
     return int(np.argmin(np.append(within, False))) - 1
 
 
-def _build(curve: DegradationCurve, row: int, tolerance: float, seconds_per_trial: float) -> Recommendation:
+def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendation:
     lrs = curve.block.learning_rates
     grids = [g for g in sub_grids(len(lrs), int(curve.stride[row])) if len(g) == curve.n_trials[row]]
     # Of the sub-grids that span the range, the one that passes nearest to the best; the higher one if two do.
     grid = min(reversed(grids), key=lambda g: int(np.abs(g - curve.block.best).min()))
-    saved = (len(lrs) - len(grid)) * curve.n_seeds
+    grid = grid[curve.block.alive[grid]]  # the grid loses nothing without them
+    saved = 0 if row == 0 else (len(lrs) - len(grid)) * curve.n_seeds
     limited_by, limit = _limit(curve, row + 1, tolerance)
     warnings = list(curve.warnings)
     if row == 0 and limited_by != "grid":
@@ -137,6 +145,7 @@ def _build(curve: DegradationCurve, row: int, tolerance: float, seconds_per_tria
         ratio=float(curve.ratio[row]),
         learning_rates=lrs[grid],
         n_trials=len(grid),
+        final_loss=float(curve.final_loss[row]),
         excess_loss=float(curve.worst[row]),
         confidence_interval=(float(curve.worst_interval[row, 0]), float(curve.worst_interval[row, 1])),
         mean_excess_loss=float(curve.mean[row]),
@@ -144,7 +153,7 @@ def _build(curve: DegradationCurve, row: int, tolerance: float, seconds_per_tria
         limited_by=limited_by,
         limit=limit,
         trials_saved=saved,
-        seconds_saved=saved * seconds_per_trial,
+        seconds_saved=saved * curve.block.seconds_per_trial,
         warnings=tuple(warnings),
     )
 
@@ -159,7 +168,7 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     if curve.worst[row] <= tolerance:
         return "noise", (
             f"ratio {curve.ratio[row]:.4g} may be within the tolerance, but its band {_band(curve, row)} is not "
-            f"({_more_seeds(curve, row, tolerance)} would tell)"
+            f"({_more_seeds(curve, row, tolerance)} would decide)"
         )
     block, steps = curve.block, int(curve.stride[row])
     cliff = find_cliff(block)
@@ -170,7 +179,7 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
     return side, (
         f"ratio {curve.ratio[row]:.4g} {_costs(curve.worst[row])} at the worst offset; at that factor a learning rate "
-        f"too low {_costs(low)}, one too high {_costs(high)}"
+        f"too low {_costs(low)}, one too high {_costs(high)}{_would_allow(curve, row)}"
     )
 
 
@@ -203,9 +212,22 @@ def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
     """How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are."""
     estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
     if estimate >= tolerance:
-        return f"a tolerance above {estimate:.4g}"
+        return f"a tolerance of {_rounded_up(high)}"
     spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
     for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
         if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
             return f"about {total - n} more seed{'s' if total > n + 1 else ''}"
-    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance away from {estimate:.4f}"
+    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
+
+
+def _would_allow(curve: DegradationCurve, row: int) -> str:
+    high = float(curve.worst_interval[row, 1])
+    return f"; a tolerance of {_rounded_up(high)} would allow it" if math.isfinite(high) else ""
+
+
+def _rounded_up(value: float) -> str:
+    """Two significant digits, never below the value."""
+    if not (math.isfinite(value) and value > 0):
+        return f"{value:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.3g}"

@@ -27,6 +27,9 @@ class LossBlock:
         seeds: K of them.
         loss: shape (L, K), finite or +inf.
         notes: what was left out to make the block complete.
+        rivals: learning rates left out for want of some seeds that did better than the best on the seeds they have;
+            with one of them the block may not hold the optimum.
+        seconds_per_trial: recorded time of one trial, NaN where unknown.
     """
 
     schedule: str
@@ -34,6 +37,8 @@ class LossBlock:
     seeds: tuple[int, ...]
     loss: Array
     notes: tuple[str, ...]
+    rivals: tuple[float, ...] = ()
+    seconds_per_trial: float = math.nan
 
     @property
     def alive(self) -> NDArray[np.bool_]:
@@ -75,12 +80,15 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
         lrs = np.flatnonzero(present[:, seeds].all(axis=1))
         blocks.append((len(lrs) * n, n, lrs, seeds))
     _, _, lrs, seeds = max(blocks, key=lambda block: block[:2])
+    seconds = sweep.seconds[sweep.index(schedule)]
     block = LossBlock(
         schedule=schedule,
         learning_rates=sweep.learning_rates[lrs],
         seeds=tuple(sweep.seeds[k] for k in seeds),
         loss=loss[np.ix_(lrs, seeds)],
         notes=_left_out(present, lrs, seeds, sweep),
+        rivals=_rivals(sweep.learning_rates, loss, lrs, seeds),
+        seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
     )
     if not block.alive.any():
         raise InsufficientDataError(
@@ -88,6 +96,19 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
             needed=f"learning rates below {block.learning_rates[0]:g}",
         )
     return block
+
+
+def _rivals(learning_rates: Array, loss: Array, lrs: NDArray[np.intp], seeds: NDArray[np.intp]) -> tuple[float, ...]:
+    """Learning rates outside the block that beat its best on the seeds that both have (on any seeds, if on none)."""
+    best = lrs[loss[np.ix_(lrs, seeds)].mean(axis=1).argmin()]
+    found = []
+    for i in np.setdiff1d(np.flatnonzero(~np.isnan(loss).all(axis=1)), lrs):
+        has = ~np.isnan(loss[i])
+        shared = has & ~np.isnan(loss[best])
+        mine, its = (loss[i, shared], loss[best, shared]) if shared.any() else (loss[i, has], loss[best, seeds])
+        if mine.mean() < its.mean():
+            found.append(float(learning_rates[i]))
+    return tuple(found)
 
 
 def _left_out(

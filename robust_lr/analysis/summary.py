@@ -47,14 +47,14 @@ class Analysis:
         tolerance: excess loss allowed, in units of the loss.
         confidence_level: of all intervals.
         schedules: one entry a schedule, in the order of the sweep.
-        comparison: which schedule ends lower at each number of trials.
+        comparison: which schedule ends lower at each number of trials; None when no schedule has a curve.
     """
 
     sweep: SweepResult
     tolerance: float
     confidence_level: float
     schedules: tuple[ScheduleAnalysis, ...]
-    comparison: ScheduleComparison
+    comparison: ScheduleComparison | None
 
     @property
     def recommendations(self) -> dict[str, Recommendation]:
@@ -63,7 +63,6 @@ class Analysis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""
-        comparison = self.comparison
         content: dict[str, Any] = _plain({
             "schema": SCHEMA_VERSION,
             "tolerance": self.tolerance,
@@ -75,23 +74,7 @@ class Analysis:
             "n_failed": len(self.sweep.failures),
             "notes": self.sweep.notes,
             "schedules": [_schedule_dict(s, self.sweep) for s in self.schedules],
-            "comparison": [
-                {
-                    "n_trials": n,
-                    "lowest": comparison.lowest[i],
-                    "schedules": [
-                        {
-                            "schedule": name,
-                            "final_loss": comparison.final_loss[i, s],
-                            "above_lowest": comparison.difference[i, s],
-                            "interval": comparison.interval[i, s],
-                            "tied": bool(comparison.tied[i, s]),
-                        }
-                        for s, name in enumerate(comparison.schedules)
-                    ],
-                }
-                for i, n in enumerate(comparison.n_trials)
-            ],
+            "comparison": [] if self.comparison is None else _comparison_rows(self.comparison),
         })  # fmt: skip
         return content
 
@@ -110,8 +93,8 @@ def analyze_sweep(sweep: SweepResult, *, tolerance: float, confidence_level: flo
     check_tolerance(tolerance)
     check_confidence_level(confidence_level)
     entries = tuple(_analyze(sweep, name, tolerance, confidence_level) for name in sweep.schedules)
-    curves = {entry.schedule: entry.curve for entry in entries if entry.curve is not None}
-    return Analysis(sweep, float(tolerance), confidence_level, entries, compare_schedules(curves))
+    curves = [entry.curve for entry in entries if entry.curve is not None]
+    return Analysis(sweep, float(tolerance), confidence_level, entries, compare_schedules(curves) if curves else None)
 
 
 def _analyze(sweep: SweepResult, name: str, tolerance: float, confidence_level: float) -> ScheduleAnalysis:
@@ -119,9 +102,7 @@ def _analyze(sweep: SweepResult, name: str, tolerance: float, confidence_level: 
     try:
         profile = learning_rate_profile(sweep, name, confidence_level=confidence_level)
         curve = degradation_curve(sweep, name, confidence_level=confidence_level)
-        seconds = sweep.seconds[sweep.index(name)]
-        per_trial = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan
-        advice = recommend(curve, tolerance=tolerance, seconds_per_trial=per_trial)
+        advice = recommend(curve, tolerance=tolerance)
     except InsufficientDataError as error:
         missing = error
     return ScheduleAnalysis(name, profile, curve, advice, missing)
@@ -164,6 +145,27 @@ def _schedule_dict(entry: ScheduleAnalysis, sweep: SweepResult) -> dict[str, Any
             "estimate": _recommendation_dict(estimate) if isinstance(estimate, Recommendation) else None,
         }
     return result
+
+
+def _comparison_rows(comparison: ScheduleComparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "n_trials": n,
+            "lowest": comparison.lowest[i],
+            "schedules": [
+                {
+                    "schedule": name,
+                    "final_loss": comparison.final_loss[i, s],
+                    "covered": bool(comparison.covered[i, s]),
+                    "above_lowest": comparison.difference[i, s],
+                    "interval": comparison.interval[i, s],
+                    "tied": bool(comparison.tied[i, s]),
+                }
+                for s, name in enumerate(comparison.schedules)
+            ],
+        }
+        for i, n in enumerate(comparison.n_trials)
+    ]
 
 
 def _recommendation_dict(advice: Recommendation) -> dict[str, Any]:

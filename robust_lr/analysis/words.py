@@ -18,45 +18,46 @@ def headline(entry: ScheduleAnalysis) -> str:
     advice = entry.recommendation
     if advice is not None and advice.trials_saved == 0:
         return f"Under {advice.schedule} keep the ratio {advice.ratio:.4g}, {_trials(advice.n_trials)}: {advice.limit}."
-    if advice is not None:
+    if advice is not None and entry.curve is not None:
         return (
             f"Under {advice.schedule} a ratio of {advice.ratio:.4g}, {_trials(advice.n_trials)}, costs you at most "
-            f"{_loss(advice.confidence_interval[1])} ({_loss(advice.excess_loss)} measured)."
+            f"{_loss(advice.confidence_interval[1])} ({_loss(advice.excess_loss)} measured, "
+            f"{entry.curve.confidence_level:.0%} band)."
         )
     if entry.missing is None:
         return f"{entry.schedule}: nothing to say."
     if entry.curve is not None and entry.curve.n_seeds == 1 and entry.curve.covered[0]:
         return f"No recommendation for {entry.schedule} from one seed."
-    return f"No recommendation for {entry.missing}; needed: {entry.missing.needed}."
+    return f"No recommendation for {entry.missing}."
 
 
 def conclusion(analysis: Analysis) -> str:
-    """Return what to do next in a sentence or two: one schedule, its learning rates, and what that costs.
+    """Return what to do next in a few sentences: what to use now, and one schedule and grid for the next search.
 
-    Of the schedules whose recommended grid ends, on average over its offsets, within the tolerance of the lowest loss
-    of the sweep, the one with the fewest trials, and of those the lowest.
+    Of the schedules whose recommended grid ends, on held-out seeds and on average over its offsets, within the
+    tolerance of the lowest loss of the sweep, the one with the fewest trials, and of those the lowest.
     """
-    recommended = [(e.recommendation, e.curve) for e in analysis.schedules if e.recommendation and e.curve]
+    recommended = list(analysis.recommendations.values())
     if not recommended:
         return "The evidence carries no recommendation yet; what is missing stands beside each schedule."
     lowest = min(float(e.curve.final_loss[0]) for e in analysis.schedules if e.curve is not None)
 
-    def _preference(choice: tuple[Recommendation, DegradationCurve]) -> tuple[bool, int, float]:
-        loss = _loss_on_recommended_grid(*choice)
-        within = loss <= lowest + analysis.tolerance
-        return not within, choice[0].n_trials if within else 0, loss
+    def _preference(advice: Recommendation) -> tuple[bool, int, float]:
+        within = advice.final_loss <= lowest + analysis.tolerance
+        return not within, advice.n_trials if within else 0, advice.final_loss
 
-    advice, curve = min(recommended, key=_preference)
+    advice = min(recommended, key=_preference)
+    best = min((e.profile for e in analysis.schedules if e.profile is not None), key=lambda p: p.best_loss)
+    now = f"Lowest of this sweep: {best.schedule} at learning rate {best.best_lr:.4g}."
+    if advice.trials_saved == 0:
+        return f"{now} For the next search of this kind keep the grid: {advice.limit}."
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
     return (
-        f"Next time: {advice.schedule} with {_trials(advice.n_trials)}, the learning rates {rates} (ratio "
-        f"{advice.ratio:.4g}). That ends at about {_loss(_loss_on_recommended_grid(advice, curve))}; the lowest of "
-        f"this sweep is {_loss(lowest)}, with {curve.n_trials[0]} learning rates."
+        f"{now} For the next search of this kind (other data, size or length, the same range): {advice.schedule} with "
+        f"{_trials(advice.n_trials)}, {rates} (ratio {advice.ratio:.4g}): the fewest that end within "
+        f"{analysis.tolerance:.3g} of the lowest. Such grids ended here at {_loss(advice.final_loss)} on held-out "
+        f"seeds, the full ones at {_loss(lowest)} or above."
     )
-
-
-def _loss_on_recommended_grid(advice: Recommendation, curve: DegradationCurve) -> float:
-    return float(curve.final_loss[np.flatnonzero(curve.ratio == advice.ratio)[0]])
 
 
 def alerts(entry: ScheduleAnalysis) -> list[str]:
@@ -96,7 +97,7 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
         )
     if advice is not None and advice.trials_saved:
         yield f"Not coarser because {advice.limit}."
-        yield f"It saves {advice.trials_saved} of {_n_trials(curve)} trials{_time(advice.seconds_saved)}."
+        yield f"It saves {advice.trials_saved} of the {_n_runs(curve)} runs{_time(advice.seconds_saved)}."
     yield from _notes(entry)
 
 
@@ -160,11 +161,13 @@ def comparison_sentences(analysis: Analysis) -> list[str]:
     Neighbouring numbers of trials with the same answer share a sentence.
     """
     comparison = analysis.comparison
-    if len(comparison.schedules) < 2:
+    if comparison is None or len(comparison.schedules) < 2:
         return []
     runs: list[tuple[str, str, list[int]]] = []
     for i in np.flatnonzero(np.isfinite(comparison.final_loss).any(axis=1)):
         lowest = comparison.lowest[i]
+        if i and not comparison.covered[i, comparison.schedules.index(lowest)]:
+            continue
         others = [s for s, name in enumerate(comparison.schedules) if name != lowest]
         if np.isnan(comparison.interval[i, others]).all():
             rest = "without a second seed no difference is certain"
@@ -181,7 +184,7 @@ def comparison_sentences(analysis: Analysis) -> list[str]:
         n = [comparison.n_trials[i] for i in rows]
         loss = " / ".join(_loss(comparison.final_loss[i, s]) for i in rows)
         trials = _trials(n[0]) if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
-        sentences.append(f"With {trials} {lowest} ends lowest ({loss}); {rest}.")
+        sentences.append(f"With {trials} {lowest} ends lowest ({loss} on held-out seeds); {rest}.")
     return sentences
 
 
@@ -193,7 +196,7 @@ def _loss(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def _n_trials(curve: DegradationCurve | None) -> int:
+def _n_runs(curve: DegradationCurve | None) -> int:
     return 0 if curve is None else curve.block.loss.size
 
 

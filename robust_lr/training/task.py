@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..exceptions import DataError
+from ..labels import is_vague, label_of
 from ..schedules import Schedule
 from .lr_scheduler import AnnealedLR
 
+_WITHOUT_EFFECT = ("device", "evaluation_batch_size", "check_every")  # but for rounding
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
 
 
@@ -82,6 +85,19 @@ class SupervisedTask:
         _check_task(self)
         object.__setattr__(self, "optimizer_options", dict(self.optimizer_options))
         object.__setattr__(self, "metrics", dict(self.metrics))
+
+    @property
+    def label(self) -> str:
+        """Name of the task in the journal of a sweep: another one for each task whose results may be different.
+
+        It holds a digest of the names of the functions, the options, and the numbers in the data. What has no telling
+        name (a lambda, a local function, data that are no tensors and print as an address) is named in it, and makes a
+        journal ask for a label.
+        """
+        parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+        vague = [f"{name}={part}, " for name, part in parts.items() if is_vague(part)]
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+        return f"{type(self).__module__}:{type(self).__qualname__}({''.join(vague)}sha={digest})"
 
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
         """Train once and return "loss", and what was asked for on the validation data.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from robust_lr.analysis.bounds import mean_bounds, paired_bounds, t_quantile
+from robust_lr.analysis.bounds import mean_bounds, t_quantile
 
 FLOATS = st.floats(-100, 100)
 
@@ -34,7 +34,6 @@ def test_one_seed_has_no_interval():
     low, high = mean_bounds(np.ones((3, 1)), 0.95)
     assert np.isnan(low).all()
     assert np.isnan(high).all()
-    assert np.isnan(paired_bounds(np.ones((2, 1)), np.ones((3, 1)), 0.95).upper).all()
 
 
 @given(arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=FLOATS), st.floats(0.5, 0.999))
@@ -43,18 +42,6 @@ def test_an_interval_is_the_t_interval(values, level):
     for i, row in enumerate(values):
         expected = slow_interval(row.tolist(), level)
         assert (low[i], high[i]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
-
-
-@given(st.data())
-def test_paired_bounds_are_those_of_the_differences(data):
-    n_seeds = data.draw(st.integers(2, 5))
-    x, y = (data.draw(arrays(float, (data.draw(st.integers(1, 4)), n_seeds), elements=FLOATS)) for _ in range(2))
-    bounds = paired_bounds(x, y, 0.95)
-    assert bounds.lower.shape == bounds.upper.shape == (len(x), len(y))
-    for i in range(len(x)):
-        for j in range(len(y)):
-            expected = slow_interval((x[i] - y[j]).tolist(), 0.95)
-            assert (bounds.lower[i, j], bounds.upper[i, j]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 
 def test_a_mean_lies_in_its_interval_as_often_as_is_promised():

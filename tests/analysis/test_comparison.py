@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import SweepResult, compare_schedules, degradation_curve
+from robust_lr import DataError, SweepResult, compare_schedules, degradation_curve
 from robust_lr.analysis.selection import cross_fit, loss_block
 
 INF, NAN = math.inf, math.nan
@@ -24,7 +24,7 @@ def sweep_of(loss, names=None):
 
 
 def comparison_of(sweep):
-    return compare_schedules({name: degradation_curve(sweep, name) for name in sweep.schedules})
+    return compare_schedules(degradation_curve(sweep, name) for name in sweep.schedules)
 
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(3, 8), st.integers(1, 4)), elements=WHOLE))
@@ -84,9 +84,29 @@ def test_a_schedule_whose_coarse_grid_diverged_is_not_tied_with_one_that_trains(
     assert not comparison.tied[1, 1]
 
 
-def test_nothing_to_compare_is_an_empty_comparison():
-    empty = compare_schedules({})
-    assert empty.schedules == empty.n_trials == empty.lowest == ()
+def test_what_cannot_be_compared_is_refused():
+    sweep = sweep_of([[[3.0], [1.0], [2.0]]])
+    curve = degradation_curve(sweep, "s0")
+    for wrong in (
+        [],
+        [curve, curve],
+        [curve, degradation_curve(sweep_of(sweep.loss, ["b"]), "b", confidence_level=0.5)],
+    ):
+        with pytest.raises(DataError, match="different schedules and one confidence level"):
+            compare_schedules(wrong)
+
+
+def test_of_many_equal_schedules_each_is_called_higher_no_more_often_than_the_level_allows():
+    rng = np.random.default_rng(2)
+    steep = 0.03 * np.abs(np.arange(8) - 3.6)[None, :, None]
+    higher = [~comparison_of(sweep_of(steep + 0.001 * rng.normal(size=(7, 8, 5)))).tied[0] for _ in range(150)]
+    assert np.mean(higher) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / (150 * 7))
+
+
+def test_a_figure_is_marked_where_the_sweep_is_too_narrow_to_tell():
+    comparison = comparison_of(sweep_of([[[5.0], [1.0], [2.0], [3.0], [4.0]], [[5.0], [3.0], [1.0], [2.0], [4.0]]]))
+    assert comparison.n_trials == (5, 3, 2)
+    assert comparison.covered.tolist() == [[True, True], [False, True], [False, False]]
 
 
 @given(

@@ -84,28 +84,28 @@ class Slow:
     def alive(self):
         return [i for i in range(self.n) if math.isfinite(self.mean[i])]
 
-    def upper(self, i, grid):
-        """Of mu_i - min_j mu_j: the largest of the paired upper bounds, 0 where j is in the sub-grid of i."""
-        if not math.isfinite(self.mean[i]):
-            return INF
-        pairs = [
-            [a - b for a, b in zip(self.loss[i], self.loss[j], strict=True)] for j in self.alive() if j not in grid
-        ]
+    def upper(self, grid):
+        """Of min_i mu_i - min_j mu_j: held-out scores against each j, 0 where j is in the sub-grid itself."""
+        scores = self.scores(grid)
+        pairs = [[a - b for a, b in zip(scores, self.loss[j], strict=True)] for j in self.alive() if j not in grid]
         return max((self.interval(pair)[1] for pair in pairs), default=0.0)
+
+    def reaches_all(self, stride):
+        return all(math.isfinite(score) for grid in self.sub_grids(stride) for score in self.scores(grid))
 
     def mean_interval(self, stride):
         """Of the average over offsets: if j is the best of all, the offset that holds j loses nothing."""
         grids = self.sub_grids(stride)
-        chosen = [min(grid, key=lambda i: self.mean[i]) for grid in grids]
+        scores = [self.scores(grid) for grid in grids]
         low = average([min(self.lower(i) for i in grid) for grid in grids])
         high = INF
-        if all(math.isfinite(self.mean[i]) for i in chosen):
+        if self.reaches_all(stride):
             high = max(
                 self.interval(
                     [
                         sum(
-                            self.loss[i][s] - self.loss[j][s]
-                            for i, grid in zip(chosen, grids, strict=True)
+                            score[s] - self.loss[j][s]
+                            for score, grid in zip(scores, grids, strict=True)
                             if j not in grid
                         )
                         / stride
@@ -136,7 +136,7 @@ class Slow:
             ]
             suspects.add(reached.index(max(reached)))
         low = min(min(self.lower(i) for i in grids[o]) for o in suspects)
-        high = max(self.upper(min(grid, key=lambda i: self.mean[i]), grid) for grid in grids)
+        high = max(self.upper(grid) for grid in grids) if self.reaches_all(stride) else INF
         estimate = max(*excess, 0.0)
         return min(max(low, 0.0), estimate), max(high, estimate)
 
@@ -294,7 +294,7 @@ def test_fewer_than_three_learning_rates_are_too_few_and_how_many_more_is_said(l
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, -0.1, NAN])
 def test_a_confidence_level_out_of_range_is_an_error(level):
-    with pytest.raises(DataError, match="confidence_level must be in"):
+    with pytest.raises(DataError, match="confidence_level must be a finite number > 0 and < 1"):
         curve_of([[1.0], [2.0], [3.0]], confidence_level=level)
 
 

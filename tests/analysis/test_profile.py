@@ -146,3 +146,9 @@ def test_units_and_offset_of_the_loss_do_not_move_a_cliff(loss, factor, shift):
     jumps = np.abs(np.diff(a.mean[np.isfinite(a.mean)]))
     if not jumps.size or jumps.min() > 0.5:  # a tie times ten is a matter of rounding
         assert a.cliff == b.cliff
+
+
+@pytest.mark.parametrize("best", [0.01, 0.1, 0.3])
+def test_a_smooth_parabola_in_the_learning_rate_is_no_cliff(best):
+    lrs = np.geomspace(1e-3, 1.0, 5)
+    assert profile_of([-5 + (lr - best) ** 2 for lr in lrs], lrs).cliff is None

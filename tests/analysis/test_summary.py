@@ -135,7 +135,7 @@ def test_two_learning_rates_have_a_profile_and_ask_for_a_third():
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, NAN, INF])
 def test_a_tolerance_out_of_range_is_an_error_with_any_data(tolerance):
     for loss in ([[[2.0, 2.0], [1.0, 1.0], [2.0, 2.0]]], [[[1.0], [2.0]]], [[[INF]]]):
-        with pytest.raises(DataError, match="tolerance must be a positive number"):
+        with pytest.raises(DataError, match="tolerance must be a finite number > 0"):
             analysis_of(loss, tolerance)
 
 

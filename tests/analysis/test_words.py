@@ -30,7 +30,7 @@ def said(analysis, schedule=0):
 
 def test_the_headline_gives_ratio_trials_and_cost():
     line = headline(analysis_of(VALLEY).schedules[0])
-    assert line == "Under constant a ratio of 8, 3 trials, costs you at most 0.0500 (0.0500 measured)."
+    assert line == "Under constant a ratio of 8, 3 trials, costs you at most 0.0500 (0.0500 measured, 95% band)."
 
 
 def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
@@ -75,10 +75,10 @@ def test_without_a_cliff_none_is_mentioned():
 
 def test_the_trials_saved_are_those_of_this_schedule_with_their_time():
     lines = said(analysis_of(VALLEY, seconds=600.0))
-    assert "It saves 18 of 27 trials, 3.0 h of training." in lines
-    assert "It saves 18 of 27 trials, 18 min of training." in said(analysis_of(VALLEY, seconds=60.0))
-    assert "It saves 18 of 27 trials, 9 s of training." in said(analysis_of(VALLEY, seconds=0.5))
-    assert "It saves 18 of 27 trials." in said(analysis_of(VALLEY))
+    assert "It saves 18 of the 27 runs, 3.0 h of training." in lines
+    assert "It saves 18 of the 27 runs, 18 min of training." in said(analysis_of(VALLEY, seconds=60.0))
+    assert "It saves 18 of the 27 runs, 9 s of training." in said(analysis_of(VALLEY, seconds=0.5))
+    assert "It saves 18 of the 27 runs." in said(analysis_of(VALLEY))
 
 
 def test_one_seed_is_called_optimistic_once_for_all_schedules():
@@ -108,12 +108,12 @@ def test_the_comparison_names_the_lowest_and_those_that_are_not_told_apart():
 def test_the_conclusion_names_the_cheapest_grid_within_the_tolerance_of_the_lowest_loss():
     flat_but_high = [v + 0.5 for v in [1.02, 1.01, 1.005, 1.0, 1.0, 1.0, 1.005, 1.01, 1.02]]
     line = conclusion(analysis_of(flat_but_high, VALLEY))
-    assert line.startswith("Next time: cosine with 3 trials, the learning rates")
-    rates = [float(r) for r in re.search(r"rates (.*) \(ratio", line)[1].split(", ")]
+    assert line.startswith("Lowest of this sweep: cosine at learning rate 16.")
+    rates = [float(r) for r in re.search(r": cosine with 3 trials, (.*) \(ratio", line)[1].split(", ")]
     assert len(rates) == 3
-    assert "the lowest of this sweep is 2.0000" in line
+    assert "the full ones at 2.0000 or above" in line
     flat = [1.02, 1.01, 1.005, 1.0, 1.0, 1.0, 1.005, 1.01, 1.02]
-    assert conclusion(analysis_of(flat, VALLEY)).startswith("Next time: constant with 3 trials")
+    assert ": constant with 3 trials" in conclusion(analysis_of(flat, VALLEY))
     assert "no recommendation yet" in conclusion(analysis_of(VALLEY[:4]))
 
 
@@ -129,4 +129,4 @@ def test_the_cost_in_the_headline_is_the_upper_end_of_the_band(noise):
     advice = analysis.recommendations["cosine"]
     assert advice.trials_saved > 0
     line = headline(analysis.schedules[0])
-    assert f"at most {advice.confidence_interval[1]:.4f} ({advice.excess_loss:.4f} measured)" in line
+    assert f"at most {advice.confidence_interval[1]:.4f} ({advice.excess_loss:.4f} measured, 95% band)" in line

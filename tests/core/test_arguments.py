@@ -1,11 +1,14 @@
 """What a user types on the command line means what it says."""
 
+import math
 import sys
 
 import pytest
 
 from robust_lr import DataError, SweepResult
 from robust_lr.arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
+
+INF, NAN = math.inf, math.nan
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,22 @@ def test_a_percentage_is_of_the_lowest_loss():
     sweep = SweepResult(("a",), [0.1, 1.0], (0,), [[[2.0], [float("inf")]]])
     assert absolute_tolerance("1%", sweep) == pytest.approx(0.02)
     assert absolute_tolerance("0.5", sweep) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "tolerance"),
+    [
+        ([[1.0, 3.0], [0.1, 4.1]], 0.02),  # not of the lowest single run
+        ([[0.1, INF], [3.0, 5.0]], 0.04),  # a mean with a divergence in it is no mean
+        ([[2.0, NAN], [NAN, NAN]], 0.02),
+        ([[-4.0, -2.0], [INF, 1.0]], 0.03),
+        ([[1e308, 1e308], [1.7e308, 1.7e308]], 1e306),
+        ([[INF, 1.0], [INF, NAN]], 0.01),
+    ],
+)
+def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
+    sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
+    assert absolute_tolerance("1%", sweep) == pytest.approx(tolerance)
 
 
 def test_commas_inside_brackets_do_not_split_schedules():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from robust_lr import cli
+from robust_lr.analysis.words import conclusion
 from robust_lr.exceptions import RobustLRWarning
 from robust_lr.journal import read_journal
 from robust_lr.theory import grid_guarantee
@@ -37,6 +38,10 @@ def half_bad(*, lr, schedule, seed):
     return lr
 def explode(*, lr, schedule, seed):
     return float("nan")
+"""
+WITH_METRIC = """
+def train(*, lr, schedule, seed):
+    return {"loss": lr, "validation_loss": (lr - 0.1) ** 2 + 0.01 * seed} if lr < 0.9 else float("inf")
 """
 names = itertools.count()
 
@@ -147,7 +152,7 @@ def test_an_interrupt_says_that_nothing_is_lost(robust_lr, module, monkeypatch):
         "run", f"{module()}:train", "--lr-min", 0.01, "--lr-max", 1, "--schedules", "cosine", "--n-points", 3
     )
     assert answer.code == 130
-    assert answer.err == "interrupted; every finished trial is in the journal\n"
+    assert answer.err == "interrupted; every finished trial is in the journal, and the same command continues\n"
 
 
 # --- plan
@@ -188,6 +193,14 @@ def test_an_annealed_schedule_is_planned_with_fewer_trials(robust_lr):
     assert plan["ratio"] > plan["constant"]
 
 
+def test_a_plan_takes_its_tolerance_as_a_fraction_or_in_percent(robust_lr):
+    options = ["plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1, "--tolerance"]
+    assert robust_lr(*options, "50%").out == robust_lr(*options, "0.5").out
+    answer = robust_lr(*options, "1%")
+    assert answer.code == 0
+    assert "tolerance 0.01:" in answer.out
+
+
 def test_a_plan_for_one_learning_rate_is_that_one(robust_lr):
     answer = robust_lr("plan", "--schedule", "cosine", "--lr-min", 0.1, "--lr-max", 0.1, "--tolerance", 0.25)
     assert answer.code == 0
@@ -207,6 +220,7 @@ def test_a_plan_for_one_learning_rate_is_that_one(robust_lr):
         ({"tolerance": 0}, "tolerance"),
         ({"tolerance": -1}, "tolerance"),
         ({"tolerance": "nan"}, "tolerance"),
+        ({"tolerance": "few"}, "tolerance must be a positive number such as 0.003 or 1%, got 'few'"),
         ({"tolerance": 1e-9}, "points"),
         ({"tolerance": 1e-30}, "ratio"),
         ({"schedule": "warmup(steps=20000)+cosine"}, "warm-up"),
@@ -243,6 +257,31 @@ def test_a_sweep_runs_continues_and_grows_without_a_trial_run_twice(robust_lr, m
     assert n_calls() == 27
     assert len(set(Path("calls.txt").read_text().splitlines())) == 27
     assert len(read_journal("j.jsonl").results) == 27
+
+
+def test_a_grid_is_grown_by_adding_an_option_to_the_old_command(robust_lr, one_line, module):
+    function = f"{module()}:train"
+    old = {"lr-min": 1e-3, "journal": "j.jsonl"}
+    robust_lr(*sweep_arguments(function, **old))
+    says = one_line(*sweep_arguments(function, **old | {"lr-max": 10, "n-points": 6}))
+    assert "leaves out learning rates" in says and "--refine 1 or --extend-above 1" in says
+    assert n_calls() == 5 * 2
+    for options, n_lrs in (
+        ({"extend-above": 1}, 6),
+        ({"extend-above": 1, "refine": 1}, 11),
+        ({"extend-above": 1, "refine": 1, "extend-below": 2}, 15),
+        ({"extend-above": 1, "refine": 2, "extend-below": 2}, 29),
+    ):
+        robust_lr(*sweep_arguments(function, **old, **options))
+        assert n_calls() == len(set(Path("calls.txt").read_text().splitlines())) == n_lrs * 2
+        assert len(read_journal("j.jsonl").header.learning_rates) == n_lrs
+
+
+def test_a_function_without_a_telling_name_runs_with_a_label(robust_lr, one_line, module):
+    function = f"{module('train = lambda *, lr, schedule, seed: lr')}:train"
+    assert "--label" in one_line(*sweep_arguments(function, journal="j.jsonl"))
+    robust_lr(*sweep_arguments(function, journal="j.jsonl", label="first try"))
+    assert read_journal("j.jsonl").header.train == "first try"
 
 
 def test_a_killed_sweep_runs_only_what_is_left(robust_lr, module):
@@ -348,6 +387,7 @@ def test_some_failed_trials_are_shown_and_the_sweep_goes_on(robust_lr, module):
     with pytest.warns(RobustLRWarning, match="4 of 10 trials failed"):
         answer = robust_lr(*sweep_arguments(f"{module()}:half_bad", **{"n-points": 5, "lr-max": 1}))
     assert "Failed: cosine, lr 0.1, seed 0: MemoryError: too small a machine" in answer.out
+    assert answer.out.count("Failed: ") == 3 and "\nand 1 more\n" in answer.out
 
 
 def test_a_sweep_in_which_all_diverges_is_told_as_a_result(robust_lr, module):
@@ -431,7 +471,7 @@ def test_any_table_of_losses_gives_a_report_a_figure_file_and_no_traceback(robus
         (GOOD.encode(), ["--schedule-column", "x"], "no column 'x'"),
         (GOOD.encode(), ["--seed-column", "x"], "no column 'x'"),
         (GOOD.encode(), ["--group-by", "x,y"], "no column 'x', 'y'"),
-        (GOOD.encode(), ["--confidence-level", "95"], "confidence_level must be in (0, 1), got 95"),
+        (GOOD.encode(), ["--confidence-level", "95"], "confidence_level must be"),
         (b"lr,loss,seed\n1,1,0\n1,2,0\n", [], "two losses, 1 and 2"),
         (b"lr,loss,lr\n1,1,0\n", [], "more than one column 'lr'"),
     ],
@@ -453,6 +493,27 @@ def test_a_place_that_cannot_be_written_is_one_line(robust_lr, option):
     assert answer.code == 2
     assert "error: cannot write no/such/folder/file: No such file or directory" in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_an_error_of_the_system_that_is_not_about_writing_is_not_said_to_be(robust_lr, monkeypatch):
+    def no_memory(*arguments, **options):
+        raise OSError(12, "Cannot allocate memory")
+
+    write("good.csv", GOOD)
+    monkeypatch.setattr(cli, "analyze_sweep", no_memory)
+    answer = robust_lr("analyze", "good.csv")
+    assert (answer.code, answer.err) == (2, "error: [Errno 12] Cannot allocate memory\n")
+
+
+@pytest.mark.parametrize("arguments", [["analyze", "good.csv"], ["--version"], ["--help"]])
+def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path, arguments):
+    (tmp_path / "good.csv").write_text(GOOD)
+    script = Path(sys.executable).with_name("robust-lr")
+    with subprocess.Popen(
+        [script, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "", "%", "1%%", "one", "1e400", "0%", "1 percent"])
@@ -499,11 +560,29 @@ def test_one_group_without_an_answer_does_not_keep_the_others_from_theirs(robust
     assert robust_lr("analyze", "runs.csv", "--group-by", "which", "--report", "r.html").code == 0
 
 
-def test_a_journal_has_no_groups(robust_lr, module):
+@pytest.mark.parametrize("option", ["--group-by", "--lr-column", "--schedule-column", "--seed-column"])
+def test_a_journal_has_no_columns(robust_lr, module, option):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"))
-    answer = robust_lr("analyze", "j.jsonl", "--group-by", "seed")
+    answer = robust_lr("analyze", "j.jsonl", option, "seed")
     assert answer.code == 2
-    assert "--group-by is for CSV files" in answer.err
+    assert f"{option} is for CSV files" in answer.err
+
+
+def test_a_journal_is_judged_by_the_metric_that_is_asked_for(robust_lr, module):
+    write_journal = sweep_arguments(f"{module(WITH_METRIC)}:train", journal="j.jsonl")
+    robust_lr(*write_journal)
+    for options, best in (([], 0.01), (["--loss-column", "loss"], 0.01), (["--loss-column", "validation_loss"], 0.1)):
+        robust_lr("analyze", "j.jsonl", "--json", "a.json", *options)
+        content = json.loads(Path("a.json").read_text())
+        assert content["schedules"][0]["best_lr"] == best
+        assert content["n_diverged"] == 2
+        assert content["notes"] == (["judged by the metric 'validation_loss'"] if best == 0.1 else [])
+
+
+def test_a_metric_that_a_journal_does_not_have_is_answered_with_those_it_has(robust_lr, module, one_line):
+    robust_lr(*sweep_arguments(f"{module(WITH_METRIC)}:train", journal="j.jsonl"))
+    line = one_line("analyze", "j.jsonl", "--loss-column", "val")
+    assert line == "error: the sweep has no metric 'val'; it has validation_loss"
 
 
 def test_the_report_needs_nothing_beside_it_and_says_how_it_was_made(robust_lr):
@@ -524,8 +603,17 @@ def test_the_json_of_a_file_is_what_the_library_gives(robust_lr):
 
     write("good.csv", GOOD)
     robust_lr("analyze", "good.csv", "--json", "a.json", "--tolerance", 0.1, "--confidence-level", 0.9)
-    expected = analyze_sweep(SweepResult.from_csv("good.csv"), tolerance=0.1, confidence_level=0.9).to_dict()
-    assert json.loads(Path("a.json").read_text()) == expected
+    analysis = analyze_sweep(SweepResult.from_csv("good.csv"), tolerance=0.1, confidence_level=0.9)
+    content = json.loads(Path("a.json").read_text())
+    assert content == analysis.to_dict() | {"conclusion": conclusion(analysis)}
+
+
+def test_every_field_of_the_json_file_is_documented(robust_lr, pytestconfig):
+    write("good.csv", GOOD)
+    robust_lr("analyze", "good.csv", "--json", "a.json")
+    page = (pytestconfig.rootpath / "docs" / "analysis-json.md").read_text(encoding="utf-8")
+    for field in json.loads(Path("a.json").read_text()):
+        assert f"`{field}`" in page, field
 
 
 def test_a_hundred_learning_rates_are_analysed_in_a_moment(robust_lr):

@@ -57,6 +57,42 @@ def test_repeats_without_a_seed_column_are_replicates(table):
     assert sweep.loss[0, 0].tolist() == [1, 2, 1]
     assert sweep.loss[0, 1, :2].tolist() == [3, 4]
     assert math.isnan(sweep.loss[0, 1, 2])
+    assert sweep.notes == ("without a seed column, repeats are taken for replicates, paired in the order of the rows",)
+
+
+def test_rows_written_twice_without_a_seed_column_are_no_replicates(table):
+    sweep = SweepResult.from_csv(table("lr,loss\n0.1,1\n0.2,inf\n0.3,3\n" + "0.1,1\n0.2,nan\n0.3,3.0\n"))
+    assert losses(sweep) == {("sweep", 0.1, 0): 1, ("sweep", 0.2, 0): INF, ("sweep", 0.3, 0): 3}
+    assert sweep.notes == (
+        "3 rows repeated another exactly and counted once (without a seed column, identical repeats are taken for "
+        "duplicated rows)",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1,1\n0.1,1\n0.2,3\n0.2,4\n",  # one learning rate tells them apart
+        "0.1,1\n0.1,1\n0.2,3\n",  # a learning rate stands there once
+        "0.1,inf\n0.1,nan\n0.2,inf\n0.2,inf\n",  # divergences are all alike
+    ],
+)
+def test_some_identical_repeats_are_still_replicates(table, text):
+    sweep = SweepResult.from_csv(table("lr,loss\n" + text))
+    assert sweep.n_trials == text.count("\n")
+    assert len(sweep.seeds) == 2
+
+
+def test_each_schedule_is_looked_at_for_duplicated_rows_by_itself(table):
+    sweep = SweepResult.from_csv(table("schedule,lr,loss\na,0.1,1\na,0.1,1\nb,0.1,1\nb,0.1,2\n"))
+    assert losses(sweep) == {("a", 0.1, 0): 1, ("b", 0.1, 0): 1, ("b", 0.1, 1): 2}
+    assert [note.split()[0] for note in sweep.notes] == ["1", "without"]
+
+
+def test_learning_rates_that_differ_in_the_last_bit_are_one(table):
+    sweep = SweepResult.from_csv(table("lr,seed,loss\n0.3,0,1\n0.30000000000000004,1,2\n0.30000001,0,3\n"))
+    assert sweep.learning_rates.tolist() == [0.3, 0.30000001]
+    assert sweep.loss[0, 0].tolist() == [1, 2]
 
 
 def test_one_seed_is_a_sweep(table):

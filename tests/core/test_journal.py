@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from robust_lr import JournalError, TrialResult, TrialSpec
+from robust_lr import JournalError, TrialResult, TrialSpec, _journal_file
 from robust_lr.journal import Journal, read_journal
 
 SWEEP = {"learning_rates": [0.1, 1.0], "schedules": {"cos": "cosine"}, "seeds": [0, 1], "train": "m:f"}
@@ -165,7 +169,10 @@ def test_a_sweep_that_has_grown_continues(path, change):
     [
         ({"schedules": {"cos": "linear"}}, "schedule 'cos' is cosine in the journal and linear here"),
         ({"train": "m:g"}, "training function is m:f in the journal and m:g here"),
-        ({"learning_rates": [0.1, 2.0]}, "another sweep: this one leaves out learning rates 1.0"),
+        (
+            {"learning_rates": [0.1, 2.0]},
+            "another sweep: this one leaves out learning rates 1.0; to grow .*--extend-above 1",
+        ),
         ({"seeds": [1, 2]}, "another sweep: this one leaves out seeds 0"),
         ({"schedules": {"flat": "constant"}}, "leaves out schedules cos"),
         ({"learning_rates": [0.1]}, "larger sweep .* leaves out learning rates 1.0.* analyse the journal"),
@@ -207,6 +214,55 @@ def test_a_killed_writer_leaves_no_lock(path):
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
     assert reopen(path) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_that_outlives_a_killed_writer_holds_no_lock(path):
+    script = (
+        "import os, signal, sys, time; from robust_lr.journal import Journal\n"
+        f"journal = Journal.open(sys.argv[1], **{SWEEP!r})\n"
+        "child = os.fork()\n"
+        "if child == 0: time.sleep(60)\n"
+        "print(child, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
+        child = int(process.stdout.readline())
+        try:
+            assert process.wait(20) == -9
+            os.kill(child, 0)  # it is still there
+            for _ in range(100):  # it closes the file as soon as it begins to run
+                with contextlib.suppress(JournalError):
+                    assert reopen(path) == {}
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("the child holds the lock")
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_takes_the_journal_from_the_child_and_not_from_the_parent(path):
+    with Journal.open(path, **SWEEP) as journal:
+        child = os.fork()
+        if child == 0:
+            try:
+                journal.append(DIVERGED)
+            except JournalError:
+                os._exit(3)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        with pytest.raises(JournalError, match="being written by another sweep"):
+            Journal.open(path, **SWEEP)
+        journal.append(OK)
+    assert read_journal(path).results[0].spec == OK.spec and not _journal_file._open_files
+
+
+def test_a_journal_that_was_deleted_meanwhile_is_told_at_the_next_trial(path):
+    with Journal.open(path, **SWEEP) as journal:
+        path.unlink()
+        with pytest.raises(JournalError, match="was deleted"):
+            journal.append(OK)
 
 
 def test_a_full_disk_leaves_a_whole_journal(path, monkeypatch):

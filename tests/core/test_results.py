@@ -28,6 +28,8 @@ def test_a_sweep_says_what_it_holds():
     sweep = small()
     assert (sweep.n_trials, int(sweep.diverged.sum())) == (11, 1)
     assert repr(sweep) == ("SweepResult(constant, cosine; 3 learning rates 0.1..0.4; 2 seeds; 11 results, 1 diverged)")
+    one = SweepResult(("a",), [1e-4], (0,), [[[0.5]]])
+    assert repr(one) == "SweepResult(a; 1 learning rate 0.0001; 1 seed; 1 result, 0 diverged)"
     assert sweep.index("cosine") == 1
     assert np.isnan(sweep.seconds).all()
 
@@ -60,6 +62,9 @@ def test_a_sweep_cannot_be_changed_nor_changes_with_the_array_it_came_from():
         ({"seeds": ()}, "at least one"),
         ({"schedules": ("a", "a")}, "schedules must be distinct"),
         ({"seeds": (3, 3)}, "seeds must be distinct"),
+        ({"seeds": (3, np.int64(3))}, "seeds must be distinct"),
+        ({"seeds": (0.5, 1.5)}, "a seed must be a whole number, got 0.5"),
+        ({"seeds": ("0", "1")}, "a seed must be a whole number, got '0'"),
         ({"seconds": [1.0, 2.0, 3.0, 4.0]}, "seconds must have the shape"),
         ({"seconds": "long"}, "expected an array of numbers"),
         ({"metrics": {"accuracy": [1.0]}}, "metric 'accuracy' must have the shape"),
@@ -127,7 +132,7 @@ def test_a_sweep_written_as_csv_reads_back_to_the_last_digit(tmp_path_factory, d
             st.text("abc,;\"' (=)\u00e9\n", min_size=1).map(str.strip).filter(bool), min_size=1, max_size=3, unique=True
         )
     )
-    lrs = sorted(data.draw(st.sets(st.floats(1e-12, 1e6), min_size=1, max_size=4)))
+    lrs = sorted(data.draw(st.sets(st.floats(1e-12, 1e6).map(lambda lr: float(f"{lr:.12g}")), min_size=1, max_size=4)))
     seeds = sorted(data.draw(st.sets(st.integers(-5, 10**12), min_size=1, max_size=3)))
     cells = len(names) * len(lrs) * len(seeds)
     loss = data.draw(st.lists(LOSS, min_size=cells, max_size=cells))
@@ -153,12 +158,51 @@ def test_metrics_stand_beside_the_loss_in_the_csv_even_when_their_names_clash(tm
     assert_same(sweep, SweepResult.from_csv(tmp_path / "sweep.csv"))
 
 
+VALIDATION = {"validation_loss": [[[1.5, 2.5], [3.5, NAN], [NAN, 4.5]], [[NAN, INF], [-INF, 8.5], [9.5, -10.5]]]}
+
+
+def test_a_sweep_can_be_judged_by_one_of_its_metrics():
+    sweep = small(metrics=VALIDATION, notes=["half of it"], seconds=2.0, specs={"cosine": "cosine"})
+    judged = sweep.with_loss("validation_loss")
+    expected = [[[1.5, 2.5], [3.5, INF], [NAN, 4.5]], [[NAN, INF], [INF, 8.5], [9.5, -10.5]]]
+    np.testing.assert_array_equal(judged.loss, expected)
+    assert judged.notes == (
+        "half of it",
+        "judged by the metric 'validation_loss'",
+        "1 run has no 'validation_loss' and no part in the figures",
+    )
+    assert (judged.schedules, judged.seeds, judged.specs) == (sweep.schedules, sweep.seeds, sweep.specs)
+    assert list(judged.metrics) == ["validation_loss"]
+    assert judged.seconds.max() == 2.0
+    assert sweep.loss[0, 0, 0] == 1.0
+
+
+def test_a_run_without_any_result_has_none_by_a_metric_either():
+    judged = small(metrics={"error": np.ones((2, 3, 2))}).with_loss("error")
+    assert math.isnan(judged.loss[0, 2, 0])
+    assert judged.notes == ("judged by the metric 'error'",)
+
+
+@pytest.mark.parametrize(("metrics", "known"), [({}, "none"), (VALIDATION, "validation_loss")])
+def test_an_unknown_metric_is_answered_with_the_known_ones(metrics, known):
+    with pytest.raises(DataError, match=f"the sweep has no metric 'val'; it has {known}"):
+        small(metrics=metrics).with_loss("val")
+
+
+def test_a_csv_judged_by_a_metric_keeps_the_divergences(tmp_path):
+    sweep = small(metrics=VALIDATION)
+    sweep.to_csv(tmp_path / "sweep.csv")
+    again = SweepResult.from_csv(tmp_path / "sweep.csv", loss_column="validation_loss")
+    np.testing.assert_array_equal(again.loss, sweep.with_loss("validation_loss").loss)
+    assert again.diverged.sum() == 3
+
+
 def test_a_journal_reads_back_as_the_sweep_that_was_returned(tmp_path):
     def train(*, lr, schedule, seed):
         return {"loss": lr if lr < 0.5 else INF, "accuracy": seed / 10}
 
     path = tmp_path / "sweep.jsonl"
-    sweep = run_sweep(train, GeometricGrid(0.1, 0.8, 4), ["cosine", "constant"], 2, journal=path)
+    sweep = run_sweep(train, GeometricGrid(0.1, 0.8, 4), ["cosine", "constant"], 2, journal=path, label="train")
     again = SweepResult.from_journal(path)
     np.testing.assert_array_equal(again.loss, sweep.loss)
     np.testing.assert_array_equal(again.metrics["accuracy"], sweep.metrics["accuracy"])

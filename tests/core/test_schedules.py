@@ -122,6 +122,10 @@ def test_the_last_step_still_trains():
 def test_methods_compose_like_specs():
     assert str(LinearDecay().with_cooldown(0.2).with_warmup(0.1)) == "warmup(0.1)+linear+cooldown(0.2)"
     assert Constant().with_warmup(steps=5) == parse_schedule("warmup(steps=5)+constant")
+    assert Constant().with_warmup(0.1).with_cooldown(0.2) == Constant().with_cooldown(0.2).with_warmup(0.1)
+    assert str(Warmup(Warmup(Constant(), 0.1), steps=3).with_cooldown(0.2)).endswith(
+        "warmup(0.1)+constant+cooldown(0.2)"
+    )
     assert Cooldown(CosineDecay(), 0.5).degree == 3 and Cooldown(Constant(), 0.5).degree == 1
 
 

@@ -20,6 +20,7 @@ import pytest
 from robust_lr import (
     Constant,
     CosineDecay,
+    FunctionSchedule,
     GeometricGrid,
     GridError,
     JournalError,
@@ -30,6 +31,7 @@ from robust_lr import (
     TrialError,
     TrialResult,
     TrialSpec,
+    Warmup,
 )
 from robust_lr.journal import read_journal
 from robust_lr.results import SweepResult
@@ -140,9 +142,21 @@ def test_a_training_function_that_always_fails_stops_the_sweep(path, n_lrs, says
         calls[lr] += 1
         raise ValueError("no such file: data.csv")
 
-    with pytest.raises(TrialError, match=f"{says}.*: ValueError: no such file: data.csv"):
-        run_sweep(broken, [0.1 * 2**i for i in range(n_lrs)], ["cosine"], 1, journal=path)
+    where = rf"\(.*test_sweep.py, line {broken.__code__.co_firstlineno + 2}\)"
+    with pytest.raises(TrialError, match=rf"{says}.*: ValueError: no such file: data.csv {where}$"):
+        run_sweep(broken, [0.1 * 2**i for i in range(n_lrs)], ["cosine"], 1, journal=path, label="broken")
     assert len(calls) == len(read_journal(path).results) == min(n_lrs, 3)
+
+
+def test_the_place_of_a_failure_is_in_the_users_code_not_in_the_library_that_it_calls():
+    def calls_a_library(*, lr, schedule, seed):
+        return json.loads("{")
+
+    line = calls_a_library.__code__.co_firstlineno + 1
+    with pytest.raises(TrialError, match=rf"JSONDecodeError: .* \(.*test_sweep.py, line {line}\)$"):
+        run_sweep(calls_a_library, GRID, ["cosine"], 1)
+    with pytest.raises(TrialError, match=r"got None$"):  # no exception, no place
+        run_sweep(lambda *, lr, schedule, seed: None, GRID, ["cosine"], 1)
 
 
 def test_failures_after_a_result_do_not_stop_the_sweep(path):
@@ -153,7 +167,7 @@ def test_failures_after_a_result_do_not_stop_the_sweep(path):
 
     for _ in range(2):  # in the second the result comes from the journal
         with pytest.warns(RobustLRWarning, match="4 of 5"):
-            sweep = run_sweep(broken_but_once, [0.1, 0.2, 0.3, 0.4, 0.5], ["cosine"], 1, journal=path)
+            sweep = run_sweep(broken_but_once, [0.1, 0.2, 0.3, 0.4, 0.5], ["cosine"], 1, journal=path, label="broken")
         assert sweep.n_trials == 1 and len(sweep.failures) == 4
 
 
@@ -223,25 +237,123 @@ def test_another_training_function_is_refused_unless_labelled_the_same(path):
     run_sweep(train_another, GRID, ["cosine"], 1, journal=path, label=read_journal(path).header.train)
 
 
-class Trainer:
-    def __call__(self, *, lr, schedule, seed):
-        return lr
+def train_wide(*, lr, schedule, seed, width=1, data=None):
+    return lr * width
 
 
-class Mine:
+class Nameless:
+    """It has parameters, and does not say which."""
+
     degree = None
 
-    def __call__(self, step, total_steps):
-        return np.ones(np.shape(step))
+    def __init__(self, parameter=1):
+        self.parameter = parameter
+
+    def __call__(self, step=None, total_steps=None, **trial):
+        return np.full(np.shape(step), 1.0) if trial == {} else trial["lr"] * self.parameter
+
+    def train(self, *, lr, schedule, seed):
+        return lr * self.parameter
+
+
+class Named(Nameless):
+    def __repr__(self):
+        return f"Named({self.parameter})"
+
+
+class Labelled(Nameless):
+    @property
+    def label(self):
+        return f"labelled {self.parameter}"
+
+
+def make_function(parameter):
+    def local(*arguments, **trial):
+        return parameter if trial else parameter * np.ones(np.shape(arguments[0]))
+
+    return local
+
+
+def halving(step, total_steps, *, by=0.5):
+    return by ** (step / total_steps)
 
 
 @pytest.mark.parametrize(
-    "function, label", [(functools.partial(train), "test_sweep:train"), (Trainer(), "test_sweep:Trainer")]
+    "ours, theirs",
+    [
+        (functools.partial(train_wide, width=1), functools.partial(train_wide, width=100)),
+        (functools.partial(train_wide, data=np.zeros(9999)), functools.partial(train_wide, data=np.eye(9999, 1)[:, 0])),
+        (functools.partial(train_wide, data=[1] * 99), functools.partial(train_wide, data=[1] * 98 + [2])),
+        (functools.partial(train_wide, width=1), train_wide),
+        (Named(1), Named(2)),
+        (Named(1).train, Named(2).train),
+        (Labelled(1), Labelled(2)),
+        (functools.partial(Labelled(1), data=1), functools.partial(Labelled(2), data=1)),
+    ],
 )
-def test_labels_and_specs_never_hold_an_address(path, function, label):
-    run_sweep(function, GRID, {"mine": Mine()}, 1, journal=path)
-    header = read_journal(path).header
-    assert header.train.endswith(label) and header.schedules["mine"].endswith("test_sweep:Mine")
+def test_a_training_function_with_other_parameters_is_another_one(path, ours, theirs):
+    run_sweep(ours, GRID, ["cosine"], 1, journal=path)
+    run_sweep(ours, GRID, ["cosine"], 1, journal=path, runner=Forgetful([]))
+    with pytest.raises(JournalError, match="another sweep: the training function is") as caught:
+        run_sweep(theirs, GRID, ["cosine"], 1, journal=path)
+    assert " at 0x" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (Named(1), Named(2)),
+        (Warmup(Named(1), 0.1), Warmup(Named(2), 0.1)),
+        (FunctionSchedule(Named(1)), FunctionSchedule(Named(2))),
+        (FunctionSchedule(functools.partial(halving, by=0.1)), FunctionSchedule(functools.partial(halving, by=0.9))),
+    ],
+)
+def test_a_schedule_with_other_parameters_is_another_one(path, ours, theirs):
+    run_sweep(train, GRID, {"mine": ours}, 1, journal=path)
+    with pytest.raises(JournalError, match=r"schedule 'mine' is .* in the journal and"):
+        run_sweep(train, GRID, {"mine": theirs}, 1, journal=path)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda *, lr, schedule, seed: lr,
+        make_function(1),
+        Nameless(),
+        Nameless().train,
+        functools.partial(Nameless()),
+        functools.partial(train_wide, data=make_function(1)),
+        functools.partial(train_wide, data=[Nameless()]),
+    ],
+)
+def test_a_journal_wants_a_label_for_a_function_that_its_name_does_not_tell(path, function):
+    with pytest.raises(JournalError, match=r"cannot tell train .*label=") as caught:
+        run_sweep(function, GRID, ["cosine"], 1, journal=path)
+    assert "\n" not in str(caught.value) and not path.exists()
+    first = run_sweep(function, GRID, ["cosine"], 1)
+    np.testing.assert_array_equal(
+        run_sweep(function, GRID, ["cosine"], 1, journal=path, label="width 1").loss, first.loss
+    )
+    with pytest.raises(JournalError, match="width 1 in the journal and width 2 here"):
+        run_sweep(function, GRID, ["cosine"], 1, journal=path, label="width 2")
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Nameless(),
+        Warmup(Nameless(), 0.1),
+        FunctionSchedule(make_function(1)),
+        FunctionSchedule(lambda step, total_steps: np.ones_like(step)),
+        FunctionSchedule(Nameless()),
+        Warmup(FunctionSchedule(make_function(1)), 0.1),
+    ],
+)
+def test_a_journal_refuses_a_schedule_that_its_text_does_not_tell(path, schedule):
+    with pytest.raises(JournalError, match=r"cannot tell schedule 'mine' .*module level, or .*__str__") as caught:
+        run_sweep(train, GRID, {"mine": schedule}, 1, journal=path, label="known")
+    assert "\n" not in str(caught.value) and not path.exists()
+    assert run_sweep(train, GRID, {"mine": schedule}, 1).n_trials == 3
 
 
 def test_the_journal_is_the_sweep(path):

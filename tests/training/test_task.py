@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import DataError, TrainFunction, parse_schedule
+from robust_lr import DataError, JournalError, TrainFunction, TrialResult, parse_schedule, run_sweep
 from robust_lr.training import SupervisedTask
 
 torch.set_num_threads(1)
@@ -347,6 +347,62 @@ def test_a_task_that_cannot_be_trained_is_refused_in_one_line(changes, message):
 def test_a_trial_that_cannot_be_run_is_refused(trial, message):
     with pytest.raises(DataError, match=message):
         task()(**{"lr": 0.1, "schedule": "cosine", "seed": 0, **trial})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"make_model": make_dropout_network},
+        {"make_model": partial(nn.Linear, 6, 3)},
+        {"train_data": examples(seed=2)},
+        {"train_data": (X.double(), Y)},
+        {"train_data": (torch.where(X[-1, -1] == X, 0.0, X), Y)},
+        {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
+        {"loss": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 2.0]))},
+        {"total_steps": T + 1},
+        {"batch_size": B + 1},
+        {"optimizer": torch.optim.Adam},
+        {"optimizer_options": {"momentum": 0.9}},
+        {"optimizer_options": {"momentum": 0.8}},
+        {"validation_data": examples(seed=2)},
+        {"penalty": ridge},
+        {"clip_norm": 0.1},
+    ],
+)
+def test_a_journal_of_another_task_is_refused(changes, tmp_path):
+    def header(t):
+        run_sweep(t, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", runner=Nothing())
+
+    header(task(loss=nn.CrossEntropyLoss(), train_data=examples()))
+    header(task(loss=nn.CrossEntropyLoss(), train_data=examples(), check_every=7, evaluation_batch_size=9))
+    with pytest.raises(JournalError, match=r"training function is robust_lr.training.task:SupervisedTask"):
+        header(task(**{"loss": nn.CrossEntropyLoss(), **changes}))
+
+
+class Nothing:
+    def run(self, train, trials, schedules):
+        for spec in trials:
+            yield TrialResult(spec, 1.0, "ok")
+
+
+def test_a_task_of_lambdas_needs_a_label_for_its_journal(tmp_path):
+    t = task(make_model=lambda: nn.Linear(6, 3))
+    with pytest.raises(JournalError, match=r"make_model=.*<lambda>.*label=") as error:
+        run_sweep(t, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", runner=Nothing())
+    assert "\n" not in str(error.value)
+    run_sweep(t, [0.1], ["cosine"], 1, runner=Nothing())
+    run_sweep(t, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", label="linear", runner=Nothing())
+
+
+def test_a_task_of_data_that_print_as_nothing_needs_a_label_for_its_journal(tmp_path):
+    with pytest.raises(JournalError, match=r"train_data=.*Rows.*label="):
+        run_sweep(task(train_data=(Rows(X), Y)), [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", runner=Nothing())
+
+
+def test_the_label_of_a_task_survives_pickling_and_takes_every_kind_of_tensor():
+    t = task(train_data=(X.bfloat16().requires_grad_(), Y), make_model=make_network)
+    assert pickle.loads(pickle.dumps(t)).label == t.label and len(t.label) < 80
+    assert t.label != task(train_data=(X.bfloat16() * 2, Y)).label
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
