@@ -1,9 +1,11 @@
 """Find out how coarse a learning-rate grid may be under each schedule, and so tune with the fewest trials."""
 
+from .analysis import Analysis as Analysis
 from .analysis import DegradationCurve as DegradationCurve
 from .analysis import LearningRateProfile as LearningRateProfile
 from .analysis import Recommendation as Recommendation
 from .analysis import ScheduleComparison as ScheduleComparison
+from .analysis import analyze_sweep as analyze_sweep
 from .analysis import compare_schedules as compare_schedules
 from .analysis import degradation_curve as degradation_curve
 from .analysis import learning_rate_profile as learning_rate_profile
@@ -22,6 +24,7 @@ from .results import SweepResult as SweepResult
 from .runners import ProcessPoolRunner as ProcessPoolRunner
 from .runners import Runner as Runner
 from .runners import SerialRunner as SerialRunner
+from .runners import evaluate_trial as evaluate_trial
 from .schedule_specs import parse_schedule as parse_schedule
 from .schedules import Constant as Constant
 from .schedules import Cooldown as Cooldown

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 
 COLOUR, DIVERGED, CONTEXT, LIMIT = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3"
 SMALLEST = 1e-100  # on a logarithmic axis; what is nearer to zero has no decades
+TITLE_LENGTH = 34  # characters that fit over a panel
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
 
@@ -70,8 +71,7 @@ def plot_learning_rate(
     if profile.edge is not None:
         ax.axvline(profile.best_lr, color=LIMIT, lw=1, ls=":")
         _note(ax, profile.best_lr, "edge of the grid", LIMIT)
-    title = f"{profile.schedule}: best {profile.best_loss:.4f} at {profile.best_lr:g}"
-    ax.set_title(title, fontsize=9, y=1.0, parse_math=False)
+    _set_title(ax, profile.schedule, f"best {profile.best_loss:.4f} at {profile.best_lr:.4g}")
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel("final loss")
     return ax
@@ -118,11 +118,11 @@ def plot_degradation(
         ax.plot(ratio, np.maximum(guide, floor), "--", color="black", lw=0.9, alpha=0.6, label=GUIDE_LABEL)
     if tolerance is not None and floor < tolerance < 1 / SMALLEST:
         ax.axhline(tolerance, color=LIMIT, lw=1)
-    title = curve.schedule
+    advice = "no recommendation"
     if recommendation is not None:
         ax.axvline(recommendation.ratio, color=LIMIT, lw=1, ls=":")
-        title += f": ratio {recommendation.ratio:.3g}, {recommendation.n_trials} trials"
-    ax.set_title(title, fontsize=9, y=1.0, parse_math=False)
+        advice = f"ratio {recommendation.ratio:.3g}, {recommendation.n_trials} trials"
+    _set_title(ax, curve.schedule, advice)
     ax.set_xscale("log")
     ax.set_yscale("log")
     if not keep.any():
@@ -145,7 +145,11 @@ def learning_rate_figure(analysis: Analysis) -> Figure:
     limits = _loss_limits(profiles)
     if limits is not None:
         axes[0].set_ylim(*limits)
-    _finish(figure, axes, "Final loss against peak learning rate (mean, band, every seed; red: diverged)")
+    _finish(
+        figure,
+        axes,
+        "Final loss against peak learning rate: mean, band, every seed (grey: other schedules; red cross: diverged)",
+    )
     return figure
 
 
@@ -172,9 +176,18 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
         shown = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     _finish(
-        figure, axes, f"Excess loss of a coarser grid (line: tolerance {analysis.tolerance:g}; dots: recommendation)"
+        figure,
+        axes,
+        f"Excess loss of a coarser grid (solid line: tolerance {analysis.tolerance:.3g}; dotted: recommended ratio; "
+        "hollow: sweep too narrow; grey: others)",
     )
     return figure
+
+
+def _set_title(ax: Axes, schedule: str, finding: str) -> None:
+    """Name of the schedule, shortened in the middle where a panel is too narrow for it, above what was found."""
+    name = schedule if len(schedule) <= TITLE_LENGTH else f"{schedule[: TITLE_LENGTH - 12]} … {schedule[-9:]}"
+    ax.set_title(f"{name}\n{finding}", fontsize=9, y=1.0, parse_math=False)
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -193,7 +206,7 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
         raise RobustLRError("plots need matplotlib: pip install 'robust-lr[report]'") from error
     columns = min(max(n, 1), 4)
     rows = max(-(-n // columns), 1)
-    figure = Figure(figsize=(max(3.1 * columns, 5.0), 2.7 * rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(max(3.1 * columns, 5.0), 2.8 * rows + 0.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in axes[n:]:
@@ -215,7 +228,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str) -> None:
             ax.set_ylabel("")
         if not ax.xaxis.get_tick_params()["labelbottom"]:
             ax.set_xlabel("")
-    figure.suptitle(title if len(axes) else "No schedule has enough data to plot", fontsize=11)
+    figure.suptitle(title if len(axes) else "No schedule has enough data to plot", fontsize=10)
     _lay_out(figure, axes)
 
 
