@@ -1,23 +1,52 @@
 """The README keeps its word: its Python runs, and its command lines are ones that the program knows."""
 
+import io
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from robust_lr import SweepResult, analyze_sweep, parse_schedule
 from robust_lr.cli import app
+from robust_lr.console import print_analysis
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    robust-lr ")]
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_the_python_in_the_readme_runs_and_prints_a_recommendation(code, capsys):
+PRINTS = (r"cosine: ratio [\d.]+, \d+ trials?, excess loss [\d.]+ \[", r"\[0\.0\]")
+
+
+@pytest.mark.parametrize(("code", "prints"), list(zip(PYTHON, PRINTS, strict=True)))
+def test_the_python_in_the_readme_runs_and_prints_what_it_should(code, prints, capsys):
     exec(compile(code, "README.md", "exec"), {})
-    assert re.search(r"cosine: ratio [\d.]+, \d+ trials?, excess loss [\d.]+ \[", capsys.readouterr().out)
+    assert re.search(prints, capsys.readouterr().out)
+
+
+SPECS = re.findall(r"^\| `([^|]+)` \|", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("spec", [s for line in SPECS for s in line.split("`, `") if s[0].islower() and "..." not in s])
+def test_every_schedule_in_the_readme_can_be_parsed(spec):
+    if not spec.startswith("function"):
+        assert parse_schedule(spec)(0, 100) > 0
+
+
+def test_the_demo_output_in_the_readme_has_the_tables_of_the_program():
+    """Titles and column heads as they are printed now; the figures are those of `make demo`."""
+    loss = [[[3.0, 3.1], [1.5, 1.6], [1.0, 1.1], [1.2, 1.3], [2.0, 2.1]]]
+    console = Console(file=io.StringIO(), width=150)
+    print_analysis(analyze_sweep(SweepResult(("cosine",), [1, 2, 4, 8, 16], (0, 1), loss), tolerance=0.3), console)
+    printed = console.file.getvalue().splitlines()
+    titles = [line for line in printed if line.startswith(("Excess loss", "Grid for the next"))]
+    heads = [line.split() for line in printed if "best lr" in line]
+    assert len(titles) == 2
+    assert all(title.partition(", tolerance")[0] in README for title in titles)
+    assert heads[0] in [line.split() for line in README.splitlines()]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -140,7 +140,7 @@ def test_a_figure_has_one_panel_a_schedule_that_carries_it(n):
     analysis = analysis_of(*[VALLEY] * n, [INF] * 9) if n < 5 else analysis_of(*[VALLEY] * n)
     for figure in (learning_rate_figure(analysis), degradation_figure(analysis)):
         assert len(figure.axes) == n
-        names = [ax.get_title().split(":")[0] for ax in figure.axes]
+        names = [ax.get_title().split("\n")[0] for ax in figure.axes]
         assert names == list(analysis.sweep.schedules[:n])
         figure.savefig(io.BytesIO())
 
