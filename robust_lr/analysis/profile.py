@@ -98,7 +98,8 @@ def find_cliff(block: LossBlock) -> int | None:
             return i
         # From the best itself there is no growth to compare with: take the cost of one step down for it.
         before = excess[i - 1] if i > best + 1 else excess[best - 1] if best > 0 else np.inf
-        factor = max(CLIFF_FACTOR, float(lrs[i] / lrs[i - 1]) ** CLIFF_POWER)
+        step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
+        factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
         if excess[i] >= 0.5 * depth and excess[i] > factor * max(before, _noise(block, i - 1)):
             return i
     return None
