@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ Array = NDArray[np.float64]
 
 # A cliff multiplies the excess loss by more than this, and by more than the fourth power of the step in learning rate.
 # Noise alone lets the loss grow about with the learning rate (convex theory) to its square (measured on the digits),
-# and an optimum that lies between two learning rates makes the first steps above it look twice as steep.
+# and an optimum that lies between two learning rates makes the first steps above it look steeper.
 CLIFF_FACTOR = 10.0
 CLIFF_POWER = 4.0
 
@@ -85,23 +86,29 @@ def find_cliff(block: LossBlock) -> int | None:
     """Return the position of the first learning rate above the best at which training breaks, or None.
 
     A learning rate breaks when a seed diverges there, or when its excess loss is at least half of what the worst
-    learning rate below the best costs, and jumps from its lower neighbour by more than `CLIFF_FACTOR` and
-    ``step**CLIFF_POWER``; from the best itself, by more than so many times the cost of one step down.
+    learning rate below the best costs, and more than `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its lower
+    neighbour and that of one step down from the best, and does not go on growing so. With the best at the lower
+    edge only divergence tells.
     """
     best, lrs = block.best, block.learning_rates
     alive = block.alive
     mean = np.where(alive, block.mean, np.inf)
     excess = mean - mean[best]
     depth = max((e for e in excess[:best] if np.isfinite(e)), default=0.0)
+    # Where the optimum lies between two learning rates the first steps up start from nearly nothing; the step down
+    # tells how much a step may cost without any cliff.
+    step_down = excess[best - 1] if best > 0 else np.inf
     for i in range(best + 1, len(lrs)):
         if not alive[i]:
             return i
-        # From the best itself there is no growth to compare with: take the cost of one step down for it.
-        before = excess[i - 1] if i > best + 1 else excess[best - 1] if best > 0 else np.inf
+        before = max(excess[i - 1], step_down, _noise(block, i - 1))
         step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
         factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
-        if excess[i] >= 0.5 * depth and excess[i] > factor * max(before, _noise(block, i - 1)):
-            return i
+        # Beyond a cliff the loss stays at chance or diverges; where it goes on as it began, it only grows fast.
+        if excess[i] >= 0.5 * depth and excess[i] > factor * before:
+            goes_on = i + 1 < len(lrs) and alive[i + 1] and before > 0
+            if not goes_on or excess[i + 1] / excess[i] <= math.sqrt(excess[i] / before):
+                return i
     return None
 
 
