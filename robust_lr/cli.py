@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from .analysis.groups import group_rows
 from .analysis.words import conclusion
 from .arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
 from .console import make_console, print_analysis, print_rows
-from .csv_table import read_table
+from .csv_table import Table, read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
 from .grids import GeometricGrid
 from .results import SweepResult
@@ -176,12 +176,8 @@ def analyze(
     """Analyse a finished or unfinished sweep: what does a coarser grid cost, and which one to use next."""
     columns = [name.strip() for name in (group_by or "").split(",") if name.strip()]
     if _is_journal(file):
-        for option, given in {
-            "--lr-column": lr_column != "lr",
-            "--schedule-column": schedule_column,
-            "--seed-column": seed_column,
-            "--group-by": columns,
-        }.items():
+        csv_only = {"--schedule-column": schedule_column, "--seed-column": seed_column, "--group-by": columns}
+        for option, given in {"--lr-column": lr_column != "lr", **csv_only}.items():
             if given:
                 raise typer.BadParameter(f"{option} is for CSV files; a journal is one sweep, and has no columns")
         sweep = SweepResult.from_journal(file)
@@ -191,12 +187,7 @@ def analyze(
             file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
             seed_column=seed_column, group_by=columns,
         )  # fmt: skip
-        sweeps = {
-            ", ".join(f"{c} = {v}" for c, v in zip(columns, group, strict=True)): SweepResult.from_rows(
-                [row for row in table.rows if row.group == group], notes=table.notes
-            )
-            for group in sorted({row.group for row in table.rows}, key=_natural)
-        }
+        sweeps = _sweeps_by_group(table, columns)
     analyses = {name: _analyze(sweep, tolerance, confidence_level) for name, sweep in sweeps.items()}
     console = make_console()
     for name, analysis in analyses.items():
@@ -277,6 +268,13 @@ def _is_journal(file: Path) -> bool:
             return stream.read(1) == b"{"
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _sweeps_by_group(table: Table, columns: Sequence[str]) -> dict[str, SweepResult]:
+    groups = sorted({row.group for row in table.rows}, key=_natural)
+    names = [", ".join(f"{c} = {v}" for c, v in zip(columns, group, strict=True)) for group in groups]
+    rows = [[row for row in table.rows if row.group == group] for group in groups]
+    return {name: SweepResult.from_rows(some, notes=table.notes) for name, some in zip(names, rows, strict=True)}
 
 
 def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
