@@ -163,7 +163,7 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     if row >= len(curve.stride):
         return "none", "no coarser grid has two learning rates"
     if not curve.covered[row]:
-        more = _extension(curve, row + 1)
+        more = _extension(curve, row + 1) or _reach(curve, row)
         return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: add {more}"
     if curve.worst[row] <= tolerance:
         return "noise", (
@@ -201,6 +201,14 @@ def _extension(curve: DegradationCurve, steps: int) -> str:
     ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
     parts = [f"{count} learning rate{'s' if count > 1 else ''} {side} {end:g}" for count, side, end in ends if count]
     return " and ".join(parts)
+
+
+def _reach(curve: DegradationCurve, row: int) -> str:
+    """The same where the points are there but lie too close together, on a grid that is not geometric."""
+    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
+    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
+    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
+    return f"learning rates {' and '.join(parts)}"
 
 
 def _band(curve: DegradationCurve, row: int) -> str:

@@ -224,7 +224,9 @@ def test_on_an_irregular_grid_no_ratio_is_recommended_that_the_sweep_does_not_re
     lrs = [1e-4, 1e-3, 1e-2, 0.1, 0.11, 0.12]
     curve = curve_of(seeds([3.0, 2.0, 1.5, 1.0, 1.001, 1.002]), lrs)
     assert curve.covered.tolist() == [True, False, False, False, False]
-    assert recommend(curve, tolerance=10.0).learning_rates.tolist() == lrs
+    advice = recommend(curve, tolerance=10.0)
+    assert advice.learning_rates.tolist() == lrs
+    assert advice.limit == "the sweep is too narrow to measure ratio 100: add learning rates up to 10"
 
 
 def test_a_tolerance_that_would_allow_the_next_ratio_is_named():
