@@ -45,5 +45,21 @@ class InsufficientDataError(RobustLRError):
         self.needed = needed
 
 
+class NotVectorisable(RobustLRError):
+    """A training function cannot be trained as a pack of replicas; raised before any training.
+
+    Attributes:
+        reason: what stands in the way, and what to do about it.
+        where: the place in the user's code, as ``file:line``; empty when there is none.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(f"{reason} ({where})" if where else reason)
+        self.reason, self.where = reason, where
+
+    def __reduce__(self) -> tuple[type[NotVectorisable], tuple[str, str]]:
+        return type(self), (self.reason, self.where)
+
+
 class RobustLRWarning(UserWarning):
     """A result is usable but weaker than it looks; the text says why."""

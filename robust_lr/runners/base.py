@@ -32,6 +32,24 @@ class Runner(Protocol):
         """
 
 
+class TrialSource(Protocol):
+    """Where an `Evaluator` gets its trials from."""
+
+    def take(self, n: int, *, wait: bool) -> list[TrialSpec]:
+        """Return the next trials, at most n.
+
+        With `wait`, block until there is one; an empty list then means that there will never be another. Without, an
+        empty list means that there is none at the moment.
+        """
+
+
+class Evaluator(Protocol):
+    """Carries out trials in one process, one after the other or many at a time. It pickles."""
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        """Take trials from the source until there are none left, and yield one result for each, in any order."""
+
+
 def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:
     """Train once and return what came of it; the time is wall-clock, in seconds.
 
