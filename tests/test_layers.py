@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "exceptions": ("exceptions checks labels", ""),
     "values": ("grids schedules schedule_specs theory", "exceptions"),
-    "trials": ("trials", "exceptions values"),
+    "trials": ("trials divergence", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
     "results": ("results", "exceptions values trials files"),
     "evidence": ("analysis.selection analysis.bounds", "exceptions values results"),
