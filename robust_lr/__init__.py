@@ -14,6 +14,7 @@ from .exceptions import DataError as DataError
 from .exceptions import GridError as GridError
 from .exceptions import InsufficientDataError as InsufficientDataError
 from .exceptions import JournalError as JournalError
+from .exceptions import NotVectorisable as NotVectorisable
 from .exceptions import RobustLRError as RobustLRError
 from .exceptions import RobustLRWarning as RobustLRWarning
 from .exceptions import ScheduleError as ScheduleError
@@ -21,6 +22,7 @@ from .exceptions import TrialDiverged as TrialDiverged
 from .exceptions import TrialError as TrialError
 from .grids import GeometricGrid as GeometricGrid
 from .results import SweepResult as SweepResult
+from .runners import PackedRunner as PackedRunner
 from .runners import ProcessPoolRunner as ProcessPoolRunner
 from .runners import Runner as Runner
 from .runners import SerialRunner as SerialRunner

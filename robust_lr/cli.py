@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shlex
@@ -124,10 +125,13 @@ def run(
     label: Annotated[
         str | None, typer.Option(help="Name of the function in the journal [default: its module and name].")
     ] = None,
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Train many replicas of a small model together, in each process.")
+    ] = False,
     tolerance: Tolerance = "1%",
 ) -> None:
     """Run a sweep; the same command continues it, and with --refine, --extend-above or more --seeds adds to it."""
-    from .runners import ProcessPoolRunner, SerialRunner
+    from .runners import PackedRunner, ProcessPoolRunner, Runner, SerialRunner
 
     if (n_points is None) == (ratio is None):
         raise typer.BadParameter("give one of --n-points and --ratio")
@@ -141,15 +145,19 @@ def run(
     for _ in range(refine):
         grid = grid.refine()
     parse_tolerance(tolerance)
-    sweep = run_sweep(
-        import_function(function),
-        grid,
-        [parse_schedule(spec) for spec in split_specs(schedules)],
-        seeds,
-        runner=ProcessPoolRunner(jobs) if jobs > 1 else SerialRunner(),
-        journal=journal,
-        label=label,
-    )
+    runner: Runner = SerialRunner() if jobs == 1 else ProcessPoolRunner(jobs)
+    if packed:
+        runner = PackedRunner(jobs)
+    with _log_on_stderr():
+        sweep = run_sweep(
+            import_function(function),
+            grid,
+            [parse_schedule(spec) for spec in split_specs(schedules)],
+            seeds,
+            runner=runner,
+            journal=journal,
+            label=label,
+        )
     console = make_console()
     analysis = _analyze(sweep, tolerance)
     print_analysis(analysis, console, every_detail=False)
@@ -220,20 +228,20 @@ def demo(
     tolerance: Tolerance = "0.003",
 ) -> None:
     """Run the main job on real data: 7 schedules x 16 learning rates x 5 seeds of softmax regression on digits."""
-    from .demo import DEMO_GRID, DEMO_SCHEDULES, DEMO_SEEDS, train
+    from .demo import DEMO_GRID, DEMO_SCHEDULES, DEMO_SEEDS, demo_task
     from .plots import degradation_figure, learning_rate_figure
     from .report import write_report
-    from .runners import ProcessPoolRunner
+    from .runners import PackedRunner
 
     start = time.perf_counter()
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
     sweep = run_sweep(
-        train,
+        demo_task(),
         DEMO_GRID,
         DEMO_SCHEDULES,
         DEMO_SEEDS,
-        runner=ProcessPoolRunner(jobs),
+        runner=PackedRunner(jobs),
         journal=output / "journal.jsonl",
     )
     analysis = _analyze(sweep, tolerance)
@@ -296,6 +304,26 @@ def _figures(analysis: Analysis) -> dict[str, Any]:
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     with _writing(path):
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        # Looked up each time: a progress bar puts a stderr of its own in place, to stay below what is printed.
+        print(self.format(record), file=sys.stderr)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show what the library logs, such as the choice of a packed runner."""
+    logger, handler = logging.getLogger("robust_lr"), _StderrHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

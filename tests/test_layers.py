@@ -37,7 +37,8 @@ ROOMS = {
     "progress": ("progress", "exceptions trials"),
     "runners": ("runners", "exceptions values trials"),
     "sweep": ("sweep", "exceptions values trials files results progress runners"),
-    "demo": ("demo", "exceptions values"),
+    "closed_form": ("_closed_form_kernel closed_form linear_models", "exceptions values trials runners"),
+    "demo": ("demo", "exceptions values closed_form"),
     "cli": (
         "arguments cli",
         "exceptions values trials files results analysis wording plots report console progress runners sweep demo",

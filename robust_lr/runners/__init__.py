@@ -1,7 +1,14 @@
-"""Runners carry out trials: in this process, or in a pool of processes. Plug-ins bring further ones."""
+"""Runners carry out trials: here or in a pool of processes, one at a time or in packs. Plug-ins bring further ones."""
 
+from .base import Evaluator as Evaluator
 from .base import Runner as Runner
+from .base import TrialSource as TrialSource
 from .base import evaluate_trial as evaluate_trial
 from .base import failed_trial as failed_trial
+from .evaluators import OneByOne as OneByOne
+from .evaluators import TrialList as TrialList
+from .packed import Packable as Packable
+from .packed import PackedRunner as PackedRunner
+from .packed import PackPlan as PackPlan
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
 from .serial import SerialRunner as SerialRunner

@@ -8,13 +8,15 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
 
-from ..trials import TrialResult
-from .base import evaluate_trial
+from ..trials import TrialResult, TrialSpec
+from .base import Evaluator
+from .evaluators import take_left
 
 _environment_lock = threading.Lock()
 
@@ -54,38 +56,105 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@dataclass(frozen=True)
+class Wants:
+    """What a worker says when its evaluator has room for n more trials."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class CannotLoad:
+    """What a worker says when it cannot load the evaluator."""
+
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What a worker says when the evaluator itself raised, before it ends."""
+
+    traceback: str
+
+
+Message = TrialResult | Wants | CannotLoad | Crash | None  # None: it is up
+
+
+class Inbox:
+    """The `TrialSource` of a worker: what its parent has sent. It asks for no more than there is room for.
+
+    Asked for, and not sent as results come in, the trials for all the slots that end together arrive together.
+    """
+
+    def __init__(self, ask: Callable[[int], None]) -> None:
+        self._ask = ask
+        self._messages = SimpleQueue[list[TrialSpec] | None]()
+        self._waiting = deque[TrialSpec]()
+        self._n_asked = 0
+        self._is_open = True
+
+    def put(self, message: list[TrialSpec] | None) -> None:
+        """Add trials; None says that there will never be another."""
+        self._messages.put(message)
+
+    def take(self, n: int, *, wait: bool) -> list[TrialSpec]:
+        """Return the next trials, at most n; see `TrialSource.take`."""
+        while self._is_open and not self._messages.empty():
+            self._read()
+        n_missing = n - len(self._waiting) - self._n_asked
+        if self._is_open and n_missing > 0:
+            self._n_asked += n_missing
+            self._ask(n_missing)
+        while self._is_open and wait and not self._waiting:
+            self._read()
+        return take_left(self._waiting, n)
+
+    def _read(self) -> None:
+        message = self._messages.get()
+        self._is_open = message is not None
+        self._waiting += message or ()
+        self._n_asked -= len(message or ())
+
+
 def work(pipe: Connection) -> None:
     """Run trials until told to stop.
 
-    Sends None when it is up; gets the pickled (train, schedules), then trials, then None. Sends a `TrialResult` for
-    each trial, or the traceback when it cannot load what it was sent.
+    Sends None when it is up, and gets the pickled `Evaluator`. Sends how many trials it `Wants`, gets them in lists,
+    and sends a `TrialResult` for each, or the reason why there can be none. Ends when it gets None.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    inbox: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
+    payload = SimpleQueue[bytes | None]()
+    inbox = Inbox(lambda n: _tell(pipe, Wants(n)))
+    threading.Thread(target=_listen, args=(pipe, payload, inbox), daemon=True).start()
     _tell(pipe, None)
-    payload = inbox.get()
-    try:
-        train, schedules = pickle.loads(payload)
-    except Exception:
-        _tell(pipe, traceback.format_exc())
+    pickled = payload.get()
+    if pickled is None:
         return
-    while (spec := inbox.get()) is not None:
-        _tell(pipe, evaluate_trial(train, spec, schedules[spec.schedule]))
+    try:
+        evaluator: Evaluator = pickle.loads(pickled)
+    except Exception:
+        _tell(pipe, CannotLoad(traceback.format_exc()))
+        return
+    try:
+        for result in evaluator.results(inbox):
+            _tell(pipe, result)
+    except Exception:
+        _tell(pipe, Crash(traceback.format_exc()))
 
 
-def _tell(pipe: Connection, message: str | TrialResult | None) -> None:
+def _tell(pipe: Connection, message: Message) -> None:
     try:
         pipe.send(message)
     except OSError:
         os._exit(1)  # the parent is gone
 
 
-def _listen(pipe: Connection, inbox: SimpleQueue[Any]) -> None:
+def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], inbox: Inbox) -> None:
     """Pass messages on; when the parent is gone, end this process at once, in the middle of a trial if need be."""
     try:
+        payload.put(pipe.recv())
         while (message := pipe.recv()) is not None:
             inbox.put(message)
     except (EOFError, OSError):

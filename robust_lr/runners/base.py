@@ -39,7 +39,8 @@ class TrialSource(Protocol):
         """Return the next trials, at most n.
 
         With `wait`, block until there is one; an empty list then means that there will never be another. Without, an
-        empty list means that there is none at the moment.
+        empty list means that there is none at the moment. In a worker process the call is also what asks for them: an
+        evaluator with room for more calls it between its steps, and gets at a later call what it asked for.
         """
 
 
@@ -47,7 +48,11 @@ class Evaluator(Protocol):
     """Carries out trials in one process, one after the other or many at a time. It pickles."""
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
-        """Take trials from the source until there are none left, and yield one result for each, in any order."""
+        """Take trials from the source until there are none left, and yield one result for each, in any order.
+
+        What goes wrong in one trial is its result; see `evaluate_trial`. What it raises is about the trials it has
+        taken and not finished: they are run again, fewer at a time.
+        """
 
 
 def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:

@@ -6,13 +6,16 @@ import multiprocessing
 import os
 import pickle
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from ..checks import check_whole
 from ..exceptions import RobustLRError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
+from .base import Evaluator
+from .evaluators import OneByOne
 
 
 @dataclass(frozen=True, init=False)
@@ -53,9 +56,7 @@ class ProcessPoolRunner:
         devices: Sequence[str] | None = None,
         threads_per_worker: int | None = None,
     ) -> None:
-        if isinstance(devices, str) and devices != "auto":
-            raise RobustLRError(f"devices must be a sequence such as ('0', '1'), or 'auto', got {devices!r}")
-        names = visible_devices() if isinstance(devices, str) else tuple(str(d) for d in devices or ())
+        names = device_names(devices)
         if n_workers is None:
             n_workers = len(names) or 2
         if threads_per_worker is not None:
@@ -69,6 +70,26 @@ class ProcessPoolRunner:
         self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
         """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        return self.evaluate(lambda slots: OneByOne(train, dict(schedules)), 1, trials, schedules)
+
+    def evaluate(
+        self,
+        make_evaluator: Callable[[int], Evaluator],
+        slots: int,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+    ) -> Iterator[TrialResult]:
+        """Run the trials by an evaluator in each worker, and yield one result for each; `run` is its case of 1 slot.
+
+        The trials are shared out evenly. When a worker that had several in flight dies, the one that replaces it runs
+        them again, half as many at a time, which is not counted as a try.
+
+        Args:
+            make_evaluator: makes an evaluator, which must pickle, for at most so many trials at a time.
+            slots: how many trials a worker may have in flight, at least 1.
+            trials: distinct trials.
+            schedules: the schedule for each name in `trials`; they must pickle.
+        """
         from ._pool import Pool
 
         if getattr(multiprocessing.current_process(), "_inheriting", False):
@@ -77,8 +98,16 @@ class ProcessPoolRunner:
             )
         for name, schedule in schedules.items():
             _pickled(f"schedule {name!r}", schedule)
-        payload = _pickled("train", (train, dict(schedules)))
-        return Pool(payload, trials, self.n_workers, self.retries, self.environment).results()
+        payload_for = cache(lambda slots: _pickled("train", make_evaluator(slots)))
+        payload_for(slots)  # what does not pickle is refused here, before any worker starts
+        return Pool(
+            payload_for,
+            trials,
+            n_workers=self.n_workers,
+            capacity=slots,
+            retries=self.retries,
+            environment=self.environment,
+        ).results()
 
     def environment(self, worker: int) -> dict[str, str]:
         """Return the environment variables that worker number `worker` gets beside those of this process."""
@@ -91,6 +120,15 @@ class ProcessPoolRunner:
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = self.devices[worker % len(self.devices)]
         return variables
+
+
+def device_names(devices: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the devices asked for: those given, the visible ones for "auto", or none."""
+    if not isinstance(devices, str):
+        return tuple(str(d) for d in devices or ())
+    if devices != "auto":
+        raise RobustLRError(f"devices must be a sequence such as ('0', '1'), or 'auto', got {devices!r}")
+    return visible_devices()
 
 
 def visible_devices() -> tuple[str, ...]:

@@ -10,4 +10,5 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .lr_scheduler import AnnealedLR as AnnealedLR
+from .tabulate import tabulate_scheduler as tabulate_scheduler
 from .task import SupervisedTask as SupervisedTask

@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..divergence import DivergenceWatch
 from ..exceptions import DataError
 from ..labels import is_vague, label_of
+from ..runners.packed import PackPlan
 from ..schedules import Schedule
+from ..trials import TrialSpec
 from .lr_scheduler import AnnealedLR
+from .noise import CounterNoise, noise_keys
 
 _WITHOUT_EFFECT = ("device", "evaluation_batch_size", "check_every")  # but for rounding
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
@@ -52,6 +57,8 @@ class SupervisedTask:
         device: "cpu" or "cuda", the latter perhaps with an index.
         evaluation_batch_size: rows evaluated at once, >= 1.
         check_every: steps between two looks at whether the objective is finite, >= 1; a look waits for the device.
+        divergence_factor: a trial has diverged, too, when its objective stays above this multiple of that of step 0
+        divergence_patience: for so many steps in a row.
 
     Raises:
         DataError: when built, for anything above that does not hold.
@@ -80,6 +87,8 @@ class SupervisedTask:
     device: str | torch.device = "cpu"
     evaluation_batch_size: int = 1024
     check_every: int = 50
+    divergence_factor: float = 1e6
+    divergence_patience: int = 100
 
     def __post_init__(self) -> None:
         _check_task(self)
@@ -102,8 +111,8 @@ class SupervisedTask:
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
         """Train once and return "loss", and what was asked for on the validation data.
 
-        A trial whose objective stops being finite ends there, with an infinite loss (and validation loss) and
-        "diverged_at_step", the first step (from 0) whose objective was not finite; T when only the final one was not.
+        A trial that diverges ends there, with an infinite loss (and validation loss) and "diverged_at_step", the first
+        step (from 0) whose objective was not finite or far too large; T when only the final one was not finite.
 
         Args:
             lr: the peak learning rate, finite and > 0.
@@ -113,17 +122,46 @@ class SupervisedTask:
         if not (math.isfinite(lr) and lr > 0):
             raise DataError(f"lr must be a finite number > 0, got {lr!r}")
         model = self.initial_model(seed)
-        with _seeded(_stream(seed, _NOISE), torch.device(self.device)):
-            optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
-            scheduler = AnnealedLR(optimizer, schedule, self.total_steps)
-            diverged_at = self._train(model, optimizer, scheduler, seed)
-            if diverged_at is None:
-                results = self.evaluate(model)
-                if math.isfinite(results["loss"]):
-                    return results
-                diverged_at = self.total_steps
+        watch = DivergenceWatch(factor=self.divergence_factor, patience=self.divergence_patience)
+        diverged_at = None
+        with self.noise_of(seed):
+            for objectives in self._blocks(self.steps(model, lr=lr, schedule=schedule, seed=seed)):
+                if (diverged_at := watch.see(objectives)) is not None:
+                    break
+            return self.outcome(model, diverged_at)
+
+    def outcome(self, model: nn.Module, diverged_at: int | None) -> dict[str, float]:
+        """Return what a trial returns that ended with `model`, or that diverged at a step."""
+        if diverged_at is None:
+            results = self.evaluate(model)
+            if math.isfinite(results["loss"]):
+                return results
+            diverged_at = self.total_steps
+        return self.failure(diverged_at)
+
+    def failure(self, diverged_at: int) -> dict[str, float]:
+        """Return what a trial returns that diverged at a step."""
         failed = {"loss": math.inf, "diverged_at_step": float(diverged_at)}
         return failed if self.validation_data is None else {**failed, "validation_loss": math.inf}
+
+    def plan_packs(
+        self,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+        *,
+        engine: str,
+        slots: int | Literal["auto"],
+        n_workers: int,
+        device: str | None,
+        memory_limit: int | None,
+    ) -> PackPlan:
+        """Choose how to train these trials together, after a short measurement; see `robust_lr.runners.Packable`."""
+        from .packed import plan_packs
+
+        task = self if device is None else replace(self, device=device)
+        return plan_packs(
+            task, trials, schedules, engine=engine, slots=slots, n_workers=n_workers, memory_limit=memory_limit
+        )
 
     def initial_model(self, seed: int) -> nn.Module:
         """Return the untrained model of a seed, on the device."""
@@ -158,26 +196,51 @@ class SupervisedTask:
             model.train(was_training)
         return results
 
-    def _train(self, model: nn.Module, optimizer: Optimizer, scheduler: AnnealedLR, seed: int) -> int | None:
-        """Train; return the first step whose objective was not finite, None when there was none."""
+    def steps(self, model: nn.Module, *, lr: float, schedule: Schedule | str, seed: int) -> Iterator[Tensor]:
+        """Train the model, a step whenever the next value is asked for: the objective of each step, before its update.
+
+        Inside of `noise_of(seed)`, else what the model draws comes from the caller's generators.
+        """
         device = torch.device(self.device)
+        optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
+        scheduler = AnnealedLR(optimizer, schedule, self.total_steps)
         inputs, targets = (data.to(device) if isinstance(data, Tensor) else data for data in self.train_data)
-        unchecked: list[Tensor] = []
-        for step, rows in enumerate(self._batches(seed)):
+        keys = self.noise_keys(seed)
+        draws = True
+        for rows, key in zip(self._batches(seed), keys, strict=True):
             optimizer.zero_grad()
-            objective = self.objective(model, inputs[rows].to(device), targets[rows].to(device))
-            objective.backward()  # type: ignore[no-untyped-call]
+            x, y = inputs[rows].to(device), targets[rows].to(device)
+            if draws:
+                with CounterNoise(key) as noise:
+                    objective = self.objective(model, x, y)
+                    n_calls = noise.n_calls
+                    objective.backward()  # type: ignore[no-untyped-call]
+                if noise.n_calls > n_calls:
+                    raise DataError(
+                        "torch.utils.checkpoint would draw other dropout masks the second time; drop outside"
+                    )
+                draws = n_calls > 0  # a model without dropout is spared the cost of looking for it
+            else:
+                objective = self.objective(model, x, y)
+                objective.backward()  # type: ignore[no-untyped-call]
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
             optimizer.step()
             scheduler.step()
-            unchecked.append(objective.detach())
-            if len(unchecked) == self.check_every or step + 1 == self.total_steps:
-                finite = torch.isfinite(torch.stack(unchecked)).tolist()
-                if not all(finite):
-                    return step + 1 - len(finite) + finite.index(False)
-                unchecked.clear()
-        return None
+            yield objective.detach()
+
+    def noise_of(self, seed: int) -> AbstractContextManager[None]:
+        """Inside of it, torch's global generators (those of the device, too) are those of the seed's noise."""
+        return _seeded(_stream(seed, _NOISE), torch.device(self.device))
+
+    def noise_keys(self, seed: int) -> Tensor:
+        """Return the key of the dropout masks of each step of a seed: int32, shape (total_steps,), on the device."""
+        return torch.from_numpy(noise_keys(_stream(seed, _NOISE), self.total_steps)).to(self.device)
+
+    def _blocks(self, objectives: Iterator[Tensor]) -> Iterator[list[float]]:
+        """Yield the objectives in blocks of `check_every`; reading one waits for the device."""
+        while block := list(islice(objectives, self.check_every)):
+            yield torch.stack(block).tolist()
 
     def _batches(self, seed: int) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
@@ -236,6 +299,7 @@ def _check_task(task: SupervisedTask) -> None:
         raise DataError(f"metrics are computed on validation_data, which is missing: {', '.join(task.metrics)}")
     if wrong := [name for name, metric in task.metrics.items() if not callable(metric) or name == "loss"]:
         raise DataError(f"metrics must map names other than 'loss' to callables, got {', '.join(map(repr, wrong))}")
+    DivergenceWatch(factor=task.divergence_factor, patience=task.divergence_patience)
     if task.clip_norm is not None and not (math.isfinite(task.clip_norm) and task.clip_norm > 0):
         raise DataError(f"clip_norm must be a finite number > 0 or None, got {task.clip_norm!r}")
     if str(task.device).partition(":")[0] not in ("cpu", "cuda"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import re
 import subprocess
@@ -38,6 +39,17 @@ def half_bad(*, lr, schedule, seed):
     return lr
 def explode(*, lr, schedule, seed):
     return float("nan")
+"""
+PACKABLE = """
+from robust_lr.runners import OneByOne, PackPlan
+class Valley:
+    label = "valley"
+    def __call__(self, *, lr, schedule, seed):
+        return (lr - 0.1) ** 2 + 0.01 * seed
+    def plan_packs(self, trials, schedules, *, slots, n_workers, **options):
+        note = f"packed, 5 slots in each of {n_workers}: 7.0 times as fast"
+        return PackPlan("packed", 5, 7.0, lambda slots: OneByOne(self, schedules), note)
+task = Valley()
 """
 WITH_METRIC = """
 def train(*, lr, schedule, seed):
@@ -325,6 +337,24 @@ def test_two_processes_give_the_same_journal_as_one(robust_lr, module):
     one, two = ({r.spec: r.loss for r in read_journal(f"{n}.jsonl").results} for n in ("one", "two"))
     assert one == two
     assert len(one) == 10
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_packed_sweep_gives_the_same_journal_and_says_how_it_was_packed(robust_lr, module, jobs):
+    function = f"{module(PACKABLE)}:task"
+    assert robust_lr(*sweep_arguments(function, journal="one.jsonl")).err == ""
+    answer = robust_lr(*sweep_arguments(function, journal="packed.jsonl", jobs=jobs), "--packed")
+    assert (answer.code, answer.err) == (0, f"packed, 5 slots in each of {jobs}: 7.0 times as fast\n")
+    one, packed = ({r.spec: r.loss for r in read_journal(f"{n}.jsonl").results} for n in ("one", "packed"))
+    assert one == packed
+    assert len(one) == 10
+    assert not logging.getLogger("robust_lr").handlers
+
+
+def test_a_function_that_cannot_be_packed_is_run_all_the_same(robust_lr, module):
+    with pytest.warns(RobustLRWarning, match="running one after the other"):
+        answer = robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"), "--packed")
+    assert (answer.code, answer.err, n_calls()) == (0, "", 10)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,217 @@
+"""Trials in packs: many replicas of one small model, each with a trial of its own, trained together."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+from ..checks import check_whole
+from ..exceptions import NotVectorisable, RobustLRError, RobustLRWarning
+from ..schedules import Schedule
+from ..trials import TrainFunction, TrialResult, TrialSpec
+from .base import Evaluator
+from .evaluators import OneByOne, evaluate_here
+from .process_pool import ProcessPoolRunner, device_names
+
+Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
+
+_log = logging.getLogger("robust_lr")
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """How a task will be trained in packs.
+
+    Args:
+        engine: "sequential", "packed", "compiled" or "closed_form".
+        slots: replicas in a pack, at least 1; a slot whose trial has ended takes the next one.
+        gain: measured throughput relative to one trial after the other on one core, NaN when not measured.
+        make_evaluator: makes the `Evaluator` for at most so many trials at a time; it is asked for fewer than `slots`
+            where a pack did not fit. An evaluator that is to run in other processes must pickle.
+        note: the choice, and what was measured, in one line.
+
+    Raises:
+        RobustLRError: when the engine is none of these, or `slots` is no whole number of at least 1.
+    """
+
+    engine: str
+    slots: int
+    gain: float
+    make_evaluator: Callable[[int], Evaluator]
+    note: str
+
+    def __post_init__(self) -> None:
+        _check_engine(self.engine, get_args(Engine)[1:])
+        check_whole("slots", self.slots, at_least=1, error=RobustLRError)
+
+
+@runtime_checkable
+class Packable(TrainFunction, Protocol):
+    """A training function that also says how to train many of its trials together."""
+
+    def plan_packs(
+        self,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+        *,
+        engine: str,
+        slots: int | Literal["auto"],
+        n_workers: int,
+        device: str | None,
+        memory_limit: int | None,
+    ) -> PackPlan:
+        """Choose how to train these trials, perhaps after a short measurement; the arguments are `PackedRunner`'s.
+
+        The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
+
+        Raises:
+            NotVectorisable: when they can only be trained one after the other.
+        """
+
+
+@dataclass(frozen=True, init=False)
+class PackedRunner:
+    """Trains many replicas of one small model together, with the results of training one after the other.
+
+    A training step of a small model is mostly overhead: the interpreter, the dispatch of each operation, on a GPU the
+    launch of each kernel. A pack pays it once for all its replicas: their parameters lie in one array with an axis for
+    the replica, and each has its own learning rate, schedule, batches and end. One that has finished or diverged makes
+    room for the next trial. Packing pays for steps of less than about a millisecond on a CPU core, and on a GPU nearly
+    always for small models; where it does not, the task's plan says so, and the trials run one after the other.
+
+    The training function must say how: a `Packable`, with the method `plan_packs`, such as
+    `robust_lr.linear_models.LinearModelTask` or `robust_lr.training.SupervisedTask`. Any other, and one that cannot be
+    vectorised, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
+    logged to the logger "robust_lr" at level INFO.
+
+    One worker without devices is this process, and any callable will do. More workers, one pack each, are processes,
+    with all that `ProcessPoolRunner` says about them. A pack that does not fit is split: when its worker dies, or its
+    evaluator raises, its unfinished trials are run again, half as many at a time, down to the one that is to blame.
+
+    Args:
+        n_workers: number of packs at a time; by default one a device, 1 without devices.
+        slots: replicas in a pack, at least 1; "auto" leaves it to the task.
+        engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
+            one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
+        strict: raise `NotVectorisable` rather than run one after the other.
+        device: where the task shall train, such as "cuda"; None leaves it to the task.
+        devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
+        memory_limit: bytes that a pack may take, at least 1; None leaves it to the task.
+        retries: how often a trial that failed is tried again, at least 0.
+        threads_per_worker: threads of the numerical libraries in each worker process. More than 1 makes the small
+            operations of a pack slower, not faster; has no effect in this process.
+
+    Raises:
+        RobustLRError: when an argument is wrong.
+        NotVectorisable: by `run`, when strict.
+
+    Example:
+        >>> from robust_lr import Constant
+        >>> def train(*, lr, schedule, seed):
+        ...     return (lr - 0.5) ** 2
+        >>> trials = [TrialSpec("constant", lr, 0) for lr in (0.25, 0.5)]
+        >>> [result.loss for result in PackedRunner(engine="sequential").run(train, trials, {"constant": Constant()})]
+        [0.0625, 0.0]
+        >>> try:
+        ...     PackedRunner(strict=True).run(train, trials, {"constant": Constant()})
+        ... except NotVectorisable as error:
+        ...     error.reason
+        'the training function has no plan_packs, which says how to train a pack'
+    """
+
+    n_workers: int
+    slots: int | Literal["auto"]
+    engine: Engine
+    strict: bool
+    device: str | None
+    devices: tuple[str, ...]
+    memory_limit: int | None
+    retries: int
+    threads_per_worker: int | None
+
+    def __init__(
+        self,
+        n_workers: int | None = None,
+        *,
+        slots: int | Literal["auto"] = "auto",
+        engine: Engine = "auto",
+        strict: bool = False,
+        device: str | None = None,
+        devices: Sequence[str] | None = None,
+        memory_limit: int | None = None,
+        retries: int = 1,
+        threads_per_worker: int | None = 1,
+    ) -> None:
+        _check_engine(engine, get_args(Engine))
+        if slots != "auto":
+            slots = check_whole("slots", slots, at_least=1, error=RobustLRError)
+        if memory_limit is not None:
+            memory_limit = check_whole("memory_limit", memory_limit, at_least=1, error=RobustLRError)
+        if not isinstance(strict, bool):
+            raise RobustLRError(f"strict must be True or False, got {strict!r}")
+        names = device_names(devices)
+        n_workers = (len(names) or 1) if n_workers is None else n_workers
+        pool = ProcessPoolRunner(n_workers, retries=retries, devices=names, threads_per_worker=threads_per_worker)
+        values = {
+            "n_workers": pool.n_workers,
+            "slots": slots,
+            "engine": engine,
+            "strict": strict,
+            "device": None if device is None else str(device),
+            "devices": pool.devices,
+            "memory_limit": memory_limit,
+            "retries": pool.retries,
+            "threads_per_worker": pool.threads_per_worker,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def run(
+        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
+    ) -> Iterator[TrialResult]:
+        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        if not trials:
+            return iter(())
+        plan = self._plan(train, trials, schedules)
+        if plan.note:
+            _log.info("%s", plan.note)
+        slots = 1 if plan.engine == "sequential" else plan.slots
+        if self.n_workers == 1 and not self.devices:
+            return evaluate_here(plan.make_evaluator, slots, trials, self.retries)
+        pool = ProcessPoolRunner(
+            self.n_workers, retries=self.retries, devices=self.devices, threads_per_worker=self.threads_per_worker
+        )
+        return pool.evaluate(plan.make_evaluator, slots, trials, schedules)
+
+    def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
+        note = "one after the other, as asked for"
+        if self.engine != "sequential":
+            try:
+                return self._ask(train, trials, schedules)
+            except NotVectorisable as error:
+                if self.strict:
+                    raise
+                warnings.warn(f"running one after the other: {error}", RobustLRWarning, stacklevel=3)
+                note = ""  # the warning has said it
+        return PackPlan("sequential", 1, 1.0, lambda slots: OneByOne(train, dict(schedules)), note)
+
+    def _ask(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
+        if not isinstance(train, Packable):
+            raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+        return train.plan_packs(
+            trials,
+            schedules,
+            engine=self.engine,
+            slots=self.slots,
+            n_workers=self.n_workers,
+            device=self.device,
+            memory_limit=self.memory_limit,
+        )
+
+
+def _check_engine(engine: object, known: Sequence[str]) -> None:
+    if engine not in known:
+        raise RobustLRError(f"engine must be one of {', '.join(known)}, got {engine!r}")

@@ -1,0 +1,293 @@
+"""A pack: replicas of a task in the lanes of one stack, stepped together; a lane whose trial ends takes the next."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..divergence import DivergenceWatch
+from ..exceptions import DataError
+from ..runners.base import TrialSource, evaluate_trial, failed_trial
+from ..schedules import Schedule
+from ..trials import TrialResult, TrialSpec
+from .task import SupervisedTask
+from .vectorise import Replica, inspect_replica, state_of, trace_step
+
+_FEWEST_LANES = 2  # the kernels for a batch of one are other ones, and round otherwise
+_SEEDS_KEPT = 32
+_SECONDS_TO_COMPANY = 0.02  # the trials of one message of the pool come together
+
+
+@dataclass(frozen=True)
+class PackEvaluator:
+    """Trains up to `slots` trials of a task at once; a slot whose trial has ended takes the next one.
+
+    Args:
+        task: the task.
+        schedules: the schedule for each name in the trials.
+        slots: at least 1.
+        compiled: whether the step is compiled (torch's inductor).
+        ready: an empty pack for just this, if there is one; it stays behind when the evaluator is pickled.
+    """
+
+    task: SupervisedTask
+    schedules: Mapping[str, Schedule]
+    slots: int
+    compiled: bool = False
+    ready: Pack | None = field(default=None, repr=False, compare=False)
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        """Take trials until there are none left, and yield the result of each as it ends."""
+        with one_thread(self.task):
+            pack = self.ready or Pack(self.task, self.schedules, self.slots, compiled=self.compiled)
+        while True:
+            trials = _take(source, pack)
+            for spec in trials:
+                try:
+                    with one_thread(self.task):
+                        pack.load(spec)
+                except Exception:
+                    yield failed_trial(spec, traceback.format_exc())
+            if pack.specs:
+                with one_thread(self.task):
+                    finished = pack.run_block()
+                yield from finished
+            elif not trials:
+                return
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "ready": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class Pack:
+    """The stacked parameters, buffers and optimizer states of `slots` replicas, and the trial that each is training.
+
+    All lanes step together. What distinguishes them at a step (learning rate, bias corrections, batch, dropout key) is
+    read from tables of the trial, so that a lane starts over while the others go on, and nothing is traced again.
+    """
+
+    def __init__(
+        self, task: SupervisedTask, schedules: Mapping[str, Schedule], slots: int, *, compiled: bool = False
+    ) -> None:
+        self.task, self.slots, self.is_compiled = task, slots, compiled
+        self.replica = inspect_replica(task, seed=0)
+        self.tables = TrialTables(task, schedules, self.replica)
+        self.lanes = 0
+        self._occupants: dict[int, _Occupant] = {}
+        on_cpu = torch.device(task.device).type == "cpu"
+        wanted = slots if compiled or not on_cpu else max(_FEWEST_LANES, slots)
+        while self.lanes < wanted:
+            self._allocate(wanted)
+            self.traced = trace_step(task, self.replica, self._example(), self.lanes)
+            if on_cpu and not compiled:
+                wanted = max(wanted, slots + self.traced.spare_lanes)
+        self._graph = self.traced.compiled() if compiled else self.traced.graph
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """The trials in training."""
+        return [occupant.spec for occupant in self._occupants.values()]
+
+    @property
+    def n_free(self) -> int:
+        """The number of trials that can be loaded now."""
+        if self.replica.rule.in_phase and self._occupants:
+            return 0
+        return self.slots - len(self._occupants)
+
+    def load(self, spec: TrialSpec) -> None:
+        """Put a trial, at its first step, into a free slot."""
+        occupant = _Occupant(spec, self.tables)
+        initial = self.tables.initial(spec.seed)
+        if self.replica.rule.in_phase and not self._occupants:
+            self._state = self.replica.rule.initial_state(self._trained)
+        lane = next(lane for lane in range(self.slots) if lane not in self._occupants)
+        self._fill(lane, initial)
+        self._occupants[lane] = occupant
+
+    def clear(self) -> None:
+        """Drop the trials in training."""
+        self._occupants.clear()
+
+    def run_block(self) -> list[TrialResult]:
+        """Make the next steps of all lanes, at most `check_every`, and return the results of the trials that ended."""
+        start = time.perf_counter()
+        n_steps = min(self.task.check_every, *(self.task.total_steps - o.step for o in self._occupants.values()))
+        objectives = self.steps(n_steps)
+        share = (time.perf_counter() - start) / len(self._occupants)
+        finished = []
+        for lane, occupant in list(self._occupants.items()):
+            occupant.seconds += share
+            occupant.step += n_steps
+            diverged_at = occupant.watch.see(objectives[:, lane])
+            if diverged_at is not None or occupant.step == self.task.total_steps:
+                finished.append(self._finish(lane, diverged_at))
+        return finished
+
+    def steps(self, n_steps: int) -> NDArray[np.float64]:
+        """Make steps in all lanes; return the objectives before each update, float64 of shape (n_steps, lanes)."""
+        rule = self.replica.rule
+        fixed = self.traced.example[:-4]
+        rows, numbers, keys = self._block(n_steps)
+        losses = []
+        with torch.inference_mode() if rule.traceable else torch.no_grad():
+            for k in range(n_steps):
+                loss, *gradients = self._graph(*fixed, *self._batch(rows[k]), numbers[k], keys[k])
+                if gradients:
+                    named = dict(zip(self.replica.trained, gradients, strict=True))
+                    rule.update(self._trained, named, self._state, numbers[k])
+                losses.append(loss)
+            return np.asarray(torch.stack(losses).double().cpu())
+
+    def model(self, lane: int) -> nn.Module:
+        """Return the model in a lane; it is overwritten by the next call."""
+        for name, value in self.replica.state.items():
+            value.data.copy_(self._stacks[name][lane])
+        return self.replica.model
+
+    def _finish(self, lane: int, diverged_at: int | None) -> TrialResult:
+        occupant = self._occupants.pop(lane)
+        spec = occupant.spec
+
+        def outcome(**trial: Any) -> dict[str, float]:
+            with self.task.noise_of(spec.seed):
+                return self.task.outcome(self.model(lane), diverged_at)
+
+        result = evaluate_trial(outcome, spec, self.tables.schedules[spec.schedule])
+        self._fill(lane, self.tables.initial(spec.seed))  # so that what an empty lane goes on computing stays tame
+        return TrialResult(
+            spec, result.loss, result.status, occupant.seconds + result.seconds, result.metrics, result.error
+        )
+
+    def _fill(self, lane: int, initial: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in initial.items():
+                self._stacks[name][lane] = value
+            if not self.replica.rule.in_phase:
+                for tensor in self._state.values():
+                    tensor[lane] = 0
+
+    def _allocate(self, lanes: int) -> None:
+        replica = self.replica
+        self.lanes = lanes
+        self._stacks = {
+            name: value.detach().expand(lanes, *value.shape).clone(memory_format=torch.contiguous_format)
+            for name, value in replica.state.items()
+        }
+        self._trained = {name: self._stacks[name] for name in replica.trained}
+        self._state = replica.rule.initial_state(self._trained)
+        self._dtype = torch.float64 if any(v.dtype == torch.float64 for v in self._trained.values()) else torch.float32
+
+    def _example(self) -> list[Any]:
+        """Return arguments as `trace_step` wants them."""
+        rest = {name: value for name, value in self._stacks.items() if name not in self._trained}
+        state = self._state if self.replica.rule.traceable else {}
+        rows, numbers, keys = self._block(1)
+        return [self._trained, rest, state, *self._batch(rows[0]), numbers[0], keys[0]]
+
+    def _block(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows (n_steps, lanes, B), numbers (n_steps, n_coefficients, lanes), keys (n_steps, lanes)."""
+        nobody = self.tables.of_nobody(n_steps)
+        lanes = [self._occupants[i].tables(n_steps) if i in self._occupants else nobody for i in range(self.lanes)]
+        rows, numbers, keys = zip(*lanes, strict=True)
+        device = self.task.device
+        return (
+            torch.stack(rows, dim=1),
+            torch.stack(numbers, dim=2).to(device=device, dtype=self._dtype),
+            torch.stack(keys, dim=1).to(device),
+        )
+
+    def _batch(self, rows: Tensor) -> list[Tensor]:
+        """Return inputs and targets of the rows (lanes, B): each of shape (lanes, B, ...), on the device."""
+        return [
+            data.index_select(0, rows.reshape(-1).to(data.device)).reshape(*rows.shape, *data.shape[1:])
+            if isinstance(data, Tensor)
+            else torch.stack([data[r] for r in rows]).to(self.task.device)
+            for data in self.tables.data
+        ]
+
+
+class TrialTables:
+    """What the trials of a task read at each step, each table made once for all trials that share it."""
+
+    def __init__(self, task: SupervisedTask, schedules: Mapping[str, Schedule], replica: Replica) -> None:
+        self.task, self.schedules, self.replica = task, schedules, replica
+        self.data = [data.to(task.device) if isinstance(data, Tensor) else data for data in task.train_data]
+        self.initial = lru_cache(_SEEDS_KEPT)(self._initial)
+        self.rows = lru_cache(_SEEDS_KEPT)(task.batch_indices)
+        self.keys = lru_cache(_SEEDS_KEPT)(lambda seed: task.noise_keys(seed).cpu())
+        self._multipliers = lru_cache(None)(self._tabulate)
+
+    def numbers(self, schedule: str, lr: float) -> Tensor:
+        """Return what the update rule reads at each step: float64, shape (total_steps, n_coefficients)."""
+        return torch.from_numpy(self.replica.rule.coefficients(lr * self._multipliers(schedule)))
+
+    def of_nobody(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the tables of an empty lane: rows, numbers and keys, for a learning rate of 0."""
+        numbers = torch.from_numpy(self.replica.rule.coefficients(np.zeros(1))).expand(n_steps, -1)
+        rows = torch.arange(self.task.batch_size).expand(n_steps, -1)
+        return rows, numbers, torch.zeros(n_steps, dtype=torch.int32)
+
+    def _initial(self, seed: int) -> dict[str, Tensor]:
+        state = {name: value.detach() for name, value in state_of(self.task.initial_model(seed)).items()}
+        shapes, expected = ({name: v.shape for name, v in s.items()} for s in (state, self.replica.state))
+        if shapes != expected:
+            raise DataError(f"make_model gives a model of other parameters for seed {seed} than for seed 0")
+        return state
+
+    def _tabulate(self, schedule: str) -> NDArray[np.float64]:
+        # Step by step, as AnnealedLR asks for them: numpy's vector functions may differ in the last bit.
+        total = self.task.total_steps
+        return np.array([float(self.schedules[schedule](step, total)) for step in range(total)])
+
+
+class _Occupant:
+    """A trial in a lane, and how far it has come."""
+
+    def __init__(self, spec: TrialSpec, tables: TrialTables) -> None:
+        self.spec, self.step, self.seconds = spec, 0, 0.0
+        task = tables.task
+        self.watch = DivergenceWatch(factor=task.divergence_factor, patience=task.divergence_patience)
+        self._tables = tables.rows(spec.seed), tables.numbers(spec.schedule, spec.lr), tables.keys(spec.seed)
+
+    def tables(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows, numbers and keys of the next steps."""
+        rows, numbers, keys = (table[self.step : self.step + n_steps] for table in self._tables)
+        return rows, numbers, keys
+
+
+def _take(source: TrialSource, pack: Pack) -> list[TrialSpec]:
+    """Take trials for the free slots; wait for one only when the pack is empty."""
+    if not pack.n_free:
+        return []
+    trials = source.take(pack.n_free, wait=not pack.specs)
+    if trials and len(trials) < pack.n_free and not pack.specs:
+        time.sleep(_SECONDS_TO_COMPANY)
+        trials += source.take(pack.n_free - len(trials), wait=False)
+    return trials
+
+
+@contextlib.contextmanager
+def one_thread(task: SupervisedTask) -> Iterator[None]:
+    """Let torch use one thread on the CPU: more wait for each other in every operation of a small model."""
+    threads = torch.get_num_threads()
+    if torch.device(task.device).type == "cpu" and threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)

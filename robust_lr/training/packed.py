@@ -1,0 +1,297 @@
+"""How a `SupervisedTask` is trained in packs: which engine, how many slots, found by a short measurement."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+
+from ..closed_form import LANES, ClosedFormPacks
+from ..exceptions import NotVectorisable
+from ..runners.base import Evaluator
+from ..runners.evaluators import OneByOne, TrialList
+from ..runners.packed import PackedRunner as PackedRunner
+from ..runners.packed import PackPlan
+from ..schedules import Schedule
+from ..trials import TrialSpec
+from .linear_problem import linear_problem
+from .pack import Pack, PackEvaluator, one_thread
+from .task import SupervisedTask
+
+LEAST_GAIN = 1.3  # below it, one after the other is as good, and simpler
+_LEAST_SECONDS = 1.0  # a sweep of less is over before a pack is traced
+_PILOT_SHARE = 0.04  # of the sweep's time one after the other
+_SIZES = (8, 16, 32, 64)
+_USUAL_SLOTS = 32
+_CLOSED_FORM_SLOTS = 256
+_VERIFIED_STEPS = 5
+_COMPILED_GAIN = 1.6  # what compiling usually gains, and
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035  # what it usually takes; then it is measured
+
+
+def plan_packs(
+    task: SupervisedTask,
+    trials: Sequence[TrialSpec],
+    schedules: Mapping[str, Schedule],
+    *,
+    engine: str,
+    slots: int | Literal["auto"],
+    n_workers: int,
+    memory_limit: int | None,
+) -> PackPlan:
+    """Choose the engine and the slots for these trials.
+
+    With engine "auto" a pilot times a step alone and in packs of growing size, within 4 % of what the sweep would take
+    one after the other, and takes the fastest; one after the other where nothing gains a factor of 1.3.
+
+    Raises:
+        NotVectorisable: when the replicas cannot be trained together, or not by the engine asked for.
+    """
+    sweep = _Sweep(task, tuple(trials), dict(schedules), n_workers, slots, memory_limit)
+    if engine == "sequential":
+        return sweep.one_by_one("as asked for")
+    if engine == "closed_form":
+        return sweep.closed_form()
+    if engine in ("packed", "compiled"):
+        return sweep.packed(compiled=engine == "compiled")
+    return _Pilot(sweep).choose()
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    task: SupervisedTask
+    trials: tuple[TrialSpec, ...]
+    schedules: dict[str, Schedule]
+    n_workers: int
+    slots: int | Literal["auto"]
+    memory_limit: int | None
+
+    @property
+    def trials_per_worker(self) -> int:
+        return max(1, -(-len(self.trials) // self.n_workers))
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a pack may take."""
+        if self.memory_limit is not None:
+            return self.memory_limit
+        device = torch.device(self.task.device)
+        if device.type == "cuda":
+            return int(0.8 * torch.cuda.mem_get_info(device)[0])
+        return _available_memory() // (2 * self.n_workers)
+
+    def balanced(self, most: int) -> int:
+        """Return the slots, at most so many (or what was asked for), that make all packs of the sweep equally large."""
+        most = most if self.slots == "auto" else self.slots
+        rounds = -(-self.trials_per_worker // max(1, most))
+        return -(-self.trials_per_worker // rounds)
+
+    def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
+        evaluator = OneByOne(self.task, self.schedules)
+        return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
+
+    def closed_form(self, seconds_alone: float = math.nan, seconds: float = math.nan) -> PackPlan:
+        problem = linear_problem(self.task)
+        slots = -(-self.balanced(_CLOSED_FORM_SLOTS) // LANES) * LANES if self.slots == "auto" else self.slots
+        make = partial(_closed_form_evaluator, problem, self.schedules)
+        note = f"closed form in numpy, {slots} slots{_said(seconds_alone, seconds)}"
+        return PackPlan("closed_form", slots, seconds_alone / seconds, make, note)
+
+    def packed(self, *, compiled: bool) -> PackPlan:
+        """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
+        with one_thread(self.task):
+            pack = Pack(self.task, self.schedules, 1 if compiled else 2)
+            slots = min(self.balanced(_USUAL_SLOTS), self.most_slots(pack))
+        return self.plan_of(pack, slots, compiled=compiled)
+
+    def most_slots(self, pack: Pack) -> int:
+        """Return how many slots the memory has room for."""
+        return max(1, self.memory // pack.traced.bytes_per_replica - pack.traced.spare_lanes)
+
+    def plan_of(
+        self, pack: Pack, slots: int, *, compiled: bool, seconds_alone: float = math.nan, seconds: float = math.nan
+    ) -> PackPlan:
+        ready = pack if (pack.slots, pack.is_compiled) == (slots, compiled) else None
+
+        def make(n: int) -> Evaluator:
+            evaluator = PackEvaluator(self.task, self.schedules, n, compiled)
+            return replace(evaluator, ready=ready) if n == slots else evaluator
+
+        name = "compiled" if compiled else "packed"
+        memory = f", {_bytes(pack.traced.bytes_per_replica)} a replica"
+        note = f"{name}, {slots} slot{'s' * (slots > 1)}{_said(seconds_alone, seconds)}{memory}"
+        return PackPlan(name, slots, seconds_alone / seconds, make, note)
+
+
+class _Pilot:
+    """Times a step alone and in packs, and chooses."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        self.sweep, self.task = sweep, sweep.task
+        # The smallest learning rates: what is timed and compared is an ordinary run.
+        self.trials = sorted(sweep.trials, key=lambda t: t.lr)
+        self.start = time.perf_counter()
+
+    def choose(self) -> PackPlan:
+        sweep = self.sweep
+        if not sweep.trials:
+            return sweep.one_by_one("there are no trials")
+        alone = self._seconds_alone()
+        self.allowance = _PILOT_SHARE * alone * self.task.total_steps * sweep.trials_per_worker
+        try:
+            seconds = self._seconds_closed_form()
+        except NotVectorisable:
+            pass
+        else:
+            if alone >= LEAST_GAIN * seconds:
+                return sweep.closed_form(alone, seconds)
+        if self.allowance < _PILOT_SHARE * _LEAST_SECONDS:
+            return sweep.one_by_one(f"it takes about {self.allowance / _PILOT_SHARE:.2g} s as it is")
+        with one_thread(self.task):
+            best = self._best_pack(alone)
+        if best is None or best.gain < LEAST_GAIN:
+            gain = math.nan if best is None else best.gain
+            found = "no time to try" if best is None else f"{best.engine} was {best.gain:.2f} times as fast"
+            return sweep.one_by_one(f"{alone * 1e3:.3g} ms a step; {found}", gain)
+        return best
+
+    def _best_pack(self, alone: float) -> PackPlan | None:
+        """Try packs of growing size, then the compiler, as far as the allowance reaches."""
+        pack = Pack(self.task, self.sweep.schedules, 2)
+        self._verify(pack)
+        most = self.sweep.most_slots(pack)
+        sizes = sorted({min(self.sweep.balanced(size), most) for size in _SIZES})
+        best: PackPlan | None = None
+        cost_of_tracing = time.perf_counter() - self.start
+        for slots in sizes:
+            if self._elapsed() + cost_of_tracing + 5 * slots * alone > max(self.allowance, 3 * cost_of_tracing):
+                break
+            pack = Pack(self.task, self.sweep.schedules, slots)
+            plan = self._timed(pack, alone)
+            if best is not None and plan.gain < 1.05 * best.gain:
+                best = max(best, plan, key=lambda p: p.gain)
+                break
+            best = plan
+        return self._compiled(pack, alone, best)
+
+    def _compiled(self, pack: Pack, alone: float, best: PackPlan | None) -> PackPlan | None:
+        """Compile where what it usually gains is worth what it usually takes; then see whether it did."""
+        gain = max(1.0, best.gain if best is not None else 1.0)
+        left = alone / gain * self.task.total_steps * self.sweep.trials_per_worker
+        cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.traced.n_operations
+        if left * (1 - 1 / _COMPILED_GAIN) < 1.5 * cost:
+            return best
+        slots = best.slots if best is not None and best.gain >= LEAST_GAIN else 1
+        try:
+            plan = self._timed(Pack(self.task, self.sweep.schedules, slots, compiled=True), alone)
+        except NotVectorisable:
+            return best
+        return plan if plan.gain > 1.1 * gain else best
+
+    def _timed(self, pack: Pack, alone: float) -> PackPlan:
+        self._load(pack)
+        seconds = _seconds_per_call(lambda: pack.steps(_VERIFIED_STEPS)) / (_VERIFIED_STEPS * pack.slots)
+        pack.clear()
+        return self.sweep.plan_of(pack, pack.slots, compiled=pack.is_compiled, seconds_alone=alone, seconds=seconds)
+
+    def _load(self, pack: Pack) -> None:
+        for i in range(pack.slots):
+            pack.load(self.trials[i % len(self.trials)])
+
+    def _verify(self, pack: Pack) -> None:
+        """Raise unless the first steps of a pack of two trials, of two seeds if there are, are those of each alone."""
+        first = self.trials[0]
+        pair = [first, next((t for t in self.trials if t.seed != first.seed), self.trials[-1])]
+        for spec in pair:
+            pack.load(spec)
+        n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
+        together = pack.steps(n_steps)
+        pack.clear()
+        for lane, spec in enumerate(pair):
+            for step, value in zip(range(n_steps), self._steps(spec), strict=False):
+                if not math.isclose(value, together[step, lane], rel_tol=1e-4, abs_tol=1e-4):
+                    raise NotVectorisable(
+                        f"a pack gives another objective at step {step} than a trial alone: {together[step, lane]:.7g} "
+                        f"and {value:.7g}; the model may keep values in attributes, or count its calls"
+                    )
+
+    def _steps(self, spec: TrialSpec) -> Sequence[float]:
+        task, n_steps = self.task, min(_VERIFIED_STEPS, self.task.total_steps)
+        model = task.initial_model(spec.seed)
+        with task.noise_of(spec.seed):
+            steps = task.steps(model, lr=spec.lr, schedule=self.sweep.schedules[spec.schedule], seed=spec.seed)
+            return [float(next(steps)) for _ in range(n_steps)]
+
+    def _seconds_alone(self) -> float:
+        """Time a step of one trial, with the threads that it would have."""
+        task, spec = self.task, self.trials[0]
+        threads = torch.get_num_threads()
+        try:
+            if self.sweep.n_workers > 1:
+                torch.set_num_threads(1)
+            model = task.initial_model(spec.seed)
+            with task.noise_of(spec.seed):
+                steps = task.steps(model, lr=spec.lr, schedule=self.sweep.schedules[spec.schedule], seed=spec.seed)
+                return _seconds_per_call(lambda: float(next(steps, 0.0)), most_calls=task.total_steps - 1)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _seconds_closed_form(self) -> float:
+        """Time a step of a replica: the difference between a short run and a longer one."""
+        linear_problem(self.task)
+        slots = self.sweep.closed_form().slots
+        trials = [self.trials[i % len(self.trials)] for i in range(min(slots, len(self.trials)))]
+        lengths = [min(n, self.task.total_steps) for n in (10, 40)]
+        if lengths[0] == lengths[1]:
+            return math.inf
+
+        def seconds(total_steps: int) -> float:
+            problem = linear_problem(replace(self.task, total_steps=total_steps, validation_data=None, metrics={}))
+            evaluator = ClosedFormPacks(problem=problem, schedules=self.sweep.schedules, slots=slots)
+            return _seconds_per_call(lambda: list(evaluator.results(TrialList(trials))), most_calls=3)
+
+        shorter, longer = map(seconds, lengths)
+        return max(longer - shorter, 1e-9) / (lengths[1] - lengths[0]) / len(trials)
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+
+def _closed_form_evaluator(problem: object, schedules: Mapping[str, Schedule], slots: int) -> ClosedFormPacks:
+    return ClosedFormPacks(problem=problem, schedules=schedules, slots=slots)  # type: ignore[arg-type]
+
+
+def _seconds_per_call(call: Callable[[], object], *, budget: float = 0.05, most_calls: int = 50) -> float:
+    """Return the shortest of several calls, after one that warms up."""
+    call()
+    best, end, n_calls = math.inf, time.perf_counter() + budget, 0
+    while n_calls < 2 or (n_calls < most_calls and time.perf_counter() < end):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+        n_calls += 1
+    return best
+
+
+def _available_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 4 << 30
+
+
+def _said(alone: float, seconds: float) -> str:
+    if math.isnan(seconds):
+        return ""
+    times = f"{alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
+    return f": {alone / seconds:.3g} times as fast as one after the other ({times})"
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 1e6:.3g} MB" if n >= 1e5 else f"{n / 1e3:.3g} kB"

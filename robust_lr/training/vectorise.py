@@ -1,0 +1,279 @@
+"""Can the replicas of a task be trained together? If so, one step of all of them as one traced function."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from ..exceptions import NotVectorisable
+from .noise import CounterNoise
+from .replica_optimizers import UpdateRule, clip_grad_norm_per_replica, rule_for
+from .task import SupervisedTask
+
+Stack = dict[str, Tensor]  # tensors of all replicas by name, each of shape (lanes, ...)
+
+_LIBRARIES = tuple(
+    Path(path).resolve() for path in (torch.__path__[0], Path(__file__).parent.parent, sysconfig.get_path("stdlib"))
+)
+_VECTOR_LENGTH = 32  # floats that the CPU kernels of torch take at once; what is left over, they compute otherwise
+_INEXACT = re.compile(
+    r"_?(exp(?!and)|log(?!ical)|sigmoid|silu|elu|[cs]elu|gelu|softplus|mish|tanh?|erf|pow|sin|cos|rsqrt)|.*batch_norm"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Replica:
+    """What one replica of a task is made of, found out by running one step of it.
+
+    Attributes:
+        model: a model of the task.
+        trained: names of the parameters that the optimizer changes; not of those that are frozen or get no gradient.
+        rule: how the optimizer updates a stack of replicas.
+    """
+
+    model: nn.Module
+    trained: tuple[str, ...]
+    rule: UpdateRule
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The parameters and buffers of the model, by name."""
+        return state_of(self.model)
+
+
+@dataclass(frozen=True, eq=False)
+class TracedStep:
+    """One step of `lanes` replicas, as a function of tensors and nothing else.
+
+    ``graph(*fixed, inputs, targets, numbers, keys)`` updates the fixed tensors (parameters, buffers, optimizer state),
+    in place, and returns the losses, shape (lanes,), and, where the rule cannot be traced, the gradients instead of
+    updating the parameters.
+    """
+
+    graph: GraphModule
+    example: tuple[Tensor, ...]
+    lanes: int
+
+    @property
+    def bytes_per_replica(self) -> int:
+        """Bytes of all tensors that are alive at once, at the worst moment of a step, divided by the lanes."""
+        return _peak_bytes(self.graph) // self.lanes
+
+    @property
+    def n_operations(self) -> int:
+        """Tensor operations in a step."""
+        return sum(node.op == "call_function" for node in self.graph.graph.nodes)
+
+    @property
+    def spare_lanes(self) -> int:
+        """Lanes to leave empty at the end of a stack, so that what a replica computes does not depend on its lane.
+
+        The CPU kernels compute functions such as exp by whole vectors, and the last few elements of a tensor by
+        another formula; those must not be a replica's.
+        """
+        smallest = _smallest_inexact(self.graph, self.lanes)
+        return 0 if smallest is None else -(-(_VECTOR_LENGTH - 1) // smallest)
+
+    def compiled(self) -> Callable[..., Sequence[Tensor]]:
+        """Return the step compiled by torch's inductor.
+
+        Raises:
+            NotVectorisable: when this machine cannot compile it, as for want of a C++ compiler.
+        """
+        import torch._inductor as inductor
+
+        try:
+            with torch.inference_mode():
+                return inductor.compile(self.graph, list(self.example))  # type: ignore[no-any-return]
+        except Exception as error:
+            raise NotVectorisable(f"torch cannot compile it: {_first_line(error)}") from error
+
+
+class _Objective(nn.Module):
+    """The objective as a module, so that a penalty too sees the replica's parameters and not the model's own."""
+
+    def __init__(self, task: SupervisedTask, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, inputs: Tensor, targets: Tensor, key: Tensor) -> Tensor:
+        with CounterNoise(key, write_out_attention=True):
+            return self.task.objective(self.model, inputs, targets)
+
+
+def inspect_replica(task: SupervisedTask, seed: int) -> Replica:
+    """Run one step of one replica, and return what it is made of.
+
+    Raises:
+        NotVectorisable: when the step does what replicas cannot do together, with the place in the user's code.
+    """
+    rule = rule_for(lambda parameters: task.optimizer(parameters, lr=1.0, **task.optimizer_options))
+    model = task.initial_model(seed)
+    before = {name: value.detach().clone() for name, value in state_of(model).items()}
+    inputs, targets = (data[task.batch_indices(seed)[0]].to(task.device) for data in task.train_data)
+    try:
+        with task.noise_of(seed), _Inspector():  # type: ignore[no-untyped-call]
+            value = _Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
+    except NotVectorisable as error:
+        raise NotVectorisable(error.reason, error.where or _place_of(task.make_model)) from None
+    value.backward()
+    trained = tuple(name for name, p in model.named_parameters() if p.requires_grad and p.grad is not None)
+    if not trained:
+        raise NotVectorisable("no parameter gets a gradient", _place_of(task.make_model))
+    with torch.no_grad():
+        for name, value in state_of(model).items():
+            value.copy_(before[name])
+            value.grad = None
+    return Replica(model, trained, rule)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a model, by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def trace_step(task: SupervisedTask, replica: Replica, arguments: Sequence[Any], lanes: int) -> TracedStep:
+    """Trace one step of `lanes` replicas.
+
+    Args:
+        task: the task.
+        replica: what `inspect_replica` returned.
+        arguments: trained parameters, other parameters and buffers, optimizer state (three dicts of stacks by name),
+            inputs, targets, numbers of the rule (n_coefficients, lanes), dropout keys (lanes,). They stay as they are.
+        lanes: replicas in the stacks.
+
+    Raises:
+        NotVectorisable: when torch.func cannot batch the objective.
+    """
+    objective, rule = _Objective(task, replica.model), replica.rule
+    leaves, structure = tree_flatten(list(arguments))
+
+    def objective_of(trained: Stack, rest: Stack, inputs: Tensor, targets: Tensor, key: Tensor) -> Any:
+        state = {f"model.{name}": value for name, value in {**trained, **rest}.items()}
+        return functional_call(objective, state, (inputs, targets, key))
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        trained, rest, state, inputs, targets, numbers, keys = tree_unflatten(list(tensors), structure)
+        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, inputs, targets, keys)
+        if task.clip_norm is not None:
+            clip_grad_norm_per_replica(gradients, task.clip_norm)
+        if not rule.traceable:
+            return [losses, *(gradients[name] for name in replica.trained)]
+        rule.update(trained, gradients, state, numbers)
+        return [losses]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
+            graph = make_fx(step)(*[leaf.clone() for leaf in leaves])
+    except Exception as error:
+        where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
+        raise NotVectorisable(f"torch.func cannot batch it: {_first_line(error)}", where) from error
+    return TracedStep(graph, tuple(leaves), lanes)
+
+
+def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Return ``file:line`` of the innermost frame outside of torch, this package and the standard library, or ''."""
+    own = [f for f in frames if f.filename[:1] != "<" and not Path(f.filename).resolve().is_relative_to(_LIBRARIES[0])]
+    own = [f for f in own if not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)]
+    own = [f for f in own if "-packages" not in f.filename] or own
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises at the first operation that replicas cannot do together."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if reason := _obstacle(func, args):
+            raise NotVectorisable(reason, self._place())
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _place() -> str:
+        frames = traceback.extract_stack()
+        # The frames above the objective are those of the caller of the sweep, who has nothing to do with it.
+        inner = next((i for i, f in enumerate(frames) if f.filename == __file__ and f.name == "forward"), 0)
+        return user_place(frames[inner:])
+
+
+def _obstacle(func: Any, args: tuple[Any, ...]) -> str | None:
+    name, tags = str(func), func.tags
+    if name.startswith("aten.index.") or name.startswith("aten.index_put"):
+        masks = [i for i in args[1] if isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8)]
+        dynamic = bool(masks) and name.startswith("aten.index.")
+    else:
+        dynamic = torch.Tag.dynamic_output_shape in tags
+    if dynamic:
+        return "a shape depends on the data (indexing by a boolean mask, nonzero, unique); torch.where keeps the shape"
+    if torch.Tag.data_dependent_output in tags:
+        return "it reads the value of a tensor (.item(), float(), `if tensor:`), which differs between replicas"
+    if torch.Tag.nondeterministic_seeded in tags:
+        return f"it draws random numbers ({name}); only dropout layers and functional.dropout can be packed"
+    return None
+
+
+def _place_of(function: Callable[..., Any]) -> str:
+    try:
+        function = inspect.unwrap(getattr(function, "func", function))
+        return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _peak_bytes(graph: GraphModule) -> int:
+    """Bytes of the tensors that are alive at once when the graph runs node by node, with its inputs."""
+    last_use = {argument: i for i, node in enumerate(graph.graph.nodes) for argument in node.all_input_nodes}
+    sizes, alive, peak = dict[Any, int](), 0, 0
+    for i, node in enumerate(graph.graph.nodes):
+        sizes[node] = 0 if _is_view(node) else _bytes_of(node.meta.get("val"))
+        alive += sizes[node]
+        peak = max(peak, alive)
+        for argument in node.all_input_nodes:
+            if last_use[argument] == i and argument.op != "placeholder":
+                alive -= sizes[argument]
+    return peak
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(r.alias_info is not None for r in schema.returns)
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    return sum(map(_bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def _smallest_inexact(graph: GraphModule, lanes: int) -> int | None:
+    """Elements a replica of the smallest tensor that a function such as exp gives; None when there is none."""
+    sizes = [
+        max(1, tensor.numel() // lanes)
+        for node in graph.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload)
+        and _INEXACT.match(node.target._schema.name.removeprefix("aten::"))
+        for tensor in tree_leaves(node.meta.get("val"))
+        if isinstance(tensor, Tensor) and tensor.numel()
+    ]
+    return min(sizes, default=None)
