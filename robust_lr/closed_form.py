@@ -37,6 +37,18 @@ class ClosedFormPacks:
 
     Raises:
         RobustLRError: when `slots` is out of range.
+
+    Example:
+        >>> from robust_lr import Constant
+        >>> from robust_lr.linear_models import LinearModelTask
+        >>> from robust_lr.runners.evaluators import TrialList
+        >>> x = np.linspace(-1, 1, 16)[:, None]
+        >>> task = LinearModelTask(kind="linear", train_data=(x, 3 * x), total_steps=100, batch_size=4)
+        >>> packs = ClosedFormPacks(problem=task, schedules={"constant": Constant()}, slots=8)
+        >>> trials = TrialList([TrialSpec("constant", lr, 0) for lr in (0.01, 0.1, 1.0)])
+        >>> results = {result.spec.lr: result.loss for result in packs.results(trials)}
+        >>> [task(lr=lr, schedule="constant", seed=0)["loss"] == loss for lr, loss in sorted(results.items())]
+        [True, True, True]
     """
 
     problem: LinearProblem = field(repr=False)

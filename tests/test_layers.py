@@ -43,7 +43,7 @@ ROOMS = {
         "arguments cli",
         "exceptions values trials files results analysis wording plots report console progress runners sweep demo",
     ),
-    "training": ("training", "exceptions values trials"),
+    "training": ("training", "exceptions values trials runners closed_form"),
     "testing": ("testing", "exceptions values trials files results runners sweep"),
 }
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..closed_form import Kind
 from ..exceptions import NotVectorisable
 from .replica_optimizers import rule_for
-from .task import SupervisedTask
+from .trainable import Trainable
 from .update_rules import SGDRule
 
 _LOSSES: dict[Any, Kind] = {
@@ -33,12 +33,13 @@ _LOSS_MODULES: dict[type[nn.Module], Kind] = {
 class SupervisedLinearProblem:
     """A `SupervisedTask` as a `robust_lr.closed_form.LinearProblem`; make it by `linear_problem`."""
 
-    task: SupervisedTask = field(repr=False)
+    task: Trainable = field(repr=False)
     kind: Kind
     momentum: float
     dampening: float
     nesterov: bool
     weight_decay: float
+    total_steps: int
     penalty: float = 0.0  # weight decay is not in the objective of the task
 
     @property
@@ -50,11 +51,6 @@ class SupervisedLinearProblem:
     def targets(self) -> NDArray[Any]:
         """The targets: class numbers, shape (n,), or numbers, shape (n, k)."""
         return np.asarray(self.task.train_data[1])
-
-    @property
-    def total_steps(self) -> int:
-        """T, the number of steps."""
-        return self.task.total_steps
 
     @property
     def bias_decay(self) -> float:
@@ -79,7 +75,7 @@ class SupervisedLinearProblem:
 
     def batches(self, seed: int) -> NDArray[np.int64]:
         """Return the rows that each step sees, shape (T, B)."""
-        return np.asarray(self.task.batch_indices(seed))
+        return np.asarray(self.task.batch_indices(seed)[: self.total_steps])
 
     def evaluate(self, weights: NDArray[Any], bias: NDArray[Any] | None) -> dict[str, float]:
         """Return what the task returns for a model with these weights."""
@@ -96,7 +92,7 @@ class SupervisedLinearProblem:
         return self.task.failure(step)
 
 
-def linear_problem(task: SupervisedTask) -> SupervisedLinearProblem:
+def linear_problem(task: Trainable) -> SupervisedLinearProblem:
     """Return the task as a problem for the closed-form engine.
 
     The model must be one `nn.Linear`, perhaps after an `nn.Flatten`; the loss `mse_loss`,
@@ -137,6 +133,7 @@ def linear_problem(task: SupervisedTask) -> SupervisedLinearProblem:
         dampening=rule.dampening,
         nesterov=rule.nesterov,
         weight_decay=rule.weight_decay,
+        total_steps=task.total_steps,
     )
 
 

@@ -20,7 +20,7 @@ from ..exceptions import DataError
 from ..runners.base import TrialSource, evaluate_trial, failed_trial
 from ..schedules import Schedule
 from ..trials import TrialResult, TrialSpec
-from .task import SupervisedTask
+from .trainable import Trainable
 from .vectorise import Replica, inspect_replica, state_of, trace_step
 
 _FEWEST_LANES = 2  # the kernels for a batch of one are other ones, and round otherwise
@@ -40,7 +40,7 @@ class PackEvaluator:
         ready: an empty pack for just this, if there is one; it stays behind when the evaluator is pickled.
     """
 
-    task: SupervisedTask
+    task: Trainable
     schedules: Mapping[str, Schedule]
     slots: int
     compiled: bool = False
@@ -80,7 +80,7 @@ class Pack:
     """
 
     def __init__(
-        self, task: SupervisedTask, schedules: Mapping[str, Schedule], slots: int, *, compiled: bool = False
+        self, task: Trainable, schedules: Mapping[str, Schedule], slots: int, *, compiled: bool = False
     ) -> None:
         self.task, self.slots, self.is_compiled = task, slots, compiled
         self.replica = inspect_replica(task, seed=0)
@@ -223,7 +223,7 @@ class Pack:
 class TrialTables:
     """What the trials of a task read at each step, each table made once for all trials that share it."""
 
-    def __init__(self, task: SupervisedTask, schedules: Mapping[str, Schedule], replica: Replica) -> None:
+    def __init__(self, task: Trainable, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
         self.data = [data.to(task.device) if isinstance(data, Tensor) else data for data in task.train_data]
         self.initial = lru_cache(_SEEDS_KEPT)(self._initial)
@@ -281,7 +281,7 @@ def _take(source: TrialSource, pack: Pack) -> list[TrialSpec]:
 
 
 @contextlib.contextmanager
-def one_thread(task: SupervisedTask) -> Iterator[None]:
+def one_thread(task: Trainable) -> Iterator[None]:
     """Let torch use one thread on the CPU: more wait for each other in every operation of a small model."""
     threads = torch.get_num_threads()
     if torch.device(task.device).type == "cpu" and threads > 1:

@@ -16,13 +16,12 @@ from ..closed_form import LANES, ClosedFormPacks
 from ..exceptions import NotVectorisable
 from ..runners.base import Evaluator
 from ..runners.evaluators import OneByOne, TrialList
-from ..runners.packed import PackedRunner as PackedRunner
 from ..runners.packed import PackPlan
 from ..schedules import Schedule
 from ..trials import TrialSpec
 from .linear_problem import linear_problem
 from .pack import Pack, PackEvaluator, one_thread
-from .task import SupervisedTask
+from .trainable import Trainable
 
 LEAST_GAIN = 1.3  # below it, one after the other is as good, and simpler
 _LEAST_SECONDS = 1.0  # a sweep of less is over before a pack is traced
@@ -36,7 +35,7 @@ _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035  # what it usually
 
 
 def plan_packs(
-    task: SupervisedTask,
+    task: Trainable,
     trials: Sequence[TrialSpec],
     schedules: Mapping[str, Schedule],
     *,
@@ -65,7 +64,7 @@ def plan_packs(
 
 @dataclass(frozen=True)
 class _Sweep:
-    task: SupervisedTask
+    task: Trainable
     trials: tuple[TrialSpec, ...]
     schedules: dict[str, Schedule]
     n_workers: int
@@ -75,6 +74,11 @@ class _Sweep:
     @property
     def trials_per_worker(self) -> int:
         return max(1, -(-len(self.trials) // self.n_workers))
+
+    @property
+    def tame(self) -> list[TrialSpec]:
+        """The trials, those of the smallest learning rates first: what is timed and compared is an ordinary run."""
+        return sorted(self.trials, key=lambda t: t.lr)
 
     @property
     def memory(self) -> int:
@@ -106,9 +110,34 @@ class _Sweep:
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
         with one_thread(self.task):
-            pack = Pack(self.task, self.schedules, 1 if compiled else 2)
+            pack = Pack(self.task, self.schedules, 2)
+            self.verify(pack)
             slots = min(self.balanced(_USUAL_SLOTS), self.most_slots(pack))
         return self.plan_of(pack, slots, compiled=compiled)
+
+    def verify(self, pack: Pack) -> None:
+        """Raise unless the first steps of a pack of two trials, of two seeds if there are, are those of each alone."""
+        first = self.tame[0]
+        pair = [first, next((t for t in self.tame if t.seed != first.seed), self.tame[-1])]
+        for spec in pair:
+            pack.load(spec)
+        n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
+        together = pack.steps(n_steps)
+        pack.clear()
+        for lane, spec in enumerate(pair):
+            for step, value in zip(range(n_steps), self._first_objectives(spec), strict=False):
+                if not math.isclose(value, together[step, lane], rel_tol=1e-4, abs_tol=1e-4):
+                    raise NotVectorisable(
+                        f"a pack gives another objective at step {step} than a trial alone: {together[step, lane]:.7g} "
+                        f"and {value:.7g}; the model may keep values in attributes, or count its calls"
+                    )
+
+    def _first_objectives(self, spec: TrialSpec) -> Sequence[float]:
+        task, n_steps = self.task, min(_VERIFIED_STEPS, self.task.total_steps)
+        model = task.initial_model(spec.seed)
+        with task.noise_of(spec.seed):
+            steps = task.steps(model, lr=spec.lr, schedule=self.schedules[spec.schedule], seed=spec.seed)
+            return [float(next(steps)) for _ in range(n_steps)]
 
     def most_slots(self, pack: Pack) -> int:
         """Return how many slots the memory has room for."""
@@ -134,8 +163,7 @@ class _Pilot:
 
     def __init__(self, sweep: _Sweep) -> None:
         self.sweep, self.task = sweep, sweep.task
-        # The smallest learning rates: what is timed and compared is an ordinary run.
-        self.trials = sorted(sweep.trials, key=lambda t: t.lr)
+        self.trials = sweep.tame
         self.start = time.perf_counter()
 
     def choose(self) -> PackPlan:
@@ -164,7 +192,7 @@ class _Pilot:
     def _best_pack(self, alone: float) -> PackPlan | None:
         """Try packs of growing size, then the compiler, as far as the allowance reaches."""
         pack = Pack(self.task, self.sweep.schedules, 2)
-        self._verify(pack)
+        self.sweep.verify(pack)
         most = self.sweep.most_slots(pack)
         sizes = sorted({min(self.sweep.balanced(size), most) for size in _SIZES})
         best: PackPlan | None = None
@@ -204,30 +232,6 @@ class _Pilot:
         for i in range(pack.slots):
             pack.load(self.trials[i % len(self.trials)])
 
-    def _verify(self, pack: Pack) -> None:
-        """Raise unless the first steps of a pack of two trials, of two seeds if there are, are those of each alone."""
-        first = self.trials[0]
-        pair = [first, next((t for t in self.trials if t.seed != first.seed), self.trials[-1])]
-        for spec in pair:
-            pack.load(spec)
-        n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
-        together = pack.steps(n_steps)
-        pack.clear()
-        for lane, spec in enumerate(pair):
-            for step, value in zip(range(n_steps), self._steps(spec), strict=False):
-                if not math.isclose(value, together[step, lane], rel_tol=1e-4, abs_tol=1e-4):
-                    raise NotVectorisable(
-                        f"a pack gives another objective at step {step} than a trial alone: {together[step, lane]:.7g} "
-                        f"and {value:.7g}; the model may keep values in attributes, or count its calls"
-                    )
-
-    def _steps(self, spec: TrialSpec) -> Sequence[float]:
-        task, n_steps = self.task, min(_VERIFIED_STEPS, self.task.total_steps)
-        model = task.initial_model(spec.seed)
-        with task.noise_of(spec.seed):
-            steps = task.steps(model, lr=spec.lr, schedule=self.sweep.schedules[spec.schedule], seed=spec.seed)
-            return [float(next(steps)) for _ in range(n_steps)]
-
     def _seconds_alone(self) -> float:
         """Time a step of one trial, with the threads that it would have."""
         task, spec = self.task, self.trials[0]
@@ -244,7 +248,7 @@ class _Pilot:
 
     def _seconds_closed_form(self) -> float:
         """Time a step of a replica: the difference between a short run and a longer one."""
-        linear_problem(self.task)
+        problem = linear_problem(self.task)
         slots = self.sweep.closed_form().slots
         trials = [self.trials[i % len(self.trials)] for i in range(min(slots, len(self.trials)))]
         lengths = [min(n, self.task.total_steps) for n in (10, 40)]
@@ -252,8 +256,8 @@ class _Pilot:
             return math.inf
 
         def seconds(total_steps: int) -> float:
-            problem = linear_problem(replace(self.task, total_steps=total_steps, validation_data=None, metrics={}))
-            evaluator = ClosedFormPacks(problem=problem, schedules=self.sweep.schedules, slots=slots)
+            short = replace(problem, total_steps=total_steps)
+            evaluator = ClosedFormPacks(problem=short, schedules=self.sweep.schedules, slots=slots)
             return _seconds_per_call(lambda: list(evaluator.results(TrialList(trials))), most_calls=3)
 
         shorter, longer = map(seconds, lengths)

@@ -24,6 +24,7 @@ from ..schedules import Schedule
 from ..trials import TrialSpec
 from .lr_scheduler import AnnealedLR
 from .noise import CounterNoise, noise_keys
+from .packed import plan_packs
 
 _WITHOUT_EFFECT = ("device", "evaluation_batch_size", "check_every")  # but for rounding
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
@@ -156,8 +157,6 @@ class SupervisedTask:
         memory_limit: int | None,
     ) -> PackPlan:
         """Choose how to train these trials together, after a short measurement; see `robust_lr.runners.Packable`."""
-        from .packed import plan_packs
-
         task = self if device is None else replace(self, device=device)
         return plan_packs(
             task, trials, schedules, engine=engine, slots=slots, n_workers=n_workers, memory_limit=memory_limit

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from ..exceptions import NotVectorisable
 from .noise import CounterNoise
 from .replica_optimizers import UpdateRule, clip_grad_norm_per_replica, rule_for
-from .task import SupervisedTask
+from .trainable import Trainable
 
 Stack = dict[str, Tensor]  # tensors of all replicas by name, each of shape (lanes, ...)
 
@@ -107,7 +107,7 @@ class TracedStep:
 class _Objective(nn.Module):
     """The objective as a module, so that a penalty too sees the replica's parameters and not the model's own."""
 
-    def __init__(self, task: SupervisedTask, model: nn.Module) -> None:
+    def __init__(self, task: Trainable, model: nn.Module) -> None:
         super().__init__()
         self.task, self.model = task, model
 
@@ -116,7 +116,7 @@ class _Objective(nn.Module):
             return self.task.objective(self.model, inputs, targets)
 
 
-def inspect_replica(task: SupervisedTask, seed: int) -> Replica:
+def inspect_replica(task: Trainable, seed: int) -> Replica:
     """Run one step of one replica, and return what it is made of.
 
     Raises:
@@ -147,7 +147,7 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def trace_step(task: SupervisedTask, replica: Replica, arguments: Sequence[Any], lanes: int) -> TracedStep:
+def trace_step(task: Trainable, replica: Replica, arguments: Sequence[Any], lanes: int) -> TracedStep:
     """Trace one step of `lanes` replicas.
 
     Args:
@@ -181,6 +181,8 @@ def trace_step(task: SupervisedTask, replica: Replica, arguments: Sequence[Any],
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
             graph = make_fx(step)(*[leaf.clone() for leaf in leaves])
+        with torch.no_grad():  # operations without a batching rule can leave a graph that does not run
+            graph(*[leaf.clone() for leaf in leaves])
     except Exception as error:
         where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
         raise NotVectorisable(f"torch.func cannot batch it: {_first_line(error)}", where) from error
