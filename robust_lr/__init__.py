@@ -21,6 +21,7 @@ from .exceptions import ScheduleError as ScheduleError
 from .exceptions import TrialDiverged as TrialDiverged
 from .exceptions import TrialError as TrialError
 from .grids import GeometricGrid as GeometricGrid
+from .linear_models import LinearModelTask as LinearModelTask
 from .results import SweepResult as SweepResult
 from .runners import PackedRunner as PackedRunner
 from .runners import ProcessPoolRunner as ProcessPoolRunner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -20,11 +21,15 @@ from ..exceptions import DataError
 from ..runners.base import TrialSource, evaluate_trial, failed_trial
 from ..schedules import Schedule
 from ..trials import TrialResult, TrialSpec
+from .cuda_graph import ReplayedSteps, capture_cuda_graph
 from .trainable import Trainable
 from .vectorise import Replica, inspect_replica, state_of, trace_step
 
+_log = logging.getLogger("robust_lr")
+
 _FEWEST_LANES = 2  # the kernels for a batch of one are other ones, and round otherwise
 _SEEDS_KEPT = 32
+_MODELS_KEPT = 8
 _SECONDS_TO_COMPANY = 0.02  # the trials of one message of the pool come together
 
 
@@ -95,6 +100,7 @@ class Pack:
             if on_cpu and not compiled:
                 wanted = max(wanted, slots + self.traced.spare_lanes)
         self._graph = self.traced.compiled() if compiled else self.traced.graph
+        self._replayed = self._replayable()
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -139,24 +145,42 @@ class Pack:
 
     def steps(self, n_steps: int) -> NDArray[np.float64]:
         """Make steps in all lanes; return the objectives before each update, float64 of shape (n_steps, lanes)."""
-        rule = self.replica.rule
-        fixed = self.traced.example[:-4]
-        rows, numbers, keys = self._block(n_steps)
-        losses = []
-        with torch.inference_mode() if rule.traceable else torch.no_grad():
-            for k in range(n_steps):
-                loss, *gradients = self._graph(*fixed, *self._batch(rows[k]), numbers[k], keys[k])
-                if gradients:
-                    named = dict(zip(self.replica.trained, gradients, strict=True))
-                    rule.update(self._trained, named, self._state, numbers[k])
-                losses.append(loss)
-            return np.asarray(torch.stack(losses).double().cpu())
+        block = self._block(n_steps)
+        with torch.inference_mode() if self.replica.rule.traceable else torch.no_grad():
+            if self._replayed is not None:
+                losses = self._replayed.run(*block)
+            else:
+                losses = torch.stack([self._one_step(*arguments) for arguments in zip(*block, strict=True)])
+            return np.asarray(losses.double().cpu())
 
     def model(self, lane: int) -> nn.Module:
         """Return the model in a lane; it is overwritten by the next call."""
         for name, value in self.replica.state.items():
             value.data.copy_(self._stacks[name][lane])
         return self.replica.model
+
+    def _one_step(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
+        losses: Tensor
+        losses, *gradients = self._graph(*self.traced.fixed, *self._batch(rows), numbers, keys)
+        if gradients:
+            named = dict(zip(self.replica.trained, gradients, strict=True))
+            self.replica.rule.update(self._trained, named, self._state, numbers)
+        return losses
+
+    def _replayable(self) -> ReplayedSteps | None:
+        """Return the step as a CUDA graph, where there is a GPU and the whole step is on it."""
+        on_device = all(isinstance(data, Tensor) for data in self.tables.data)
+        if torch.device(self.task.device).type != "cuda" or not on_device or not self.replica.rule.traceable:
+            return None
+        rows, numbers, keys = (table[0] for table in self._block(1))
+        longest = min(self.task.check_every, self.task.total_steps)
+        fixed = self.traced.fixed
+        with torch.cuda.device(self.task.device), torch.inference_mode():
+            try:
+                return ReplayedSteps(self._one_step, longest, (rows, numbers, keys), fixed, capture_cuda_graph)
+            except RuntimeError as error:
+                _log.warning("no CUDA graph, each kernel is launched on its own: %s", str(error).splitlines()[0])
+                return None
 
     def _finish(self, lane: int, diverged_at: int | None) -> TrialResult:
         occupant = self._occupants.pop(lane)
@@ -205,7 +229,7 @@ class Pack:
         rows, numbers, keys = zip(*lanes, strict=True)
         device = self.task.device
         return (
-            torch.stack(rows, dim=1),
+            torch.stack(rows, dim=1).to(self.tables.device_of_rows),
             torch.stack(numbers, dim=2).to(device=device, dtype=self._dtype),
             torch.stack(keys, dim=1).to(device),
         )
@@ -213,7 +237,7 @@ class Pack:
     def _batch(self, rows: Tensor) -> list[Tensor]:
         """Return inputs and targets of the rows (lanes, B): each of shape (lanes, B, ...), on the device."""
         return [
-            data.index_select(0, rows.reshape(-1).to(data.device)).reshape(*rows.shape, *data.shape[1:])
+            data.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *data.shape[1:]).to(self.task.device)
             if isinstance(data, Tensor)
             else torch.stack([data[r] for r in rows]).to(self.task.device)
             for data in self.tables.data
@@ -225,8 +249,10 @@ class TrialTables:
 
     def __init__(self, task: Trainable, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
-        self.data = [data.to(task.device) if isinstance(data, Tensor) else data for data in task.train_data]
-        self.initial = lru_cache(_SEEDS_KEPT)(self._initial)
+        whole = all(isinstance(data, Tensor) for data in task.train_data)
+        self.device_of_rows = torch.device(task.device if whole else "cpu")
+        self.data = [data.to(task.device) if whole else data for data in task.train_data]
+        self.initial = lru_cache(_MODELS_KEPT)(self._initial)
         self.rows = lru_cache(_SEEDS_KEPT)(task.batch_indices)
         self.keys = lru_cache(_SEEDS_KEPT)(lambda seed: task.noise_keys(seed).cpu())
         self._multipliers = lru_cache(None)(self._tabulate)

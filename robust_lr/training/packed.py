@@ -224,7 +224,8 @@ class _Pilot:
 
     def _timed(self, pack: Pack, alone: float) -> PackPlan:
         self._load(pack)
-        seconds = _seconds_per_call(lambda: pack.steps(_VERIFIED_STEPS)) / (_VERIFIED_STEPS * pack.slots)
+        n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
+        seconds = _seconds_per_call(lambda: pack.steps(n_steps)) / (n_steps * pack.slots)
         pack.clear()
         return self.sweep.plan_of(pack, pack.slots, compiled=pack.is_compiled, seconds_alone=alone, seconds=seconds)
 

@@ -70,6 +70,11 @@ class TracedStep:
     lanes: int
 
     @property
+    def fixed(self) -> tuple[Tensor, ...]:
+        """The arguments that are the same tensors at every step: parameters, buffers, optimizer state."""
+        return self.example[:-4]
+
+    @property
     def bytes_per_replica(self) -> int:
         """Bytes of all tensors that are alive at once, at the worst moment of a step, divided by the lanes."""
         return _peak_bytes(self.graph) // self.lanes

@@ -1,0 +1,74 @@
+"""A step of a pack as one CUDA graph: the GPU is told once what to do, and then only to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class ReplayedSteps:
+    """Runs steps by replaying one, which reads what it needs from tables on the device by a counter that it advances.
+
+    Launching the kernels of a small model's step takes the CPU longer than the GPU takes to run them; a captured graph
+    is launched as a whole.
+
+    Args:
+        step: ``step(rows, numbers, keys)`` makes one step and returns the losses, shape (lanes,); it must not wait for
+            the device.
+        longest: the most steps that a call will ask for.
+        rows, numbers, keys: the arguments of one step, for their shapes.
+        kept: the tensors that a step changes; they are as before when this is made.
+        capture: makes the function that replays a function of no arguments; `capture_cuda_graph` on a GPU.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Tensor, Tensor, Tensor], Tensor],
+        longest: int,
+        arguments: tuple[Tensor, Tensor, Tensor],
+        kept: Sequence[Tensor],
+        capture: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self._tables = [torch.zeros((longest, *a.shape), dtype=a.dtype, device=a.device) for a in arguments]
+        for table, argument in zip(self._tables, arguments, strict=True):
+            table[:] = argument
+        lanes = arguments[2].shape[0]
+        device = arguments[2].device
+        self._losses = torch.zeros(longest, lanes, dtype=arguments[1].dtype, device=device)
+        self._counter = torch.zeros(1, dtype=torch.int64, device=device)
+
+        def next_step() -> None:
+            losses = step(*(table.index_select(0, self._counter).squeeze(0) for table in self._tables))
+            self._losses.index_copy_(0, self._counter, losses.to(self._losses.dtype).unsqueeze(0))
+            self._counter.add_(1).remainder_(longest)
+
+        before = [tensor.clone() for tensor in kept]
+        self._replay = capture(next_step)
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+
+    def run(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
+        """Make one step for each row of the tables (at most `longest`); return the losses, shape (steps, lanes)."""
+        n_steps = len(rows)
+        for table, values in zip(self._tables, (rows, numbers, keys), strict=True):
+            table[:n_steps].copy_(values)
+        self._counter.zero_()
+        for _ in range(n_steps):
+            self._replay()
+        return self._losses[:n_steps]
+
+
+def capture_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that replays what `function` does on the GPU; it is run a few times before, to warm up."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
