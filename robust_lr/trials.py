@@ -75,6 +75,7 @@ def coarse_to_fine(n: int) -> list[int]:
     order: list[int] = []
     stride = 1 << max(n - 1, 0).bit_length()
     while stride:
-        order += [i for i in range(0, n, stride) if i not in set(order)]
+        known = set(order)
+        order += [i for i in range(0, n, stride) if i not in known]
         stride //= 2
     return order
