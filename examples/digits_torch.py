@@ -5,11 +5,13 @@
 Annealing forgives noise, and a stability cliff is not noise. The analysis tells the two apart and says so.
 """
 
+import logging
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from robust_lr import GeometricGrid, ProcessPoolRunner, run_sweep
+from robust_lr import GeometricGrid, PackedRunner, run_sweep
 from robust_lr.analysis import analyze_sweep
 from robust_lr.console import make_console, print_analysis
 from robust_lr.training import SupervisedTask
@@ -37,10 +39,11 @@ def make_task() -> SupervisedTask:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # the runner says what it measured and chose
     torch.set_num_threads(1)
     grid = GeometricGrid(2.0**-4, 2.0**4, n_points=9)
     schedules = ["constant", "linear", "cosine"]
-    sweep = run_sweep(make_task(), grid, schedules, seeds=3, runner=ProcessPoolRunner(2))
+    sweep = run_sweep(make_task(), grid, schedules, seeds=3, runner=PackedRunner())
     analysis = analyze_sweep(sweep, tolerance=0.02)
     print_analysis(analysis, make_console(), every_detail=False)
     cliffs = {entry.profile.cliff for entry in analysis.schedules if entry.profile is not None}

@@ -1,8 +1,9 @@
-"""What the command line's arguments mean: a tolerance, a list of schedules, a training function by its name."""
+"""What the command line's arguments mean: a tolerance, schedules, a function or a plug-in by its name, a URL."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import math
 import re
 import sys
@@ -60,6 +61,32 @@ def split_specs(text: str) -> list[str]:
         ['constant', 'wsd(0.2, shape=1-sqrt)']
     """
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def without_passwords(text: str) -> str:
+    """Return a text, such as the URL of a database, as it may be printed.
+
+    Example:
+        >>> without_passwords("postgresql://me:secret@host/db?sslpassword=other")
+        'postgresql://me:***@host/db?sslpassword=***'
+    """
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """Return what an installed package offers under a name in a group of entry points.
+
+    Raises:
+        DataError: when none does, or what it needs is not installed.
+    """
+    needed = f"this needs an extra: pip install 'robust-lr[{name}]'"
+    for entry in importlib.metadata.entry_points(group=group, name=name):
+        try:
+            return entry.load()
+        except ImportError as error:
+            raise DataError(f"{needed} ({error})") from None
+    raise DataError(needed)
 
 
 def import_function(where: str) -> Any:

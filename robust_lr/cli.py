@@ -21,7 +21,14 @@ from . import __version__
 from .analysis import Analysis, analyze_sweep
 from .analysis.groups import group_rows
 from .analysis.words import conclusion
-from .arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
+from .arguments import (
+    absolute_tolerance,
+    import_function,
+    load_plugin,
+    parse_tolerance,
+    split_specs,
+    without_passwords,
+)
 from .console import make_console, print_analysis, print_rows
 from .csv_table import Table, read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
@@ -168,14 +175,27 @@ def run(
 
 @app.command()
 def analyze(
-    file: Annotated[Path, typer.Argument(help="Journal of a sweep, or CSV with one run a row.")],
-    lr_column: Annotated[str, typer.Option(help="CSV: learning rate.")] = "lr",
+    file: Annotated[
+        Path | None, typer.Argument(help="Journal of a sweep, or CSV with one run a row.", show_default=False)
+    ] = None,
+    lr_column: Annotated[str, typer.Option(help="CSV, Optuna: learning rate.")] = "lr",
     loss_column: Annotated[
-        str, typer.Option(help="CSV: final loss; nan or inf is a diverged run. Journal: the metric to judge by.")
+        str,
+        typer.Option(
+            help="CSV: final loss; nan or inf is a diverged run. Journal: the metric to judge by. "
+            "Optuna: an objective, by its name or number, or a user attribute (by itself the first objective)."
+        ),
     ] = "loss",
-    schedule_column: Annotated[str | None, typer.Option(help="CSV: schedule [default: schedule, if any].")] = None,
-    seed_column: Annotated[str | None, typer.Option(help="CSV: seed [default: seed, if any].")] = None,
+    schedule_column: Annotated[
+        str | None, typer.Option(help="CSV, Optuna: schedule (by itself schedule, if any).")
+    ] = None,
+    seed_column: Annotated[str | None, typer.Option(help="CSV, Optuna: seed (by itself seed, if any).")] = None,
     group_by: Annotated[str | None, typer.Option(help="CSV: columns A,B; one sweep for each of their values.")] = None,
+    optuna: Annotated[
+        str | None,
+        typer.Option(metavar="STORAGE", help="In place of a file: URL of an Optuna storage, or its journal."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Optuna: name of the study, where there are several.")] = None,
     tolerance: Tolerance = "1%",
     confidence_level: Annotated[float, typer.Option(help="Of the bands.")] = 0.95,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
@@ -183,23 +203,23 @@ def analyze(
 ) -> None:
     """Analyse a finished or unfinished sweep: what does a coarser grid cost, and which one to use next."""
     columns = [name.strip() for name in (group_by or "").split(",") if name.strip()]
-    if _is_journal(file):
-        csv_only = {"--schedule-column": schedule_column, "--seed-column": seed_column, "--group-by": columns}
-        for option, given in {"--lr-column": lr_column != "lr", **csv_only}.items():
-            if given:
-                raise typer.BadParameter(f"{option} is for CSV files; a journal is one sweep, and has no columns")
-        sweep = SweepResult.from_journal(file)
-        sweeps = {"": sweep if loss_column == "loss" else sweep.with_loss(loss_column)}
+    if study is not None and optuna is None:
+        raise typer.BadParameter("--study is for --optuna")
+    if file is not None and optuna is None:
+        name = source = file.name
+        sweeps = _sweeps_of_file(file, lr_column, loss_column, schedule_column, seed_column, columns)
+    elif optuna is not None and file is None:
+        source = without_passwords(optuna)
+        name = study or source
+        if columns:
+            raise typer.BadParameter("--group-by is for CSV files; --schedule-column takes any parameter of a study")
+        sweeps = {"": _sweep_of_study(optuna, study, lr_column, loss_column, schedule_column, seed_column)}
     else:
-        table = read_table(
-            file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
-            seed_column=seed_column, group_by=columns,
-        )  # fmt: skip
-        sweeps = _sweeps_by_group(table, columns)
+        raise typer.BadParameter("give either a file or --optuna")
     analyses = {name: _analyze(sweep, tolerance, confidence_level) for name, sweep in sweeps.items()}
     console = make_console()
-    for name, analysis in analyses.items():
-        print_analysis(analysis, console, title=name)
+    for group, analysis in analyses.items():
+        print_analysis(analysis, console, title=group)
     if len(analyses) > 1:
         print_rows(console, group_rows(analyses), "Over the groups")
     if json_file is not None:
@@ -212,9 +232,9 @@ def analyze(
             write_report(
                 list(analyses.items()) if columns else analyses[""],
                 report,
-                title=f"Learning-rate sweep: {file.name}",
-                source=f"Read from {file.name}.",
-                reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"],
+                title=f"Learning-rate sweep: {name}",
+                source=f"Read from {source}.",
+                reproduce=[f"robust-lr {shlex.join(map(without_passwords, sys.argv[1:]))}"],
             )
         console.print(f"report: {report}")
     if not any(analysis.recommendations for analysis in analyses.values()):
@@ -276,6 +296,37 @@ def _is_journal(file: Path) -> bool:
             return stream.read(1) == b"{"
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _sweeps_of_file(
+    file: Path,
+    lr_column: str,
+    loss_column: str,
+    schedule_column: str | None,
+    seed_column: str | None,
+    columns: Sequence[str],
+) -> dict[str, SweepResult]:
+    if _is_journal(file):
+        csv_only = {"--schedule-column": schedule_column, "--seed-column": seed_column, "--group-by": columns}
+        for option, given in {"--lr-column": lr_column != "lr", **csv_only}.items():
+            if given:
+                raise typer.BadParameter(f"{option} is for CSV files; a journal is one sweep, and has no columns")
+        sweep = SweepResult.from_journal(file)
+        return {"": sweep if loss_column == "loss" else sweep.with_loss(loss_column)}
+    table = read_table(
+        file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
+        seed_column=seed_column, group_by=columns,
+    )  # fmt: skip
+    return _sweeps_by_group(table, columns)
+
+
+def _sweep_of_study(
+    storage: str, study: str | None, lr: str, metric: str, schedule: str | None, seed: str | None
+) -> SweepResult:
+    objective = 0 if metric == "loss" else int(metric) if metric.isdecimal() else metric
+    read = load_plugin("robust_lr.results", "optuna")
+    sweep: SweepResult = read(storage, study, lr=lr, schedule=schedule, seed=seed, metric=objective)
+    return sweep
 
 
 def _sweeps_by_group(table: Table, columns: Sequence[str]) -> dict[str, SweepResult]:

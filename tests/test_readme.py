@@ -18,7 +18,11 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    robust-lr ")]
 
 
-PRINTS = (r"cosine: ratio [\d.]+, \d+ trials?, excess loss [\d.]+ \[", r"\[0\.0\]")
+PRINTS = (
+    r"cosine: ratio [\d.]+, \d+ trials?, excess loss [\d.]+ \[",
+    r"\[0\.0\]",
+    r"constant, cosine; 7 learning rates .*; 56 results, 0 diverged",
+)
 
 
 @pytest.mark.parametrize(("code", "prints"), list(zip(PYTHON, PRINTS, strict=True)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -22,11 +25,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from robust_lr import GeometricGrid, GridError, RobustLRError, TrialDiverged
 
 from .work_log import SAME, Axes, Cell, Order, WorkLog, as_axes, find_lr, first_missing
-from .workers import is_gone, this_worker
+from .workers import is_gone, is_in_other_thread, this_worker
 
 _ORDER, _CELL, _OUTCOME = "robust_lr:order", "robust_lr:cell", "robust_lr:outcome"
 _DIGITS = 12  # of a learning rate; those of GeometricGrid
-_LONGEST_WAIT = 1.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at the storage
 
 
 class GeometricGridSampler(BaseSampler):
@@ -42,10 +45,10 @@ class GeometricGridSampler(BaseSampler):
     sweep over a coarser grid. A grid that has grown runs its new cells only; a study keeps what it once held.
 
     A trial that failed is run again, up to `retries` times, and so is one whose process was killed, once another worker
-    on the machine has noticed (or `reap_stale` was called). NaN, infinity and `TrialDiverged` are results and are not
-    run again, nor are pruned trials. Trials enqueued by the user count for the cell that they name. Trials of other
-    samplers do not disturb the sweep; those that were there before, or were added, count where they have the parameters
-    of a cell and no others.
+    on the machine has nothing else to do (or `reap_stale` was called). NaN, infinity and `TrialDiverged` are results
+    and are not run again, nor are pruned trials. Trials enqueued by the user count for the cell that they name. Trials
+    of other samplers do not disturb the sweep; those that were there before, or were added, count where they have the
+    parameters of a cell and no others.
 
     Args:
         grid: a `GeometricGrid`, or positive learning rates.
@@ -96,11 +99,11 @@ class GeometricGridSampler(BaseSampler):
         """Return how many cells are waiting for a trial: ``while sampler.pending(study): trial = study.ask()``."""
         with self._lock:
             book = self._read(study)
-            order = self._order(book, None)
-            grown = (
-                len(book.log.axes.grown(order.grow).cells()) - len(book.log.axes.cells()) if order.grow != Axes() else 0
-            )
-            return book.log.n_waiting + grown + len(order.again) + len(order.void) - len(order.found)
+            log, order = book.log, self._order(book, None)
+            if order != Order():
+                log = copy.deepcopy(log)
+                log.read_order(order)
+            return log.n_waiting + book.n_not_run(log)
 
     def extend(self, study: Study, *, below: int = 0, above: int = 0, lrs: Iterable[float] = ()) -> None:
         """Add learning rates to the study's grid: `below` and `above` it, at the ratio of its ends, and those given.
@@ -136,7 +139,8 @@ class GeometricGridSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the space of the independent sampler, without the learning rate, schedule and seed."""
         space = self._independent.infer_relative_search_space(study, trial)
-        return {name: d for name, d in space.items() if name not in self._own_names()}
+        own = self._own_names(_mark_of(trial))
+        return {name: d for name, d in space.items() if name not in own}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -153,35 +157,40 @@ class GeometricGridSampler(BaseSampler):
             optuna.TrialPruned: when nothing is left to run.
             GridError: when the objective does not allow the value.
         """
-        cell = trial.system_attrs.get(_CELL)
-        axis = self._own_names().get(param_name)
-        if axis is None or (cell is None and "fixed_params" in trial.system_attrs):
-            return self._independent.sample_independent(study, trial, param_name, param_distribution)
-        if cell is None:
-            raise optuna.TrialPruned("every cell of the grid is done or being run")
-        return _allowed(param_name, cell[axis], param_distribution)
+        mark = _mark_of(trial) if param_name in self._names.values() else None
+        axis = self._own_names(mark).get(param_name)
+        if axis is not None:
+            mark = mark or self._begin(study, trial)
+            if mark is not None:
+                return _allowed(param_name, mark[axis], param_distribution)
+            if "fixed_params" not in trial.system_attrs:
+                raise optuna.TrialPruned("every cell of the grid is done or being run")
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Find the trial's cell, and note in the storage what it is and who runs it."""
         self._independent.before_trial(study, trial)
-        cell = self._claim(study, trial.number)
-        if cell is not None:
-            mark = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed, "worker": this_worker()}
-            study._storage.set_trial_system_attr(trial._trial_id, _CELL, mark)
-            trial.system_attrs[_CELL] = mark
-            with self._lock:
-                self._own[self._key(study), trial.number] = threading.get_ident()
-        elif {"fixed_params", "failed_trial"}.isdisjoint(trial.system_attrs):
-            with contextlib.suppress(RuntimeError):  # asked for outside of optimize, where there is nothing to stop
-                study.stop()
+        with self._lock:
+            has_sweep = self._read(study).log.axes != Axes()
+        if has_sweep:  # until an objective asks for a learning rate, the study may be about something else
+            self._begin(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Note why a trial failed, where that decides whether it is run again."""
-        if state == TrialState.FAIL and _CELL in trial.system_attrs and (outcome := _why_failed()) is not None:
+        """Note why a trial failed, where that decides whether it is run again.
+
+        Raises:
+            GridError: when the objective ran something else than the trial's cell.
+        """
+        mark = _mark_of(trial)
+        if mark is not None and state == TrialState.FAIL and (outcome := _why_failed()) is not None:
             study._storage.set_trial_system_attr(trial._trial_id, _OUTCOME, outcome)
-        with self._lock:
-            self._own.pop((self._key(study), trial.number), None)
         self._independent.after_trial(study, trial, state, values)
+        if mark is not None and state == TrialState.COMPLETE:
+            for name, axis in self._own_names(mark).items():
+                # Where a distribution holds one value, Optuna takes that one and asks no sampler.
+                if name in trial.params and not _is_same(trial.params[name], mark[axis]):
+                    ran = f"ran {name}={trial.params[name]!r}"
+                    raise GridError(f"trial {trial.number} was to run {name}={mark[axis]!r}, and the objective {ran}")
 
     def reseed_rng(self) -> None:
         """Reseed the independent sampler."""
@@ -194,7 +203,7 @@ class GeometricGridSampler(BaseSampler):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_books", "_own")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_books")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -203,20 +212,49 @@ class GeometricGridSampler(BaseSampler):
     def _forget(self) -> None:
         self._lock = threading.RLock()
         self._books: WeakKeyDictionary[BaseStorage, dict[int, _Book]] = WeakKeyDictionary()
-        self._own: dict[tuple[object, int], int] = {}
 
-    def _own_names(self) -> dict[str, str]:
-        """Parameter name -> axis, for the axes that the sweep has."""
-        axes = {"lr": True, "schedule": bool(self._axes.schedules), "seed": bool(self._axes.seeds)}
-        return {self._names[axis]: axis for axis, is_there in axes.items() if is_there}
+    def _own_names(self, mark: Mapping[str, Any] | None) -> dict[str, str]:
+        """Parameter name -> axis, for the axes that the trial's cell has, or else the sweep of this sampler."""
+        if mark is None:
+            mark = {"lr": 1, "schedule": self._axes.schedules or None, "seed": self._axes.seeds or None}
+        return {name: axis for axis, name in self._names.items() if mark[axis] is not None}
 
-    @staticmethod
-    def _key(study: Study) -> tuple[int, int]:
-        return id(study._storage), study._study_id
+    def _begin(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any] | None:
+        """Claim a cell for a trial and note so in the storage; return the note, None when there is nothing to run.
+
+        Who doubts that a trial is alive writes so first and looks for the note then; here the note is written first. So
+        one of both sees the other, and no cell is run twice.
+        """
+        cell = self._claim(study, trial.number)
+        if cell is None:
+            self._finish(study, trial)
+            return None
+        mark: dict[str, Any] = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed}
+        mark |= {"number": trial.number, "worker": this_worker()}
+        study._storage.set_trial_system_attr(trial._trial_id, _CELL, mark)
+        with self._lock:
+            may_run = not self._read(study).log.is_doubted(trial.number)
+        if not may_run:
+            study._storage.set_trial_system_attr(trial._trial_id, _CELL, None)
+        trial.system_attrs[_CELL] = mark if may_run else None
+        return mark if may_run else None
+
+    def _finish(self, study: Study, trial: FrozenTrial) -> None:
+        """Let a trial without a cell, and the worker, come to their end."""
+        if not _is_fixed(trial):
+            with contextlib.suppress(RuntimeError):  # asked for outside of optimize, where there is nothing to stop
+                study.stop()
+        elif (repeated := _repeated_by(trial)) is not None:
+            with self._lock:
+                is_superfluous = repeated in self._read(study).log.claims
+            # The cell of a trial that Optuna repeats is another's by now: let the objective ask, and be told so.
+            for name in self._own_names(None) if is_superfluous else ():
+                trial.params.pop(name, None)
+                trial.distributions.pop(name, None)
 
     def _claim(self, study: Study, number: int) -> Cell | None:
         """Return the cell of a trial, None when nothing is left."""
-        wait = 0.02
+        wait, waited = _SHORTEST_WAIT, 0.0
         while True:
             with self._lock:
                 book = self._read(study)
@@ -225,30 +263,41 @@ class GeometricGridSampler(BaseSampler):
                     _write(study, order)
                     continue
                 cell = book.log.claims.get(number)
-                key, me = self._key(study), threading.get_ident()
-                others = [n for (k, n), thread in self._own.items() if k == key and thread != me]
-            # A trial that another thread is running may yet fail, and then this one is there to run it again.
-            if cell is not None or not others or book.is_fixed(number):
-                return cell
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+                if cell is not None or book.is_fixed(number):
+                    return cell
+                # Nothing is left, unless one of the trials that run comes to nothing.
+                running = book.running()
+            if reap_stale(study):
+                continue
+            unmarked = tuple(trial.number for trial in running if _mark_of(trial) is None)
+            if unmarked and waited > _LONGEST_WAIT:
+                _write(study, Order(doubt=unmarked))
+            elif not unmarked and not any(is_in_other_thread(trial.system_attrs[_CELL]["worker"]) for trial in running):
+                return None
+            else:
+                time.sleep(wait)
+                waited, wait = waited + wait, min(2 * wait, _LONGEST_WAIT)
 
     def _read(self, study: Study) -> _Book:
-        book = self._books.setdefault(study._storage, {}).setdefault(study._study_id, _Book(self._names))
-        book.read(study._storage.get_all_trials(study._study_id, deepcopy=False))
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        books = self._books.setdefault(study._storage, {})
+        book = books.get(study._study_id)
+        if book is None or not book.is_of(trials):
+            book = books[study._study_id] = _Book(self._names)
+        book.read(trials)
         return book
 
     def _order(self, book: _Book, number: int | None) -> Order:
         """Return what has to be written into the log before this trial can go on."""
         log = book.log
-        grow = first_missing(log.axes, self._axes) or Axes()
+        grow = book.missing(self._axes)
         again, void, found = book.lost(self._retries)
         if grow != Axes():
             found |= book.results_of_others(log.axes.grown(grow))
         serve: tuple[int, ...] = ()
         if number is not None and number not in log.claims and not book.is_fixed(number):
             serve = (number,) if log.n_waiting or grow != Axes() or again or void else ()
-        return Order(grow, serve, tuple(again), tuple(void), found)
+        return Order(grow, serve, tuple(again), tuple(void), found=found)
 
     def _grown_axes(self, study: Study) -> Axes:
         """Return the axes of the study, after it was given those of this sampler."""
@@ -259,9 +308,10 @@ class GeometricGridSampler(BaseSampler):
 
     def _grow(self, study: Study, axes: Axes) -> None:
         with self._lock:
-            missing = first_missing(self._read(study).log.axes, axes)
-            if missing is not None:
-                _write(study, Order(grow=missing))
+            book = self._read(study)
+            missing = book.missing(axes)
+            if missing != Axes():
+                _write(study, Order(grow=missing, found=book.results_of_others(book.log.axes.grown(missing))))
 
 
 class _Book:
@@ -272,22 +322,40 @@ class _Book:
         self.trials: list[FrozenTrial] = []
         self._names = names
         self._open: set[int] = set()
+        self._held: Axes | None = None
+
+    def is_of(self, trials: list[FrozenTrial]) -> bool:
+        """Return whether these are the trials read before and perhaps more, not those of a study with its old id."""
+        if len(trials) < len(self.trials):
+            return False
+        return all(
+            old._trial_id == new._trial_id and old.datetime_start in (None, new.datetime_start)
+            for old, new in zip(self.trials[:1], trials, strict=False)
+        )
 
     def read(self, trials: list[FrozenTrial]) -> None:
-        """Read the entries that are new."""
+        """Read the entries that are new.
+
+        Raises:
+            RobustLRError: when the trials are not numbered 0, 1, 2, ...
+        """
         self.trials = trials
         for trial in trials[self.log.n_read :]:
-            if trial.number != self.log.n_read:  # a gap: what is missing is not visible yet
-                break
+            if trial.number != self.log.n_read:
+                raise RobustLRError(
+                    f"trials must be numbered without a gap, got {trial.number} after {self.log.n_read - 1}"
+                )
             attrs = trial.system_attrs
             if _ORDER in attrs:
                 order = Order.from_json(attrs[_ORDER])
-                self.log.read_order(order)
-                self._open |= {n for n in (*order.serve, *order.found) if n in self.log.claims}
-            elif self.is_fixed(trial.number):
-                fixed = attrs.get("fixed_params", trial.params)
+                placed = self.log.read_order(order)
+                self._open |= {n for n in (*order.serve, *order.found, *placed) if n in self.log.claims}
+            elif _is_fixed(trial):
+                fixed, repeated = attrs.get("fixed_params", {}), _repeated_by(trial)
                 lr, schedule, seed = (fixed.get(self._names[axis]) for axis in ("lr", "schedule", "seed"))
-                self.log.read_fixed(lr, schedule, seed, repeats=attrs.get("failed_trial"))
+                if repeated is not None and _mark_of(trials[repeated]) is None:
+                    repeated = None
+                self.log.read_fixed(_as_number(lr), schedule, seed, repeats=repeated)
             else:
                 self.log.read_trial()
             if trial.number in self.log.claims:
@@ -295,18 +363,43 @@ class _Book:
 
     def is_fixed(self, number: int) -> bool:
         """Return whether the parameters of a trial were fixed by whoever made it."""
-        return not {"fixed_params", "failed_trial"}.isdisjoint(self.trials[number].system_attrs)
+        return _is_fixed(self.trials[number])
+
+    def missing(self, axes: Axes) -> Axes:
+        """Return what these axes add to those of the log; a log that has held them once holds them for ever."""
+        if axes is self._held:
+            return Axes()
+        missing = first_missing(self.log.axes, axes)
+        if missing is None:
+            self._held = axes
+        return missing or Axes()
+
+    def running(self) -> list[FrozenTrial]:
+        """Return the trials that have a cell and run, except those that the user has enqueued and nobody has begun."""
+        trials = [self.trials[number] for number in sorted(self._open) if not self.log.was_ordered_again(number)]
+        return [
+            trial
+            for trial in trials
+            if trial.state == TrialState.RUNNING and (_mark_of(trial) is not None or not _is_fixed(trial))
+        ]
+
+    def n_not_run(self, log: WorkLog) -> int:
+        """Return how many trials have a cell that nobody runs: enqueued ones, and those of dead processes."""
+        waiting = (trial.number for trial in self.trials if trial.state == TrialState.WAITING)
+        return sum(number in log.claims for number in waiting) + sum(map(_is_dead, self.running()))
 
     def lost(self, retries: int) -> tuple[list[int], list[int], dict[int, Cell]]:
         """Return the numbers of the trials to be run again, of those that never ran their cell, and results found."""
         again, void, found = [], [], dict[int, Cell]()
         for number in sorted(self._open):
             trial = self.trials[number]
+            is_nobodys = _mark_of(trial) is None and not _is_fixed(trial)
             if self.log.was_ordered_again(number):
                 self._open.discard(number)
             elif not trial.state.is_finished():
-                continue
-            elif _CELL not in trial.system_attrs and not self.is_fixed(number):
+                if is_nobodys and self.log.is_doubted(number):
+                    void.append(number)
+            elif is_nobodys:
                 cell = self._cell_of(trial, self.log.axes)
                 if cell is not None and cell == self.log.claims.get(number):
                     self._open.discard(number)
@@ -341,8 +434,13 @@ class _Book:
         lr = params.pop(self._names["lr"], None)
         schedule = params.pop(self._names["schedule"], None) if axes.schedules else None
         seed = params.pop(self._names["seed"], None) if axes.seeds else None
-        known = find_lr(axes.lrs, lr) if isinstance(lr, (int, float)) else None
-        if params or known is None or (axes.schedules and schedule is None) or (axes.seeds and seed is None):
+        known = None if (number := _as_number(lr)) is None else find_lr(axes.lrs, number)
+        if (
+            params
+            or known is None
+            or schedule not in (axes.schedules or (None,))
+            or seed not in (axes.seeds or (None,))
+        ):
             return None
         return Cell(known, schedule, seed)
 
@@ -358,11 +456,8 @@ def reap_stale(study: Study, *, is_dead: Callable[[FrozenTrial], bool] | None = 
     """
     reaped = []
     for trial in study._storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,)):
-        mark = trial.system_attrs.get(_CELL)
-        dead = is_dead(trial) if is_dead is not None else mark is not None and is_gone(mark["worker"])
-        if dead:
-            # Somebody else may have reaped it, or it has ended.
-            with contextlib.suppress(RuntimeError, ValueError, KeyError):
+        if (is_dead or _is_dead)(trial):
+            with contextlib.suppress(UpdateFinishedTrialError):  # somebody else has reaped it, or it has ended
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 reaped.append(trial.number)
     return reaped
@@ -384,6 +479,29 @@ def has_diverged(trial: FrozenTrial) -> bool:
     return trial.system_attrs.get(_OUTCOME) == "diverged"
 
 
+def _mark_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """Return what was noted when a trial began to run its cell; a trial repeated by Optuna has inherited a mark."""
+    mark = trial.system_attrs.get(_CELL)
+    return mark if mark is not None and mark.get("number") == trial.number else None
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    mark = _mark_of(trial)
+    return mark is not None and is_gone(mark["worker"])
+
+
+def _is_fixed(trial: FrozenTrial) -> bool:
+    """Return whether the parameters of a trial were fixed by whoever made it: the user, or Optuna to repeat one."""
+    return not {"fixed_params", "failed_trial"}.isdisjoint(trial.system_attrs)
+
+
+def _repeated_by(trial: FrozenTrial) -> int | None:
+    """Return the number of the trial that Optuna repeats by this one."""
+    if "failed_trial" not in trial.system_attrs:
+        return None
+    return int(trial.system_attrs.get("retry_history", [trial.system_attrs["failed_trial"]])[-1])
+
+
 def _write(study: Study, order: Order) -> None:
     entry = create_trial(state=TrialState.FAIL, system_attrs={_ORDER: order.to_json()})
     study._storage.create_new_trial(study._study_id, template_trial=entry)
@@ -403,35 +521,42 @@ def _why_failed() -> str | None:
                 return "diverged"
             if isinstance(error, KeyboardInterrupt):
                 return "interrupted"
-            values = value if isinstance(value, Sequence) else [value]
-            if any(isinstance(v, float) and math.isnan(v) for v in values):
+            if any(math.isnan(_as_number(v) or 0) for v in (value if isinstance(value, Sequence) else [value])):
                 return "diverged"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
 
+def _as_number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    are_numbers = isinstance(value, float) and isinstance(other, float)
+    return bool(value == other) or (are_numbers and math.isclose(value, other, rel_tol=SAME))
+
+
 def _allowed(name: str, value: Any, distribution: BaseDistribution) -> Any:
     """Return the value as the objective's distribution has it: its own choice, its own bound."""
+    candidates: tuple[Any, ...] = ()
     if isinstance(distribution, CategoricalDistribution):
-        for choice in distribution.choices:
-            both = isinstance(choice, float) and isinstance(value, float)
-            if choice == value or (both and math.isclose(choice, value, rel_tol=SAME)):  # type: ignore[arg-type]
-                return choice
-    else:
-        bounds = (distribution.low, distribution.high) if isinstance(distribution, FloatDistribution) else ()
-        for bound in bounds:
-            if math.isclose(bound, value, rel_tol=SAME):
-                return bound
-        if distribution._contains(distribution.to_internal_repr(value)):
-            return value
+        candidates = distribution.choices
+    elif isinstance(distribution, (FloatDistribution, IntDistribution)) and _as_number(value) is not None:
+        candidates = (distribution.low, distribution.high, value)
+    for candidate in candidates:
+        if _is_same(candidate, value) and distribution._contains(distribution.to_internal_repr(candidate)):
+            return candidate
     raise GridError(f"the grid holds {name}={value!r}, which the objective does not allow: {distribution}")
 
 
 def _checked_axes(
     grid: GeometricGrid | Iterable[float], schedules: Iterable[str] | None, seeds: int | Iterable[int] | None
 ) -> Axes:
-    lrs = list(grid.values) if isinstance(grid, GeometricGrid) else list(grid)
-    if not all(isinstance(lr, (int, float)) and not isinstance(lr, bool) and 0 < lr < math.inf for lr in lrs):
+    lrs: list[Any] = list(grid.values if isinstance(grid, GeometricGrid) else grid)
+    if not all(isinstance(lr, Real) and not isinstance(lr, bool) and 0 < float(lr) < math.inf for lr in lrs):
         raise GridError(f"learning rates must be positive finite numbers, got {lrs}")
     if isinstance(schedules, str):
         raise RobustLRError(f"schedules must be a sequence of names, got {schedules!r}")

@@ -34,7 +34,8 @@ def journal_storage(path: str | os.PathLike[str]) -> JournalStorage:
         ...     len(study.trials)
         0
     """
-    name = os.fspath(path)
+    # The lock's link must lead to the file, or Optuna never gives up the lock of a process that was killed.
+    name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow a link
     # Symbolic links are what NFS does atomically; Windows does not always allow them.
     lock = JournalFileOpenLock(name) if os.name == "nt" else JournalFileSymlinkLock(name)
     try:
@@ -77,7 +78,7 @@ def safe_sqlite_storage(url: str, **options: Any) -> RDBStorage:
         options: those of `RDBStorage`, such as ``heartbeat_interval=60``.
 
     Raises:
-        RobustLRError: when the URL is not one of SQLite.
+        RobustLRError: when the URL is not that of a file of SQLite.
 
     Example:
         >>> import optuna, tempfile
@@ -94,18 +95,30 @@ def safe_sqlite_storage(url: str, **options: Any) -> RDBStorage:
         raise RobustLRError(
             f"url must be that of an SQLite database, got {parsed.render_as_string(hide_password=True)}"
         )
-    storage = RDBStorage(url, **options)
+    if parsed.database in (None, "", ":memory:"):
+        raise RobustLRError(f"url must name a file, such as sqlite:///study.db, got {url}")
+    return _SafeSQLiteStorage(url, **options)
 
-    @sqlalchemy.event.listens_for(storage.engine, "connect")
-    def begin_by_hand(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # the driver begins no transaction by itself
 
-    @sqlalchemy.event.listens_for(storage.engine, "begin")
-    def begin_immediately(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+class _SafeSQLiteStorage(RDBStorage):
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._lock_at_the_beginning()
 
-    storage.engine.dispose()  # connections made before know nothing of this
-    return storage
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # which makes a new engine
+        self._lock_at_the_beginning()
+
+    def _lock_at_the_beginning(self) -> None:
+        @sqlalchemy.event.listens_for(self.engine, "connect")
+        def begin_by_hand(connection: Any, record: object) -> None:
+            connection.isolation_level = None  # the driver begins no transaction by itself
+
+        @sqlalchemy.event.listens_for(self.engine, "begin")
+        def begin_immediately(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        self.engine.dispose()  # connections made before know nothing of this
 
 
 def redacted(url: str) -> str:

@@ -89,6 +89,7 @@ class Order:
         serve: numbers of trials before this entry that have no cell yet: each takes the next one.
         again: numbers of trials that failed: their cells wait again, before the others, with one attempt less.
         void: numbers of trials that never ran their cell: it waits again, and no attempt is counted.
+        doubt: numbers of trials that may be void: whoever runs one of them after all is to give it up.
         found: number of a trial -> cell, for trials that nobody ordered and that have its result.
     """
 
@@ -96,6 +97,7 @@ class Order:
     serve: tuple[int, ...] = ()
     again: tuple[int, ...] = ()
     void: tuple[int, ...] = ()
+    doubt: tuple[int, ...] = ()
     found: Mapping[int, Cell] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class Order:
             "serve": list(self.serve),
             "again": list(self.again),
             "void": list(self.void),
+            "doubt": list(self.doubt),
             "found": [[number, cell.lr, cell.schedule, cell.seed] for number, cell in self.found.items()],
         }
 
@@ -118,6 +121,7 @@ class Order:
             tuple(values["serve"]),
             tuple(values["again"]),
             tuple(values["void"]),
+            tuple(values["doubt"]),
             {number: Cell(lr, schedule, seed) for number, lr, schedule, seed in values["found"]},
         )
 
@@ -134,9 +138,11 @@ class WorkLog:
     Example:
         >>> log = WorkLog()
         >>> log.read_order(Order(grow=Axes(lrs=(0.1, 1.0, 10.0), seeds=(0,))))
+        []
         >>> log.read_trial(), log.read_trial()
         (Cell(lr=0.1, schedule=None, seed=0), Cell(lr=10.0, schedule=None, seed=0))
         >>> log.read_order(Order(again=(1,)))
+        []
         >>> log.read_trial(), log.read_trial(), log.read_trial()
         (Cell(lr=0.1, schedule=None, seed=0), Cell(lr=1.0, schedule=None, seed=0), None)
     """
@@ -148,6 +154,8 @@ class WorkLog:
         self._known: set[Cell] = set()
         self._waiting: OrderedDict[Cell, None] = OrderedDict()
         self._ordered_again: set[int] = set()
+        self._doubted: set[int] = set()
+        self._unplaced: dict[int, tuple[float, str | None, int | None]] = {}
 
     @property
     def n_waiting(self) -> int:
@@ -163,6 +171,10 @@ class WorkLog:
         """Return whether the cell of this trial was put back, or given to another trial."""
         return number in self._ordered_again
 
+    def is_doubted(self, number: int) -> bool:
+        """Return whether somebody took this trial for dead before it said that it runs its cell."""
+        return number in self._doubted
+
     def read_trial(self) -> Cell | None:
         """Read a trial that takes the next waiting cell; return it."""
         return self._claim(self._count())
@@ -172,8 +184,8 @@ class WorkLog:
     ) -> Cell | None:
         """Read a trial whose parameters its maker has fixed, some perhaps to None; return the cell that it will do.
 
-        It does the first waiting cell that agrees with it, if any. With `repeats`, the number of a trial that ended
-        without a result, it does the cell of that one.
+        It does the first waiting cell that agrees with it, now or when the axes have grown. With `repeats`, the number
+        of a trial that ended without a result, it does the cell of that one.
         """
         number = self._count()
         if repeats in self.claims and repeats not in self._ordered_again:
@@ -182,30 +194,32 @@ class WorkLog:
             return self.claims[number]
         if lr is None:
             return None
-        known = find_lr(self.axes.lrs, lr)
-        for cell in self._waiting:
-            if cell.lr == known and schedule in (None, cell.schedule) and seed in (None, cell.seed):
-                del self._waiting[cell]
-                self.claims[number] = cell
-                return cell
-        return None
+        self._unplaced[number] = (lr, schedule, seed)
+        return self._place(number)
 
-    def read_order(self, order: Order) -> None:
-        """Read an entry that changes what there is to do."""
+    def read_order(self, order: Order) -> list[int]:
+        """Read an entry that changes what there is to do; return the trials with fixed parameters that it gave a cell.
+
+        What these do is known from what they were asked for, before or after they did it.
+        """
         number = self._count()
         self._grow(order.grow)
+        placed = [fixed for fixed in list(self._unplaced) if self._place(fixed)] if order.grow != Axes() else []
+        self._doubted.update(order.doubt)
         for found, cell in order.found.items():
             if cell in self._known and self.claims.get(found) != cell:
                 self._put_back(found, counts=False)
                 self._waiting.pop(cell, None)
+                self._unplaced.pop(found, None)
                 self.claims[found] = cell
         for failed in order.again:
             self._put_back(failed, counts=True)
         for number_without_run in order.void:
             self._put_back(number_without_run, counts=False)
         for hungry in order.serve:
-            if hungry < number and hungry not in self.claims:
+            if hungry < number and hungry not in self.claims and hungry not in self._unplaced:
                 self._claim(hungry)
+        return placed
 
     def _count(self) -> int:
         self.n_read += 1
@@ -216,6 +230,16 @@ class WorkLog:
             return None
         self.claims[number] = self._waiting.popitem(last=False)[0]
         return self.claims[number]
+
+    def _place(self, number: int) -> Cell | None:
+        lr, schedule, seed = self._unplaced[number]
+        known = find_lr(self.axes.lrs, lr)
+        for cell in self._waiting:
+            if cell.lr == known and schedule in (None, cell.schedule) and seed in (None, cell.seed):
+                del self._waiting[cell], self._unplaced[number]
+                self.claims[number] = cell
+                return cell
+        return None
 
     def _put_back(self, number: int, *, counts: bool) -> None:
         cell = self.claims.get(number)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
 def this_worker() -> dict[str, Any]:
-    """Return the identity of this process: machine, process number, and when the process started.
+    """Return who is running this: machine, process number, when the process started, and the thread.
 
     Processes of two containers are never taken for processes of one machine: the machine's name holds its boot and its
     process namespace, where the system tells them.
     """
-    return {"machine": _machine(), "pid": os.getpid(), "started": _start_of(os.getpid())}
+    return {**_process(os.getpid()), "thread": threading.get_ident()}
+
+
+def is_in_other_thread(worker: Mapping[str, Any]) -> bool:
+    """Return whether it is a thread of this process, not this one, that is alive."""
+    if any(worker.get(name) != value for name, value in _process(os.getpid()).items()):
+        return False
+    idents = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+    return worker.get("thread") in idents
 
 
 def is_gone(worker: Mapping[str, Any]) -> bool:
     """Return whether the process is known to be dead; False for one on another machine, of which nothing is known."""
-    if worker.get("machine") != _machine():
+    if worker.get("machine") != _process(os.getpid())["machine"]:
         return False
     pid = int(worker["pid"])
     try:
@@ -30,6 +40,11 @@ def is_gone(worker: Mapping[str, Any]) -> bool:
     except PermissionError:
         pass
     return worker.get("started") is not None and _start_of(pid) != worker["started"]
+
+
+@functools.cache
+def _process(pid: int) -> dict[str, Any]:
+    return {"machine": _machine(), "pid": pid, "started": _start_of(pid)}
 
 
 def _machine() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from .process_pool import ProcessPoolRunner, device_names
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
 
+_SECONDS_WORTH_PROCESSES = 6.0  # processes that import torch take so long to be of use
+
 _log = logging.getLogger("robust_lr")
 
 
@@ -32,6 +36,7 @@ class PackPlan:
         make_evaluator: makes the `Evaluator` for at most so many trials at a time; it is asked for fewer than `slots`
             where a pack did not fit. An evaluator that is to run in other processes must pickle.
         note: the choice, and what was measured, in one line.
+        seconds: about how long all trials take in this process, NaN when not known.
 
     Raises:
         RobustLRError: when the engine is none of these, or `slots` is no whole number of at least 1.
@@ -42,6 +47,7 @@ class PackPlan:
     gain: float
     make_evaluator: Callable[[int], Evaluator]
     note: str
+    seconds: float = math.nan
 
     def __post_init__(self) -> None:
         _check_engine(self.engine, get_args(Engine)[1:])
@@ -87,16 +93,18 @@ class PackedRunner:
     vectorised, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
     logged to the logger "robust_lr" at level INFO.
 
-    One worker without devices is this process, and any callable will do. More workers, one pack each, are processes,
-    with all that `ProcessPoolRunner` says about them. A pack that does not fit is split: when its worker dies, or its
-    evaluator raises, its unfinished trials are run again, half as many at a time, down to the one that is to blame.
+    One worker without devices is this process, and any callable will do. More workers, one pack each, are
+    processes, with all that `ProcessPoolRunner` says about them; a sweep of a few seconds is done in this process
+    all the same. A pack that does not fit is split: when its worker dies, or its evaluator raises, its unfinished
+    trials are run again, half as many at a time, down to the one that is to blame.
 
     Args:
         n_workers: number of packs at a time; by default one a device, 1 without devices.
         slots: replicas in a pack, at least 1; "auto" leaves it to the task.
         engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
             one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
-        strict: raise `NotVectorisable` rather than run one after the other.
+        strict: raise `NotVectorisable` where the trials cannot be trained in packs, rather than warn. Where they can,
+            but are no faster in packs, they still run one after the other.
         device: where the task shall train, such as "cuda"; None leaves it to the task.
         devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
         memory_limit: bytes that a pack may take, at least 1; None leaves it to the task.
@@ -179,7 +187,7 @@ class PackedRunner:
         if plan.note:
             _log.info("%s", plan.note)
         slots = 1 if plan.engine == "sequential" else plan.slots
-        if self.n_workers == 1 and not self.devices:
+        if not self.devices and (self.n_workers == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
             return evaluate_here(plan.make_evaluator, slots, trials, self.retries)
         pool = ProcessPoolRunner(
             self.n_workers, retries=self.retries, devices=self.devices, threads_per_worker=self.threads_per_worker
@@ -194,7 +202,7 @@ class PackedRunner:
             except NotVectorisable as error:
                 if self.strict:
                     raise
-                warnings.warn(f"running one after the other: {error}", RobustLRWarning, stacklevel=3)
+                warnings.warn(f"running one after the other: {error}", RobustLRWarning, _levels_to_user())
                 note = ""  # the warning has said it
         return PackPlan("sequential", 1, 1.0, lambda slots: OneByOne(train, dict(schedules)), note)
 
@@ -210,6 +218,15 @@ class PackedRunner:
             device=self.device,
             memory_limit=self.memory_limit,
         )
+
+
+def _levels_to_user() -> int:
+    """Return how far up the stack, from the caller on, the first frame outside of this package is."""
+    package = __name__.partition(".")[0] + "."
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _check_engine(engine: object, known: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ class ReplayedSteps:
         step: ``step(rows, numbers, keys)`` makes one step and returns the losses, shape (lanes,); it must not wait for
             the device.
         longest: the most steps that a call will ask for.
-        rows, numbers, keys: the arguments of one step, for their shapes.
+        arguments: the rows, numbers and keys of one step, for their shapes.
         kept: the tensors that a step changes; they are as before when this is made.
         capture: makes the function that replays a function of no arguments; `capture_cuda_graph` on a GPU.
     """

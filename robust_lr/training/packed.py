@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import Literal
 
 import torch
@@ -29,6 +30,7 @@ _PILOT_SHARE = 0.04  # of the sweep's time one after the other
 _SIZES = (8, 16, 32, 64)
 _USUAL_SLOTS = 32
 _CLOSED_FORM_SLOTS = 256
+_CLOSED_FORM_SECONDS = 0.02  # of steps alone, so many are timed
 _VERIFIED_STEPS = 5
 _COMPILED_GAIN = 1.6  # what compiling usually gains, and
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035  # what it usually takes; then it is measured
@@ -165,6 +167,8 @@ class _Pilot:
         self.sweep, self.task = sweep, sweep.task
         self.trials = sweep.tame
         self.start = time.perf_counter()
+        # Other processes must not decide: what takes long is interrupted more often.
+        self.clock = time.thread_time if torch.device(self.task.device).type == "cpu" else time.perf_counter
 
     def choose(self) -> PackPlan:
         sweep = self.sweep
@@ -173,7 +177,7 @@ class _Pilot:
         alone = self._seconds_alone()
         self.allowance = _PILOT_SHARE * alone * self.task.total_steps * sweep.trials_per_worker
         try:
-            seconds = self._seconds_closed_form()
+            seconds = self._seconds_closed_form(alone)
         except NotVectorisable:
             pass
         else:
@@ -225,7 +229,7 @@ class _Pilot:
     def _timed(self, pack: Pack, alone: float) -> PackPlan:
         self._load(pack)
         n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
-        seconds = _seconds_per_call(lambda: pack.steps(n_steps)) / (n_steps * pack.slots)
+        seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * pack.slots)
         pack.clear()
         return self.sweep.plan_of(pack, pack.slots, compiled=pack.is_compiled, seconds_alone=alone, seconds=seconds)
 
@@ -243,26 +247,27 @@ class _Pilot:
             model = task.initial_model(spec.seed)
             with task.noise_of(spec.seed):
                 steps = task.steps(model, lr=spec.lr, schedule=self.sweep.schedules[spec.schedule], seed=spec.seed)
-                return _seconds_per_call(lambda: float(next(steps, 0.0)), most_calls=task.total_steps - 1)
+                return _seconds_per_call(lambda: float(next(steps, 0.0)), self.clock, most_calls=task.total_steps - 1)
         finally:
             torch.set_num_threads(threads)
 
-    def _seconds_closed_form(self) -> float:
-        """Time a step of a replica: the difference between a short run and a longer one."""
+    def _seconds_closed_form(self, alone: float) -> float:
+        """Time a step of a replica among a few of one seed: the difference between a short run and a longer one."""
         problem = linear_problem(self.task)
-        slots = self.sweep.closed_form().slots
-        trials = [self.trials[i % len(self.trials)] for i in range(min(slots, len(self.trials)))]
-        lengths = [min(n, self.task.total_steps) for n in (10, 40)]
+        trials = [t for t in self.trials if t.seed == self.trials[0].seed][:LANES]
+        n_steps = max(10, int(_CLOSED_FORM_SECONDS / alone))
+        lengths = [min(n, self.task.total_steps) for n in (10, 10 + n_steps)]
         if lengths[0] == lengths[1]:
             return math.inf
 
         def seconds(total_steps: int) -> float:
             short = replace(problem, total_steps=total_steps)
-            evaluator = ClosedFormPacks(problem=short, schedules=self.sweep.schedules, slots=slots)
-            return _seconds_per_call(lambda: list(evaluator.results(TrialList(trials))), most_calls=3)
+            evaluator = ClosedFormPacks(problem=short, schedules=self.sweep.schedules, slots=LANES)
+            return _seconds_per_call(lambda: list(evaluator.results(TrialList(trials))), self.clock, most_calls=3)
 
         shorter, longer = map(seconds, lengths)
-        return max(longer - shorter, 1e-9) / (lengths[1] - lengths[0]) / len(trials)
+        difference = max(longer - shorter, longer / 10)  # which can be lost in the noise
+        return difference / (lengths[1] - lengths[0]) / len(trials)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.start
@@ -272,16 +277,17 @@ def _closed_form_evaluator(problem: object, schedules: Mapping[str, Schedule], s
     return ClosedFormPacks(problem=problem, schedules=schedules, slots=slots)  # type: ignore[arg-type]
 
 
-def _seconds_per_call(call: Callable[[], object], *, budget: float = 0.05, most_calls: int = 50) -> float:
-    """Return the shortest of several calls, after one that warms up."""
+def _seconds_per_call(
+    call: Callable[[], object], clock: Callable[[], float], *, budget: float = 0.05, most_calls: int = 50
+) -> float:
+    """Return the median of several calls, after one that warms up; the shortest is shorter the more there are."""
     call()
-    best, end, n_calls = math.inf, time.perf_counter() + budget, 0
-    while n_calls < 2 or (n_calls < most_calls and time.perf_counter() < end):
-        start = time.perf_counter()
+    times, end = list[float](), time.perf_counter() + budget
+    while len(times) < 3 or (len(times) < most_calls and time.perf_counter() < end):
+        start = clock()
         call()
-        best = min(best, time.perf_counter() - start)
-        n_calls += 1
-    return best
+        times.append(clock() - start)
+    return median(times)
 
 
 def _available_memory() -> int:

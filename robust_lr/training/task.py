@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import math
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError
@@ -170,7 +172,9 @@ class SupervisedTask:
 
     def batch_indices(self, seed: int) -> Tensor:
         """Return which rows of the training data each step of a seed sees: int64, shape (total_steps, batch_size)."""
-        return torch.stack(list(self._batches(seed)))
+        n_rows, n = self.total_steps * self.batch_size, len(self.train_data[1])
+        rows = torch.cat(list(islice(self._permutations(seed), -(-n_rows // n))))
+        return rows[:n_rows].reshape(self.total_steps, self.batch_size)
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """Return ``loss(model(inputs), targets) + penalty(model)``, a scalar tensor."""
@@ -205,20 +209,16 @@ class SupervisedTask:
         scheduler = AnnealedLR(optimizer, schedule, self.total_steps)
         inputs, targets = (data.to(device) if isinstance(data, Tensor) else data for data in self.train_data)
         keys = self.noise_keys(seed)
-        draws = True
+        draws, checked = True, False
         for rows, key in zip(self._batches(seed), keys, strict=True):
             optimizer.zero_grad()
             x, y = inputs[rows].to(device), targets[rows].to(device)
             if draws:
                 with CounterNoise(key) as noise:
                     objective = self.objective(model, x, y)
-                    n_calls = noise.n_calls
+                with contextlib.nullcontext() if checked or not noise.n_calls else _NoDraws():  # type: ignore[no-untyped-call]
                     objective.backward()  # type: ignore[no-untyped-call]
-                if noise.n_calls > n_calls:
-                    raise DataError(
-                        "torch.utils.checkpoint would draw other dropout masks the second time; drop outside"
-                    )
-                draws = n_calls > 0  # a model without dropout is spared the cost of looking for it
+                draws, checked = noise.n_calls > 0, True  # a model without dropout is spared the cost of looking for it
             else:
                 objective = self.objective(model, x, y)
                 objective.backward()  # type: ignore[no-untyped-call]
@@ -242,13 +242,18 @@ class SupervisedTask:
             yield torch.stack(block).tolist()
 
     def _batches(self, seed: int) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
+        permutations = self._permutations(seed)
         rows = torch.empty(0, dtype=torch.int64)
         for _ in range(self.total_steps):
-            if len(rows) < self.batch_size:
-                rows = torch.cat([rows, torch.randperm(len(self.train_data[1]), generator=generator)])
+            if rows.shape[0] < self.batch_size:
+                rows = torch.cat([rows, next(permutations)])
             yield rows[: self.batch_size]
             rows = rows[self.batch_size :]
+
+    def _permutations(self, seed: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
+        while True:
+            yield torch.randperm(len(self.train_data[1]), generator=generator)
 
     def _means(
         self, model: nn.Module, data: tuple[Any, Any], functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
@@ -261,6 +266,20 @@ class SupervisedTask:
             for name, function in functions.items():
                 sums[name] += float(function(outputs, targets)) * len(rows)
         return {name: total / n for name, total in sums.items()}
+
+
+class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises when a backward pass draws random numbers, as a checkpoint does that computes dropout again.
+
+    `CounterNoise` is off there: the masks would be other ones than those of the forward pass.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise DataError("torch.utils.checkpoint would draw other dropout masks the second time; drop outside")
+        return func(*args, **(kwargs or {}))
 
 
 def _stream(seed: int, purpose: int) -> int:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
 
@@ -256,6 +257,82 @@ def test_a_trial_that_ends_in_a_loss_that_is_not_finite_has_diverged():
     assert result == {"loss": math.inf, "diverged_at_step": 1.0, "validation_loss": math.inf}
 
 
+@pytest.mark.parametrize("check_every", [1, 7, 50])
+@pytest.mark.parametrize("patience", [1, 20])
+def test_a_trial_has_diverged_when_its_objective_stays_far_above_its_start(check_every, patience):
+    x = torch.linspace(-1, 1, N).unsqueeze(1)
+    t = task(
+        make_model=partial(nn.Linear, 1, 1),
+        train_data=(x, 3 * x),
+        loss=nn.functional.l1_loss,  # its gradient is bounded: nothing ever overflows
+        total_steps=60,
+        check_every=check_every,
+        divergence_factor=10.0,
+        divergence_patience=patience,
+    )
+    step = t(lr=1e4, schedule="constant", seed=0)["diverged_at_step"]
+    model = t.initial_model(0)
+    high = [float(value) for value in t.steps(model, lr=1e4, schedule="constant", seed=0)]
+    in_a_row = [all(value > 10 * high[0] for value in high[k : k + patience]) for k in range(60 - patience + 1)]
+    assert step == in_a_row.index(True) > 0
+    assert math.isfinite(task(**{"divergence_factor": 10.0})(lr=0.1, schedule="constant", seed=0)["loss"])
+
+
+def test_without_the_rule_a_trial_that_does_not_overflow_has_not_diverged():
+    x = torch.linspace(-1, 1, N).unsqueeze(1)
+    t = task(
+        make_model=partial(nn.Linear, 1, 1),
+        train_data=(x, 3 * x),
+        loss=nn.functional.l1_loss,
+        divergence_factor=math.inf,
+        divergence_patience=1,
+    )
+    assert 1e3 < t(lr=1e4, schedule="constant", seed=0)["loss"] < math.inf
+
+
+def test_what_a_trial_returns_that_diverged_or_did_not():
+    t = task(validation_data=examples(9))
+    assert t.failure(3) == {"loss": math.inf, "diverged_at_step": 3.0, "validation_loss": math.inf}
+    assert task().failure(0) == {"loss": math.inf, "diverged_at_step": 0.0}
+    model = t.initial_model(0)
+    assert t.outcome(model, None) == t.evaluate(model)
+    assert t.outcome(model, 3) == t.failure(3)
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    assert t.outcome(model, None) == t.failure(T)
+
+
+def test_dropout_draws_nothing_from_the_generators_of_torch():
+    t = task(make_model=make_dropout_network)
+    with t.noise_of(0):
+        before = torch.get_rng_state()
+        for _ in t.steps(t.initial_model(0), lr=0.1, schedule="cosine", seed=0):
+            pass
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, p, reentrant):
+        super().__init__()
+        self.first, self.last, self.reentrant = nn.Linear(6, 12), nn.Linear(12, 3), reentrant
+        self.body = nn.Sequential(nn.Dropout(p), nn.Tanh())
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(torch.utils.checkpoint.checkpoint(self.body, x, use_reentrant=self.reentrant))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_around_dropout_is_refused(reentrant):
+    with pytest.raises(DataError, match="checkpoint would draw other dropout masks"):
+        task(make_model=partial(Checkpointed, 0.5, reentrant))(lr=0.1, schedule="cosine", seed=0)
+
+
+def test_a_checkpoint_around_other_layers_changes_nothing():
+    plain = task()(lr=0.1, schedule="cosine", seed=0)["loss"]
+    assert task(make_model=partial(Checkpointed, 0.0, False))(lr=0.1, schedule="cosine", seed=0)["loss"] == plain
+
+
 def test_a_task_is_a_train_function_that_takes_schedules_and_specs():
     train: TrainFunction = task()
     assert train(lr=0.1, schedule=parse_schedule("cosine"), seed=0) == train(lr=0.1, schedule="cosine", seed=0)
@@ -310,6 +387,8 @@ X, Y = examples()
         ({"total_steps": 0}, "total_steps must be a whole number of at least 1"),
         ({"total_steps": 10.0}, "total_steps must be a whole number"),
         ({"check_every": 0}, "check_every"),
+        ({"divergence_factor": 1.0}, "divergence_factor must be a finite number > 1"),
+        ({"divergence_patience": 0}, "divergence_patience must be a whole number of at least 1"),
         ({"evaluation_batch_size": True}, "evaluation_batch_size"),
         ({"train_data": (X, Y[:-1])}, "as many inputs as targets, and at least one; got 50 and 49"),
         ({"train_data": (X[:0], Y[:0])}, "at least one"),
