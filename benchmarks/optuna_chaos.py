@@ -124,7 +124,8 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
     context.set_forkserver_preload(["optuna", "robust_lr_optuna.sampler", "robust_lr_optuna.storages"])
     rng, name = random.Random(seed), f"chaos-{os.getpid()}-{seed}-{scenario}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(study_name=name, storage=open_storage(kind, url))
+    storage = open_storage(kind, url)
+    study = optuna.create_study(study_name=name, storage=storage)
     began = time.monotonic()
     workers = [
         context.Process(target=work, args=(kind, url, name, scenario, index, rng.getrandbits(32)))
@@ -149,7 +150,11 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
     if crashed:
         raise RuntimeError(f"{len(crashed)} workers crashed on {kind}: {scenario}")
     seconds, killed = time.monotonic() - began, sum(worker.exitcode == -9 for worker in workers)
-    return outcome_of(study, seconds, killed)
+    outcome = outcome_of(study, seconds, killed)
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+    return outcome
 
 
 def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:

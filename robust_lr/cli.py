@@ -130,7 +130,7 @@ def run(
     jobs: Jobs = 1,
     journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("sweep.jsonl"),
     label: Annotated[
-        str | None, typer.Option(help="Name of the function in the journal [default: its module and name].")
+        str | None, typer.Option(help="Name of the function in the journal; by default its module and name.")
     ] = None,
     packed: Annotated[
         bool, typer.Option("--packed", help="Train many replicas of a small model together, in each process.")

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ._closed_form_kernel import LANES as LANES
 from ._closed_form_kernel import Array, Kernel
@@ -20,7 +19,7 @@ from .checks import check_number, check_whole
 from .divergence import DivergenceWatch
 from .exceptions import DataError, RobustLRError
 from .runners.base import TrialSource, evaluate_trial, failed_trial
-from .schedules import Schedule
+from .schedules import Schedule, tabulated
 from .trials import TrialResult, TrialSpec
 
 Outcome = int | tuple[Array, Array | None]  # the step that diverged, or the final weights and bias
@@ -61,7 +60,6 @@ class ClosedFormPacks:
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         """Take trials until there are none left and yield one result for each; see `Evaluator.results`."""
         pack = _Pack(self.problem, -(-self.slots // LANES))
-        tables: dict[str, Array] = {}
         waiting: list[_Run] = []
         while True:
             n_wanted = min(self.slots - pack.n_alive, LANES * pack.n_free) - len(waiting)
@@ -71,9 +69,8 @@ class ClosedFormPacks:
                 return
             for spec in specs:
                 try:
-                    if spec.schedule not in tables:
-                        tables[spec.schedule] = multipliers(self.schedules[spec.schedule], self.problem.total_steps)
-                    waiting.append(_Run(spec, tables[spec.schedule]))
+                    table = tabulated(self.schedules[spec.schedule], self.problem.total_steps)
+                    waiting.append(_Run(spec, table))
                 except Exception:
                     yield failed_trial(spec, traceback.format_exc(), 0.0)
             while pack.n_free and waiting:
@@ -99,18 +96,10 @@ class ClosedFormPacks:
 def train_alone(problem: LinearProblem, *, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
     """Train one trial and return its figures: those that it has in a pack, to the last bit."""
     pack = _Pack(problem, 1)
-    pack.start([_Run(TrialSpec("", lr, seed), multipliers(schedule, problem.total_steps))])
+    pack.start([_Run(TrialSpec("", lr, seed), tabulated(schedule, problem.total_steps))])
     while not (ended := pack.advance()):
         pass
     return _figures(problem, ended[0][1])
-
-
-def multipliers(schedule: Schedule, total_steps: int) -> NDArray[np.float64]:
-    """Return ``schedule(t, T)`` for t = 0..T-1, step by step as a training loop asks for it.
-
-    For an array of steps numpy may compute the same formula with another last bit.
-    """
-    return np.array([float(schedule(step, total_steps)) for step in range(total_steps)])
 
 
 def _figures(problem: LinearProblem, outcome: Outcome) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import lru_cache
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -430,6 +431,24 @@ def _print_value(value: object) -> str:
         return str(value)
     number = float(value)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def tabulated(schedule: Schedule, total_steps: int) -> NDArray[np.float64]:
+    """Return the multiplier of each step of a run, shape (total_steps,), read-only; computed once for equal schedules.
+
+    Step by step, as a training loop asks for them: numpy's functions of an array may differ from it in the last bit.
+    """
+    try:
+        return _tabulated(schedule, total_steps)  # type: ignore[arg-type]
+    except TypeError:  # a schedule that cannot be hashed
+        return _tabulated.__wrapped__(schedule, total_steps)
+
+
+@lru_cache(maxsize=64)
+def _tabulated(schedule: Schedule, total_steps: int) -> NDArray[np.float64]:
+    table = np.array([float(schedule(step, total_steps)) for step in range(total_steps)])
+    table.flags.writeable = False
+    return table
 
 
 def as_schedule(value: object) -> Schedule:

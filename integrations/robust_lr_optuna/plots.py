@@ -212,7 +212,7 @@ class _Panels:
 
     def __init__(self, titles: Sequence[str]) -> None:
         subplots = _import_plotly()
-        self._columns = min(max(len(titles), 1), _COLUMNS)
+        self._columns = 2 if len(titles) == 4 else min(max(len(titles), 1), _COLUMNS)
         self._rows = max(-(-len(titles) // self._columns), 1)
         self._n = len(titles)
         self._figure: go.Figure = subplots.make_subplots(
@@ -292,7 +292,7 @@ class _Panels:
         self._figure.update_annotations(font_size=12)
         y_title = y_axis.pop("title")
         self._figure.update_xaxes(type="log", minor={"showgrid": False})
-        self._figure.update_yaxes(**y_axis)
+        self._figure.update_yaxes(**y_axis, nticks=6)
         for column in range(1, self._columns + 1):
             on_column = self._rows if (self._rows - 1) * self._columns + column <= self._n else self._rows - 1
             self._figure.update_xaxes(

@@ -168,7 +168,9 @@ class PruningAudit:
     def _advice_for(self, entries: Sequence[PruningFigures]) -> str:
         safe = [entry for entry in entries if entry.lost <= self.allowed and entry.compute < _HARDLY]
         worst = max(entries, key=lambda entry: entry.lost)
-        warning = f" {worst.pruner} loses the best in {worst.lost:.0%}." if worst.lost > self.allowed else ""
+        warning = ""
+        if worst.lost > self.allowed:
+            warning = f" {worst.pruner} loses it in {worst.lost:.0%}, at an excess loss of {worst.excess_loss:.4g}."
         if not safe:
             return (
                 f"Under {entries[0].schedule} none of these saves compute and keeps the best learning rate in "

@@ -171,8 +171,12 @@ class GeometricGridSampler(BaseSampler):
         """Find the trial's cell, and note in the storage what it is and who runs it."""
         self._independent.before_trial(study, trial)
         with self._lock:
-            has_sweep = self._read(study).log.axes != Axes()
-        if has_sweep:  # until an objective asks for a learning rate, the study may be about something else
+            book = self._books.get(study._storage, {}).get(study._study_id)
+            if book is None or book.log.axes == Axes():
+                book = self._read(study)
+        if (
+            book.log.axes != Axes()
+        ):  # until an objective asks for a learning rate, the study may be about something else
             self._begin(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -185,12 +189,13 @@ class GeometricGridSampler(BaseSampler):
         if mark is not None and state == TrialState.FAIL and (outcome := _why_failed()) is not None:
             study._storage.set_trial_system_attr(trial._trial_id, _OUTCOME, outcome)
         self._independent.after_trial(study, trial, state, values)
-        if mark is not None and state == TrialState.COMPLETE:
+        if state == TrialState.COMPLETE and (mark is not None or not _is_fixed(trial)):
             for name, axis in self._own_names(mark).items():
+                wanted = "a value of the grid" if mark is None else mark[axis]
                 # Where a distribution holds one value, Optuna takes that one and asks no sampler.
-                if name in trial.params and not _is_same(trial.params[name], mark[axis]):
+                if name in trial.params and not _is_same(trial.params[name], wanted):
                     ran = f"ran {name}={trial.params[name]!r}"
-                    raise GridError(f"trial {trial.number} was to run {name}={mark[axis]!r}, and the objective {ran}")
+                    raise GridError(f"trial {trial.number} was to run {name}={wanted!r}, and the objective {ran}")
 
     def reseed_rng(self) -> None:
         """Reseed the independent sampler."""
@@ -232,12 +237,19 @@ class GeometricGridSampler(BaseSampler):
         mark: dict[str, Any] = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed}
         mark |= {"number": trial.number, "worker": this_worker()}
         study._storage.set_trial_system_attr(trial._trial_id, _CELL, mark)
-        with self._lock:
-            may_run = not self._read(study).log.is_doubted(trial.number)
+        may_run = not self._is_doubted(study, trial.number)
         if not may_run:
             study._storage.set_trial_system_attr(trial._trial_id, _CELL, None)
         trial.system_attrs[_CELL] = mark if may_run else None
         return mark if may_run else None
+
+    def _is_doubted(self, study: Study, number: int) -> bool:
+        with self._lock:
+            log = self._books[study._storage][study._study_id].log
+            with contextlib.suppress(KeyError):  # nothing new: most often so, and cheaper to ask than to read
+                study._storage.get_trial_id_from_study_id_trial_number(study._study_id, log.n_read)
+                log = self._read(study).log
+            return log.is_doubted(number)
 
     def _finish(self, study: Study, trial: FrozenTrial) -> None:
         """Let a trial without a cell, and the worker, come to their end."""

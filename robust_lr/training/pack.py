@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError
 from ..runners.base import TrialSource, evaluate_trial, failed_trial
-from ..schedules import Schedule
+from ..schedules import Schedule, tabulated
 from ..trials import TrialResult, TrialSpec
 from .cuda_graph import ReplayedSteps, capture_cuda_graph
 from .trainable import Trainable
-from .vectorise import Replica, inspect_replica, state_of, trace_step
+from .vectorise import Replica, Stack, inspect_replica, state_of, trace_step
 
 _log = logging.getLogger("robust_lr")
 
@@ -96,7 +96,8 @@ class Pack:
         wanted = slots if compiled or not on_cpu else max(_FEWEST_LANES, slots)
         while self.lanes < wanted:
             self._allocate(wanted)
-            self.traced = trace_step(task, self.replica, self._example(), self.lanes)
+            data = self.tables.data if self.tables.reads_rows else []
+            self.traced = trace_step(task, self.replica, self._changing(), data, self._moving(), self.lanes)
             if on_cpu and not compiled:
                 wanted = max(wanted, slots + self.traced.spare_lanes)
         self._graph = self.traced.compiled() if compiled else self.traced.graph
@@ -150,7 +151,8 @@ class Pack:
             if self._replayed is not None:
                 losses = self._replayed.run(*block)
             else:
-                losses = torch.stack([self._one_step(*arguments) for arguments in zip(*block, strict=True)])
+                steps = zip(*(table.unbind() for table in block), strict=True)
+                losses = torch.stack([self._one_step(*arguments) for arguments in steps])
             return np.asarray(losses.double().cpu())
 
     def model(self, lane: int) -> nn.Module:
@@ -169,15 +171,15 @@ class Pack:
 
     def _replayable(self) -> ReplayedSteps | None:
         """Return the step as a CUDA graph, where there is a GPU and the whole step is on it."""
-        on_device = all(isinstance(data, Tensor) for data in self.tables.data)
-        if torch.device(self.task.device).type != "cuda" or not on_device or not self.replica.rule.traceable:
+        on_device = torch.device(self.task.device).type == "cuda" and self.tables.reads_rows
+        if not (on_device and self.replica.rule.traceable):
             return None
         rows, numbers, keys = (table[0] for table in self._block(1))
         longest = min(self.task.check_every, self.task.total_steps)
-        fixed = self.traced.fixed
+        changing = self.traced.fixed[: len(self.traced.fixed) - len(self.tables.data)]
         with torch.cuda.device(self.task.device), torch.inference_mode():
             try:
-                return ReplayedSteps(self._one_step, longest, (rows, numbers, keys), fixed, capture_cuda_graph)
+                return ReplayedSteps(self._one_step, longest, (rows, numbers, keys), changing, capture_cuda_graph)
             except RuntimeError as error:
                 _log.warning("no CUDA graph, each kernel is launched on its own: %s", str(error).splitlines()[0])
                 return None
@@ -215,12 +217,15 @@ class Pack:
         self._state = replica.rule.initial_state(self._trained)
         self._dtype = torch.float64 if any(v.dtype == torch.float64 for v in self._trained.values()) else torch.float32
 
-    def _example(self) -> list[Any]:
-        """Return arguments as `trace_step` wants them."""
+    def _changing(self) -> list[Stack]:
+        """Return trained parameters, other parameters and buffers, and the optimizer state that is in the graph."""
         rest = {name: value for name, value in self._stacks.items() if name not in self._trained}
-        state = self._state if self.replica.rule.traceable else {}
-        rows, numbers, keys = self._block(1)
-        return [self._trained, rest, state, *self._batch(rows[0]), numbers[0], keys[0]]
+        return [self._trained, rest, self._state if self.replica.rule.traceable else {}]
+
+    def _moving(self) -> list[Tensor]:
+        """Return what a step reads, as `trace_step` wants it, for lanes that hold nobody."""
+        rows, numbers, keys = (table[0] for table in self._block(1))
+        return [*self._batch(rows), numbers, keys]
 
     def _block(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows (n_steps, lanes, B), numbers (n_steps, n_coefficients, lanes), keys (n_steps, lanes)."""
@@ -235,13 +240,10 @@ class Pack:
         )
 
     def _batch(self, rows: Tensor) -> list[Tensor]:
-        """Return inputs and targets of the rows (lanes, B): each of shape (lanes, B, ...), on the device."""
-        return [
-            data.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *data.shape[1:]).to(self.task.device)
-            if isinstance(data, Tensor)
-            else torch.stack([data[r] for r in rows]).to(self.task.device)
-            for data in self.tables.data
-        ]
+        """Return what a step wants of rows (lanes, B): themselves, or inputs and targets, each (lanes, B, ...)."""
+        if self.tables.reads_rows:
+            return [rows]
+        return [torch.stack([data[r] for r in rows]).to(self.task.device) for data in self.tables.data]
 
 
 class TrialTables:
@@ -249,17 +251,17 @@ class TrialTables:
 
     def __init__(self, task: Trainable, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
-        whole = all(isinstance(data, Tensor) for data in task.train_data)
-        self.device_of_rows = torch.device(task.device if whole else "cpu")
-        self.data = [data.to(task.device) if whole else data for data in task.train_data]
+        self.reads_rows = all(isinstance(data, Tensor) for data in task.train_data)
+        self.device_of_rows = torch.device(task.device if self.reads_rows else "cpu")
+        self.data = [data.to(task.device) if self.reads_rows else data for data in task.train_data]
         self.initial = lru_cache(_MODELS_KEPT)(self._initial)
         self.rows = lru_cache(_SEEDS_KEPT)(task.batch_indices)
         self.keys = lru_cache(_SEEDS_KEPT)(lambda seed: task.noise_keys(seed).cpu())
-        self._multipliers = lru_cache(None)(self._tabulate)
 
     def numbers(self, schedule: str, lr: float) -> Tensor:
         """Return what the update rule reads at each step: float64, shape (total_steps, n_coefficients)."""
-        return torch.from_numpy(self.replica.rule.coefficients(lr * self._multipliers(schedule)))
+        multipliers = tabulated(self.schedules[schedule], self.task.total_steps)
+        return torch.from_numpy(self.replica.rule.coefficients(lr * multipliers))
 
     def of_nobody(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tables of an empty lane: rows, numbers and keys, for a learning rate of 0."""
@@ -273,11 +275,6 @@ class TrialTables:
         if shapes != expected:
             raise DataError(f"make_model gives a model of other parameters for seed {seed} than for seed 0")
         return state
-
-    def _tabulate(self, schedule: str) -> NDArray[np.float64]:
-        # Step by step, as AnnealedLR asks for them: numpy's vector functions may differ in the last bit.
-        total = self.task.total_steps
-        return np.array([float(self.schedules[schedule](step, total)) for step in range(total)])
 
 
 class _Occupant:

@@ -23,15 +23,19 @@ from ..trials import TrialSpec
 from .linear_problem import linear_problem
 from .pack import Pack, PackEvaluator, one_thread
 from .trainable import Trainable
+from .vectorise import inspect_replica
 
 LEAST_GAIN = 1.3  # below it, one after the other is as good, and simpler
-_LEAST_SECONDS = 1.0  # a sweep of less is over before a pack is traced
-_PILOT_SHARE = 0.04  # of the sweep's time one after the other
+# The pilot may take so much of the sweep's time one after the other. A step that takes less than _SHORT_STEP seconds is
+# mostly overhead, which a pack is nearly sure to save, so that looking for the best pack is worth more.
+_PILOT_SHARE, _PILOT_SHARE_OF_SHORT_STEPS, _SHORT_STEP = 0.04, 0.2, 7e-4
 _SIZES = (8, 16, 32, 64)
 _USUAL_SLOTS = 32
 _CLOSED_FORM_SLOTS = 256
 _CLOSED_FORM_SECONDS = 0.02  # of steps alone, so many are timed
 _VERIFIED_STEPS = 5
+_STEPS_TIMED, _CALLS_TIMED = 3, 4
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007  # what tracing usually takes
 _COMPILED_GAIN = 1.6  # what compiling usually gains, and
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035  # what it usually takes; then it is measured
 
@@ -48,8 +52,10 @@ def plan_packs(
 ) -> PackPlan:
     """Choose the engine and the slots for these trials.
 
-    With engine "auto" a pilot times a step alone and in packs of growing size, within 4 % of what the sweep would take
-    one after the other, and takes the fastest; one after the other where nothing gains a factor of 1.3.
+    With engine "auto" a pilot times a step alone, in closed form where that fits, and in packs of several sizes, and
+    takes the fastest; one after the other where nothing gains a factor of 1.3. It spends at most 4 % of what the sweep
+    would take one after the other (20 % for steps of less than 0.7 ms, where packs are nearly sure to gain), and so
+    leaves a sweep that is over in a moment as it is. It compiles the step where that should pay.
 
     Raises:
         NotVectorisable: when the replicas cannot be trained together, or not by the engine asked for.
@@ -98,6 +104,10 @@ class _Sweep:
         rounds = -(-self.trials_per_worker // max(1, most))
         return -(-self.trials_per_worker // rounds)
 
+    def seconds(self, of_step: float) -> float:
+        """Return how long the sweep takes in one process, at so many seconds a step of a replica."""
+        return of_step * self.task.total_steps * len(self.trials)
+
     def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
         evaluator = OneByOne(self.task, self.schedules)
         return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
@@ -107,7 +117,7 @@ class _Sweep:
         slots = -(-self.balanced(_CLOSED_FORM_SLOTS) // LANES) * LANES if self.slots == "auto" else self.slots
         make = partial(_closed_form_evaluator, problem, self.schedules)
         note = f"closed form in numpy, {slots} slots{_said(seconds_alone, seconds)}"
-        return PackPlan("closed_form", slots, seconds_alone / seconds, make, note)
+        return PackPlan("closed_form", slots, seconds_alone / seconds, make, note, self.seconds(seconds))
 
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
@@ -157,7 +167,7 @@ class _Sweep:
         name = "compiled" if compiled else "packed"
         memory = f", {_bytes(pack.traced.bytes_per_replica)} a replica"
         note = f"{name}, {slots} slot{'s' * (slots > 1)}{_said(seconds_alone, seconds)}{memory}"
-        return PackPlan(name, slots, seconds_alone / seconds, make, note)
+        return PackPlan(name, slots, seconds_alone / seconds, make, note, self.seconds(seconds))
 
 
 class _Pilot:
@@ -166,7 +176,6 @@ class _Pilot:
     def __init__(self, sweep: _Sweep) -> None:
         self.sweep, self.task = sweep, sweep.task
         self.trials = sweep.tame
-        self.start = time.perf_counter()
         # Other processes must not decide: what takes long is interrupted more often.
         self.clock = time.thread_time if torch.device(self.task.device).type == "cpu" else time.perf_counter
 
@@ -175,7 +184,9 @@ class _Pilot:
         if not sweep.trials:
             return sweep.one_by_one("there are no trials")
         alone = self._seconds_alone()
-        self.allowance = _PILOT_SHARE * alone * self.task.total_steps * sweep.trials_per_worker
+        self.start = self.clock()
+        whole = alone * self.task.total_steps * sweep.trials_per_worker
+        self.allowance = whole * (_PILOT_SHARE_OF_SHORT_STEPS if alone < _SHORT_STEP else _PILOT_SHARE)
         try:
             seconds = self._seconds_closed_form(alone)
         except NotVectorisable:
@@ -183,34 +194,45 @@ class _Pilot:
         else:
             if alone >= LEAST_GAIN * seconds:
                 return sweep.closed_form(alone, seconds)
-        if self.allowance < _PILOT_SHARE * _LEAST_SECONDS:
-            return sweep.one_by_one(f"it takes about {self.allowance / _PILOT_SHARE:.2g} s as it is")
         with one_thread(self.task):
+            n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
+            if _TRACE_SECONDS + n_operations * _TRACE_SECONDS_PER_OPERATION > self.allowance:
+                return sweep.one_by_one(f"it takes about {whole:.2g} s as it is")
             best = self._best_pack(alone)
         if best is None or best.gain < LEAST_GAIN:
             gain = math.nan if best is None else best.gain
-            found = "no time to try" if best is None else f"{best.engine} was {best.gain:.2f} times as fast"
+            found = "no time to try packs" if best is None else f"{best.engine} was {best.gain:.2f} times as fast"
             return sweep.one_by_one(f"{alone * 1e3:.3g} ms a step; {found}", gain)
         return best
 
     def _best_pack(self, alone: float) -> PackPlan | None:
-        """Try packs of growing size, then the compiler, as far as the allowance reaches."""
+        """Try a pack of the usual size, its larger or smaller neighbours, and the compiler, as time allows."""
+        before = self._elapsed()
         pack = Pack(self.task, self.sweep.schedules, 2)
         self.sweep.verify(pack)
+        tracing = self._elapsed() - before
         most = self.sweep.most_slots(pack)
         sizes = sorted({min(self.sweep.balanced(size), most) for size in _SIZES})
-        best: PackPlan | None = None
-        cost_of_tracing = time.perf_counter() - self.start
-        for slots in sizes:
-            if self._elapsed() + cost_of_tracing + 5 * slots * alone > max(self.allowance, 3 * cost_of_tracing):
-                break
-            pack = Pack(self.task, self.sweep.schedules, slots)
-            plan = self._timed(pack, alone)
-            if best is not None and plan.gain < 1.05 * best.gain:
-                best = max(best, plan, key=lambda p: p.gain)
-                break
-            best = plan
-        return self._compiled(pack, alone, best)
+
+        def time_left(slots: int) -> float:
+            return self.allowance - self._elapsed() - 2 * tracing - _CALLS_TIMED * _STEPS_TIMED * slots * alone
+
+        plans: dict[int, PackPlan] = {}
+
+        def gain(i: int) -> float:
+            """The gain of the i-th size, 0 where there is no such size or no time for it."""
+            if not 0 <= i < len(sizes) or (sizes[i] not in plans and time_left(sizes[i]) < 0):
+                return 0.0
+            if sizes[i] not in plans:
+                plans[sizes[i]] = self._timed(Pack(self.task, self.sweep.schedules, sizes[i]), alone)
+            return plans[sizes[i]].gain
+
+        usual = [i for i, size in enumerate(sizes) if size <= _USUAL_SLOTS and time_left(size) > self.allowance / 2]
+        best = max(usual, default=0)
+        for step in (1, -1):
+            while gain(best + step) > 1.05 * gain(best) > 0:
+                best += step
+        return self._compiled(pack, alone, plans.get(sizes[best]))
 
     def _compiled(self, pack: Pack, alone: float, best: PackPlan | None) -> PackPlan | None:
         """Compile where what it usually gains is worth what it usually takes; then see whether it did."""
@@ -228,7 +250,7 @@ class _Pilot:
 
     def _timed(self, pack: Pack, alone: float) -> PackPlan:
         self._load(pack)
-        n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
+        n_steps = min(_STEPS_TIMED, self.task.total_steps)
         seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * pack.slots)
         pack.clear()
         return self.sweep.plan_of(pack, pack.slots, compiled=pack.is_compiled, seconds_alone=alone, seconds=seconds)
@@ -270,7 +292,7 @@ class _Pilot:
         return difference / (lengths[1] - lengths[0]) / len(trials)
 
     def _elapsed(self) -> float:
-        return time.perf_counter() - self.start
+        return self.clock() - self.start
 
 
 def _closed_form_evaluator(problem: object, schedules: Mapping[str, Schedule], slots: int) -> ClosedFormPacks:

@@ -22,9 +22,9 @@ from ..divergence import DivergenceWatch
 from ..exceptions import DataError
 from ..labels import is_vague, label_of
 from ..runners.packed import PackPlan
-from ..schedules import Schedule
+from ..schedule_specs import parse_schedule
+from ..schedules import Schedule, tabulated
 from ..trials import TrialSpec
-from .lr_scheduler import AnnealedLR
 from .noise import CounterNoise, noise_keys
 from .packed import plan_packs
 
@@ -40,8 +40,9 @@ class SupervisedTask:
     ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. What is returned as "loss"
     is F over the whole training set, in evaluation mode; `weight_decay` among the optimizer's options is not in it.
 
-    A seed fixes the initial weights, the batches and the noise of dropout, each by a generator of its own: they are the
-    same for every learning rate and schedule. The random state of the caller is left as it was. A task made of
+    A seed fixes the initial weights, the batches and the noise of dropout, independently of each other: they are the
+    same for every learning rate and schedule. The masks of dropout come from a counter (the seed, the step, the call in
+    the forward pass, the position), so that they are the same in a pack and on any device. The random state of the caller is left as it was. A task made of
     module-level functions and classes can be pickled, and so sent to other processes.
 
     Args:
@@ -206,11 +207,14 @@ class SupervisedTask:
         """
         device = torch.device(self.device)
         optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
-        scheduler = AnnealedLR(optimizer, schedule, self.total_steps)
+        peaks = [group["lr"] for group in optimizer.param_groups]
         inputs, targets = (data.to(device) if isinstance(data, Tensor) else data for data in self.train_data)
         keys = self.noise_keys(seed)
         draws, checked = True, False
-        for rows, key in zip(self._batches(seed), keys, strict=True):
+        multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
+        for rows, key, multiplier in zip(self._batches(seed), keys, multipliers, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * multiplier
             optimizer.zero_grad()
             x, y = inputs[rows].to(device), targets[rows].to(device)
             if draws:
@@ -225,7 +229,6 @@ class SupervisedTask:
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
             optimizer.step()
-            scheduler.step()
             yield objective.detach()
 
     def noise_of(self, seed: int) -> AbstractContextManager[None]:

@@ -44,11 +44,13 @@ class Replica:
         model: a model of the task.
         trained: names of the parameters that the optimizer changes; not of those that are frozen or get no gradient.
         rule: how the optimizer updates a stack of replicas.
+        n_operations: tensor operations of the forward pass.
     """
 
     model: nn.Module
     trained: tuple[str, ...]
     rule: UpdateRule
+    n_operations: int
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -60,24 +62,28 @@ class Replica:
 class TracedStep:
     """One step of `lanes` replicas, as a function of tensors and nothing else.
 
-    ``graph(*fixed, inputs, targets, numbers, keys)`` updates the fixed tensors (parameters, buffers, optimizer state),
-    in place, and returns the losses, shape (lanes,), and, where the rule cannot be traced, the gradients instead of
+    ``graph(*fixed, *moving)`` updates the stacks among the fixed tensors (parameters, buffers, optimizer state), in
+    place, and returns the losses, shape (lanes,), and, where the rule cannot be traced, the gradients instead of
     updating the parameters.
+
+    Attributes:
+        graph: the step.
+        fixed: the stacks, and the training data where they are tensors: the same tensors at every step.
+        moving: what a step reads, as an example: rows of the data, or the batch; numbers of the rule; dropout keys.
+        lanes: replicas in the stacks.
+        n_shared_bytes: bytes of the training data among the fixed tensors, which the replicas share.
     """
 
     graph: GraphModule
-    example: tuple[Tensor, ...]
+    fixed: tuple[Tensor, ...]
+    moving: tuple[Tensor, ...]
     lanes: int
-
-    @property
-    def fixed(self) -> tuple[Tensor, ...]:
-        """The arguments that are the same tensors at every step: parameters, buffers, optimizer state."""
-        return self.example[:-4]
+    n_shared_bytes: int
 
     @property
     def bytes_per_replica(self) -> int:
         """Bytes of all tensors that are alive at once, at the worst moment of a step, divided by the lanes."""
-        return _peak_bytes(self.graph) // self.lanes
+        return (_peak_bytes(self.graph) - self.n_shared_bytes) // self.lanes
 
     @property
     def n_operations(self) -> int:
@@ -104,7 +110,7 @@ class TracedStep:
 
         try:
             with torch.inference_mode():
-                return inductor.compile(self.graph, list(self.example))  # type: ignore[no-any-return]
+                return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
         except Exception as error:
             raise NotVectorisable(f"torch cannot compile it: {_first_line(error)}") from error
 
@@ -132,7 +138,7 @@ def inspect_replica(task: Trainable, seed: int) -> Replica:
     before = {name: value.detach().clone() for name, value in state_of(model).items()}
     inputs, targets = (data[task.batch_indices(seed)[0]].to(task.device) for data in task.train_data)
     try:
-        with task.noise_of(seed), _Inspector():  # type: ignore[no-untyped-call]
+        with task.noise_of(seed), _Inspector() as inspector:  # type: ignore[no-untyped-call]
             value = _Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
     except NotVectorisable as error:
         raise NotVectorisable(error.reason, error.where or _place_of(task.make_model)) from None
@@ -144,7 +150,7 @@ def inspect_replica(task: Trainable, seed: int) -> Replica:
         for name, value in state_of(model).items():
             value.copy_(before[name])
             value.grad = None
-    return Replica(model, trained, rule)
+    return Replica(model, trained, rule, inspector.n_operations)
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -152,29 +158,45 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def trace_step(task: Trainable, replica: Replica, arguments: Sequence[Any], lanes: int) -> TracedStep:
+def trace_step(
+    task: Trainable,
+    replica: Replica,
+    stacks: Sequence[Stack],
+    data: Sequence[Tensor],
+    moving: Sequence[Tensor],
+    lanes: int,
+) -> TracedStep:
     """Trace one step of `lanes` replicas.
 
     Args:
         task: the task.
         replica: what `inspect_replica` returned.
-        arguments: trained parameters, other parameters and buffers, optimizer state (three dicts of stacks by name),
-            inputs, targets, numbers of the rule (n_coefficients, lanes), dropout keys (lanes,). They stay as they are.
+        stacks: trained parameters, other parameters and buffers, optimizer state. They stay as they are.
+        data: training inputs and targets, if a step is to read rows of them; else empty.
+        moving: rows (lanes, B), or inputs and targets (lanes, B, ...); numbers of the rule (n_coefficients, lanes);
+            dropout keys (lanes,).
         lanes: replicas in the stacks.
 
     Raises:
         NotVectorisable: when torch.func cannot batch the objective.
     """
     objective, rule = _Objective(task, replica.model), replica.rule
-    leaves, structure = tree_flatten(list(arguments))
+    fixed, structure = tree_flatten(list(stacks))
 
     def objective_of(trained: Stack, rest: Stack, inputs: Tensor, targets: Tensor, key: Tensor) -> Any:
         state = {f"model.{name}": value for name, value in {**trained, **rest}.items()}
         return functional_call(objective, state, (inputs, targets, key))
 
     def step(*tensors: Tensor) -> list[Tensor]:
-        trained, rest, state, inputs, targets, numbers, keys = tree_unflatten(list(tensors), structure)
-        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, inputs, targets, keys)
+        trained, rest, state = tree_unflatten(list(tensors[: len(fixed)]), structure)
+        shared, (*batch, numbers, keys) = (
+            tensors[len(fixed) : len(fixed) + len(data)],
+            tensors[len(fixed) + len(data) :],
+        )
+        if shared:
+            rows = batch[0]
+            batch = [d.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *d.shape[1:]) for d in shared]
+        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, *batch, keys)  # type: ignore[call-arg]
         if task.clip_norm is not None:
             clip_grad_norm_per_replica(gradients, task.clip_norm)
         if not rule.traceable:
@@ -182,16 +204,19 @@ def trace_step(task: Trainable, replica: Replica, arguments: Sequence[Any], lane
         rule.update(trained, gradients, state, numbers)
         return [losses]
 
+    def copies() -> list[Tensor]:
+        return [*(leaf.clone() for leaf in fixed), *data, *moving]
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
-            graph = make_fx(step)(*[leaf.clone() for leaf in leaves])
+            graph = make_fx(step)(*copies())
         with torch.no_grad():  # operations without a batching rule can leave a graph that does not run
-            graph(*[leaf.clone() for leaf in leaves])
+            graph(*copies())
     except Exception as error:
         where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
         raise NotVectorisable(f"torch.func cannot batch it: {_first_line(error)}", where) from error
-    return TracedStep(graph, tuple(leaves), lanes)
+    return TracedStep(graph, (*fixed, *data), tuple(moving), lanes, _bytes_of(list(data)))
 
 
 def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
@@ -203,13 +228,16 @@ def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
 
 
 class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises at the first operation that replicas cannot do together."""
+    """Raises at the first operation that replicas cannot do together, and counts the others."""
+
+    n_operations = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if reason := _obstacle(func, args):
             raise NotVectorisable(reason, self._place())
+        self.n_operations += 1
         return func(*args, **(kwargs or {}))
 
     @staticmethod

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust_lr import DataError, RobustLRError, TrialDiverged, TrialSpec, parse_schedule
-from robust_lr.closed_form import LANES, ClosedFormPacks, multipliers
+from robust_lr.closed_form import LANES, ClosedFormPacks
 from robust_lr.divergence import DivergenceWatch
 from robust_lr.linear_models import LinearModelTask
+from robust_lr.schedules import tabulated
 
 KINDS = ("linear", "logistic", "softmax")
 SCHEDULES = {name: parse_schedule(name) for name in ("constant", "cosine", "warmup(0.1)+polynomial(2.5)")}
@@ -325,7 +326,7 @@ def test_the_seconds_of_the_trials_add_up_to_the_time_that_it_took():
 
 def test_the_multipliers_are_those_that_a_training_loop_computes_step_by_step():
     for schedule in SCHEDULES.values():
-        assert multipliers(schedule, 50).tolist() == [float(schedule(t, 50)) for t in range(50)]
+        assert tabulated(schedule, 50).tolist() == [float(schedule(t, 50)) for t in range(50)]
 
 
 def test_it_pickles_and_refuses_a_pack_without_slots():

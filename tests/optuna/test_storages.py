@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_a_journal_with_a_relative_path_has_a_lock_that_leads_to_it(tmp_path, mo
     Path("folder").mkdir()
     storage = journal_storage("folder/study.log")
     storage._backend._lock.acquire()
-    assert os.stat("folder/study.log.lock").st_size == 0  # what Optuna asks to learn how old a lock is
+    assert Path("folder/study.log.lock").stat().st_size == 0  # what Optuna asks to learn how old a lock is
     storage._backend._lock.release()
 
 

@@ -116,15 +116,18 @@ def test_looking_at_a_replica_changes_nothing():
 
 
 def test_tracing_changes_nothing_and_a_step_changes_what_it_is_given():
-    pack = Pack(task(make_dropout_network, optimizer=torch.optim.AdamW), SCHEDULES, 3)
+    t = task(make_dropout_network, optimizer=torch.optim.AdamW)
+    pack = Pack(t, SCHEDULES, 3)
     for spec in trials()[:3]:
         pack.load(spec)
     for lane, spec in enumerate(trials()[:3]):
         initial = pack.task.initial_model(spec.seed).state_dict()
         assert all(torch.equal(value, initial[name]) for name, value in pack.model(lane).state_dict().items())
-    before = [tensor.clone() for tensor in pack.traced.fixed]
+    *changing, inputs, targets = pack.traced.fixed
+    before = [tensor.clone() for tensor in changing]
     pack.steps(1)
-    assert not any(torch.equal(a, b) for a, b in zip(before, pack.traced.fixed, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, changing, strict=True))
+    assert all(map(torch.equal, (inputs, targets), t.train_data))
 
 
 def test_a_traced_step_is_the_step_of_each_replica():
