@@ -86,9 +86,10 @@ class DivergencePruner(BasePruner):
         """Return whether the trial has diverged, and note it in the storage if so."""
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         reports = sorted(trial.intermediate_values.items())
+        counted = [sign * value for step, value in reports if step >= self._n_warmup_steps]
         watch = DivergenceWatch(factor=self._factor, patience=self._patience)
-        watch.see([sign * value for _, value in reports[:1]])  # sets the bound; it is not above it itself
-        if watch.see([sign * value for step, value in reports if step >= self._n_warmup_steps]) is None:
+        watch.see([sign * value for _, value in reports[:1]])  # sets the bound, and is not above it itself
+        if all(map(math.isfinite, counted)) and watch.see(counted) is None:
             return False
         study._storage.set_trial_system_attr(trial._trial_id, _DIVERGED, True)
         return True

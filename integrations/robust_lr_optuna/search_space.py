@@ -24,8 +24,8 @@ def annealed_grid(
 ) -> GeometricGrid:
     """Return the coarsest grid over a range that the theory of a schedule allows within a tolerance.
 
-    Its ratio is at most ``resolution_for_tolerance(schedule, tolerance)``: under a schedule that anneals the learning
-    rate less is lost by one that is off, so its grid has fewer points.
+    Its ratio is at most ``resolution_for_tolerance(schedule, tolerance)``. Under a schedule that anneals, less is lost
+    by a learning rate that is far off, so its grid has fewer points; at tolerances below a tenth all are much alike.
 
     Args:
         lr_min, lr_max: the range, both on the grid.

@@ -40,10 +40,11 @@ class SupervisedTask:
     ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. What is returned as "loss"
     is F over the whole training set, in evaluation mode; `weight_decay` among the optimizer's options is not in it.
 
-    A seed fixes the initial weights, the batches and the noise of dropout, independently of each other: they are the
-    same for every learning rate and schedule. The masks of dropout come from a counter (the seed, the step, the call in
-    the forward pass, the position), so that they are the same in a pack and on any device. The random state of the caller is left as it was. A task made of
-    module-level functions and classes can be pickled, and so sent to other processes.
+    A seed fixes the initial weights, the batches and the noise of dropout, independently of each other: they are
+    the same for every learning rate and schedule. The masks of dropout come from a counter (the seed, the step, the
+    call in the forward pass, the position), so that they are the same in a pack and on any device. The random state
+    of the caller is left as it was. A task made of module-level functions and classes can be pickled, and so sent
+    to other processes.
 
     Args:
         make_model: returns a new module; random numbers it draws come from the seed.

@@ -1,10 +1,11 @@
-"""DivergencePruner stops what has diverged and nothing else; audit_pruning replays what other pruners would have cost."""
+"""DivergencePruner stops what has diverged and nothing else; audit_pruning says what other pruners would have cost."""
 
 from __future__ import annotations
 
 import io
 import logging
 import math
+import re
 
 import numpy as np
 import optuna
@@ -95,7 +96,7 @@ def test_a_sweep_counts_its_pruned_trials_as_diverged_and_the_sampler_does_not_r
     sweep = sweep_from_study(study)
     assert sweep.loss[0, :, 0].tolist() == [*grid.values[:4], INF]
     study.optimize(objective)
-    assert len(study.get_trials(states=[TrialState.PRUNED])) == 2  # the last one, and a trial with nothing to run
+    assert sorted(trial.params["lr"] for trial in study.trials if trial.params) == grid.values.tolist()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_few_seeds_make_the_advice_a_hint_and_the_interval_wide():
 
 def test_the_advice_names_the_cheapest_pruner_that_keeps_the_best_and_warns_of_the_worst():
     advice = audit_pruning(crossing_curves()).advice()
-    assert "Under annealed Median from 1/" in advice and "of the compute" in advice
+    assert re.match(r"Under annealed \w+ from 1/2 saves \d+% of the compute", advice)
     assert "loses it in" in advice
     none = audit_pruning(crossing_curves(), pruners={"none": NopPruner}).advice()
     assert "Under late none of these saves compute" in none
@@ -282,7 +283,7 @@ def test_what_is_no_set_of_curves_is_refused(curves, options, message):
 
 
 def test_two_learning_rates_are_too_few_and_several_objectives_too_many():
-    with pytest.raises(InsufficientDataError, match="three|3 learning rates"):
+    with pytest.raises(InsufficientDataError, match="3 learning rates"):
         audit_pruning({("a", lr, 0): [1.0] for lr in (0.1, 0.2)})
     with pytest.raises(DataError, match="one objective"):
         audit_pruning(optuna.create_study(directions=["minimize", "minimize"]))
