@@ -89,7 +89,10 @@ def open_storage(kind: str, url: str) -> BaseStorage:
     """Return the storage that a worker opens."""
     if kind == "journal":
         return journal_storage(url)
-    return safe_sqlite_storage(url) if kind == "safe sqlite" else RDBStorage(url)
+    if kind == "safe sqlite":
+        return safe_sqlite_storage(url)
+    # On a busy machine SQLite's own patience of 5 seconds is too little for four processes.
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if kind == "sqlite" else {})
 
 
 def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: int) -> None:

@@ -20,7 +20,7 @@ from robust_lr import GeometricGrid, analyze_sweep
 from robust_lr.console import make_console, print_analysis
 from robust_lr_optuna import GeometricGridSampler, cell_of, journal_storage, reap_stale, sweep_from_study
 
-GRID = GeometricGrid(1e-3, 1.0, n_points=13)
+GRID = GeometricGrid(1e-2, 3.0, n_points=9)
 
 
 def objective(trial: optuna.Trial) -> float:
@@ -39,7 +39,7 @@ def objective(trial: optuna.Trial) -> float:
 def work(path: str) -> None:
     """What every worker runs."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = GeometricGridSampler(GRID, schedules=["constant", "cosine"], seeds=5)
+    sampler = GeometricGridSampler(GRID, schedules=["constant", "cosine"], seeds=8)
     study = optuna.create_study(study_name="sweep", storage=journal_storage(path), sampler=sampler, load_if_exists=True)
     reap_stale(study)
     study.optimize(objective)
@@ -51,12 +51,12 @@ if __name__ == "__main__":
         workers = [multiprocessing.get_context("spawn").Process(target=work, args=(path,)) for _ in range(4)]
         for worker in workers:
             worker.start()
-        time.sleep(4)
+        time.sleep(2)
         os.kill(workers[0].pid, signal.SIGKILL)
         for worker in workers:
             worker.join()
         work(path)  # runs the trial that was killed, if it was in the middle of one
         study = optuna.load_study(study_name="sweep", storage=journal_storage(path))
         runs = collections.Counter(cell_of(t) for t in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
-        print(f"{len(runs)} of {13 * 2 * 5} cells, each run {set(runs.values())} time, worker 0 killed")
-        print_analysis(analyze_sweep(sweep_from_study(study), tolerance=0.05), make_console(), every_detail=False)
+        print(f"{len(runs)} of {len(GRID) * 2 * 8} cells, each run {set(runs.values())} time, worker 0 killed")
+        print_analysis(analyze_sweep(sweep_from_study(study), tolerance=0.02), make_console(), every_detail=False)

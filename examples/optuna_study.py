@@ -34,7 +34,7 @@ def objective(trial: optuna.Trial) -> float:
 
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    grid = GeometricGrid(1e-3, 4.0, n_points=7)
+    grid = GeometricGrid(1e-3, 10.0, n_points=9)
     study = optuna.create_study(sampler=GeometricGridSampler(grid, seeds=4))  # added
     study.optimize(objective)
     analysis = analyze_sweep(sweep_from_study(study), tolerance=0.02)  # added

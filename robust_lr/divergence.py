@@ -48,8 +48,7 @@ class DivergenceWatch:
             self._bound = self._factor * abs(values[0])
         start = self._n_seen
         self._n_seen += len(values)
-        bad = np.flatnonzero(~(values <= self._bound))
-        if not len(bad):  # nearly always
+        if np.all(np.isfinite(values) & (values <= self._bound)):  # nearly always
             self._n_above = 0 if len(values) else self._n_above
             return None
         for i, value in enumerate(values):

@@ -11,6 +11,8 @@ PROMISES = {
     "quickstart_numpy.py": "cosine: ratio ",
     "char_lm_packed.py": " comparisons, seed by seed; ",
     "custom_schedule.py": "bound, not prediction",
+    "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
+    "optuna_study.py": "Grid for the next search",
     "digits_torch.py": "Every schedule breaks at the same learning rate",
 }
 ARGUMENTS = {"char_lm_packed.py": ["--steps", "20", "--seeds", "2"]}

@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from robust_lr.csv_table import TableRow, replicate_seeds
 from .places import Place, Places
 from .sampler import cell_of, has_diverged, is_order
 
-_PRUNED_AS_DIVERGED = "robust_lr:diverged"
 _REPEATED = "another has its learning rate, schedule and seed, and came first"
 _MOST_NAMES = 20
 _UNEVEN = 8.5  # longest step over shortest, in logarithms
@@ -81,7 +81,7 @@ def sweep_from_study(
             left_out[loss if isinstance(loss, str) else str(place)] += 1
     # A cell that was run again after a failure has its result in a later trial.
     rows.sort(key=lambda row: (math.isnan(row.loss), trials[row.line].state != TrialState.COMPLETE, row.line))
-    rows = _one_for_each(rows, left_out)
+    rows, on_seeds = _without_drawn_seeds(_one_for_each(rows, left_out))
     found = [f"{_count(n)} left out: {why}" for why, n in left_out.items()]
     if all(math.isnan(row.loss) for row in rows):
         raise DataError("; ".join([f"study {study.study_name!r} has no finished trial with a result", *found]))
@@ -95,6 +95,7 @@ def sweep_from_study(
             *objective.notes,
             *found,
             *_on_failures([trials[row.line] for row in rows if math.isnan(row.loss)]),
+            *on_seeds,
             *_on_replicates(rows, results),
             *_on_mixture(places.mixed([trials[row.line] for row in rows if not math.isnan(row.loss)])),
             *_on_spacing(sorted({row.lr for row in rows})),
@@ -135,6 +136,18 @@ def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = Non
     return sweep_from_study(optuna.load_study(study_name=study_name or names[0], storage=storage), **options)
 
 
+def _without_drawn_seeds(rows: list[TableRow]) -> tuple[list[TableRow], list[str]]:
+    """Return the rows without their seeds, and a note, where each learning rate was run with one seed of several.
+
+    Such a seed was drawn with the learning rate. Seeds pair the runs of an axis, and there is none.
+    """
+    places = {(row.schedule, row.lr) for row in rows}
+    if len({row.seed for row in rows}) < 2 or len(places) < len(rows):
+        return rows, []
+    note = "no learning rate was run with two seeds: the seeds are taken for noise, and nothing tells how much of it"
+    return [replace(row, seed=None) for row in rows], [note]
+
+
 class _Objective:
     """What the trials of a study are judged by."""
 
@@ -169,7 +182,7 @@ class _Objective:
         if not trial.state.is_finished():
             return "not finished"
         last = 0.0 if trial.last_step is None else trial.intermediate_values[trial.last_step]
-        if has_diverged(trial) or trial.system_attrs.get(_PRUNED_AS_DIVERGED) is True or not math.isfinite(last):
+        if has_diverged(trial) or not math.isfinite(last):
             return math.inf
         if trial.state == TrialState.PRUNED:
             return "pruned; a loss before the end of training is not comparable with a final one"

@@ -27,6 +27,7 @@ from robust_lr import GeometricGrid, GridError, RobustLRError, TrialDiverged
 from .work_log import SAME, Axes, Cell, Order, WorkLog, as_axes, find_lr, first_missing
 from .workers import is_gone, is_in_other_thread, this_worker
 
+DIVERGED = "robust_lr:diverged"  # set by a `DivergencePruner`
 _ORDER, _CELL, _OUTCOME = "robust_lr:order", "robust_lr:cell", "robust_lr:outcome"
 _DIGITS = 12  # of a learning rate; those of GeometricGrid
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at the storage
@@ -487,8 +488,8 @@ def is_order(trial: FrozenTrial) -> bool:
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Return whether a trial is known to have diverged: NaN, or `TrialDiverged` was raised."""
-    return trial.system_attrs.get(_OUTCOME) == "diverged"
+    """Return whether a trial is known to have diverged: NaN, `TrialDiverged`, or pruned by a `DivergencePruner`."""
+    return trial.system_attrs.get(_OUTCOME) == "diverged" or trial.system_attrs.get(DIVERGED) is True
 
 
 def _mark_of(trial: FrozenTrial) -> Mapping[str, Any] | None:

@@ -104,8 +104,10 @@ class CoarseLearningRate(BaseSampler):
 
     The learning rate that the sampler proposes is moved to the nearest point of the grid, by ratio, among those that
     the objective allows. It is recorded so, and the sampler learns from what was run: few learning rates, each with
-    many values of the other parameters. With the grid of `annealed_grid` that costs no more than the tolerance. The
-    objective stays as it is: ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``.
+    many values of the other parameters. The objective stays as it is: ``trial.suggest_float("lr", 1e-4, 1.0,
+    log=True)``. What is lost is what the grid costs, so take a tolerance below what the other parameters are worth: in
+    60 trials of TPE on a bowl of five parameters, 7 learning rates (cosine, 0.25) ended as low as the whole range, 5
+    (0.5) ended higher.
 
     Args:
         grid: the learning rates.

@@ -14,6 +14,8 @@ from sqlalchemy.engine import make_url
 
 from robust_lr import RobustLRError
 
+_PATIENCE = 60.0  # seconds for the file's turn; by default a worker on a busy machine fails after 5
+
 
 def journal_storage(path: str | os.PathLike[str]) -> JournalStorage:
     """Return a storage in one file, which any number of processes may use: what we recommend.
@@ -102,7 +104,9 @@ def safe_sqlite_storage(url: str, **options: Any) -> RDBStorage:
 
 class _SafeSQLiteStorage(RDBStorage):
     def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
+        engine_kwargs = dict(options.pop("engine_kwargs", None) or {})
+        engine_kwargs["connect_args"] = {"timeout": _PATIENCE, **engine_kwargs.get("connect_args", {})}
+        super().__init__(url, engine_kwargs=engine_kwargs, **options)
         self._lock_at_the_beginning()
 
     def __setstate__(self, state: dict[str, Any]) -> None:

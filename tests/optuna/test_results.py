@@ -417,3 +417,11 @@ def test_a_storage_that_cannot_be_reached_is_one_line_without_the_password(url):
     text = str(error.value)
     assert "s3c" not in text and "\n" not in text and text.startswith("cannot read ")
     assert error.value.__cause__ is None and error.value.__suppress_context__
+
+
+def test_seeds_that_were_drawn_with_the_learning_rate_are_noise_and_no_axis():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1.0, log=True) + t.suggest_int("seed", 0, 2), n_trials=9)
+    sweep = sweep_from_study(study)
+    assert sweep.loss.shape == (1, 9, 1) and sweep.n_trials == 9
+    assert any("no learning rate was run with two seeds" in note for note in sweep.notes)

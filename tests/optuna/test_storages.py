@@ -142,3 +142,9 @@ def test_a_study_is_run_in_every_storage(tmp_path, kind):
     study = optuna.create_study(storage=storage, sampler=GeometricGridSampler(GeometricGrid(1e-3, 1.0, 4)))
     study.optimize(objective)
     assert len(study.get_trials(states=[TrialState.COMPLETE])) == 4
+
+
+@pytest.mark.parametrize(("given", "seconds"), [({}, 60.0), ({"engine_kwargs": {"connect_args": {"timeout": 3}}}, 3)])
+def test_safe_sqlite_waits_a_minute_for_its_turn_or_as_long_as_was_said(tmp_path, given, seconds):
+    storage = safe_sqlite_storage(f"sqlite:///{tmp_path}/study.db", **given)
+    assert storage.engine_kwargs["connect_args"] == {"timeout": seconds}
