@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..exceptions import RobustLRError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, evaluate_trial, failed_trial
@@ -102,6 +103,8 @@ def evaluate_here(
             try:
                 result = next(results)
             except StopIteration:
+                if source.in_flight:
+                    raise RobustLRError(f"the evaluator gave no result for {len(source.in_flight)} trials") from None
                 break
             except Exception as error:
                 suspects, source.in_flight = list(source.in_flight), {}

@@ -7,7 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from ..checks import check_whole
@@ -162,6 +162,8 @@ class PackedRunner:
             raise RobustLRError(f"strict must be True or False, got {strict!r}")
         names = device_names(devices)
         n_workers = (len(names) or 1) if n_workers is None else n_workers
+        if names and device is not None and ":" in str(device):
+            raise RobustLRError(f"with devices each worker sees one GPU, as cuda; device={str(device)!r} names another")
         pool = ProcessPoolRunner(n_workers, retries=retries, devices=names, threads_per_worker=threads_per_worker)
         values = {
             "n_workers": pool.n_workers,
@@ -195,24 +197,34 @@ class PackedRunner:
         return pool.evaluate(plan.make_evaluator, slots, trials, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
-        note = "one after the other, as asked for"
-        if self.engine != "sequential":
-            try:
-                return self._ask(train, trials, schedules)
-            except NotVectorisable as error:
-                if self.strict:
-                    raise
-                warnings.warn(f"running one after the other: {error}", RobustLRWarning, _levels_to_user())
-                note = ""  # the warning has said it
+        if not isinstance(train, Packable) and self.device is not None:
+            raise RobustLRError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
+        if self.engine == "sequential":
+            return self._one_by_one(train, trials, schedules, "one after the other, as asked for")
+        try:
+            if not isinstance(train, Packable):
+                raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+            return self._ask(train, trials, schedules, self.engine)
+        except NotVectorisable as error:
+            if self.strict:
+                raise
+            warnings.warn(f"running one after the other: {error}", RobustLRWarning, _levels_to_user())
+            return self._one_by_one(train, trials, schedules, "")  # the warning has said it
+
+    def _one_by_one(
+        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], note: str
+    ) -> PackPlan:
+        if self.device is not None and isinstance(train, Packable):  # only the task knows how to move itself
+            return replace(self._ask(train, trials, schedules, "sequential"), note=note)
         return PackPlan("sequential", 1, 1.0, lambda slots: OneByOne(train, dict(schedules)), note)
 
-    def _ask(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
-        if not isinstance(train, Packable):
-            raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+    def _ask(
+        self, train: Packable, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], engine: str
+    ) -> PackPlan:
         return train.plan_packs(
             trials,
             schedules,
-            engine=self.engine,
+            engine=engine,
             slots=self.slots,
             n_workers=self.n_workers,
             device=self.device,

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..closed_form import Kind
 from ..exceptions import NotVectorisable
-from .replica_optimizers import rule_for
+from .replica_optimizers import rule_of
 from .trainable import Trainable
 from .update_rules import SGDRule
 
@@ -45,12 +45,12 @@ class SupervisedLinearProblem:
     @property
     def inputs(self) -> NDArray[Any]:
         """The training inputs, shape (n, d)."""
-        return np.asarray(self.task.train_data[0].flatten(1))
+        return np.asarray(self.task.train_data[0].detach().flatten(1))
 
     @property
     def targets(self) -> NDArray[Any]:
         """The targets: class numbers, shape (n,), or numbers, shape (n, k)."""
-        return np.asarray(self.task.train_data[1])
+        return np.asarray(self.task.train_data[1].detach())
 
     @property
     def bias_decay(self) -> float:
@@ -111,7 +111,7 @@ def linear_problem(task: Trainable) -> SupervisedLinearProblem:
         raise _no("it has no penalty and no clipping")
     kind = _kind(task.loss)
     layer = _layer(task.initial_model(0))
-    rule = rule_for(lambda parameters: task.optimizer(parameters, lr=1.0, **task.optimizer_options))
+    rule = rule_of(task.optimizer, task.optimizer_options)
     if not isinstance(rule, SGDRule) or rule.maximize:
         raise _no("the optimizer must be torch.optim.SGD")
     dtype = layer.weight.dtype
@@ -124,7 +124,8 @@ def linear_problem(task: Trainable) -> SupervisedLinearProblem:
         raise _no(f"inputs and weights must both be float32 or float64, not {inputs.dtype} and {dtype}")
     if kind != "softmax" and targets.dtype != dtype:
         raise _no(f"the targets must be {dtype}, not {targets.dtype}")
-    if inputs.flatten(1).shape[1] != layer.in_features:
+    flattens = any(type(m) is nn.Flatten for m in task.initial_model(0).modules())
+    if inputs.flatten(1).shape[1] != layer.in_features or not (inputs.ndim == 2 or flattens):
         raise _no("the model must map each input to its outputs by one linear layer")
     return SupervisedLinearProblem(
         task=task,
@@ -156,7 +157,9 @@ def _layer(model: nn.Module) -> nn.Linear:
     plain = all(
         type(m) is nn.Identity or (type(m) is nn.Flatten and (m.start_dim, m.end_dim) == (1, -1)) for m in before
     )
-    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+    hooked = any(
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in model.modules()
+    ) or any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in model.parameters())
     if type(last) is not nn.Linear or not plain or hooked or not all(p.requires_grad for p in model.parameters()):
         raise _no("the model must be one nn.Linear, perhaps after nn.Flatten")
     return last

@@ -28,7 +28,8 @@ from .vectorise import Replica, Stack, inspect_replica, state_of, trace_step
 _log = logging.getLogger("robust_lr")
 
 _FEWEST_LANES = 2  # the kernels for a batch of one are other ones, and round otherwise
-_SEEDS_KEPT = 32
+_LONGEST_BLOCK = 64  # steps whose tables are put together at a time
+_BYTES_KEPT = 64 << 20  # of the tables of seeds
 _MODELS_KEPT = 8
 _SECONDS_TO_COMPANY = 0.02  # the trials of one message of the pool come together
 
@@ -132,7 +133,9 @@ class Pack:
     def run_block(self) -> list[TrialResult]:
         """Make the next steps of all lanes, at most `check_every`, and return the results of the trials that ended."""
         start = time.perf_counter()
-        n_steps = min(self.task.check_every, *(self.task.total_steps - o.step for o in self._occupants.values()))
+        n_steps = min(
+            self.task.check_every, _LONGEST_BLOCK, *(self.task.total_steps - o.step for o in self._occupants.values())
+        )
         objectives = self.steps(n_steps)
         share = (time.perf_counter() - start) / len(self._occupants)
         finished = []
@@ -175,7 +178,7 @@ class Pack:
         if not (on_device and self.replica.rule.traceable):
             return None
         rows, numbers, keys = (table[0] for table in self._block(1))
-        longest = min(self.task.check_every, self.task.total_steps)
+        longest = min(self.task.check_every, _LONGEST_BLOCK, self.task.total_steps)
         changing = self.traced.fixed[: len(self.traced.fixed) - len(self.tables.data)]
         with torch.cuda.device(self.task.device), torch.inference_mode():
             try:
@@ -185,14 +188,21 @@ class Pack:
                 return None
 
     def _finish(self, lane: int, diverged_at: int | None) -> TrialResult:
-        occupant = self._occupants.pop(lane)
-        spec = occupant.spec
+        occupant = self._occupants[lane]
+        spec, out_of_memory = occupant.spec, list[Exception]()
 
         def outcome(**trial: Any) -> dict[str, float]:
-            with self.task.noise_of(spec.seed):
-                return self.task.outcome(self.model(lane), diverged_at)
+            try:
+                with self.task.noise_of(spec.seed):
+                    return self.task.outcome(self.model(lane), diverged_at)
+            except Exception as error:
+                out_of_memory.extend([error] if is_out_of_memory(error) else [])
+                raise
 
         result = evaluate_trial(outcome, spec, self.tables.schedules[spec.schedule])
+        if out_of_memory and self.slots > 1:  # a smaller pack leaves room for the evaluation
+            raise out_of_memory[0]
+        del self._occupants[lane]
         self._fill(lane, self.tables.initial(spec.seed))  # so that what an empty lane goes on computing stays tame
         return TrialResult(
             spec, result.loss, result.status, occupant.seconds + result.seconds, result.metrics, result.error
@@ -243,7 +253,7 @@ class Pack:
         """Return what a step wants of rows (lanes, B): themselves, or inputs and targets, each (lanes, B, ...)."""
         if self.tables.reads_rows:
             return [rows]
-        return [torch.stack([data[r] for r in rows]).to(self.task.device) for data in self.tables.data]
+        return [torch.stack([data[r] for r in rows.long()]).to(self.task.device) for data in self.tables.data]
 
 
 class TrialTables:
@@ -255,8 +265,9 @@ class TrialTables:
         self.device_of_rows = torch.device(task.device if self.reads_rows else "cpu")
         self.data = [data.to(task.device) if self.reads_rows else data for data in task.train_data]
         self.initial = lru_cache(_MODELS_KEPT)(self._initial)
-        self.rows = lru_cache(_SEEDS_KEPT)(task.batch_indices)
-        self.keys = lru_cache(_SEEDS_KEPT)(lambda seed: task.noise_keys(seed).cpu())
+        n_kept = max(1, _BYTES_KEPT // (task.total_steps * (task.batch_size + 1) * 4))
+        self.rows = lru_cache(n_kept)(lambda seed: task.batch_indices(seed).to(torch.int32))
+        self.keys = lru_cache(n_kept)(lambda seed: task.noise_keys(seed).cpu())
 
     def numbers(self, schedule: str, lr: float) -> Tensor:
         """Return what the update rule reads at each step: float64, shape (total_steps, n_coefficients)."""
@@ -266,7 +277,7 @@ class TrialTables:
     def of_nobody(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tables of an empty lane: rows, numbers and keys, for a learning rate of 0."""
         numbers = torch.from_numpy(self.replica.rule.coefficients(np.zeros(1))).expand(n_steps, -1)
-        rows = torch.arange(self.task.batch_size).expand(n_steps, -1)
+        rows = torch.arange(self.task.batch_size, dtype=torch.int32).expand(n_steps, -1)
         return rows, numbers, torch.zeros(n_steps, dtype=torch.int32)
 
     def _initial(self, seed: int) -> dict[str, Tensor]:
@@ -314,3 +325,8 @@ def one_thread(task: Trainable) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that there is no memory left, on the GPU or on the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
-from ..closed_form import LANES, ClosedFormPacks
+from ..closed_form import LANES, ClosedFormPacks, train_alone
 from ..exceptions import NotVectorisable
 from ..runners.base import Evaluator
 from ..runners.evaluators import OneByOne, TrialList
 from ..runners.packed import PackPlan
-from ..schedules import Schedule
+from ..schedules import Constant, Schedule
 from ..trials import TrialSpec
-from .linear_problem import linear_problem
-from .pack import Pack, PackEvaluator, one_thread
+from .linear_problem import SupervisedLinearProblem, linear_problem
+from .pack import Pack, PackEvaluator, is_out_of_memory, one_thread
 from .trainable import Trainable
 from .vectorise import inspect_replica
 
@@ -32,6 +37,7 @@ _PILOT_SHARE, _PILOT_SHARE_OF_SHORT_STEPS, _SHORT_STEP = 0.04, 0.2, 7e-4
 _SIZES = (8, 16, 32, 64)
 _USUAL_SLOTS = 32
 _CLOSED_FORM_SLOTS = 256
+_CLOSED_FORM_COPIES = 4  # of the weights, about: velocity, gradient, scratch
 _CLOSED_FORM_SECONDS = 0.02  # of steps alone, so many are timed
 _VERIFIED_STEPS = 5
 _STEPS_TIMED, _CALLS_TIMED = 3, 4
@@ -95,7 +101,7 @@ class _Sweep:
             return self.memory_limit
         device = torch.device(self.task.device)
         if device.type == "cuda":
-            return int(0.8 * torch.cuda.mem_get_info(device)[0])
+            return int(0.8 * torch.cuda.mem_get_info(device)[0]) // self.n_workers
         return _available_memory() // (2 * self.n_workers)
 
     def balanced(self, most: int) -> int:
@@ -114,10 +120,30 @@ class _Sweep:
 
     def closed_form(self, seconds_alone: float = math.nan, seconds: float = math.nan) -> PackPlan:
         problem = linear_problem(self.task)
+        self._verify_closed_form(problem)
         slots = -(-self.balanced(_CLOSED_FORM_SLOTS) // LANES) * LANES if self.slots == "auto" else self.slots
+        weights, _ = problem.initial(self.trials[0].seed if self.trials else 0)
+        slots = min(slots, max(1, self.memory // (_CLOSED_FORM_COPIES * LANES * weights.nbytes)) * LANES)
         make = partial(_closed_form_evaluator, problem, self.schedules)
         note = f"closed form in numpy, {slots} slots{_said(seconds_alone, seconds)}"
         return PackPlan("closed_form", slots, seconds_alone / seconds, make, note, self.seconds(seconds))
+
+    def _verify_closed_form(self, problem: SupervisedLinearProblem) -> None:
+        """Raise unless the first steps of a trial end in the loss that they end in by the task itself."""
+        if not self.trials:
+            return
+        spec, n_steps = self.tame[len(self.trials) // 2], min(_VERIFIED_STEPS, self.task.total_steps)
+        short = replace(problem, total_steps=n_steps)
+        found = train_alone(short, lr=spec.lr, schedule=Constant(), seed=spec.seed)["loss"]
+        model = self.task.initial_model(spec.seed)
+        with self.task.noise_of(spec.seed):
+            for _ in itertools.islice(self.task.steps(model, lr=spec.lr, schedule=Constant(), seed=spec.seed), n_steps):
+                pass
+        expected = self.task.evaluate(model)["loss"]
+        if math.isfinite(expected) and not math.isclose(found, expected, rel_tol=1e-3):
+            raise NotVectorisable(
+                f"{n_steps} steps in closed form end in another loss than the task's: {found:.7g}, {expected:.7g}"
+            )
 
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
@@ -128,28 +154,47 @@ class _Sweep:
         return self.plan_of(pack, slots, compiled=compiled)
 
     def verify(self, pack: Pack) -> None:
-        """Raise unless the first steps of a pack of two trials, of two seeds if there are, are those of each alone."""
-        first = self.tame[0]
-        pair = [first, next((t for t in self.tame if t.seed != first.seed), self.tame[-1])]
-        for spec in pair:
-            pack.load(spec)
+        """Raise unless two trials, of two seeds if there are, begin in a pack as each does alone."""
+        first, middle = self.tame[0], self.tame[len(self.trials) // 2]
+        pair = [first, next((t for t in (middle, *self.tame) if t.seed != first.seed), middle)]
         n_steps = min(_VERIFIED_STEPS, self.task.total_steps)
-        together = pack.steps(n_steps)
-        pack.clear()
-        for lane, spec in enumerate(pair):
-            for step, value in zip(range(n_steps), self._first_objectives(spec), strict=False):
-                if not math.isclose(value, together[step, lane], rel_tol=1e-4, abs_tol=1e-4):
-                    raise NotVectorisable(
-                        f"a pack gives another objective at step {step} than a trial alone: {together[step, lane]:.7g} "
-                        f"and {value:.7g}; the model may keep values in attributes, or count its calls"
-                    )
+        try:
+            for spec in pair:
+                pack.load(spec)
+            together = pack.steps(n_steps)
+            for lane, spec in enumerate(pair):
+                self._compare(spec, together[:, lane], pack.model(lane))
+        except NotVectorisable:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise NotVectorisable(f"a first pack of two fails: {str(error).strip().splitlines()[0]}") from error
+        finally:
+            pack.clear()
 
-    def _first_objectives(self, spec: TrialSpec) -> Sequence[float]:
-        task, n_steps = self.task, min(_VERIFIED_STEPS, self.task.total_steps)
+    def _compare(self, spec: TrialSpec, together: NDArray[np.float64], packed: nn.Module) -> None:
+        """Raise unless a trial alone has these objectives, and then a model that gives what the packed one does."""
+        task = self.task
         model = task.initial_model(spec.seed)
         with task.noise_of(spec.seed):
             steps = task.steps(model, lr=spec.lr, schedule=self.schedules[spec.schedule], seed=spec.seed)
-            return [float(next(steps)) for _ in range(n_steps)]
+            alone = [float(next(steps)) for _ in range(len(together))]
+        scale = max((abs(v) for v in alone if math.isfinite(v)), default=0.0)
+        pairs = [*zip(alone, together, [1e-4] * len(alone), strict=True)]
+        if all(map(math.isfinite, alone)):
+            rows = task.batch_indices(spec.seed)[0]
+            inputs, targets = (data[rows].to(task.device) for data in task.train_data)
+            with torch.no_grad():
+                end, packed_end = (float(task.objective(m.eval(), inputs, targets)) for m in (model, packed))
+            packed.train()
+            pairs.append((end, packed_end, 1e-2))  # that of batch norm after Adam differs by more than rounding
+        for step, (value, other, tolerance) in enumerate(pairs):
+            if math.isfinite(value) and not abs(value - other) <= tolerance * scale:
+                raise NotVectorisable(
+                    f"after {step} steps a pack has another objective than a trial alone, {other:.7g} and {value:.7g}; "
+                    "the model may keep values outside of its parameters and buffers, or count its calls"
+                )
 
     def most_slots(self, pack: Pack) -> int:
         """Return how many slots the memory has room for."""
@@ -158,11 +203,12 @@ class _Sweep:
     def plan_of(
         self, pack: Pack, slots: int, *, compiled: bool, seconds_alone: float = math.nan, seconds: float = math.nan
     ) -> PackPlan:
-        ready = pack if (pack.slots, pack.is_compiled) == (slots, compiled) else None
+        # It goes out once: who asks again does so because something went wrong with it.
+        ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
 
         def make(n: int) -> Evaluator:
-            evaluator = PackEvaluator(self.task, self.schedules, n, compiled)
-            return replace(evaluator, ready=ready) if n == slots else evaluator
+            spare = ready.pop() if ready else None
+            return PackEvaluator(self.task, self.schedules, n, compiled, spare if n == slots else None)
 
         name = "compiled" if compiled else "packed"
         memory = f", {_bytes(pack.traced.bytes_per_replica)} a replica"
@@ -206,7 +252,7 @@ class _Pilot:
         return best
 
     def _best_pack(self, alone: float) -> PackPlan | None:
-        """Try a pack of the usual size, its larger or smaller neighbours, and the compiler, as time allows."""
+        """Try a pack of the usual size, then larger or smaller ones, and the compiler, as long as there is time."""
         before = self._elapsed()
         pack = Pack(self.task, self.sweep.schedules, 2)
         self.sweep.verify(pack)
@@ -217,22 +263,16 @@ class _Pilot:
         def time_left(slots: int) -> float:
             return self.allowance - self._elapsed() - 2 * tracing - _CALLS_TIMED * _STEPS_TIMED * slots * alone
 
-        plans: dict[int, PackPlan] = {}
-
-        def gain(i: int) -> float:
-            """The gain of the i-th size, 0 where there is no such size or no time for it."""
-            if not 0 <= i < len(sizes) or (sizes[i] not in plans and time_left(sizes[i]) < 0):
-                return 0.0
-            if sizes[i] not in plans:
-                plans[sizes[i]] = self._timed(Pack(self.task, self.sweep.schedules, sizes[i]), alone)
-            return plans[sizes[i]].gain
-
-        usual = [i for i, size in enumerate(sizes) if size <= _USUAL_SLOTS and time_left(size) > self.allowance / 2]
-        best = max(usual, default=0)
-        for step in (1, -1):
-            while gain(best + step) > 1.05 * gain(best) > 0:
-                best += step
-        return self._compiled(pack, alone, plans.get(sizes[best]))
+        usual = [size for size in sizes if size <= _USUAL_SLOTS and time_left(size) > self.allowance / 2]
+        start = sizes.index(max(usual, default=sizes[0]))
+        best: PackPlan | None = None
+        for direction in (sizes[start:], sizes[:start][::-1]):
+            for slots in direction:
+                plan = self._timed(slots, alone) if time_left(slots) > 0 else None
+                if plan is None or (best is not None and plan.gain < 1.05 * best.gain):
+                    break  # of this direction there is no more to expect
+                best = plan
+        return self._compiled(pack, alone, best)
 
     def _compiled(self, pack: Pack, alone: float, best: PackPlan | None) -> PackPlan | None:
         """Compile where what it usually gains is worth what it usually takes; then see whether it did."""
@@ -243,17 +283,24 @@ class _Pilot:
             return best
         slots = best.slots if best is not None and best.gain >= LEAST_GAIN else 1
         try:
-            plan = self._timed(Pack(self.task, self.sweep.schedules, slots, compiled=True), alone)
+            plan = self._timed(slots, alone, compiled=True)
         except NotVectorisable:
             return best
-        return plan if plan.gain > 1.1 * gain else best
+        return plan if plan is not None and plan.gain > 1.1 * gain else best
 
-    def _timed(self, pack: Pack, alone: float) -> PackPlan:
-        self._load(pack)
+    def _timed(self, slots: int, alone: float, *, compiled: bool = False) -> PackPlan | None:
+        """Return the plan of a pack of this size, None when there is no memory for it."""
         n_steps = min(_STEPS_TIMED, self.task.total_steps)
-        seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * pack.slots)
+        try:
+            pack = Pack(self.task, self.sweep.schedules, slots, compiled=compiled)
+            self._load(pack)
+            seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * slots)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return None
+            raise
         pack.clear()
-        return self.sweep.plan_of(pack, pack.slots, compiled=pack.is_compiled, seconds_alone=alone, seconds=seconds)
+        return self.sweep.plan_of(pack, slots, compiled=compiled, seconds_alone=alone, seconds=seconds)
 
     def _load(self, pack: Pack) -> None:
         for i in range(pack.slots):
@@ -266,12 +313,23 @@ class _Pilot:
         try:
             if self.sweep.n_workers > 1:
                 torch.set_num_threads(1)
-            model = task.initial_model(spec.seed)
             with task.noise_of(spec.seed):
-                steps = task.steps(model, lr=spec.lr, schedule=self.sweep.schedules[spec.schedule], seed=spec.seed)
-                return _seconds_per_call(lambda: float(next(steps, 0.0)), self.clock, most_calls=task.total_steps - 1)
+                steps = self._endless_steps(spec)
+                # On a GPU a step alone waits for the device as often as a trial does, not each time.
+                n_steps = 1 if torch.device(task.device).type == "cpu" else min(task.check_every, task.total_steps)
+
+                def train() -> float:
+                    return float([next(steps) for _ in range(n_steps)][-1])
+
+                return _seconds_per_call(train, self.clock) / n_steps
         finally:
             torch.set_num_threads(threads)
+
+    def _endless_steps(self, spec: TrialSpec) -> Iterator[torch.Tensor]:
+        schedule = self.sweep.schedules[spec.schedule]
+        while True:
+            model = self.task.initial_model(spec.seed)
+            yield from self.task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
 
     def _seconds_closed_form(self, alone: float) -> float:
         """Time a step of a replica among a few of one seed: the difference between a short run and a longer one."""
@@ -283,8 +341,8 @@ class _Pilot:
             return math.inf
 
         def seconds(total_steps: int) -> float:
-            short = replace(problem, total_steps=total_steps)
-            evaluator = ClosedFormPacks(problem=short, schedules=self.sweep.schedules, slots=LANES)
+            steps_only = _WithoutEvaluation(**vars(replace(problem, total_steps=total_steps)))
+            evaluator = ClosedFormPacks(problem=steps_only, schedules=self.sweep.schedules, slots=LANES)
             return _seconds_per_call(lambda: list(evaluator.results(TrialList(trials))), self.clock, most_calls=3)
 
         shorter, longer = map(seconds, lengths)
@@ -293,6 +351,13 @@ class _Pilot:
 
     def _elapsed(self) -> float:
         return self.clock() - self.start
+
+
+class _WithoutEvaluation(SupervisedLinearProblem):
+    """A problem whose steps are to be timed."""
+
+    def evaluate(self, weights: NDArray[Any], bias: NDArray[Any] | None) -> dict[str, float]:
+        return {"loss": 0.0}
 
 
 def _closed_form_evaluator(problem: object, schedules: Mapping[str, Schedule], slots: int) -> ClosedFormPacks:
@@ -313,10 +378,21 @@ def _seconds_per_call(
 
 
 def _available_memory() -> int:
+    """Bytes that may still be allocated, by what the system and the container say; 4 GiB where neither does."""
+    found = [4 << 30]
+    if match := re.search(r"MemAvailable:\s+(\d+) kB", _text_of("/proc/meminfo")):
+        found = [int(match[1]) << 10]
+    limit, used = _text_of("/sys/fs/cgroup/memory.max"), _text_of("/sys/fs/cgroup/memory.current")
+    if limit.isdigit() and used.isdigit():
+        found.append(int(limit) - int(used))
+    return max(1, min(found))
+
+
+def _text_of(path: str) -> str:
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 << 30
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _said(alone: float, seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -60,6 +60,30 @@ def rule_for(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> Updat
         return AdamRule(**{option: options[option] for option in names}, decoupled_weight_decay=decoupled)
     check_linear(make_optimizer, name)
     return DeltaRule(make_optimizer)
+
+
+def rule_of(optimizer: Callable[..., Optimizer], options: Mapping[str, Any]) -> UpdateRule:
+    """Return the rule of ``optimizer(parameters, lr=lr, **options)``, for any learning rate.
+
+    Raises:
+        NotVectorisable: as `rule_for`; and when the optimizer takes another learning rate than it is given, or other
+            options with another learning rate.
+    """
+
+    def made(lr: float) -> Callable[[list[nn.Parameter]], Optimizer]:
+        return lambda parameters: optimizer(parameters, lr=lr, **options)
+
+    rule = rule_for(made(1.0))
+    for lr in (1.0, 2.0**-7):
+        (group,) = made(lr)([nn.Parameter(torch.zeros(3))]).param_groups
+        (at_one,) = made(1.0)([nn.Parameter(torch.zeros(3))]).param_groups
+        if group["lr"] != lr:
+            raise NotVectorisable(
+                f"the optimizer trains at another learning rate than it is given: {group['lr']}, not {lr}"
+            )
+        if other := [name for name in group if name not in ("params", "lr") and group[name] != at_one[name]]:
+            raise NotVectorisable(f"the optimizer has another {other[0]} at another learning rate")
+    return rule
 
 
 def clip_grad_norm_per_replica(grads: dict[str, Tensor], max_norm: float) -> None:

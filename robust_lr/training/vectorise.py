@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ..exceptions import NotVectorisable
 from .noise import CounterNoise
-from .replica_optimizers import UpdateRule, clip_grad_norm_per_replica, rule_for
+from .replica_optimizers import UpdateRule, clip_grad_norm_per_replica, rule_of
 from .trainable import Trainable
 
 Stack = dict[str, Tensor]  # tensors of all replicas by name, each of shape (lanes, ...)
@@ -32,7 +32,7 @@ _LIBRARIES = tuple(
 )
 _VECTOR_LENGTH = 32  # floats that the CPU kernels of torch take at once; what is left over, they compute otherwise
 _INEXACT = re.compile(
-    r"_?(exp(?!and)|log(?!ical)|sigmoid|silu|elu|[cs]elu|gelu|softplus|mish|tanh?|erf|pow|sin|cos|rsqrt)|.*batch_norm"
+    r"_?(exp(?!and)|log(?!ical)|sigmoid|silu|elu|[cs]elu|gelu|softplus|mish|erf|pow|a?(sin|cos|tan)h?2?|rsqrt)|.*batch_norm"
 )
 
 
@@ -133,24 +133,61 @@ def inspect_replica(task: Trainable, seed: int) -> Replica:
     Raises:
         NotVectorisable: when the step does what replicas cannot do together, with the place in the user's code.
     """
-    rule = rule_for(lambda parameters: task.optimizer(parameters, lr=1.0, **task.optimizer_options))
+    rule = rule_of(task.optimizer, task.optimizer_options)
     model = task.initial_model(seed)
-    before = {name: value.detach().clone() for name, value in state_of(model).items()}
-    inputs, targets = (data[task.batch_indices(seed)[0]].to(task.device) for data in task.train_data)
+    _refuse_hooks(model)
+    before = _hidden_state(model)
     try:
-        with task.noise_of(seed), _Inspector() as inspector:  # type: ignore[no-untyped-call]
-            value = _Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
+        with task.noise_of(seed):
+            inputs, targets = _first_batch(task, seed)
+            with _Inspector() as inspector:  # type: ignore[no-untyped-call]
+                value = _Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
+            value.backward()
     except NotVectorisable as error:
         raise NotVectorisable(error.reason, error.where or _place_of(task.make_model)) from None
-    value.backward()
+    except Exception as error:
+        where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
+        raise NotVectorisable(f"its first step fails: {_first_line(error)}", where) from error
+    for name, value in _hidden_state(model).items():
+        if not _is_same(before.get(name, None if isinstance(value, Tensor) else value), value):
+            raise NotVectorisable(f"its attribute {name} changes with each step", _place_of(task.make_model))
     trained = tuple(name for name, p in model.named_parameters() if p.requires_grad and p.grad is not None)
     if not trained:
         raise NotVectorisable("no parameter gets a gradient", _place_of(task.make_model))
-    with torch.no_grad():
-        for name, value in state_of(model).items():
-            value.copy_(before[name])
-            value.grad = None
-    return Replica(model, trained, rule, inspector.n_operations)
+    return Replica(task.initial_model(seed), trained, rule, inspector.n_operations)
+
+
+def _first_batch(task: Trainable, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the first batch of a seed; raise when the data draw random numbers, which in a pack have no seed."""
+    rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
+    inputs, targets = (data[rows].to(task.device) for data in task.train_data)
+    if not torch.equal(torch.get_rng_state(), generator):
+        raise NotVectorisable("the training data draw random numbers")
+    return inputs, targets
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    for name, p in model.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise NotVectorisable(f"the parameter {name} has a hook on its gradient, which a pack would not call")
+    for name, module in model.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise NotVectorisable(f"the module {name or type(module).__name__} has a hook on its backward pass")
+
+
+def _hidden_state(model: nn.Module) -> dict[str, Any]:
+    """What modules and their classes keep in attributes, by name: numbers, texts, tensors; buffers as the objects."""
+    found = dict[str, Any]()
+    for path, module in model.named_modules():
+        for name, value in {**vars(type(module)), **vars(module), **module._buffers}.items():
+            plain = isinstance(value, (bool, int, float, str)) and name != "training" and not name.startswith("__")
+            if plain or isinstance(value, Tensor):
+                found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    return before is after if isinstance(after, Tensor) else bool(before == after)
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

@@ -18,8 +18,9 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable, PackedRunner, RobustLRWarning, SerialRunner, run_sweep
+from robust_lr import NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
 from robust_lr.journal import read_journal
+from robust_lr.testing import train_quadratic
 from robust_lr.trials import TrialSpec
 from tests.training import models_that_do_not_pack
 from tests.training.tasks import SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
@@ -157,7 +158,7 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
         results = run(PackedRunner(engine="packed"), t, SPECS[:4])
     (text,) = [str(w.message) for w in caught if w.category is RobustLRWarning]
     assert text.startswith("running one after the other: ") and "\n" not in text
-    assert text.endswith(f"({line_of(name)})") if name in REASONS else "may keep values in attributes" in text
+    assert text.endswith(f"({line_of(name)})") if name in REASONS else "n_calls changes with each step" in text
     assert results == run(SerialRunner(), t, SPECS[:4])
     with pytest.raises(NotVectorisable):
         run(PackedRunner(engine="packed", strict=True), t, SPECS[:4])
@@ -216,3 +217,154 @@ def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_pat
     assert before and not before & set(again) and before | set(again) == set(specs)
     whole = run_sweep(slow_task(), lrs, SCHEDULES, 3, runner=PackedRunner(engine="packed", slots=5))
     assert {r.spec: r.loss for r in sweep.trials()} == {r.spec: r.loss for r in whole.trials()}
+
+
+# What a pack would do otherwise than the trial alone, and so must not do
+
+
+def with_hook():
+    model = make_network()
+    model[0].weight.register_hook(lambda gradient: 0 * gradient)
+    return model
+
+
+class ReplacesItsBuffer(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.register_buffer("mean", torch.zeros(D))
+
+    def forward(self, x):
+        if not self.training:
+            return nn.Linear.forward(self, x - self.mean)
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return nn.Linear.forward(self, x)
+
+
+class KeepsATensor(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.mean = torch.zeros(D)
+
+    forward = ReplacesItsBuffer.forward
+
+
+class RandomFeatures(nn.Linear):
+    """Each seed has features of its own, in a plain attribute that a pack does not know of."""
+
+    def __init__(self):
+        super().__init__(9, K)
+        self.features = torch.randn(D, 9)
+
+    def forward(self, x):
+        return 1e-4 * super().forward(x @ self.features)
+
+
+class FillsABufferLater(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.register_buffer("first", None)
+
+    def forward(self, x):
+        if self.first is None:
+            self.first = x[:1].detach()
+        return super().forward(x - self.first)
+
+
+def sgd_at_a_tenth(parameters, lr):
+    return torch.optim.SGD(parameters, lr=0.1 * lr)
+
+
+def decay_by_lr(parameters, lr):
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4 / lr)
+
+
+def tiny_squares(outputs, targets):
+    return 1e-6 * outputs.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"optimizer": sgd_at_a_tenth}, "another learning rate than it is given"),
+        ({"optimizer": decay_by_lr}, "another weight_decay at another learning rate"),
+        ({"make_model": with_hook}, "hook on its gradient"),
+        ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
+        ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
+        ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
+        ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
+    t = task(**{"make_model": make_network, **changes})
+    specs = [TrialSpec("constant", lr, seed) for lr in (1e-4, 0.1) for seed in (0, 1)]
+    with pytest.raises(NotVectorisable, match=reason):
+        run(PackedRunner(engine="packed", strict=True), t, specs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run(PackedRunner(engine="packed"), t, specs) == run(SerialRunner(), t, specs)
+
+
+@pytest.mark.parametrize("optimizer", [sgd_at_a_tenth])
+def test_the_closed_form_too_asks_what_the_optimizer_makes_of_a_learning_rate(optimizer):
+    t = task(lambda: nn.Linear(D, K), optimizer=optimizer)
+    with pytest.raises(NotVectorisable, match="another learning rate"):
+        run(PackedRunner(engine="closed_form", strict=True), t, SPECS[:2])
+
+
+class DataWithNoise:
+    """Draws its augmentation when it is read."""
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, rows):
+        return self.inputs[rows] + 0.01 * torch.randn_like(self.inputs[rows])
+
+
+def test_data_that_draw_random_numbers_are_not_packed():
+    inputs, targets = task().train_data
+    t = task(train_data=(DataWithNoise(inputs), targets))
+    with pytest.raises(NotVectorisable, match="data draw random numbers"):
+        run(PackedRunner(engine="packed", strict=True), t, SPECS[:2])
+
+
+class FailsForSeed3:
+    """Data that cannot be read twice in the batches of seed 3."""
+
+    def __init__(self, inputs, first_row):
+        self.inputs, self.first_row, self.failures = inputs, first_row, 0
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, rows):
+        if rows[0] == self.first_row and self.failures < 2:
+            self.failures += 1
+            raise OSError("the disk is away")
+        return self.inputs[rows]
+
+
+def test_a_pack_that_broke_down_is_not_used_again():
+    plain = task()
+    inputs, targets = plain.train_data
+    data = FailsForSeed3(inputs, plain.batch_indices(3)[1][0])
+    t = task(train_data=(data, targets))
+    specs = [TrialSpec("constant", 0.1, seed) for seed in range(6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [r.spec for r in PackedRunner(engine="packed", slots=2, retries=0).run(t, specs, SCHEDULES)]
+    assert sorted(spec.seed for spec in found) == list(range(6)), "each trial has one result"
+
+
+def test_a_device_is_for_the_task_in_every_engine():
+    with pytest.raises(RobustLRError, match="device='cuda' is for a task"):
+        PackedRunner(device="cuda").run(train_quadratic, SPECS[:1], SCHEDULES)
+    asked = PackedRunner(engine="sequential", device="cuda")
+    evaluator = asked._plan(task(), SPECS[:1], SCHEDULES).make_evaluator(1)
+    assert evaluator.train.device == "cuda"
+    with pytest.raises(RobustLRError, match="each worker sees one GPU"):
+        PackedRunner(device="cuda:1", devices=("0", "1"))
