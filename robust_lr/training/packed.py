@@ -242,7 +242,8 @@ class _Pilot:
                 return sweep.closed_form(alone, seconds)
         with one_thread(self.task):
             n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
-            if _TRACE_SECONDS + n_operations * _TRACE_SECONDS_PER_OPERATION > self.allowance:
+            tracing = _TRACE_SECONDS + n_operations * _TRACE_SECONDS_PER_OPERATION
+            if 2 * tracing + 4 * _VERIFIED_STEPS * alone > self.allowance:  # a pack of two, verified, and another
                 return sweep.one_by_one(f"it takes about {whole:.2g} s as it is")
             best = self._best_pack(alone)
         if best is None or best.gain < LEAST_GAIN:
