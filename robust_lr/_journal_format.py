@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from .exceptions import JournalError
-from .trials import TrialResult, TrialSpec
+from .trials import Status, TrialResult, TrialSpec
 
 FORMAT = 1
 _OPENING = b'{"record": "sweep", "format": '
@@ -148,7 +148,7 @@ def trial_record(result: TrialResult) -> dict[str, Any]:
 def _read_trial(record: Mapping[str, Any]) -> TrialResult:
     spec = TrialSpec(str(record["schedule"]), float(record["lr"]), int(record["seed"]))
     status = record["status"]
-    if status not in ("ok", "diverged", "failed"):
+    if status not in get_args(Status):
         raise ValueError(status)
     loss = float(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {name: _number(value) for name, value in record["metrics"].items()}

@@ -46,7 +46,7 @@ class Journal:
 
     def __init__(self, file: JournalFile, results: Iterable[TrialResult]) -> None:
         self._file = file
-        self._finished = {r.spec: r for r in results if r.status != "failed"}
+        self._finished = {r.spec: r for r in results if r.is_final}
 
     @classmethod
     def open(
@@ -98,7 +98,7 @@ class Journal:
     def append(self, result: TrialResult) -> None:
         """Write one result to the disk; when this returns, it survives a kill and a loss of power."""
         self._file.append(dump_record(trial_record(result)))
-        if result.status != "failed":
+        if result.is_final:
             self._finished[result.spec] = result
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
-from .trials import TrialResult
+from .trials import Status, TrialResult
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,9 @@ class SweepProgress:
         parts = []
         if self._best is not None:
             parts.append(f"best {self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})")
-        parts += [f"{self._counts[status]} {status}" for status in ("diverged", "failed") if self._counts[status]]
+        for status in get_args(Status)[1:]:
+            if self._counts[status]:
+                parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")
         return ", ".join(parts) or "no result yet"
 
     def add(self, result: TrialResult) -> None:

@@ -34,7 +34,7 @@ class SweepResult:
         seconds: shape (S, L, K), wall-clock seconds of each trial, NaN where unknown.
         metrics: further metrics by name, each of shape (S, L, K), NaN where absent.
         specs: the spec of each schedule by its name, where known.
-        failures: the failed trials with their error text.
+        failures: the trials that failed or ran out of memory, with their error text.
         notes: what a reader of the figures must know about how the data were read.
 
     Raises:
@@ -129,14 +129,14 @@ class SweepResult:
                 cell = tuple(p[key] for p, key in zip(place, (spec.schedule, spec.lr, spec.seed), strict=True))
             except KeyError:
                 raise DataError(f"{spec} is no trial of this sweep") from None
-            loss[cell] = {"ok": result.loss, "diverged": math.inf, "failed": math.nan}[result.status]
+            loss[cell] = {"ok": result.loss, "diverged": math.inf}.get(result.status, math.nan)
             seconds[cell] = result.seconds
             for name, value in result.metrics.items():
                 metrics.setdefault(name, np.full(shape, math.nan))[cell] = value
         return cls(
             list(schedules), lrs, list(seeds), loss,
             seconds=seconds, metrics=metrics, specs=schedules, notes=notes,
-            failures=[r for r in latest.values() if r.status == "failed"],
+            failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -219,7 +219,7 @@ class SweepResult:
             writer = csv.writer(file)
             writer.writerow([*columns, *(f"metric_{name}" if name in columns else name for name in names)])
             for trial in self.trials():
-                if trial.status != "failed":
+                if trial.is_final:
                     s = trial.spec
                     missing = math.nan if trial.status == "diverged" else ""
                     values = [trial.metrics.get(name, missing) for name in names]

@@ -117,13 +117,13 @@ def _run(
 def _stop_if_hopeless(trials: Sequence[TrialSpec], results: Sequence[TrialResult]) -> None:
     """Raise when the first trials of the sweep have failed, and not one has a result."""
     first = set(trials[:_FAILURES_TO_STOP])
-    if all(r.status == "failed" for r in results) and first <= {r.spec for r in results}:
+    if not any(r.is_final for r in results) and first <= {r.spec for r in results}:
         which = f"each of the first {len(first)} trials; the first" if len(first) > 1 else "the only trial"
         raise TrialError(f"train failed on {which}: {_last_line(results[0])}{_place(results[0])}")
 
 
 def _warn_of_failures(results: Sequence[TrialResult]) -> None:
-    failed = [r for r in results if r.status == "failed"]
+    failed = [r for r in results if not r.is_final]
     if failed:
         warnings.warn(
             f"{len(failed)} of {len(results)} trials failed and count as missing; the first: {_last_line(failed[0])}",

@@ -58,6 +58,11 @@ def train_eventful(*, lr: float, schedule: Schedule, seed: int) -> dict[str, flo
     return {"loss": {0.125: math.nan, 0.25: math.inf}.get(lr, lr), "steps": 7}
 
 
+def train_too_large(*, lr: float, schedule: Schedule, seed: int) -> float:
+    """Run out of memory."""
+    raise MemoryError("no room for 1 TiB")
+
+
 def train_wrongly(*, lr: float, schedule: Schedule, seed: int) -> float:
     """Forget to return the loss."""
     return None  # type: ignore[return-value]
@@ -113,6 +118,12 @@ class RunnerContract:
         assert [results[seed].status for seed in (0, 1, 2)] == ["ok", "failed", "ok"], results
         assert math.isnan(results[1].loss), f"a failed trial has a loss of NaN: {results[1]}"
         assert "ValueError: no data for seed 1" in (results[1].error or ""), f"the exception must be kept: {results[1]}"
+
+    def test_out_of_memory_has_a_status_of_its_own(self, runner: Runner) -> None:
+        """The status "out_of_memory", a loss of NaN, and the traceback."""
+        (result,) = _losses_of(runner, train_too_large, [1.0])
+        assert result.status == "out_of_memory" and math.isnan(result.loss), f"no memory is no other failure: {result}"
+        assert "no room for 1 TiB" in (result.error or ""), f"the exception must be kept: {result}"
 
     def test_a_failed_trial_is_tried_again(self, runner: Runner, tmp_path: Path) -> None:
         """A trial that fails once and then succeeds is "ok"."""

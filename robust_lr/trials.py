@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from .schedules import Schedule
 
-Status = Literal["ok", "diverged", "failed"]
+Status = Literal["ok", "diverged", "failed", "out_of_memory"]
 
 
 class TrainFunction(Protocol):
@@ -39,8 +39,9 @@ class TrialResult:
 
     Attributes:
         spec: the trial.
-        loss: the final loss; +inf when it diverged, NaN when it failed.
-        status: "ok"; "diverged" (a result: it counts as +inf when a learning rate is chosen); "failed" (no result).
+        loss: the final loss; +inf when it diverged, NaN when there is none.
+        status: "ok"; "diverged" (a result: it counts as +inf when a learning rate is chosen); "failed" and
+            "out_of_memory" (no result: it is tried again).
         seconds: how long the training function ran, NaN when unknown.
         metrics: what the training function returned beside the loss.
         error: the text of the exception, for a failed trial and for one that raised `TrialDiverged`.
@@ -52,6 +53,11 @@ class TrialResult:
     seconds: float = math.nan
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is a result, "ok" or "diverged", and not a failure that may be tried again."""
+        return self.status in ("ok", "diverged")
 
 
 def expand_trials(schedules: Iterable[str], learning_rates: Iterable[float], seeds: Iterable[int]) -> list[TrialSpec]:

@@ -170,7 +170,7 @@ class OptunaRunner:
             for name, value in said.items():
                 if value:
                     storage.set_trial_user_attr(trial, name, value)
-            if result.status != "failed":
+            if result.is_final:
                 storage.set_trial_state_values(trial, TrialState.COMPLETE, [self._sign * result.loss])
                 break
             storage.set_trial_state_values(trial, TrialState.FAIL)

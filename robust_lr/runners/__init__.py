@@ -5,6 +5,7 @@ from .base import Runner as Runner
 from .base import TrialSource as TrialSource
 from .base import evaluate_trial as evaluate_trial
 from .base import failed_trial as failed_trial
+from .base import is_out_of_memory as is_out_of_memory
 from .evaluators import OneByOne as OneByOne
 from .evaluators import TrialList as TrialList
 from .packed import Packable as Packable

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from ..exceptions import RobustLRError
-from ..trials import TrialResult, TrialSpec
+from ..trials import Status, TrialResult, TrialSpec
 from ._worker import CannotLoad, Crash, Message, Wants, child_inherits, work
 from .base import failed_trial
 from .evaluators import Retries, halved, take_left
@@ -34,6 +34,7 @@ class _Worker:
     n_wanted: int = 0
     in_flight: dict[TrialSpec, None] = field(default_factory=dict)
     last_words: str = ""
+    status: Status = "failed"  # of a trial that it dies with
 
 
 @dataclass
@@ -168,7 +169,7 @@ class Pool:
                 f"SerialRunner; {_last_line(message.traceback)}"
             )
         if isinstance(message, Crash):
-            worker.last_words = message.traceback
+            worker.last_words, worker.status = message.traceback, message.status
             return []
         if isinstance(message, Wants):
             worker.is_ready, self.early_deaths = True, 0
@@ -197,7 +198,9 @@ class Pool:
             return []
         if not worker.is_ready:
             self._count_early_death(code, worker.last_words)
-        finished = [r for spec in trials for r in self._settle(failed_trial(spec, cause), seat.suspects)]
+        finished = [
+            r for spec in trials for r in self._settle(failed_trial(spec, cause, status=worker.status), seat.suspects)
+        ]
         if finished:
             # It was this one, and not that there were many.
             seat.capacity = self.capacity

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from ..trials import TrialResult, TrialSpec
-from .base import Evaluator
+from ..trials import Status, TrialResult, TrialSpec
+from .base import Evaluator, is_out_of_memory
 from .evaluators import take_left
 
 _environment_lock = threading.Lock()
@@ -75,6 +75,7 @@ class Crash:
     """What a worker says when the evaluator itself raised, before it ends."""
 
     traceback: str
+    status: Status
 
 
 Message = TrialResult | Wants | CannotLoad | Crash | None  # None: it is up
@@ -140,8 +141,9 @@ def work(pipe: Connection) -> None:
     try:
         for result in evaluator.results(inbox):
             _tell(pipe, result)
-    except Exception:
-        _tell(pipe, Crash(traceback.format_exc()))
+    except Exception as error:
+        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
+        _tell(pipe, Crash(traceback.format_exc(), status))
 
 
 def _tell(pipe: Connection, message: Message) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from ..exceptions import RobustLRError, TrialDiverged
 from ..schedules import Schedule
-from ..trials import TrainFunction, TrialResult, TrialSpec
+from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 
 
 @runtime_checkable
@@ -58,9 +58,9 @@ class Evaluator(Protocol):
 def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:
     """Train once and return what came of it; the time is wall-clock, in seconds.
 
-    A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. Any other
-    exception is "failed", with its traceback in `error`, and so is a return value without a loss in it. Only
-    KeyboardInterrupt and SystemExit pass through.
+    A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
+    exception that says that there is no memory left is "out_of_memory", and any other is "failed", with its traceback
+    in `error`; so is a return value without a loss in it. Only KeyboardInterrupt and SystemExit pass through.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec
@@ -74,17 +74,31 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
         return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
     except _WrongReturnError as error:
         return failed_trial(spec, str(error), time.perf_counter() - start)
-    except Exception:
-        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start)
+    except Exception as error:
+        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
+        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=status)
     seconds = time.perf_counter() - start
     if math.isfinite(loss):
         return TrialResult(spec, loss, "ok", seconds, metrics)
     return TrialResult(spec, math.inf, "diverged", seconds, metrics)
 
 
-def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan) -> TrialResult:
+def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan, *, status: Status = "failed") -> TrialResult:
     """Return the result of a trial that gave none, with the reason."""
-    return TrialResult(spec, math.nan, "failed", seconds, {}, error)
+    return TrialResult(spec, math.nan, status, seconds, {}, error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that there is no memory left, on the GPU or on the CPU.
+
+    Frameworks have classes of their own for it, so that they are told by their name.
+
+    Example:
+        >>> is_out_of_memory(MemoryError())
+        True
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not names.isdisjoint(("MemoryError", "OutOfMemoryError")) or "allocate memory" in str(error)
 
 
 class _WrongReturnError(RobustLRError):

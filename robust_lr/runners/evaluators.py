@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from ..exceptions import RobustLRError
 from ..schedules import Schedule
-from ..trials import TrainFunction, TrialResult, TrialSpec
-from .base import Evaluator, TrialSource, evaluate_trial, failed_trial
+from ..trials import Status, TrainFunction, TrialResult, TrialSpec
+from .base import Evaluator, TrialSource, evaluate_trial, failed_trial, is_out_of_memory
 
 _log = logging.getLogger("robust_lr")
 
@@ -69,7 +69,7 @@ class Retries:
 
     def grants(self, result: TrialResult) -> bool:
         """Tell whether the trial of this result is to be run again."""
-        if result.status != "failed":
+        if result.is_final:
             return False
         self._failures[result.spec] += 1
         return self._failures[result.spec] <= self._limit
@@ -116,7 +116,8 @@ def evaluate_here(
                 if not suspects:
                     raise
                 # It was this one, and not that there were many.
-                result, size = failed_trial(suspects[0], traceback.format_exc()), slots
+                status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
+                result, size = failed_trial(suspects[0], traceback.format_exc(), status=status), slots
                 results = iter(())
             source.in_flight.pop(result.spec, None)
             if again.grants(result):

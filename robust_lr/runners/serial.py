@@ -39,6 +39,6 @@ class SerialRunner:
         for spec in trials:
             for _ in range(self.retries + 1):
                 result = evaluate_trial(train, spec, schedules[spec.schedule])
-                if result.status != "failed":
+                if result.is_final:
                     break
             yield result

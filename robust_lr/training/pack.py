@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError
-from ..runners.base import TrialSource, evaluate_trial, failed_trial
+from ..runners.base import TrialSource, evaluate_trial, failed_trial, is_out_of_memory
 from ..schedules import Schedule, tabulated
 from ..trials import TrialResult, TrialSpec
 from .cuda_graph import ReplayedSteps, capture_cuda_graph
@@ -325,8 +325,3 @@ def one_thread(task: Trainable) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that there is no memory left, on the GPU or on the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

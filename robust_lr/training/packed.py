@@ -20,13 +20,13 @@ from torch import nn
 
 from ..closed_form import LANES, ClosedFormPacks, train_alone
 from ..exceptions import NotVectorisable
-from ..runners.base import Evaluator
+from ..runners.base import Evaluator, is_out_of_memory
 from ..runners.evaluators import OneByOne, TrialList
 from ..runners.packed import PackPlan
 from ..schedules import Constant, Schedule
 from ..trials import TrialSpec
 from .linear_problem import SupervisedLinearProblem, linear_problem
-from .pack import Pack, PackEvaluator, is_out_of_memory, one_thread
+from .pack import Pack, PackEvaluator, one_thread
 from .trainable import Trainable
 from .vectorise import inspect_replica
 

@@ -171,7 +171,7 @@ def test_a_replica_that_breaks_every_pack_fails_alone_with_its_traceback(tmp_pat
     trials = expand_trials(["constant"], LRS, [0])
     task = Quadratic(str(tmp_path), "raise", accident_at=0.25, n_accidents=99)
     results = run(PackedRunner(n_workers), task, trials)
-    (failed,) = (r for r in results.values() if r.status == "failed")
+    (failed,) = (r for r in results.values() if r.status == "out_of_memory")
     assert failed.spec.lr == 0.25 and "Traceback" in failed.error and "MemoryError: too many at once" in failed.error
 
 
