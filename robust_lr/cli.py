@@ -34,6 +34,7 @@ from .csv_table import Table, read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
 from .grids import GeometricGrid
 from .results import SweepResult
+from .runners import Runner
 from .schedule_specs import parse_schedule
 from .sweep import run_sweep
 from .theory import grid_guarantee, resolution_for_tolerance
@@ -127,7 +128,10 @@ def run(
     extend_below: Annotated[int, typer.Option(min=0, help="Add N learning rates below --lr-min, at its ratio.")] = 0,
     extend_above: Annotated[int, typer.Option(min=0, help="Add N learning rates above --lr-max, at its ratio.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    jobs: Jobs = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time: processes (1), or with --ray what the cluster can hold."),
+    ] = None,
     journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("sweep.jsonl"),
     label: Annotated[
         str | None, typer.Option(help="Name of the function in the journal; by default its module and name.")
@@ -135,11 +139,28 @@ def run(
     packed: Annotated[
         bool, typer.Option("--packed", help="Train many replicas of a small model together, in each process.")
     ] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run the trials on a Ray cluster, or on a Ray started here.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help='Ray: "auto" for the cluster of this machine, or host:port of its head.')
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(min=0, help="Ray: GPUs of a trial, or of each worker (1 if there are GPUs); 0.5 puts two on one."),
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="Ray: CPUs of a trial, or of each worker (1).")
+    ] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option(min=1, help="Ray: processes that train a trial together (1).")
+    ] = None,
+    storage_path: Annotated[
+        str | None, typer.Option(help="Ray: folder that all nodes share, for checkpoints of unfinished trials.")
+    ] = None,
     tolerance: Tolerance = "1%",
 ) -> None:
     """Run a sweep; the same command continues it, and with --refine, --extend-above or more --seeds adds to it."""
-    from .runners import PackedRunner, ProcessPoolRunner, Runner, SerialRunner
-
     if (n_points is None) == (ratio is None):
         raise typer.BadParameter("give one of --n-points and --ratio")
     grid = (
@@ -152,9 +173,23 @@ def run(
     for _ in range(refine):
         grid = grid.refine()
     parse_tolerance(tolerance)
-    runner: Runner = SerialRunner() if jobs == 1 else ProcessPoolRunner(jobs)
-    if packed:
-        runner = PackedRunner(jobs)
+    on_ray = {
+        "--address": address,
+        "--gpus-per-trial": gpus_per_trial,
+        "--cpus-per-trial": cpus_per_trial,
+        "--workers-per-trial": workers_per_trial,
+        "--storage-path": storage_path,
+    }
+    for option, given in on_ray.items():
+        if given is not None and not ray:
+            raise typer.BadParameter(f"{option} is for --ray")
+    if cpus_per_trial is not None and gpus_per_trial is None:
+        raise typer.BadParameter("give --gpus-per-trial with --cpus-per-trial, 0 for none")
+    runner = (
+        _ray_runner(jobs, packed, address, gpus_per_trial, cpus_per_trial, workers_per_trial or 1, storage_path)
+        if ray
+        else _local_runner(jobs or 1, packed)
+    )
     with _log_on_stderr():
         sweep = run_sweep(
             import_function(function),
@@ -178,24 +213,28 @@ def analyze(
     file: Annotated[
         Path | None, typer.Argument(help="Journal of a sweep, or CSV with one run a row.", show_default=False)
     ] = None,
-    lr_column: Annotated[str, typer.Option(help="CSV, Optuna: learning rate.")] = "lr",
+    lr_column: Annotated[str, typer.Option(help="CSV, Optuna, Ray: learning rate.")] = "lr",
     loss_column: Annotated[
         str,
         typer.Option(
             help="CSV: final loss; nan or inf is a diverged run. Journal: the metric to judge by. "
-            "Optuna: an objective, by its name or number, or a user attribute (by itself the first objective)."
+            "Optuna: an objective, by its name or number, or a user attribute (by itself the first objective). "
+            "Ray: name in the reports, such as eval/loss."
         ),
     ] = "loss",
     schedule_column: Annotated[
-        str | None, typer.Option(help="CSV, Optuna: schedule (by itself schedule, if any).")
+        str | None, typer.Option(help="CSV, Optuna, Ray: schedule (by itself schedule, if any).")
     ] = None,
-    seed_column: Annotated[str | None, typer.Option(help="CSV, Optuna: seed (by itself seed, if any).")] = None,
+    seed_column: Annotated[str | None, typer.Option(help="CSV, Optuna, Ray: seed (by itself seed, if any).")] = None,
     group_by: Annotated[str | None, typer.Option(help="CSV: columns A,B; one sweep for each of their values.")] = None,
     optuna: Annotated[
         str | None,
         typer.Option(metavar="STORAGE", help="In place of a file: URL of an Optuna storage, or its journal."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Optuna: name of the study, where there are several.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="DIR", help="In place of a file: folder of a Ray Tune experiment.")
+    ] = None,
     tolerance: Tolerance = "1%",
     confidence_level: Annotated[float, typer.Option(help="Of the bands.")] = 0.95,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
@@ -205,17 +244,21 @@ def analyze(
     columns = [name.strip() for name in (group_by or "").split(",") if name.strip()]
     if study is not None and optuna is None:
         raise typer.BadParameter("--study is for --optuna")
-    if file is not None and optuna is None:
+    if sum(given is not None for given in (file, optuna, ray)) != 1:
+        raise typer.BadParameter("give either a file, --optuna or --ray")
+    if columns and file is None:
+        raise typer.BadParameter("--group-by is for CSV files; --schedule-column takes any parameter of a trial")
+    if file is not None:
         name = source = file.name
         sweeps = _sweeps_of_file(file, lr_column, loss_column, schedule_column, seed_column, columns)
-    elif optuna is not None and file is None:
+    elif optuna is not None:
         source = without_passwords(optuna)
         name = study or source
-        if columns:
-            raise typer.BadParameter("--group-by is for CSV files; --schedule-column takes any parameter of a study")
         sweeps = {"": _sweep_of_study(optuna, study, lr_column, loss_column, schedule_column, seed_column)}
-    else:
-        raise typer.BadParameter("give either a file or --optuna")
+    elif ray is not None:
+        name = Path(ray).resolve().name
+        source = f"the Ray Tune experiment {name}"
+        sweeps = {"": _sweep_of_experiment(ray, lr_column, loss_column, schedule_column, seed_column)}
     analyses = {name: _analyze(sweep, tolerance, confidence_level) for name, sweep in sweeps.items()}
     console = make_console()
     for group, analysis in analyses.items():
@@ -286,6 +329,36 @@ def _analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95)
     return analyze_sweep(sweep, tolerance=absolute_tolerance(tolerance, sweep), confidence_level=confidence_level)
 
 
+def _local_runner(jobs: int, packed: bool) -> Runner:
+    from .runners import PackedRunner, ProcessPoolRunner, SerialRunner
+
+    if packed:
+        return PackedRunner(jobs)
+    return SerialRunner() if jobs == 1 else ProcessPoolRunner(jobs)
+
+
+def _ray_runner(
+    jobs: int | None,
+    packed: bool,
+    address: str | None,
+    gpus: float | None,
+    cpus: float | None,
+    num_workers: int,
+    storage_path: str | None,
+) -> Runner:
+    make = load_plugin("robust_lr.runners", "ray")
+    resources = {"cpu": 1.0 if cpus is None else cpus} | ({} if gpus is None else {"gpu": gpus})
+    runner: Runner = make(
+        None if cpus is None and gpus is None else resources,
+        address=address,
+        num_workers=num_workers,
+        storage_path=storage_path,
+        max_concurrent=jobs or "auto",
+        slots="auto" if packed else None,
+    )
+    return runner
+
+
 def _trials(n: int) -> str:
     return "1 trial" if n == 1 else f"{n} trials"
 
@@ -326,6 +399,12 @@ def _sweep_of_study(
     objective = 0 if metric == "loss" else int(metric) if metric.isdecimal() else metric
     read = load_plugin("robust_lr.results", "optuna")
     sweep: SweepResult = read(storage, study, lr=lr, schedule=schedule, seed=seed, metric=objective)
+    return sweep
+
+
+def _sweep_of_experiment(folder: str, lr: str, loss: str, schedule: str | None, seed: str | None) -> SweepResult:
+    read = load_plugin("robust_lr.results", "ray")
+    sweep: SweepResult = read(folder, lr=lr, loss=loss, schedule=schedule, seed=seed)
     return sweep
 
 

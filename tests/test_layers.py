@@ -22,6 +22,7 @@ ROOMS = {
     "trials": ("trials divergence", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
     "results": ("results", "exceptions values trials files"),
+    "foreign sweeps": ("foreign_sweeps", "exceptions values trials files results"),
     "evidence": ("analysis.selection analysis.bounds", "exceptions values results"),
     "curves": ("analysis.degradation analysis.profile", "exceptions values results evidence"),
     "advice": ("analysis.comparison analysis.recommend", "exceptions values results evidence curves"),

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from robust_lr import DataError
 from robust_lr.csv_table import DEFAULT_SCHEDULE
-from robust_lr.grids import SIGNIFICANT_DIGITS
+from robust_lr.foreign_sweeps import label_text, read_lr
 
 from .sampler import _ORDER, cell_of, is_order
 from .work_log import SAME, Axes, Cell, Order
@@ -68,7 +68,7 @@ class Places:
                 value = self._value(axis, name, trial)
                 if value is None:
                     return f"without {name!r}"
-                found[axis] = _text(value)
+                found[axis] = label_text(value)
         return Place(str(found["schedule"]), self._lr_of(trial), found["seed"])
 
     def mixed(self, trials: Collection[FrozenTrial]) -> list[str]:
@@ -110,11 +110,7 @@ class Places:
         # Unless another parameter than the sampler's is asked for, the cell knows the exact value.
         if cell is not None and (value is None or (_is_number(value) and math.isclose(value, cell.lr, rel_tol=SAME))):
             value = cell.lr
-        if not _is_number(value):
-            raise DataError(f"trial {trial.number}: {self._lr} must be a number, got {value!r}")
-        if not 1e-100 <= value <= 1e100:
-            raise DataError(f"trial {trial.number}: {self._lr} must be positive (1e-100 to 1e100), got {value!r}")
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        return read_lr(value, f"trial {trial.number}: {self._lr}")
 
 
 def cells_of(trials: Sequence[FrozenTrial]) -> dict[int, Cell]:
@@ -141,7 +137,3 @@ def _labelled(cell: Cell, axes: Axes) -> Cell:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

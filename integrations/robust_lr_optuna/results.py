@@ -6,8 +6,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import DataError, SweepResult, TrialResult, TrialSpec
 from robust_lr.arguments import without_passwords
-from robust_lr.csv_table import TableRow, replicate_seeds
+from robust_lr.foreign_sweeps import ForeignTrial, counted_trials, listed, sweep_of_trials, trials_in_words
 
 from .places import Place, Places
 from .sampler import cell_of, has_diverged, is_order
-
-_REPEATED = "another has its learning rate, schedule and seed, and came first"
-_MOST_NAMES = 20
-_UNEVEN = 8.5  # longest step over shortest, in logarithms
 
 
 def sweep_from_study(
@@ -72,34 +66,24 @@ def sweep_from_study(
         raise DataError(f"study {study.study_name!r} has no finished trial")
     places = Places(everything, lr=lr, schedule=schedule, seed=seed)
     objective = _Objective(study, list(trials.values()), metric)
-    rows, left_out = list[TableRow](), Counter[str]()
+    found, left_out = list[ForeignTrial](), Counter[str]()
     for trial in filter(places.has_lr, trials.values()):
         loss, place = objective.loss(trial), places.of(trial)
         if isinstance(loss, float) and isinstance(place, Place):
-            rows.append(TableRow(trial.number, (), place.schedule, place.lr, place.seed, loss))
+            result, is_complete = _result(place, loss, trial), trial.state == TrialState.COMPLETE
+            found.append(ForeignTrial(trial.number, place.seed, result, is_complete))
         else:
             left_out[loss if isinstance(loss, str) else str(place)] += 1
-    # A cell that was run again after a failure has its result in a later trial.
-    rows.sort(key=lambda row: (math.isnan(row.loss), trials[row.line].state != TrialState.COMPLETE, row.line))
-    rows, on_seeds = _without_drawn_seeds(_one_for_each(rows, left_out))
-    found = [f"{_count(n)} left out: {why}" for why, n in left_out.items()]
-    if all(math.isnan(row.loss) for row in rows):
-        raise DataError("; ".join([f"study {study.study_name!r} has no finished trial with a result", *found]))
-    results = [_result(row, seed_number, trials[row.line]) for row, seed_number in replicate_seeds(rows)]
-    return SweepResult.from_trials(
-        {row.schedule: "" for row in rows},
-        {row.lr for row in rows},
-        sorted({result.spec.seed for result in results}),
-        results,
-        notes=[
-            *objective.notes,
-            *found,
-            *_on_failures([trials[row.line] for row in rows if math.isnan(row.loss)]),
-            *on_seeds,
-            *_on_replicates(rows, results),
-            *_on_mixture(places.mixed([trials[row.line] for row in rows if not math.isnan(row.loss)])),
-            *_on_spacing(sorted({row.lr for row in rows})),
-        ],
+    counted, repeated = counted_trials(found)
+    on_left_out = [*(f"{trials_in_words(n)} left out: {why}" for why, n in left_out.items()), *repeated]
+    with_result = [trials[each.number] for each in counted if each.result.is_final]
+    if not with_result:
+        raise DataError("; ".join([f"study {study.study_name!r} has no finished trial with a result", *on_left_out]))
+    failed = [trials[each.number] for each in counted if not each.result.is_final]
+    return sweep_of_trials(
+        counted,
+        notes=[*objective.notes, *on_left_out, *_on_failures(failed)],
+        differ_in=places.mixed(with_result),
     )
 
 
@@ -130,22 +114,10 @@ def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = Non
     if not names:
         raise DataError(f"{shown} holds no study")
     if study_name is None and len(names) > 1:
-        raise DataError(f"{shown} holds {len(names)} studies, name one of them: {_listed(names)}")
+        raise DataError(f"{shown} holds {len(names)} studies, name one of them: {listed(names)}")
     if study_name is not None and study_name not in names:
-        raise DataError(f"{shown} holds no study {study_name!r}; it holds {_listed(names)}")
+        raise DataError(f"{shown} holds no study {study_name!r}; it holds {listed(names)}")
     return sweep_from_study(optuna.load_study(study_name=study_name or names[0], storage=storage), **options)
-
-
-def _without_drawn_seeds(rows: list[TableRow]) -> tuple[list[TableRow], list[str]]:
-    """Return the rows without their seeds, and a note, where each learning rate was run with one seed of several.
-
-    Such a seed was drawn with the learning rate. Seeds pair the runs of an axis, and there is none.
-    """
-    places = {(row.schedule, row.lr) for row in rows}
-    if len({row.seed for row in rows}) < 2 or len(places) < len(rows):
-        return rows, []
-    note = "no learning rate was run with two seeds: the seeds are taken for noise, and nothing tells how much of it"
-    return [replace(row, seed=None) for row in rows], [note]
 
 
 class _Objective:
@@ -160,7 +132,7 @@ class _Objective:
             known = sorted({name for trial in trials for name in _figures(trial)})
             if metric not in known:
                 raise DataError(
-                    f"study {study.study_name!r} has no metric {metric!r}; it has {_listed([*names, *known]) or 'none'}"
+                    f"study {study.study_name!r} has no metric {metric!r}; it has {listed([*names, *known]) or 'none'}"
                 )
             self._attribute = metric
             self.notes.append(f"judged by the user attribute {metric!r}, lower is better")
@@ -225,39 +197,12 @@ def seconds_of(trial: FrozenTrial) -> float:
     return seconds if seconds > 0 else math.nan
 
 
-def _one_for_each(rows: Sequence[TableRow], left_out: Counter[str]) -> list[TableRow]:
-    """The first row for each learning rate, schedule and seed, in the order of the trials; without seeds all results.
-
-    A failed trial counts where there is no result.
-    """
-    kept: dict[tuple[object, ...], list[TableRow]] = {}
-    for row in rows:
-        same = kept.setdefault((row.schedule, row.lr, row.seed), [])
-        if not same or (row.seed is None and not math.isnan(row.loss)):
-            same.append(row)
-        elif not math.isnan(row.loss):
-            left_out[_REPEATED] += 1
-    return sorted((row for same in kept.values() for row in same), key=lambda row: row.line)
-
-
-def _result(row: TableRow, seed: int, trial: FrozenTrial) -> TrialResult:
-    spec, seconds, metrics = TrialSpec(row.schedule, row.lr, seed), seconds_of(trial), metrics_of(trial)
-    if math.isnan(row.loss):
+def _result(place: Place, loss: float, trial: FrozenTrial) -> TrialResult:
+    spec, seconds, metrics = TrialSpec(place.schedule, place.lr, 0), seconds_of(trial), metrics_of(trial)
+    if math.isnan(loss):
         why = trial.user_attrs.get("error", f"trial {trial.number} failed; the study does not say why")
         return TrialResult(spec, math.nan, "failed", seconds, metrics, str(why))
-    return TrialResult(spec, row.loss, "ok" if math.isfinite(row.loss) else "diverged", seconds, metrics)
-
-
-def _on_replicates(rows: Sequence[TableRow], results: Sequence[TrialResult]) -> list[str]:
-    notes = []
-    if len(results) < len(rows):
-        notes.append(
-            f"{_count(len(rows) - len(results))} left out: without seeds, identical repeats of every learning rate are "
-            "taken for one run"
-        )
-    if any(row.seed is None for row in rows) and any(result.spec.seed for result in results):
-        notes.append("without seeds, trials of one learning rate are taken for replicates, paired in their order")
-    return notes
+    return TrialResult(spec, loss, "ok" if math.isfinite(loss) else "diverged", seconds, metrics)
 
 
 def _on_failures(failed: Sequence[FrozenTrial]) -> list[str]:
@@ -265,31 +210,8 @@ def _on_failures(failed: Sequence[FrozenTrial]) -> list[str]:
     if not n:
         return []
     return [
-        f"{_count(n)} failed and the study does not say why; Optuna keeps a loss of NaN as a failure, so that these "
-        "may be runs that diverged: an objective that returns inf in its place says so"
-    ]
-
-
-def _on_spacing(lrs: Sequence[float]) -> list[str]:
-    steps = [above / below for below, above in pairwise(lrs)]
-    # Neighbours on a grid that is refined in part are at most a few levels apart.
-    if len(steps) < 2 or math.log(max(steps)) < _UNEVEN * math.log(min(steps)):
-        return []
-    return [
-        f"the learning rates are no geometric grid, neighbours are {min(steps):.4g} to {max(steps):.4g} times apart: "
-        "they show about where the optimum lies, but a ratio is that of their widest gap, the number of trials beside "
-        "it is theirs and not that of a grid, and a learning rate that was tried once shows its luck too; a "
-        "GeometricGridSampler with seeds, in the same study, measures what a coarser grid costs"
-    ]
-
-
-def _on_mixture(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    return [
-        f"the trials differ in {', '.join(names)} as well, and the loss at a learning rate is that of whatever values "
-        "were tried with it: hold them fixed to see the learning rate alone, or name one as the schedule to compare "
-        "its values"
+        f"{trials_in_words(n)} failed and the study does not say why; Optuna keeps a loss of NaN as a failure, so that "
+        "these may be runs that diverged: an objective that returns inf in its place says so"
     ]
 
 
@@ -335,12 +257,3 @@ def _in_one_line(error: Exception, url: str) -> str:
     except sqlalchemy.exc.ArgumentError:
         return f"not the URL of a database ({type(error).__name__})"
     return without_passwords(text.replace(str(password), "***") if password else text)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
-
-
-def _count(n: int) -> str:
-    return "1 trial" if n == 1 else f"{n} trials"

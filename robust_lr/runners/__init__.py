@@ -8,6 +8,7 @@ from .base import failed_trial as failed_trial
 from .base import is_out_of_memory as is_out_of_memory
 from .evaluators import OneByOne as OneByOne
 from .evaluators import TrialList as TrialList
+from .inbox import Inbox as Inbox
 from .packed import Packable as Packable
 from .packed import PackedRunner as PackedRunner
 from .packed import PackPlan as PackPlan

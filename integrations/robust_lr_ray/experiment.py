@@ -1,0 +1,213 @@
+"""The trials of a Ray Tune experiment in plain values, out of its folder or out of a ResultGrid.
+
+A folder is read without Ray, and nothing in it is unpickled: what Tune pickled is taken for absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robust_lr import DataError
+
+if TYPE_CHECKING:
+    from ray.tune import Result, ResultGrid
+
+_STATES = "experiment_state-*.json"
+_PICKLED = "CLOUDPICKLE_FALLBACK"  # "_type" of what Tune puts into its JSON for objects that JSON does not have
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class TuneTrial:
+    """What an experiment holds of one trial. Nested values are flat, their names joined by "/".
+
+    Attributes:
+        name: by which errors name it.
+        config: its hyperparameters; empty where it never started.
+        reports: what it reported, oldest first, those before a retry too; only the last one where Tune kept no log.
+        has_ended: whether it came to an end, by itself or because Tune stopped it.
+        has_returned: whether its function ended by itself; False where Tune kept no log that would tell.
+        error: why it failed.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    reports: tuple[Mapping[str, Any], ...]
+    has_ended: bool
+    has_returned: bool
+    error: str | None = None
+
+    @property
+    def n_reports(self) -> int:
+        """Number of reports of its last run: the training iteration of Tune."""
+        count = self.reports[-1].get("training_iteration", 0) if self.reports else 0
+        return int(count) if isinstance(count, int) else 0
+
+
+def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list[str]]:
+    """Return the trials in the folder of an experiment, finished or not, in the order of the search, and notes.
+
+    The newest snapshot that Tune wrote of the experiment counts. What its trials reported after that, and trials that
+    began after it, are found in the files of the trials.
+
+    Args:
+        path: the folder, `storage_path` and `name` of its `RunConfig`.
+
+    Raises:
+        DataError: when it is no such folder.
+    """
+    folder = _checked(path)
+    newest, *older = [state for file in sorted(folder.glob(_STATES), reverse=True) if (state := _state(file))] or [None]
+    if newest is None:
+        raise DataError(f"cannot read {path}: its {_STATES} is damaged")
+    folders = {name for state in (newest, *older) if state for _, name, _ in state.values()}
+    began_later = [each for each in sorted(folder.iterdir()) if each.name not in folders and _params(each)]
+    trials = [_trial(folder / name if name else None, known, status) for known, name, status in newest.values()]
+    trials += [_trial(each, {}, "RUNNING") for each in began_later]
+    n_earlier = len({name for state in older if state for name in state} - set(newest))
+    trials_of = "1 trial" if n_earlier == 1 else f"{n_earlier} trials"
+    notes = [f"{trials_of} left out: of an earlier experiment in the same folder"] if n_earlier else []
+    return trials, notes
+
+
+def trials_of_grid(grid: ResultGrid) -> list[TuneTrial]:
+    """Return the trials of a ResultGrid in the order of the search."""
+    return sorted(map(_trial_of_result, grid), key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    text, folder = os.fspath(path), Path(path)
+    if "://" in text:
+        raise DataError(f"{text} is not on this machine: copy the folder, or use sweep_from_result_grid")
+    if not folder.is_dir():
+        raise DataError(f"cannot read {text}: {'not a folder' if folder.exists() else 'no such folder'}")
+    try:
+        inside = sorted({file.parent.name for file in folder.glob(f"*/{_STATES}")})
+        if next(folder.glob(_STATES), None) is None:
+            more = f"; its folder {inside[0]} is one" if inside else ""
+            raise DataError(f"{text} is no experiment of Ray Tune, it holds no {_STATES}{more}")
+    except OSError as error:
+        raise DataError(f"cannot read {text}: {error.strerror}") from None
+    return folder
+
+
+_State = dict[str, tuple[Mapping[str, Any], str | None, str]]
+
+
+def _state(file: Path) -> _State | None:
+    """What a snapshot knows of each trial by its id, the name of its folder, and its status; None if it is damaged."""
+    found: _State = {}
+    try:
+        for texts in json.loads(file.read_text(encoding="utf-8"))["trial_data"]:
+            trial, run = map(json.loads, texts)
+            known = {"config": _flat(trial["config"]), "last": _flat(run.get("last_result") or {})}
+            number = _number({"experiment_tag": trial.get("experiment_tag")})
+            found[trial["trial_id"]] = known | {"number": number}, trial.get("relative_logdir"), trial["status"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(sorted(found.items(), key=lambda item: item[1][0]["number"]))
+
+
+def _trial(folder: Path | None, known: Mapping[str, Any], status: str) -> TuneTrial:
+    last = known.get("last", {})
+    logged = tuple(_reports(folder)) if folder else ()
+    reports = logged
+    if "training_iteration" in last and (not logged or last["training_iteration"] > _iteration(logged)):
+        reports = (*logged, last)  # there is no log, or it was copied before its end
+    # The last line of the log says whether Tune told the trial to stop; a function that returns has no say in it.
+    was_stopped = bool(reports) and reports[-1].get("done") is True
+    has_ended = was_stopped or (status == "TERMINATED" and last.get("done") is True)
+    return TuneTrial(
+        name=folder.name if folder else "without a folder",
+        config=_params(folder) | known.get("config", {}) if folder else known.get("config", {}),
+        reports=reports,
+        has_ended=has_ended,
+        has_returned=has_ended and not was_stopped,
+        error=_error(folder) if status == "ERROR" else None,
+    )
+
+
+def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = (folder / "result.json").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield _flat(json.loads(line))
+        except (ValueError, AttributeError):
+            continue  # killed while it wrote
+
+
+def _params(folder: Path) -> dict[str, Any]:
+    try:
+        return _flat(json.loads((folder / "params.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _error(folder: Path | None) -> str:
+    """The last of the errors in a trial's file of errors."""
+    try:
+        text = (folder / "error.txt").read_text(encoding="utf-8", errors="replace") if folder else ""
+    except OSError:
+        text = ""
+    return _COLORS.sub("", text.rpartition("Failure # ")[2].partition("\n")[2]).strip() or "Tune does not say why"
+
+
+def _trial_of_result(result: Result) -> TuneTrial:
+    metrics, frame = dict(result.metrics or {}), result.metrics_dataframe
+    last = _flat(metrics)
+    logged = [] if frame is None or frame.empty else [_filled(row) for row in frame.to_dict("records")]
+    was_stopped = bool(logged) and bool(logged[-1].get("done"))
+    has_ended = last.get("done") is True and result.error is None
+    # In memory the last report has the values themselves, in the log they are what JSON made of them.
+    reports = (*logged[:-1], last) if "training_iteration" in last else tuple(logged)
+    return TuneTrial(
+        name=Path(result.path).name if result.path else "without a folder",
+        config=_flat(metrics.get("config") or {}),
+        reports=reports,
+        has_ended=has_ended,
+        has_returned=has_ended and bool(logged) and not was_stopped,
+        error=None if result.error is None else _COLORS.sub("", str(result.error)).strip(),
+    )
+
+
+def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table without the cells that are empty, which are NaN there; a loss that is NaN is missed by nobody
+    but in the last row, which is replaced."""
+    return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            found[f"{prefix}{name}"] = _as_number(value)
+        elif value.get("_type") != _PICKLED:
+            found |= _flat(value, f"{prefix}{name}/")
+    return found
+
+
+def _as_number(value: Any) -> Any:
+    """A scalar of numpy or torch as a number of Python, anything else as it is."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
+def _iteration(reports: tuple[Mapping[str, Any], ...]) -> int:
+    return int(reports[-1].get("training_iteration", 0)) if reports else 0
+
+
+def _number(values: Mapping[str, Any]) -> float:
+    """The number of a trial in its experiment, with which its tag begins."""
+    head = str(values.get("experiment_tag", "")).partition("_")[0]
+    return int(head) if head.isdecimal() else math.inf

@@ -1,0 +1,238 @@
+"""A runner that carries out the trials of `run_sweep` on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
+from robust_lr.checks import check_whole
+
+from .cluster import Cluster, check_resources, connected
+from .pack_seat import Packing, PackSeat
+from .pool import Pool
+from .seats import Seat
+from .trial_seat import TrialSeat
+from .work import Work
+
+Backend = Literal["actors", "tune"]
+_PLACEMENTS = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+_UNBOUNDED = 2**31  # replicas in a pack: as many as its plan says
+
+
+@dataclass(frozen=True, init=False)
+class RayRunner:
+    """Runs the trials of a sweep on a Ray cluster: a GPU each, several on one GPU, or several GPUs each.
+
+    The trials run in actors, which take one after the other, so that a process starts once and not for each trial. The
+    driver, where `run_sweep` is called, writes the journal as trials finish, so that the same command goes on after it
+    was killed, and a larger grid runs only what is new. A trial that raised, or whose worker died, is run again up to
+    `max_failures` times; a trial whose node has gone runs again elsewhere, which is not counted. With a `storage_path`
+    a training function that uses `trial_checkpoint` continues where it was.
+
+    The training function must pickle, or be in a module that the nodes can import. Schedules travel as their texts.
+    Each actor gets its GPUs by CUDA_VISIBLE_DEVICES, and as many threads for numerical libraries as it has CPUs. A Ray
+    that this process is connected to is used and left as it is; see `address`.
+
+    Args:
+        resources_per_trial: what a trial takes, such as ``{"cpu": 4, "gpu": 0.5}``: "cpu", "gpu" (a part of one GPU,
+            or whole ones) and custom resources of the cluster; with `num_workers` above 1 what each worker of it takes.
+            A part of a GPU is a share of its time and memory that nothing enforces. By default 1 CPU, and 1 GPU where
+            the cluster has GPUs.
+        num_workers: processes that train a trial together, at least 1. Each calls the training function with the same
+            arguments in a process group of torch.distributed, and the losses are averaged; see `GroupSeat`.
+        address: ``"auto"`` for the cluster that this machine is part of, ``"host:port"`` of its head, or
+            ``"ray://host:port"``. None takes the cluster of the environment variable RAY_ADDRESS, which is set in a
+            job of Ray, or else starts one on this machine, and stops it at the end.
+        storage_path: folder that all nodes share, for the checkpoints of trials that are not finished.
+        max_failures: how often a trial that failed is run again, at least 0.
+        max_concurrent: trials at a time, at least 1. "auto" is as many as the nodes can hold, and changes as nodes come
+            and go; where nodes are started on demand, name the number that you want.
+        slots: None runs one trial at a time in an actor. A number, or "auto", trains so many replicas of a small model
+            together in each actor, on its GPU if it has one, where the task says how; see `robust_lr.PackedRunner`.
+        engine, strict: of the packs; see `robust_lr.PackedRunner`.
+        placement_strategy: of the workers of one trial: "PACK" puts them on as few nodes as possible; or "SPREAD",
+            "STRICT_PACK" (one node, or not at all), "STRICT_SPREAD".
+        threads_per_worker: threads of the numerical libraries, at least 1; by default the CPUs of the worker.
+        runtime_env: what the workers need beside what is installed on their nodes, in Ray's terms, such as
+            ``{"working_dir": "."}``. Of no effect where this process is connected already.
+        backend: "actors"; or "tune", which runs the same trials through a Tuner, for its loggers, callbacks and
+            dashboard, at many times the overhead.
+        callbacks: of the Tuner.
+
+    Raises:
+        RobustLRError: when an argument is wrong; by `run`, when there is no cluster at the address, when it can hold no
+            trial, or when its workers cannot load the training function.
+        ScheduleError: by `run`, when a schedule has no text that a worker could read it from.
+
+    Example:
+        >>> from robust_lr import GeometricGrid, run_sweep
+        >>> def train(*, lr, schedule, seed):
+        ...     return (lr - 0.1) ** 2
+        >>> run_sweep(train, GeometricGrid(0.01, 1.0, 3), ["cosine"], 2, runner=RayRunner({"cpu": 1})).n_trials
+        6
+    """
+
+    resources_per_trial: Mapping[str, float] | None
+    num_workers: int
+    address: str | None
+    storage_path: str | None
+    max_failures: int
+    max_concurrent: int | Literal["auto"]
+    slots: int | Literal["auto"] | None
+    engine: str
+    strict: bool
+    placement_strategy: str
+    threads_per_worker: int | None
+    runtime_env: Mapping[str, Any] | None
+    backend: Backend
+    callbacks: tuple[Any, ...]
+
+    def __init__(
+        self,
+        resources_per_trial: Mapping[str, float] | None = None,
+        *,
+        num_workers: int = 1,
+        address: str | None = None,
+        storage_path: str | os.PathLike[str] | None = None,
+        max_failures: int = 2,
+        max_concurrent: int | Literal["auto"] = "auto",
+        slots: int | Literal["auto"] | None = None,
+        engine: str = "auto",
+        strict: bool = False,
+        placement_strategy: str = "PACK",
+        threads_per_worker: int | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        backend: Backend = "actors",
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        if backend not in get_args(Backend):
+            raise RobustLRError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        if placement_strategy not in _PLACEMENTS:
+            known = ", ".join(_PLACEMENTS)
+            raise RobustLRError(f"placement_strategy must be one of {known}, got {placement_strategy!r}")
+        if address is not None and (not isinstance(address, str) or not address):
+            raise RobustLRError(f"address must be 'auto', 'host:port' or 'ray://host:port', got {address!r}")
+        if max_concurrent != "auto":
+            check_whole("max_concurrent", max_concurrent, at_least=1, error=RobustLRError)
+        if slots is not None and slots != "auto":
+            check_whole("slots", slots, at_least=1, error=RobustLRError)
+        if threads_per_worker is not None:
+            check_whole("threads_per_worker", threads_per_worker, at_least=1, error=RobustLRError)
+        check_whole("num_workers", num_workers, at_least=1, error=RobustLRError)
+        check_whole("max_failures", max_failures, at_least=0, error=RobustLRError)
+        if slots is not None and num_workers > 1:
+            raise RobustLRError(f"slots are for trials of one worker, got {slots!r} with num_workers={num_workers}")
+        if callbacks and backend != "tune":
+            raise RobustLRError("callbacks are for backend='tune'")
+        resources = None if resources_per_trial is None else check_resources(resources_per_trial)
+        values: dict[str, Any] = {
+            "resources_per_trial": resources,
+            "num_workers": num_workers,
+            "address": address,
+            "storage_path": None if storage_path is None else _folder(os.fspath(storage_path)),
+            "max_failures": max_failures,
+            "max_concurrent": max_concurrent,
+            "slots": slots,
+            "engine": engine,
+            "strict": strict,
+            "placement_strategy": placement_strategy,
+            "threads_per_worker": threads_per_worker,
+            "runtime_env": runtime_env,
+            "backend": backend,
+            "callbacks": tuple(callbacks),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def run(
+        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
+    ) -> Iterator[TrialResult]:
+        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        if not trials:
+            return
+        folder = None if self.storage_path is None else str(Path(self.storage_path, "checkpoints"))
+        work = Work.of(train, schedules, folder)
+        with connected(self.address, runtime_env=self.runtime_env) as cluster:
+            resources = self.resources_per_trial or cluster.default_resources()
+            cluster.check_can_hold(resources, num_workers=self.num_workers)
+            carry_out = self._with_tune if self.backend == "tune" else self._with_actors
+            yield from carry_out(work, trials, schedules, cluster, dict(resources))
+
+    def _with_actors(
+        self,
+        work: Work,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+        cluster: Cluster,
+        resources: dict[str, float],
+    ) -> Iterator[TrialResult]:
+        stored, options = work.stored(), self._options(resources)
+
+        def n_seats() -> int:
+            if self.max_concurrent != "auto":
+                return self.max_concurrent
+            return cluster.capacity(resources, num_workers=self.num_workers)
+
+        def make_seat(capacity: int) -> Seat:
+            if self.num_workers > 1:
+                from .worker_group import GroupSeat
+
+                return GroupSeat(
+                    stored,
+                    num_workers=self.num_workers,
+                    resources_per_worker=resources,
+                    use_gpu=resources.get("gpu", 0) > 0,
+                    placement_strategy=self.placement_strategy,
+                    environment=self._environment(),
+                )
+            if self.slots is None:
+                return TrialSeat(stored, options)
+            packing = Packing(self.slots, self.engine, self.strict)
+            return PackSeat(
+                stored, options, packing=packing, trials=trials, n_seats=max(1, n_seats()), at_most=capacity
+            )
+
+        yield from Pool(
+            make_seat,
+            trials,
+            n_seats=n_seats,
+            capacity=1 if self.slots is None else _UNBOUNDED if self.slots == "auto" else self.slots,
+            max_failures=self.max_failures,
+            asked_for=", ".join(f"{amount:g} {name}" for name, amount in resources.items()),
+        ).results()
+
+    def _with_tune(
+        self,
+        work: Work,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+        cluster: Cluster,
+        resources: dict[str, float],
+    ) -> Iterator[TrialResult]:
+        raise NotImplementedError
+
+    def _options(self, resources: Mapping[str, float]) -> dict[str, Any]:
+        custom = {name: amount for name, amount in resources.items() if name not in ("cpu", "gpu")}
+        environment = self._environment()
+        return {
+            "num_cpus": resources.get("cpu", 0),
+            "num_gpus": resources.get("gpu", 0),
+            "resources": custom or None,
+            "runtime_env": {"env_vars": environment} if environment else None,
+            "scheduling_strategy": "SPREAD",
+        }
+
+    def _environment(self) -> dict[str, str]:
+        if self.threads_per_worker is None:
+            return {}
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        return dict.fromkeys(names, str(self.threads_per_worker))
+
+
+def _folder(path: str) -> str:
+    """A folder as all processes name it: a relative one would be another in each worker."""
+    return path if "://" in path else str(Path(path).absolute())

@@ -1,0 +1,71 @@
+"""What a worker of the cluster needs to know to run any trial of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import ray
+from ray import cloudpickle
+
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial, parse_schedule
+from robust_lr.labels import label_of
+
+from .cells import cell_digest, schedule_text
+from .checkpoints import checkpointing
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training function and its schedules.
+
+    Attributes:
+        train: the training function.
+        texts: the text of each schedule by its name; schedules travel as texts.
+        checkpoints: folder for the checkpoints of trials that are not finished, None for none.
+    """
+
+    train: TrainFunction
+    texts: Mapping[str, str]
+    checkpoints: str | None = None
+
+    @classmethod
+    def of(cls, train: TrainFunction, schedules: Mapping[str, Schedule], checkpoints: str | None = None) -> Work:
+        """Return the work of a sweep.
+
+        Raises:
+            ScheduleError: when a schedule has no text that another process could read it from.
+        """
+        return cls(train, {name: schedule_text(schedule) for name, schedule in schedules.items()}, checkpoints)
+
+    @cached_property
+    def schedules(self) -> dict[str, Schedule]:
+        """The schedules by name."""
+        return {name: parse_schedule(text) for name, text in self.texts.items()}
+
+    def digest(self, spec: TrialSpec) -> str:
+        """Return the short name of a trial; see `cell_digest`."""
+        return cell_digest(spec, self.schedules[spec.schedule], label_of(self.train))
+
+    def evaluate(self, spec: TrialSpec) -> TrialResult:
+        """Run one trial here, from its last checkpoint if it has one."""
+        with checkpointing(self.checkpoints, self.digest(spec)) as checkpoint:
+            result = evaluate_trial(self.train, spec, self.schedules[spec.schedule])
+            if result.is_final:
+                checkpoint.remove()
+        return result
+
+    def stored(self) -> ray.ObjectRef[bytes]:
+        """Put it where every node gets it from, as bytes, so that what cannot be loaded there can be said.
+
+        Raises:
+            RobustLRError: when the training function does not pickle.
+        """
+        try:
+            return ray.put(cloudpickle.dumps(self))
+        except Exception as error:
+            raise RobustLRError(
+                "train must pickle to travel to the cluster: open files, locks and connections are to be opened in it; "
+                f"pickle says: {error}"
+            ) from None

@@ -1,0 +1,399 @@
+"""A Tune experiment becomes the sweep that its trials are, whoever ran it, in memory or on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import optuna
+import pytest
+
+from robust_lr import DataError, TrialDiverged, analyze_sweep
+from robust_lr_ray.results import sweep_from_experiment, sweep_from_result_grid
+
+LRS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+STATE = "experiment_state-*.json"
+
+
+@pytest.fixture(scope="module")
+def tune_run(ray_local, ray_folder):
+    """Run an experiment of Tune; return its ResultGrid and its folder."""
+    from ray import tune
+
+    names = iter(range(1000))
+
+    def run(train, space, *, logs=True, name=None, max_failures=0, **config):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "0" if logs else "1")
+            grid = tune.Tuner(
+                train,
+                param_space=space,
+                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1, **config),  # one process
+                run_config=tune.RunConfig(
+                    name=name or f"run{next(names)}",
+                    storage_path=str(ray_folder / "tune"),
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=max_failures),
+                ),
+            ).fit()
+        return grid, ray_folder / "tune" / grid.experiment_path.rpartition("/")[2]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def valley():
+    """A training function with a minimum at 1 that diverges at 4, raises at 8, and raises that it diverged at 16."""
+
+    def train(config):
+        from ray import tune
+
+        for step in (2, 1, 0):
+            loss = math.log2(config["lr"]) ** 2 + 0.01 * config.get("seed", 0) + step
+            if config["lr"] > 4 and step == 1:
+                raise OSError("out of disk") if config["lr"] == 8 else TrialDiverged("loss above 1e6")
+            tune.report({"loss": math.nan if config["lr"] == 4 else loss, "eval": {"accuracy": -loss}, "note": "x"})
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def space():
+    from ray import tune
+
+    return {"lr": tune.grid_search(LRS), "seed": tune.grid_search([0, 1]), "width": 64}
+
+
+@pytest.fixture(scope="module", params=["with logs", "without logs"])
+def grid_run(request, tune_run, valley, space):
+    return tune_run(valley, space, logs=request.param == "with logs")
+
+
+@pytest.fixture(scope="module")
+def small_run(tune_run, valley):
+    from ray import tune
+
+    return tune_run(valley, {"lr": tune.grid_search([0.5, 1.0, 2.0])})
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    """The folder of a small finished experiment, to be damaged."""
+    return shutil.copytree(small_run[1], tmp_path / "digits")
+
+
+def losses(sweep):
+    return {(t.spec.schedule, t.spec.lr, t.spec.seed): t.loss for t in sweep.trials() if t.is_final}
+
+
+def said(sweep, text):
+    return any(text in note for note in sweep.notes)
+
+
+EXPECTED = {("sweep", lr, seed): math.log2(lr) ** 2 + 0.01 * seed for lr in LRS[:4] for seed in (0, 1)}
+EXPECTED |= {("sweep", lr, seed): math.inf for lr in (4.0, 16.0) for seed in (0, 1)}
+
+
+# What a trial is
+
+
+def test_a_grid_in_memory_and_on_disk_is_the_sweep_that_was_run(grid_run):
+    grid, folder = grid_run
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == pytest.approx(EXPECTED)
+        assert sorted((f.spec.lr, f.spec.seed, f.status) for f in sweep.failures) == [
+            (8.0, 0, "failed"),
+            (8.0, 1, "failed"),
+        ]
+        assert all((f.error or "").endswith("OSError: out of disk") and "\x1b" not in f.error for f in sweep.failures)
+        assert sweep.notes == () and sweep.metrics["eval/accuracy"][0, 2, 0] == 0
+        assert analyze_sweep(sweep, tolerance=0.1).schedules[0].profile.best_lr == 1
+
+
+def test_a_loss_that_is_maximized_is_turned_round_and_said(grid_run):
+    grid, folder = grid_run
+    options = {"loss": "eval/accuracy", "mode": "max"}
+    for sweep in (sweep_from_result_grid(grid, **options), sweep_from_experiment(folder, **options)):
+        assert losses(sweep)["sweep", 2.0, 1] == pytest.approx(1.01)
+        assert sweep.notes == ("'eval/accuracy' was to be maximized: the loss here is the negative of it",)
+
+
+def test_names_are_found_one_level_below_and_that_is_said(tune_run):
+    def nested(config):
+        from ray import tune
+
+        tune.report({"loss": config["cell"]["lr"] + config["cell"]["seed"]})
+
+    from ray import tune
+
+    cells = [{"lr": lr, "seed": seed, "schedule": s} for lr in (1.0, 2.0) for seed in (3, 4) for s in ("cosine", "wsd")]
+    grid, folder = tune_run(nested, {"cell": tune.grid_search(cells)})
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder, lr="cell/lr")):
+        assert losses(sweep) == {(c["schedule"], c["lr"], c["seed"]): c["lr"] + c["seed"] for c in cells}
+    assert sweep_from_result_grid(grid).notes == ("'lr' is 'cell/lr'",)
+    assert sweep_from_result_grid(grid, lr="cell/lr").notes == ()
+
+
+def test_numbers_of_numpy_are_numbers(tune_run):
+    def train(config):
+        from ray import tune
+
+        tune.report({"loss": np.float32("nan" if config["lr"] > 1 else 0.5)})
+
+    from ray import tune
+
+    grid, folder = tune_run(train, {"lr": tune.grid_search([np.float32(1), np.float64(2)])})
+    expected = {("sweep", 1.0, 0): 0.5, ("sweep", 2.0, 0): math.inf}
+    assert losses(sweep_from_result_grid(grid)) == losses(sweep_from_experiment(folder)) == expected
+
+
+def test_a_retried_trial_is_one_result_of_its_last_run(tune_run, tmp_path):
+    def flaky(config):
+        from pathlib import Path
+
+        from ray import tune
+
+        flag = Path(config["folder"], str(config["lr"]))
+        for step in range(3):
+            tune.report({"loss": config["lr"] + step})
+            if step == 1 and not flag.exists():
+                flag.touch()
+                raise OSError("the file server is away")
+
+    from ray import tune
+
+    grid, folder = tune_run(flaky, {"lr": tune.grid_search([1.0, 2.0]), "folder": str(tmp_path)}, max_failures=1)
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == {("sweep", 1.0, 0): 3.0, ("sweep", 2.0, 0): 4.0}
+        assert sweep.failures == () and sweep.notes == ()
+
+
+def test_a_pack_gives_one_result_for_each_of_its_learning_rates(tune_run):
+    def pack(config):
+        from ray import tune
+
+        for lr in config["lrs"]:
+            cell = {"packed": True, "lr": lr, "schedule": "cosine", "schedule_name": "half", "seed": config["seed"]}
+            status = "diverged" if lr > 1 else "ok"
+            tune.report(cell | {"loss": lr if lr < 2 else math.inf, "status": status, "seconds": 2.0, "accuracy": 0.5})
+
+    from ray import tune
+
+    space = {"lrs": [0.5, 1.0, 2.0], "seed": tune.grid_search([0, 1])}
+    grid, folder = tune_run(pack, space)
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == {
+            ("half", lr, seed): lr if lr < 2 else math.inf for lr in (0.5, 1.0, 2.0) for seed in (0, 1)
+        }
+        assert dict(sweep.specs) == {"half": "cosine"} and sweep.notes == ()
+        assert set(sweep.metrics) == {"accuracy"} and sweep.seconds[0, 0, 0] == 2.0
+    _, folder = tune_run(pack, space, logs=False)
+    assert said(sweep_from_experiment(folder), "2 trials of several learning rates each, of which Tune kept the last")
+
+
+# Which trials count
+
+
+def test_trials_that_asha_stopped_are_left_out(tune_run):
+    def slow(config):
+        from ray import tune
+
+        for step in range(9):
+            tune.report({"loss": config["lr"] + 1 / (1 + step)})
+
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    lrs = [0.001 * 2**k for k in range(9)]
+    for logs in (True, False):
+        grid, folder = tune_run(
+            slow, {"lr": tune.grid_search(lrs)}, logs=logs, metric="loss", mode="min",
+            scheduler=ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3, brackets=1),
+        )  # fmt: skip
+        ends = {r.config["lr"] for r in grid if r.metrics["training_iteration"] == 9}
+        assert 0 < len(ends) < len(lrs)
+        for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+            assert {lr for _, lr, _ in losses(sweep)} == ends
+            n = len(lrs) - len(ends)
+            assert said(sweep, f"{n} trials left out: stopped after fewer reports than others; a loss before the end")
+
+
+def test_a_function_that_returns_early_by_itself_has_a_final_loss(tune_run):
+    def early(config):
+        from ray import tune
+
+        for _ in range(int(config["lr"])):
+            tune.report({"loss": config["lr"]})
+
+    from ray import tune
+
+    grid, folder = tune_run(early, {"lr": tune.grid_search([1.0, 2.0, 4.0])})
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == {("sweep", lr, 0): lr for lr in (1.0, 2.0, 4.0)}
+
+
+def test_a_search_by_tpe_is_analyzed_to_the_end(tune_run, valley):
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    search = OptunaSearch(sampler=optuna.samplers.TPESampler(seed=0))
+    space = {"lr": tune.loguniform(1e-3, 2.0), "dropout": tune.uniform(0.0, 0.5)}
+    grid, folder = tune_run(valley, space, search_alg=search, num_samples=12, metric="loss", mode="min")
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        best = grid.get_best_result().config["lr"]
+        assert sweep.loss.shape == (1, 12, 1)
+        assert analyze_sweep(sweep, tolerance=0.1).schedules[0].profile.best_lr == pytest.approx(best)
+        assert said(sweep, "no geometric grid") and said(sweep, "the trials differ in dropout as well")
+
+
+def test_repeats_without_seeds_are_replicates_and_with_seeds_the_first_counts(tune_run):
+    def once(config):
+        from ray import tune
+
+        tune.report({"loss": config["run"]["lr"] + config["run"]["draw"]})
+
+    from ray import tune
+
+    runs = {"run": tune.grid_search([{"lr": lr, "draw": draw} for draw in (0.0, 0.1) for lr in (1.0, 2.0)])}
+    grid, folder = tune_run(once, runs)
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == {("sweep", lr, k): lr + 0.1 * k for lr in (1.0, 2.0) for k in (0, 1)}
+        assert said(sweep, "taken for replicates") and said(sweep, "differ in run/draw as well")
+    grid, folder = tune_run(once, runs | {"seed": 5})
+    for sweep in (sweep_from_result_grid(grid, seed="seed"), sweep_from_experiment(folder)):
+        assert losses(sweep) == {("sweep", 1.0, 5): 1.0, ("sweep", 2.0, 5): 2.0}
+        assert said(sweep, "2 trials left out: another has its learning rate, schedule and seed, and came first")
+
+
+# An experiment on disk that is not as it should be
+
+
+def test_what_tune_logged_after_its_last_snapshot_is_read(copied):
+    """As when the driver was killed: the snapshot knows one trial as running, and does not know another."""
+    state = next(copied.glob(STATE))
+    snapshot = json.loads(state.read_text())
+    by_lr = {json.loads(trial)["config"]["lr"]: [trial, run] for trial, run in snapshot["trial_data"]}
+    by_lr[1.0] = [by_lr[1.0][0].replace('"TERMINATED"', '"RUNNING"'), json.dumps({"last_result": {}})]
+    del by_lr[2.0]
+    state.write_text(json.dumps(snapshot | {"trial_data": list(by_lr.values())}))
+    expected = {("sweep", 0.5, 0): 1.0, ("sweep", 1.0, 0): 0.0, ("sweep", 2.0, 0): 1.0}
+    assert losses(sweep_from_experiment(copied)) == expected, "they have as many reports as the one that has ended"
+    for log in copied.glob("*lr=[12].0*/result.json"):
+        log.write_text(log.read_text()[:-40])
+    sweep = sweep_from_experiment(copied)
+    assert losses(sweep) == {("sweep", 0.5, 0): 1.0} and sweep.notes == ("2 trials left out: not finished",)
+
+
+def test_the_newest_snapshot_that_can_be_read_counts(copied):
+    (state,) = copied.glob(STATE)
+    snapshot = json.loads(state.read_text())
+    trial, run = snapshot["trial_data"][0]
+    other = json.loads(trial) | {"trial_id": "older", "relative_logdir": "older", "config": {"lr": 0.25}}
+    (copied / "experiment_state-2020-01-01_00-00-00.json").write_text(
+        json.dumps(snapshot | {"trial_data": [[json.dumps(other), run]]})
+    )
+    sweep = sweep_from_experiment(copied)
+    assert sweep.learning_rates.tolist() == [0.5, 1.0, 2.0]
+    assert sweep.notes == ("1 trial left out: of an earlier experiment in the same folder",)
+    (copied / "experiment_state-2099-01-01_00-00-00.json").write_text(state.read_text()[:1000])
+    assert losses(sweep_from_experiment(copied)) == losses(sweep)
+
+
+def test_an_experiment_that_was_restored_is_read_as_one(tune_run, valley, tmp_path):
+    from ray import tune
+
+    def away(config):
+        from pathlib import Path
+
+        if config["lr"] == 2.0 and not Path(config["flag"]).exists():
+            Path(config["flag"]).touch()
+            raise OSError("the file server is away")
+        valley(config)
+
+    space = {"lr": tune.grid_search([0.5, 1.0, 2.0]), "flag": str(tmp_path / "flag")}
+    _, folder = tune_run(away, space)
+    assert [f.spec.lr for f in sweep_from_experiment(folder).failures] == [2.0]
+    grid = tune.Tuner.restore(str(folder), trainable=away, restart_errored=True).fit()
+    for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
+        assert losses(sweep) == {("sweep", 0.5, 0): 1.0, ("sweep", 1.0, 0): 0.0, ("sweep", 2.0, 0): 1.0}
+        assert sweep.failures == () and sweep.notes == ()
+
+
+def test_nothing_is_unpickled_and_ray_is_not_needed(copied):
+    for file in copied.rglob("*.pkl"):
+        file.write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from robust_lr_ray.results import sweep_from_experiment\n"
+        f"print(sweep_from_experiment({str(copied)!r}).n_trials)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "3\n", done.stderr
+
+
+def test_reading_changes_nothing(copied):
+    before = {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()}
+    sweep_from_experiment(copied)
+    assert {file: file.read_bytes() for file in copied.rglob("*") if file.is_file()} == before
+
+
+# What is wrong is said in one line
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"lr": "eta"}, "experiment 'digits' has no 'eta' in its configs; they have lr"),
+        ({"schedule": "anneal"}, "has no 'anneal' in its configs; they have lr"),
+        ({"seed": "rng"}, "has no 'rng' in its configs; they have lr"),
+        ({"loss": "val_loss"}, "has no report of 'val_loss'; its trials reported eval/accuracy, loss"),
+        ({"mode": "least"}, "mode must be 'min' or 'max', got 'least'"),
+    ],
+)
+def test_a_name_that_is_not_there_is_said_with_those_that_are(copied, options, says):
+    with pytest.raises(DataError) as error:
+        sweep_from_experiment(copied, **options)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_no_experiment_is_said_to_be_none(copied, tmp_path):
+    (tmp_path / "file").touch()
+    for path, says in [
+        (tmp_path / "none", "cannot read .*none: no such folder"),
+        (tmp_path / "file", "cannot read .*file: not a folder"),
+        (tmp_path, r"is no experiment of Ray Tune, it holds no experiment_state-\*.json; its folder digits is one"),
+        ("s3://bucket/digits", "s3://bucket/digits is not on this machine"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            sweep_from_experiment(path)
+    next(copied.glob(STATE)).write_text('{"trial_')
+    with pytest.raises(DataError, match=r"its experiment_state-\*.json is damaged"):
+        sweep_from_experiment(copied)
+
+
+def test_an_experiment_without_a_result_says_what_it_has_instead(tune_run):
+    from ray import tune
+
+    grid, folder = tune_run(lambda config: None, {"lr": tune.grid_search([1.0, 2.0])})
+    for read, what in ((sweep_from_result_grid, grid), (sweep_from_experiment, folder)):
+        with pytest.raises(DataError, match="has no finished trial with a result; 2 trials left out: without a report"):
+            read(what)
+
+
+@pytest.mark.parametrize("lr, says", [(-1.0, "lr must be positive"), ("high", "lr must be a number, got 'high'")])
+def test_a_learning_rate_that_is_none_is_refused_with_its_trial(tune_run, lr, says):
+    def once(config):
+        from ray import tune
+
+        tune.report({"loss": 1.0})
+
+    from ray import tune
+
+    grid, _ = tune_run(once, {"lr": tune.grid_search([lr])})
+    with pytest.raises(DataError, match=f"trial once_.*: {says}"):
+        sweep_from_result_grid(grid)

@@ -1,0 +1,166 @@
+"""Trials that several workers train together: the results of one process, and no hang whatever a worker does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from robust_lr import (
+    Constant,
+    CosineDecay,
+    LinearDecay,
+    RobustLRError,
+    TrialDiverged,
+    TrialSpec,
+    Warmup,
+    expand_trials,
+)
+from robust_lr_ray.pool import Pool
+from robust_lr_ray.worker_group import GroupSeat
+from robust_lr_ray.work import Work
+
+pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(120)]
+
+STEPS, BATCH = 12, 7  # which two ranks cannot share evenly
+
+
+def train_together(*, lr, schedule, seed, folder):
+    """A small network by DDP, or alone where there is no process group. Notes process, rank and learning rates."""
+    import torch
+    from torch import nn
+    from torch.nn.parallel import DistributedDataParallel
+
+    from robust_lr.divergence import DivergenceWatch
+    from robust_lr.training import AnnealedLR
+    from robust_lr_ray.checkpoints import trial_checkpoint
+    from robust_lr_ray.ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
+
+    torch.manual_seed(seed)
+    inputs, targets = torch.randn(64, 5), torch.randn(64, 1)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1)).to(device())
+    whole = model if world_size() == 1 else DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.5)
+    scheduler = AnnealedLR(optimizer, schedule, STEPS)
+    watch = DivergenceWatch(factor=1e6, patience=3)
+    checkpoint = trial_checkpoint()
+    state, step = checkpoint.load(), 0
+    if state:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        step = state["step"]
+    notes = Path(folder, f"{lr}-{schedule.name}-{rank()}")
+    for step in range(step, STEPS):
+        with notes.open("a") as file:
+            file.write(f"{os.getpid()} {step} {optimizer.param_groups[0]['lr']!r}\n")
+        kill = Path(folder, f"kill-{rank()}-at-{step}")
+        if kill.exists():
+            kill.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        part = shard(torch.arange(step * BATCH, (step + 1) * BATCH) % 64)
+        loss = nn.functional.mse_loss(whole(inputs[part]), targets[part]) * shard_weight(BATCH)
+        raise_if_diverged(watch, loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        checkpoint.save({**states, "scheduler": scheduler.state_dict(), "step": step + 1})
+    return {"loss": nn.functional.mse_loss(model(inputs), targets), "rank": rank()}
+
+
+def notes_of(folder, lr, schedule, rank):
+    """The processes, steps and learning rates of a rank in one trial."""
+    return list(zip(*(line.split() for line in Path(folder, f"{lr}-{schedule}-{rank}").read_text().splitlines())))
+
+
+def run(train, trials, schedules, checkpoints=None, max_failures=0, **options):
+    """The results by trial, of one group at a time."""
+    work = Work.of(train, schedules, checkpoints).stored()
+    options = {"num_workers": 2, "resources_per_worker": {"cpu": 1}, "use_gpu": False} | options
+    pool = Pool(
+        lambda capacity: GroupSeat(work, **options),
+        trials,
+        n_seats=lambda: 1,
+        capacity=1,
+        max_failures=max_failures,
+        asked_for="2 cpu",
+    )
+    return {result.spec: result for result in pool.results()}
+
+
+def test_a_group_trains_what_one_process_trains_and_is_kept_from_trial_to_trial(tmp_path):
+    schedules = {"cosine": CosineDecay(), "warmup": Warmup(LinearDecay(), steps=3)}
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir(), alone.mkdir()
+
+    def train(*, lr, schedule, seed):
+        return train_together(lr=lr, schedule=schedule, seed=seed, folder=together)
+
+    rates = (1e9, 0.01, 0.03, 0.1, 0.3)  # the first diverges, on both ranks together
+    results = run(train, expand_trials(schedules, rates, [0]), schedules)
+    assert {spec.lr for spec, result in results.items() if result.status == "diverged"} == {1e9}
+    assert {result.status for spec, result in results.items() if spec.lr != 1e9} == {"ok"}
+    for spec, result in results.items():
+        (_, first_steps, first_rates), (_, second_steps, second_rates) = (
+            notes_of(together, spec.lr, schedules[spec.schedule].name, number) for number in (0, 1)
+        )
+        assert (first_steps, first_rates) == (second_steps, second_rates)
+        if spec.lr != 1e9:
+            one = train_together(lr=spec.lr, schedule=schedules[spec.schedule], seed=0, folder=alone)
+            assert result.loss == pytest.approx(float(one["loss"]), rel=1e-5)
+            assert result.metrics == {"rank": 0.5}, "metrics are means over ranks"
+    processes = [{notes_of(together, s.lr, schedules[s.schedule].name, r)[0][0] for s in results} for r in (0, 1)]
+    assert [len(p) for p in processes] == [1, 1] and processes[0] != processes[1]
+
+
+def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_bit_of_the_loss(tmp_path):
+    def train(*, lr, schedule, seed):
+        return train_together(lr=lr, schedule=schedule, seed=seed, folder=tmp_path)
+
+    trials, schedules = [TrialSpec("cosine", 0.1, 0), TrialSpec("cosine", 0.2, 0)], {"cosine": CosineDecay()}
+    (tmp_path / "kill-1-at-7").touch()
+    checkpoints = tmp_path / "checkpoints"
+    results = run(train, trials, schedules, str(checkpoints), max_failures=1)
+    _, steps, _ = notes_of(tmp_path, 0.1, "cosine", 1)
+    assert [int(step) for step in steps] == [*range(8), *range(7, STEPS)]
+    undisturbed = run(train, trials[:1], schedules)
+    assert results[trials[0]].loss == undisturbed[trials[0]].loss
+    assert not list(checkpoints.iterdir()), "finished trials leave no checkpoint"
+
+
+def test_ranks_that_end_alone_hold_up_nobody():
+    def train(*, lr, schedule, seed):
+        from robust_lr_ray.ranks import any_rank, rank
+
+        if lr == 1.0 and rank() == 1:
+            raise TrialDiverged("loss above 1e6")
+        if lr == 2.0 and rank() == 0:
+            raise ValueError("no data on rank 0")
+        any_rank(False)
+        return lr
+
+    trials = [TrialSpec("constant", lr, 0) for lr in (1.0, 2.0, 3.0)]
+    start = time.monotonic()
+    results = run(train, trials, {"constant": Constant()}, grace_s=0.5)
+    assert [results[spec].status for spec in trials] == ["diverged", "failed", "ok"]
+    assert results[trials[0]].error == "loss above 1e6"
+    assert "ValueError: no data on rank 0" in results[trials[1]].error
+    assert time.monotonic() - start < 60
+
+
+def test_workers_that_are_to_find_gpus_and_find_none_are_an_error_in_one_line():
+    pytest.importorskip("torch")
+    resources = {"cpu": 1, "gpu": 1}
+    with pytest.raises(RobustLRError, match="^the workers are to train on GPUs, and torch finds none on their node$"):
+        run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()}, use_gpu=True,
+            resources_per_worker=resources)  # fmt: skip
+
+
+def test_a_part_of_a_gpu_is_not_enough_for_a_rank():
+    with pytest.raises(RobustLRError, match=r"a GPU of its own, got 0\.5 GPUs per worker"):
+        GroupSeat(None, num_workers=2, resources_per_worker={"gpu": 0.5}, use_gpu=True)
