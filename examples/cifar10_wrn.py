@@ -227,6 +227,7 @@ def fetch_archive(folder: Path, *, url: str = URL, md5: str = MD5) -> Path:
                     part = Path(file.name)
                     shutil.copyfileobj(response, file)
             _check_md5(part, md5, f"what came from {url} is not the archive: it")
+            part.chmod(0o644)  # a temporary file is its owner's alone
             part.replace(path)
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
             raise DataError(f"CIFAR-10 must be at {path}, and could not be downloaded from {url}: {error}") from None
@@ -398,7 +399,6 @@ class CifarTrial:
         n_epochs: passes over the training images, >= 1.
         batch_size: images in a batch, at most as many as there are to train on.
         device: "cpu" or "cuda".
-        checkpoints: keep the state after each epoch, and go on from it; only in a trial of RayRunner.
     """
 
     data: Cifar10
@@ -406,7 +406,6 @@ class CifarTrial:
     n_epochs: int
     batch_size: int
     device: str
-    checkpoints: bool = False
 
     @property
     def label(self) -> str:
@@ -416,7 +415,9 @@ class CifarTrial:
         return f"cifar10_wrn: WRN-{depth}-{width}, {self.n_epochs} epochs, batch {self.batch_size}, {images} images"
 
     def __call__(self, *, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
-        """Train once."""
+        """Train once, from the last epoch that the trial's checkpoint has, where its runner keeps one."""
+        from robust_lr_ray import trial_checkpoint  # here, since --speed does without Ray
+
         training = Training(
             self.network,
             self.data.parts["train"].to(torch.device(self.device)),
@@ -426,23 +427,16 @@ class CifarTrial:
             n_epochs=self.n_epochs,
             batch_size=self.batch_size,
         )
-        checkpoint = _checkpoint() if self.checkpoints else None
-        if checkpoint is not None and (state := checkpoint.load()) is not None:
+        checkpoint = trial_checkpoint()
+        if (state := checkpoint.load()) is not None:
             training.load_state_dict(state)
         while training.epoch < self.n_epochs:
             training.run_epoch()
-            if checkpoint is not None:
-                checkpoint.save(training.state_dict())
+            checkpoint.save(training.state_dict())
         results = {}
         for name, images in self.data.parts.items():
             results[f"{name}_loss"], results[f"{name}_accuracy"] = training.evaluate(images)
         return {"loss": results.pop("validation_loss"), **results}
-
-
-def _checkpoint() -> Any:
-    from robust_lr_ray import trial_checkpoint
-
-    return trial_checkpoint()
 
 
 def _stream(*key: int) -> int:
@@ -518,12 +512,8 @@ def make_runner(args: argparse.Namespace, device: str) -> Runner:
     from robust_lr_ray import RayRunner
 
     resources = {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial if device == "cuda" else 0}
-    return RayRunner(resources, address=args.address, storage_path=args.storage if keeps_checkpoints(args) else None)
-
-
-def keeps_checkpoints(args: argparse.Namespace) -> bool:
-    """Return whether the trials are so long that they keep their state after each epoch."""
-    return args.runner == "ray" and args.tier != "smoke"
+    storage = None if args.tier == "smoke" else args.storage
+    return RayRunner(resources, address=args.address, storage_path=storage)
 
 
 def run_tier(args: argparse.Namespace) -> None:
@@ -544,7 +534,6 @@ def run_tier(args: argparse.Namespace) -> None:
         n_epochs=tier.n_epochs,
         batch_size=tier.batch_size,
         device=device,
-        checkpoints=keeps_checkpoints(args),
     )
     sweep = run_sweep(train, tier.grid, SCHEDULES, n_seeds, runner=make_runner(args, device), journal=args.journal)
     analysis = analyze_sweep(sweep, tolerance=args.tolerance)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 import re
 import sysconfig
@@ -11,16 +9,15 @@ import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
-from .exceptions import GridError, JournalError, RobustLRError, RobustLRWarning, ScheduleError, TrialError
+from .axes import read_learning_rates, read_schedules, read_seeds, spec_text
+from .exceptions import JournalError, RobustLRError, RobustLRWarning, TrialError
 from .grids import GeometricGrid
 from .journal import Journal
 from .labels import has_text, is_vague, label_of
 from .progress import SweepProgress
 from .results import SweepResult
 from .runners import Runner, SerialRunner
-from .schedule_specs import parse_schedule
 from .schedules import Schedule
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
@@ -70,8 +67,8 @@ def run_sweep(
     """
     if not callable(train):
         raise RobustLRError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
-    lrs, named, all_seeds = _learning_rates(grid), _named_schedules(schedules), _seeds(seeds)
-    specs = {name: _spec_text(schedule) for name, schedule in named.items()}
+    lrs, named, all_seeds = read_learning_rates(grid), read_schedules(schedules), read_seeds(seeds)
+    specs = {name: spec_text(schedule) for name, schedule in named.items()}
     trials = expand_trials(named, lrs, all_seeds)
     with ExitStack() as stack:
         book: Journal | None = None
@@ -148,54 +145,6 @@ def _place(result: TrialResult) -> str:
     return " ({}, line {})".format(*(own or frames)[-1]) if frames else ""
 
 
-def _learning_rates(grid: GeometricGrid | Iterable[float]) -> list[float]:
-    values = list(grid.values) if isinstance(grid, GeometricGrid) else _as_list("grid", grid, GridError)
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-            raise GridError(f"learning rates must be positive finite numbers, got {value!r}")
-    lrs = sorted(float(value) for value in values)
-    if not lrs or len(set(lrs)) < len(lrs):
-        raise GridError(f"the learning rates must be distinct, and at least one, got {lrs}")
-    return lrs
-
-
-def _named_schedules(schedules: Mapping[str, Schedule | str] | Iterable[Schedule | str]) -> dict[str, Schedule]:
-    if isinstance(schedules, Mapping):
-        named = {str(name): parse_schedule(schedule) for name, schedule in schedules.items()}
-        n_given = len(schedules)
-    else:
-        parsed = [parse_schedule(schedule) for schedule in _as_list("schedules", schedules, ScheduleError)]
-        named = {_spec_text(schedule): schedule for schedule in parsed}
-        n_given = len(parsed)
-    if not named or len(named) < n_given:
-        raise ScheduleError(f"the schedules must be distinct, and at least one, got {', '.join(named) or 'none'}")
-    return named
-
-
-def _seeds(seeds: int | Iterable[int]) -> list[int]:
-    if isinstance(seeds, numbers.Integral) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise RobustLRError(f"a number of seeds must be at least 1, got {seeds}")
-        return list(range(int(seeds)))
-    values = _as_list("seeds", seeds, RobustLRError)
-    if any(isinstance(s, bool) or not isinstance(s, numbers.Integral) for s in values):
-        raise RobustLRError(f"seeds must be whole numbers, got {values}")
-    if not values or len(set(values)) < len(values):
-        raise RobustLRError(f"the seeds must be distinct, and at least one, got {values}")
-    return [int(s) for s in values]
-
-
-def _as_list(name: str, values: object, error: type[RobustLRError]) -> list[Any]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise error(f"{name} must be a sequence, got {values!r}")
-    return list(values)
-
-
-def _spec_text(schedule: Schedule) -> str:
-    kind = type(schedule)
-    return str(schedule) if has_text(schedule) else f"{kind.__module__}:{kind.__qualname__}"
-
-
 def _journal_label(train: TrainFunction) -> str:
     label = label_of(train)
     if is_vague(label):
@@ -212,6 +161,6 @@ def _check_specs(schedules: Mapping[str, Schedule]) -> None:
     for name, schedule in schedules.items():
         if not has_text(schedule) or is_vague(str(schedule)):
             raise JournalError(
-                f"a journal cannot tell schedule {name!r} from another by its text, {_spec_text(schedule)}: define its "
+                f"a journal cannot tell schedule {name!r} from another by its text, {spec_text(schedule)}: define its "
                 "function at module level, or give its class a __str__ that holds its parameters"
             )

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from robust_lr import CosineDecay, DataError, SweepResult, TrialSpec, evaluate_trial
+from robust_lr_ray.checkpoints import checkpointing
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "cifar10_wrn.py"
 NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
@@ -154,13 +154,25 @@ def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(example, 
     whole, first, second = (make_training(example, folder) for _ in range(3))
     for training in (whole, whole, first):
         training.run_epoch()
-    torch.save(first.state_dict(), tmp_path / "state.pt")
-    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    with checkpointing(tmp_path, "trial") as checkpoint:
+        checkpoint.save(first.state_dict())
+        second.load_state_dict(checkpoint.load())
     second.run_epoch()
     assert second.losses == whole.losses
     for name, value in whole.model.state_dict().items():
         assert torch.equal(second.model.state_dict()[name], value), name
     assert second.scheduler.get_last_lr() == [0]
+
+
+def test_a_trial_goes_on_from_its_checkpoint_and_keeps_one_after_each_epoch(example, folder, tmp_path):
+    first, trial = make_training(example, folder), make_trial(example, folder)
+    first.run_epoch()
+    with checkpointing(tmp_path, "trial") as checkpoint:
+        checkpoint.save({**first.state_dict(), "losses": [1.5] * 4})  # told from what the trial itself would see
+        resumed = trial(lr=0.1, schedule=CosineDecay(), seed=0)
+        assert checkpoint.load()["epoch"] == 2
+        assert checkpoint.load()["losses"][:4] == [1.5] * 4
+    assert resumed == trial(lr=0.1, schedule=CosineDecay(), seed=0)
 
 
 def test_a_seed_fixes_the_training_whatever_was_drawn_before(example, folder):
@@ -204,7 +216,21 @@ def test_each_tier_says_what_it_will_do(example):
     assert "GPU hours not known: measure images/s by --speed" in mini
 
 
-def check_smoke(done, tmp_path):
+def smoke(folder, tmp_path, runner):
+    options = ["--data", str(folder), "--runner", runner, "--journal", "journal.jsonl", "--report", "report.html"]
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), "--tier", "smoke", *options],
+        cwd=tmp_path,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_the_smoke_tier_ends_with_a_recommendation_and_a_report_on_ray(folder, tmp_path):
+    done = smoke(folder, tmp_path, "ray")
     assert done.returncode == 0, done.stderr
     assert "smoke: WRN-10-1" in done.stdout
     assert "5 schedules x 3 learning rates 0.01..1 x 2 seeds = 30 trials of 2 epochs, 8 steps each" in done.stdout
@@ -214,26 +240,6 @@ def check_smoke(done, tmp_path):
     assert np.isfinite(sweep.loss).sum() == 30
     assert sweep.metrics["test_accuracy"].shape == (5, 3, 2)
     assert "CIFAR-10, at most 80 images" in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def smoke(folder, tmp_path, runner, **environment):
-    options = ["--data", str(folder), "--runner", runner, "--journal", "journal.jsonl", "--report", "report.html"]
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(SCRIPT), "--tier", "smoke", *options],
-        cwd=tmp_path,
-        env={**os.environ, **environment},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-
-
-def test_the_smoke_tier_ends_with_a_recommendation_and_a_report_on_ray(folder, tmp_path):
-    pytest.importorskip("robust_lr_ray.runner")
-    with tempfile.TemporaryDirectory(prefix="rlr-") as short:  # the names of sockets have a limit
-        done = smoke(folder, tmp_path, "ray", RAY_TMPDIR=short, RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-    check_smoke(done, tmp_path)
 
 
 def test_what_is_wrong_with_the_data_is_one_line_on_the_command_line(folder, tmp_path):
@@ -248,10 +254,10 @@ def test_what_is_wrong_with_the_data_is_one_line_on_the_command_line(folder, tmp
 
 def test_speed_prints_images_a_second_and_writes_nothing(example, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    sizes = ["--networks", "10-1", "--packs", "1,2", "--batch-size", "4", "--steps", "2"]
+    sizes = ["--networks", "10-1", "--packs", "2", "--batch-size", "4", "--steps", "2"]
     example.main(["--speed", "--device", "cpu", *sizes])
     lines = capsys.readouterr().out.splitlines()
     assert "random images" in lines[0]
-    assert [line.partition(",")[0] for line in lines[1:]] == ["WRN-10-1"] * 3
+    assert [line.partition(",")[0] for line in lines[1:]] == ["WRN-10-1"] * 2
     assert all(re.search(r": [\d.]+ images/s, [\d.]+ ms a step", line) for line in lines[1:])
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # room: (its modules, the rooms that they import from besides their own). A package stands for all of its modules.
 ROOMS = {
     "exceptions": ("exceptions checks labels", ""),
-    "values": ("grids schedules schedule_specs theory", "exceptions"),
+    "values": ("grids schedules schedule_specs axes theory", "exceptions"),
     "trials": ("trials divergence", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
     "results": ("results", "exceptions values trials files"),
@@ -170,7 +170,9 @@ def test_only_training_imports_torch_and_only_plugins_their_framework():
             forbidden = {"torch", "optuna", "ray"}
         else:
             forbidden = {"torch", "optuna", "ray", "sklearn"} - {module.partition(".")[0].removeprefix("robust_lr_")}
-        wrong = [i for i in imports if i.package in forbidden]
+        # The ranks of a trial on a cluster are ranks of torch.distributed; who has one rank each does without.
+        late = {"torch"} if module.startswith("robust_lr_ray") else set()
+        wrong = [i for i in imports if i.package in forbidden and not (i.package in late and not i.at_top)]
         assert not wrong, wrong
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_lr import DataError
+from robust_lr.foreign_sweeps import trials_in_words
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
@@ -72,8 +73,8 @@ def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list
     trials = [_trial(folder / name if name else None, known, status) for known, name, status in newest.values()]
     trials += [_trial(each, {}, "RUNNING") for each in began_later]
     n_earlier = len({name for state in older if state for name in state} - set(newest))
-    trials_of = "1 trial" if n_earlier == 1 else f"{n_earlier} trials"
-    notes = [f"{trials_of} left out: of an earlier experiment in the same folder"] if n_earlier else []
+    why = "only in an older snapshot, of what was run again or of another experiment in the same folder"
+    notes = [f"{trials_in_words(n_earlier)} left out: {why}"] if n_earlier else []
     return trials, notes
 
 

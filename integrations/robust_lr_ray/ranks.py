@@ -124,12 +124,13 @@ def mean_over_ranks(value: float) -> float:
         >>> mean_over_ranks(0.1)
         0.1
     """
+    value = value.item() if hasattr(value, "item") else value
     group = _group()
     if not group:
         return float(value)
     import torch
 
-    mine = torch.tensor([float(value)], dtype=torch.float64, device=device())
+    mine = torch.tensor([value], dtype=torch.float64, device=device())
     all_of_them = [torch.empty_like(mine) for _ in range(world_size())]
     group.all_gather(all_of_them, mine)
     return _mean(torch.cat(all_of_them).tolist())

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ray.tune import ResultGrid
 
 _OF_CELL = ("lr", "schedule", "seed", "schedule_name", "packed")  # what a report holds of its cell, if any
+_ANY = TrialSpec("", 1.0, 0)
 _PLACE_IN_GRID = "cell"  # key of `param_space` that counts the trials, and says nothing about them
 
 
@@ -211,11 +212,11 @@ class _Judge:
     """Says what came of a trial, given all trials of the experiment."""
 
     def __init__(self, trials: Sequence[TuneTrial], where: str, loss: str, *, maximize: bool) -> None:
+        self._loss, self._maximize = loss, maximize
         reported = [report for trial in trials for report in trial.reports]
         if reported and not any(loss in report for report in reported):
-            known = {name for report in reported for name in self._metrics(report)}
-            raise DataError(f"{where} has no report of {loss!r}; its trials reported {listed(sorted(known)) or 'none'}")
-        self._loss, self._maximize = loss, maximize
+            known = sorted({name for report in reported for name in self._result(_ANY, report, 0.0).metrics})
+            raise DataError(f"{where} has no report of {loss!r}; its trials reported {listed(known) or 'no number'}")
         self.notes = [f"judged by {loss!r}"] if loss != "loss" else []
         if maximize:
             self.notes = [f"{loss!r} was to be maximized: the loss here is the negative of it"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr.checks import check_whole
 
+from .cells import spec_of
 from .cluster import Cluster, check_resources, connected
 from .pack_seat import Packing, PackSeat
 from .pool import Pool
@@ -34,8 +36,8 @@ class RayRunner:
     a training function that uses `trial_checkpoint` continues where it was.
 
     The training function must pickle, or be in a module that the nodes can import. Schedules travel as their texts.
-    Each actor gets its GPUs by CUDA_VISIBLE_DEVICES, and as many threads for numerical libraries as it has CPUs. A Ray
-    that this process is connected to is used and left as it is; see `address`.
+    Each actor gets its GPUs by CUDA_VISIBLE_DEVICES, and by OMP_NUM_THREADS as many threads as it has CPUs, unless that
+    was set where Ray was started. A Ray that this process is connected to is used and left as it is; see `address`.
 
     Args:
         resources_per_trial: what a trial takes, such as ``{"cpu": 4, "gpu": 0.5}``: "cpu", "gpu" (a part of one GPU,
@@ -56,7 +58,7 @@ class RayRunner:
         engine, strict: of the packs; see `robust_lr.PackedRunner`.
         placement_strategy: of the workers of one trial: "PACK" puts them on as few nodes as possible; or "SPREAD",
             "STRICT_PACK" (one node, or not at all), "STRICT_SPREAD".
-        threads_per_worker: threads of the numerical libraries, at least 1; by default the CPUs of the worker.
+        threads_per_worker: threads of the numerical libraries, at least 1; None leaves it to Ray.
         runtime_env: what the workers need beside what is installed on their nodes, in Ray's terms, such as
             ``{"working_dir": "."}``. Of no effect where this process is connected already.
         backend: "actors"; or "tune", which runs the same trials through a Tuner, for its loggers, callbacks and
@@ -126,6 +128,8 @@ class RayRunner:
         check_whole("max_failures", max_failures, at_least=0, error=RobustLRError)
         if slots is not None and num_workers > 1:
             raise RobustLRError(f"slots are for trials of one worker, got {slots!r} with num_workers={num_workers}")
+        if slots is not None and backend == "tune":
+            raise RobustLRError("slots are for backend='actors'; packed_trial makes a trial of Tune that is a pack")
         if callbacks and backend != "tune":
             raise RobustLRError("callbacks are for backend='tune'")
         resources = None if resources_per_trial is None else check_resources(resources_per_trial)
@@ -213,7 +217,21 @@ class RayRunner:
         cluster: Cluster,
         resources: dict[str, float],
     ) -> Iterator[TrialResult]:
-        raise NotImplementedError
+        from .tune_backend import run_with_tune
+
+        n_trials = cluster.capacity(resources, num_workers=self.num_workers)
+        yield from run_with_tune(
+            work.train,
+            trials,
+            schedules,
+            resources=resources,
+            storage_path=self.storage_path,
+            name=None,
+            max_failures=self.max_failures,
+            max_concurrent=max(1, n_trials) if self.max_concurrent == "auto" else self.max_concurrent,
+            callbacks=self.callbacks,
+            make_trainable=partial(_tune_function, checkpoints=work.checkpoints),
+        )
 
     def _options(self, resources: Mapping[str, float]) -> dict[str, Any]:
         custom = {name: amount for name, amount in resources.items() if name not in ("cpu", "gpu")}
@@ -231,6 +249,17 @@ class RayRunner:
             return {}
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         return dict.fromkeys(names, str(self.threads_per_worker))
+
+
+def _tune_function(train: TrainFunction, *, checkpoints: str | None) -> Callable[[dict[str, Any]], None]:
+    """Return what Tune calls in a worker with the config of a trial: it trains as our own workers do."""
+    from .tune_backend import report_result
+
+    def trial(config: dict[str, Any]) -> None:
+        spec = spec_of(config)
+        report_result(Work(train, {spec.schedule: config["schedule"]}, checkpoints).evaluate(spec))
+
+    return trial
 
 
 def _folder(path: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robust_lr import GeometricGrid, Schedule, TrialSpec
-from robust_lr.sweep import _learning_rates, _named_schedules, _seeds
+from robust_lr.axes import read_learning_rates, read_schedules, read_seeds
 from robust_lr.trials import expand_trials
 
 from .cells import cell_config, schedule_text
@@ -82,9 +82,9 @@ class Axes:
     @classmethod
     def read(cls, grid: GeometricGrid | Iterable[float], schedules: Schedules, seeds: int | Iterable[int]) -> Axes:
         """Return the axes that a user means; see `param_space`."""
-        named = _named_schedules(schedules)
+        named = read_schedules(schedules)
         texts = {name: schedule_text(schedule) for name, schedule in named.items()}
-        return cls(tuple(_learning_rates(grid)), named, texts, tuple(_seeds(seeds)))
+        return cls(tuple(read_learning_rates(grid)), named, texts, tuple(read_seeds(seeds)))
 
     def trials(self) -> list[TrialSpec]:
         """Return every trial, coarse before fine."""

@@ -217,32 +217,24 @@ class GridSearcher(Searcher):
 
     def _read(self, finished: object) -> dict[TrialSpec, TrialResult]:
         """Return the results in `finished` by the cells that they are of."""
-        sweep, maximize = finished, False
-        if not isinstance(sweep, SweepResult):
-            sweep, maximize = self._read_tune(finished), self.mode == "max"
-        found: dict[TrialSpec, TrialResult] = {}
-        for result in sweep.trials():
-            if result.is_final:
-                loss = -result.loss if maximize and result.status == "ok" else result.loss
-                found |= {
-                    spec: replace(result, spec=spec, loss=loss) for spec in self._cells_of(result.spec, sweep.specs)
-                }
-        return found
+        sweep = finished if isinstance(finished, SweepResult) else self._read_tune(finished)
+        return {
+            spec: replace(result, spec=spec)
+            for result in sweep.trials()
+            if result.is_final
+            for spec in self._cells_of(result.spec, sweep.specs)
+        }
 
     def _read_tune(self, finished: object) -> SweepResult:
         from ray.tune import ResultGrid
 
         from .results import sweep_from_experiment, sweep_from_result_grid
 
-        names = {"lr": "lr", "loss": self.metric, "schedule": "schedule", "seed": "seed"}
-        sweep: SweepResult
         if isinstance(finished, ResultGrid):
-            sweep = sweep_from_result_grid(finished, **names)
-        elif isinstance(finished, (str, os.PathLike)):
-            sweep = sweep_from_experiment(finished, **names)
-        else:
-            raise RobustLRError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
-        return sweep
+            return sweep_from_result_grid(finished, loss=self.metric, mode=self.mode)
+        if isinstance(finished, (str, os.PathLike)):
+            return sweep_from_experiment(finished, loss=self.metric, mode=self.mode)
+        raise RobustLRError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
 
     def _cells_of(self, spec: TrialSpec, texts: Mapping[str, str]) -> list[TrialSpec]:
         """Return the cells of this sweep that a trial of another one is: of the same schedule by name, else by text."""

@@ -55,7 +55,7 @@ class GroupSeat:
 
     def __init__(
         self,
-        work: ray.ObjectRef,
+        work: ray.ObjectRef[bytes],
         *,
         num_workers: int,
         resources_per_worker: Mapping[str, float],
@@ -239,11 +239,9 @@ class _Rank:
 
     def hello(self) -> _Hello:
         """Say where it is. Rank 0 opens the port at which they meet."""
-        from torch.distributed import distributed_c10d as dist
-
         host, port = str(get_node_ip_address()), 0  # type: ignore[no-untyped-call]
         if self._number == 0:
-            self._store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+            self._store = _store(host, 0)
             port = self._store.port
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         node = ray.get_runtime_context().get_node_id()
@@ -252,7 +250,7 @@ class _Rank:
     def join(self, seating: _Seating, backend: str, start_timeout_s: float, timeout_s: float) -> str | None:
         """Meet the others; return why the training function cannot be loaded here, None if it can."""
         import torch
-        from torch.distributed import distributed_c10d as dist
+        import torch.distributed as dist
 
         os.environ.update(seating.environment(self._number))
         if backend == "nccl":
@@ -264,8 +262,7 @@ class _Rank:
             torch.cuda.set_device(devices.index(seating.devices[self._number][0]))
         self._work, error = load_work(self._pickled)
         if self._store is None:
-            limit = timedelta(seconds=start_timeout_s)
-            self._store = dist.TCPStore(seating.host, seating.port, is_master=False, timeout=limit)
+            self._store = _store(seating.host, seating.port, start_timeout_s)
         dist.init_process_group(
             backend,
             store=self._store,
@@ -285,6 +282,14 @@ class _Rank:
     def forget(self, spec: TrialSpec) -> None:
         """Remove the checkpoint of a trial that has its result."""
         TrialCheckpoint(self._work.checkpoints, self._work.digest(spec)).remove()
+
+
+def _store(host: str, port: int, timeout_s: float = 300.0) -> Any:
+    """Return the store that ranks meet at, which is opened here when the port is 0."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    limit = timedelta(seconds=timeout_s)
+    return TCPStore(host, port, is_master=port == 0, wait_for_workers=False, timeout=limit)
 
 
 def _check_all_at(digest: str, timeout_s: float) -> None:

@@ -59,7 +59,7 @@ local.__module__ = "__main__"
 )
 def test_a_schedule_that_no_other_process_could_read_is_refused(schedule):
     with pytest.raises(
-        ScheduleError, match="a schedule travels to the cluster as its text, and .* cannot be read back"
+        ScheduleError, match=r"a schedule travels to the cluster as its text, and .* cannot be read back"
     ):
         cell_config(SPEC, schedule)
 
@@ -79,7 +79,6 @@ def test_the_digest_tells_each_part_of_a_cell():
         (SPEC, CosineDecay(), "digits"),
         (SPEC, CosineDecay(floor=0.1), ""),
         (TrialSpec("annealed", 0.1, 3), CosineDecay(), ""),
-        (TrialSpec("cosine", 0.1 + 1e-17, 3), CosineDecay(), ""),
         (TrialSpec("cosine", 0.1 * (1 + 1e-15), 3), CosineDecay(), ""),
         (TrialSpec("cosine", 0.1, 4), CosineDecay(), ""),
     ]

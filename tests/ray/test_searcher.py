@@ -45,7 +45,7 @@ def fit(ray_local, tmp_path):
             def on_trial_start(self, iteration, trials, trial, **info):
                 began.append(spec_of(trial.config))
 
-        tune.Tuner(
+        run.results = tune.Tuner(
             trainable or ends,
             param_space=space or {},
             tune_config=tune.TuneConfig(
@@ -104,6 +104,15 @@ def test_a_sweep_of_run_sweep_goes_on_in_tune_and_the_other_way_round(fit, tmp_p
     assert sweep.loss.ravel().tolist() == [0.125, 0.25, 2.0]
 
 
+def test_the_results_of_an_earlier_tuner_and_its_folder_count_as_finished(fit, tmp_path):
+    fit(GridSearcher([0.25, 1.0], {"annealed": "cosine"}, 1), max_concurrent=1)
+    for i, finished in enumerate((fit.results, tmp_path / "tune" / "sweep")):
+        journal = tmp_path / f"{i}.jsonl"
+        searcher = GridSearcher([0.25, 1.0, 4.0], {"annealed": "cosine"}, 1, finished=finished, journal=journal)
+        assert [spec.lr for spec in searcher.missing] == [4.0]
+        assert SweepResult.from_journal(journal).loss.ravel()[:2].tolist() == [0.25, float("inf")]
+
+
 def test_a_finished_sweep_runs_nothing(fit):
     sweep = run_sweep(train, GRID, ["cosine"], 1)
     assert fit(GridSearcher(GRID, ["cosine"], 1, finished=sweep)) == []
@@ -133,13 +142,13 @@ def test_tuner_restore_runs_what_was_in_flight_and_what_is_left_once(fit, tmp_pa
 
     journal = tmp_path / "sweep.jsonl"
     with pytest.raises(RuntimeError, match="the driver is gone"):
-        fit(GridSearcher([0.5, 1.0], ["cosine"], 4, journal=journal), trainable, callbacks=[Crash()])
+        fit(GridSearcher([0.5, 1.0], ["cosine"], 4, journal=journal), trainable, callbacks=[Crash()], max_concurrent=1)
     assert SweepResult.from_journal(journal).n_trials == 3
     results = tune.Tuner.restore(str(tmp_path / "tune" / "sweep"), trainable, resume_errored=True).fit()
     cells, runs = [spec_of(result.config) for result in results], {f.name: len(f.read_text()) for f in log.iterdir()}
     assert SweepResult.from_journal(journal).n_trials == len(runs) == 8
     assert len(set(cells)) == len(cells) == 8, "no cell is two trials"
-    assert sum(runs.values()) <= 8 + 2, "only what was in flight is run again"
+    assert sum(runs.values()) <= 8 + 1, "only what was in flight is run again"
 
 
 def test_what_was_saved_is_restored_into_a_larger_sweep(tmp_path):

@@ -16,12 +16,11 @@ from robust_lr import (
     RobustLRError,
     TrialDiverged,
     TrialSpec,
-    Warmup,
-    expand_trials,
 )
+from robust_lr.trials import expand_trials
 from robust_lr_ray.pool import Pool
-from robust_lr_ray.worker_group import GroupSeat
 from robust_lr_ray.work import Work
+from robust_lr_ray.worker_group import GroupSeat
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(120)]
 
@@ -47,14 +46,14 @@ def train_together(*, lr, schedule, seed, folder):
     scheduler = AnnealedLR(optimizer, schedule, STEPS)
     watch = DivergenceWatch(factor=1e6, patience=3)
     checkpoint = trial_checkpoint()
-    state, step = checkpoint.load(), 0
+    state, start = checkpoint.load(), 0
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
-        step = state["step"]
+        start = state["step"]
     notes = Path(folder, f"{lr}-{schedule.name}-{rank()}")
-    for step in range(step, STEPS):
+    for step in range(start, STEPS):
         with notes.open("a") as file:
             file.write(f"{os.getpid()} {step} {optimizer.param_groups[0]['lr']!r}\n")
         kill = Path(folder, f"kill-{rank()}-at-{step}")
@@ -70,12 +69,13 @@ def train_together(*, lr, schedule, seed, folder):
         scheduler.step()
         states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         checkpoint.save({**states, "scheduler": scheduler.state_dict(), "step": step + 1})
-    return {"loss": nn.functional.mse_loss(model(inputs), targets), "rank": rank()}
+    return {"loss": nn.functional.mse_loss(model(inputs), targets).item(), "rank": rank()}
 
 
 def notes_of(folder, lr, schedule, rank):
     """The processes, steps and learning rates of a rank in one trial."""
-    return list(zip(*(line.split() for line in Path(folder, f"{lr}-{schedule}-{rank}").read_text().splitlines())))
+    lines = Path(folder, f"{lr}-{schedule}-{rank}").read_text().splitlines()
+    return list(zip(*(line.split() for line in lines), strict=True))
 
 
 def run(train, trials, schedules, checkpoints=None, max_failures=0, **options):
@@ -93,44 +93,57 @@ def run(train, trials, schedules, checkpoints=None, max_failures=0, **options):
     return {result.spec: result for result in pool.results()}
 
 
-def test_a_group_trains_what_one_process_trains_and_is_kept_from_trial_to_trial(tmp_path):
-    schedules = {"cosine": CosineDecay(), "warmup": Warmup(LinearDecay(), steps=3)}
-    together, alone = tmp_path / "together", tmp_path / "alone"
-    together.mkdir(), alone.mkdir()
+SCHEDULES = {"cosine": CosineDecay(), "linear": LinearDecay()}
+DIVERGING = 1e9
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The results of a sweep by a group, and the folder of its notes."""
+    folder = tmp_path_factory.mktemp("together")
 
     def train(*, lr, schedule, seed):
-        return train_together(lr=lr, schedule=schedule, seed=seed, folder=together)
+        return train_together(lr=lr, schedule=schedule, seed=seed, folder=folder)
 
-    rates = (1e9, 0.01, 0.03, 0.1, 0.3)  # the first diverges, on both ranks together
-    results = run(train, expand_trials(schedules, rates, [0]), schedules)
-    assert {spec.lr for spec, result in results.items() if result.status == "diverged"} == {1e9}
-    assert {result.status for spec, result in results.items() if spec.lr != 1e9} == {"ok"}
-    for spec, result in results.items():
-        (_, first_steps, first_rates), (_, second_steps, second_rates) = (
-            notes_of(together, spec.lr, schedules[spec.schedule].name, number) for number in (0, 1)
-        )
-        assert (first_steps, first_rates) == (second_steps, second_rates)
-        if spec.lr != 1e9:
-            one = train_together(lr=spec.lr, schedule=schedules[spec.schedule], seed=0, folder=alone)
-            assert result.loss == pytest.approx(float(one["loss"]), rel=1e-5)
-            assert result.metrics == {"rank": 0.5}, "metrics are means over ranks"
-    processes = [{notes_of(together, s.lr, schedules[s.schedule].name, r)[0][0] for s in results} for r in (0, 1)]
-    assert [len(p) for p in processes] == [1, 1] and processes[0] != processes[1]
+    return run(train, expand_trials(SCHEDULES, (0.01, 0.03, 0.1, 0.3, DIVERGING), [0]), SCHEDULES), folder
 
 
-def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_bit_of_the_loss(tmp_path):
+def test_a_group_trains_what_one_process_trains_on_the_same_batches(together, tmp_path):
+    results, _ = together
+    assert {spec.lr for spec, result in results.items() if result.status == "diverged"} == {DIVERGING}
+    finite = {spec: result for spec, result in results.items() if spec.lr != DIVERGING}
+    assert [result.status for result in finite.values()] == ["ok"] * 8, finite
+    for spec, result in finite.items():
+        alone = train_together(lr=spec.lr, schedule=SCHEDULES[spec.schedule], seed=0, folder=tmp_path)
+        assert result.loss == pytest.approx(alone["loss"], rel=1e-5)
+        assert result.metrics == {"rank": 0.5}, "metrics are means over ranks"
+
+
+def test_the_ranks_agree_on_the_learning_rate_at_every_step(together):
+    results, folder = together
+    for spec in results:
+        first, second = (notes_of(folder, spec.lr, spec.schedule, rank) for rank in (0, 1))
+        assert first[1:] == second[1:]
+
+
+def test_the_workers_are_kept_from_trial_to_trial_also_when_all_ranks_diverge_together(together):
+    results, folder = together
+    processes = [{notes_of(folder, s.lr, s.schedule, rank)[0][0] for s in results} for rank in (0, 1)]
+    assert [len(of_rank) for of_rank in processes] == [1, 1] and processes[0] != processes[1]
+
+
+def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_bit_of_the_loss(together, tmp_path):
     def train(*, lr, schedule, seed):
         return train_together(lr=lr, schedule=schedule, seed=seed, folder=tmp_path)
 
-    trials, schedules = [TrialSpec("cosine", 0.1, 0), TrialSpec("cosine", 0.2, 0)], {"cosine": CosineDecay()}
+    spec, checkpoints = TrialSpec("cosine", 0.1, 0), tmp_path / "checkpoints"
     (tmp_path / "kill-1-at-7").touch()
-    checkpoints = tmp_path / "checkpoints"
-    results = run(train, trials, schedules, str(checkpoints), max_failures=1)
+    results = run(train, [spec], SCHEDULES, str(checkpoints), max_failures=1)
     _, steps, _ = notes_of(tmp_path, 0.1, "cosine", 1)
     assert [int(step) for step in steps] == [*range(8), *range(7, STEPS)]
-    undisturbed = run(train, trials[:1], schedules)
-    assert results[trials[0]].loss == undisturbed[trials[0]].loss
-    assert not list(checkpoints.iterdir()), "finished trials leave no checkpoint"
+    undisturbed, _ = together
+    assert results[spec].loss == undisturbed[spec].loss
+    assert not list(checkpoints.iterdir()), "a finished trial leaves no checkpoint"
 
 
 def test_ranks_that_end_alone_hold_up_nobody():
@@ -156,7 +169,7 @@ def test_ranks_that_end_alone_hold_up_nobody():
 def test_workers_that_are_to_find_gpus_and_find_none_are_an_error_in_one_line():
     pytest.importorskip("torch")
     resources = {"cpu": 1, "gpu": 1}
-    with pytest.raises(RobustLRError, match="^the workers are to train on GPUs, and torch finds none on their node$"):
+    with pytest.raises(RobustLRError, match=r"^the workers are to train on GPUs, and torch finds none on their node$"):
         run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()}, use_gpu=True,
             resources_per_worker=resources)  # fmt: skip
 

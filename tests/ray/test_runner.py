@@ -1,0 +1,266 @@
+"""A sweep on Ray has the results of any runner, loses nothing, and says in one line what it cannot do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robust_lr import (
+    Constant,
+    CosineDecay,
+    FunctionSchedule,
+    GeometricGrid,
+    PackedRunner,
+    RobustLRError,
+    RobustLRWarning,
+    ScheduleError,
+    SerialRunner,
+    SweepResult,
+    TrialSpec,
+    run_sweep,
+)
+from robust_lr.demo import demo_task
+from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, train_quadratic
+from robust_lr.trials import expand_trials
+from robust_lr_ray import RayRunner
+
+pytestmark = pytest.mark.timeout(120)
+GRID = GeometricGrid(0.125, 1.0, 4)
+ONE_CPU = {"cpu": 1}
+
+
+@pytest.fixture(autouse=True)
+def on_local_ray(ray_local):
+    return ray_local
+
+
+class TestRayRunner(RunnerContract):
+    @pytest.fixture
+    def runner(self):
+        return RayRunner(ONE_CPU, max_concurrent=2)
+
+
+class TestRayRunnerWithPacks(RunnerContract):
+    @pytest.fixture
+    def runner(self, recwarn):
+        return RayRunner(ONE_CPU, max_concurrent=2, slots="auto")
+
+    @pytest.fixture(autouse=True)
+    def says_that_plain_functions_do_not_pack(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("robust_lr_ray.pack_seat.warnings.warn", lambda *args, **options: None)
+            yield
+
+
+class TestRayRunnerWithTune(RunnerContract):
+    @pytest.fixture
+    def runner(self):
+        return RayRunner(ONE_CPU, max_concurrent=2, backend="tune")
+
+
+def results_of(runner, train, trials, schedules=SCHEDULES):
+    return {result.spec: result for result in runner.run(train, trials, schedules)}
+
+
+def note(folder, **what):
+    """Leave a file that says what was run; training functions of these tests do."""
+    name = "-".join(f"{key}={value}" for key, value in what.items())
+    Path(folder, f"{name}-{time.monotonic_ns()}").touch()
+
+
+def train_and_note(*, lr, schedule, seed, folder):
+    note(folder, lr=lr, seed=seed)
+    return lr
+
+
+def train_that_kills_its_process_once(*, lr, schedule, seed, folder):
+    if lr == 0.5 and not Path(folder, "killed").exists():
+        Path(folder, "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(folder, lr=lr, seed=seed)
+    return lr
+
+
+def train_that_always_exits(*, lr, schedule, seed):
+    if lr == 0.5:
+        os._exit(3)
+    return lr
+
+
+def train_in_the_main_thread(*, lr, schedule, seed):
+    assert threading.current_thread() is threading.main_thread()
+    return float(os.environ["OMP_NUM_THREADS"])
+
+
+def train_on_gpus(*, lr, schedule, seed):
+    devices = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    time.sleep(0.2)
+    return {"loss": lr, "n_devices": len(devices), "device": int(devices[0])}
+
+
+def train_briefly(*, lr, schedule, seed, folder):
+    start = time.time()
+    time.sleep(0.3)
+    Path(folder, f"{lr}-{seed}").write_text(f"{start} {time.time()}")
+    return lr
+
+
+def test_a_trial_whose_process_is_killed_runs_again_and_no_other_does(tmp_path):
+    trials = expand_trials(["constant"], LEARNING_RATES, range(4))
+    train = functools.partial(train_that_kills_its_process_once, folder=str(tmp_path))
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train, trials)
+    assert {r.status for r in results.values()} == {"ok"}
+    notes = [path.name.rpartition("-")[0] for path in tmp_path.iterdir() if path.name != "killed"]
+    assert len(notes) == len(set(notes)) == len(trials)
+
+
+def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
+    trials = expand_trials(["constant"], LEARNING_RATES, range(3))
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2, max_failures=1), train_that_always_exits, trials)
+    failed = {spec.lr for spec, r in results.items() if r.status == "failed"}
+    assert failed == {0.5}
+    assert all("worker died" in r.error for r in results.values() if r.status == "failed")
+
+
+def test_a_gpu_is_shared_by_as_many_trials_as_were_asked_for(tmp_path):
+    train = functools.partial(train_briefly, folder=str(tmp_path))
+    trials = expand_trials(["constant"], LEARNING_RATES, range(4))
+    results_of(RayRunner({"cpu": 0.5, "gpu": 0.5}), train, trials)
+    spans = [tuple(map(float, path.read_text().split())) for path in tmp_path.iterdir()]
+    at_once = max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+    assert at_once <= 8  # 4 GPUs, two halves each
+    assert at_once > 4
+
+
+def test_each_trial_sees_the_gpus_that_it_was_given():
+    trials = expand_trials(["constant"], LEARNING_RATES, (0,))
+    for gpus, n_devices in ((1, 1), (2, 2)):
+        results = results_of(RayRunner({"cpu": 1, "gpu": gpus}), train_on_gpus, trials).values()
+        assert {r.metrics["n_devices"] for r in results} == {n_devices}
+
+
+def test_trials_run_in_the_main_thread_with_as_many_threads_as_asked_for():
+    trials = expand_trials(["constant"], LEARNING_RATES[:1], (0,))
+    (result,) = results_of(RayRunner(ONE_CPU, threads_per_worker=3), train_in_the_main_thread, trials).values()
+    assert (result.status, result.loss) == ("ok", 3), result.error
+
+
+def test_a_larger_grid_in_the_same_journal_runs_only_the_new_cells(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    train = functools.partial(train_and_note, folder=str(folder))
+    journal = tmp_path / "sweep.jsonl"
+    run_sweep(train, GRID, ["cosine"], 2, runner=RayRunner(ONE_CPU), journal=journal)
+    sweep = run_sweep(train, GRID.refine(), ["cosine"], 2, runner=RayRunner(ONE_CPU), journal=journal)
+    assert sweep.n_trials == len(list(folder.iterdir())) == 2 * len(GRID.refine())
+
+
+def test_packs_on_the_cluster_train_what_packs_here_train():
+    here = run_sweep(demo_task(), GRID, SCHEDULES, 3, runner=PackedRunner())
+    there = run_sweep(demo_task(), GRID, SCHEDULES, 3, runner=RayRunner(ONE_CPU, max_concurrent=2, slots="auto"))
+    np.testing.assert_array_equal(here.loss, there.loss)
+
+
+def test_a_function_that_does_not_pack_is_said_and_runs_one_after_the_other():
+    runner = RayRunner(ONE_CPU, max_concurrent=1, slots=4)
+    with pytest.warns(RobustLRWarning, match="running one after the other: the training function has no plan_packs"):
+        sweep = run_sweep(train_quadratic, GRID, SCHEDULES, 1, runner=runner)
+    assert sweep.loss.tolist() == run_sweep(train_quadratic, GRID, SCHEDULES, 1).loss.tolist()
+
+
+def test_a_ray_that_was_running_is_left_as_it_was(ray_local):
+    run_sweep(train_quadratic, GRID, SCHEDULES, 1, runner=RayRunner(ONE_CPU))
+    assert ray_local.is_initialized()
+    assert _until(lambda: ray_local.available_resources() == ray_local.cluster_resources() or None), (
+        ray_local.available_resources()
+    )
+
+
+def test_closing_the_iterator_gives_everything_back(ray_local):
+    results = RayRunner(ONE_CPU).run(train_quadratic, expand_trials(SCHEDULES, LEARNING_RATES, range(50)), SCHEDULES)
+    next(results)
+    results.close()
+    assert _until(lambda: ray_local.available_resources().get("CPU") == 8)
+
+
+def test_a_closure_travels_and_what_does_not_pickle_is_said():
+    factor = 2.0
+    sweep = run_sweep(lambda *, lr, schedule, seed: factor * lr, GRID, ["cosine"], 1, runner=RayRunner(ONE_CPU))
+    assert sweep.loss[0, :, 0].tolist() == [2 * lr for lr in GRID.values]
+    lock = threading.Lock()
+    with pytest.raises(RobustLRError, match="train must pickle to travel to the cluster"):
+        run_sweep(lambda *, lr, schedule, seed: lock, GRID, ["cosine"], 1, runner=RayRunner(ONE_CPU))
+
+
+def test_schedules_travel_as_texts_and_one_without_is_refused_before_anything_starts():
+    schedules = {"mine": CosineDecay(floor=0.25), "constant": Constant()}
+    trials = expand_trials(schedules, [0.5], (0,))
+
+    def train(*, lr, schedule, seed):
+        return float(schedule(100, 100))
+
+    results = results_of(RayRunner(ONE_CPU), train, trials, schedules)
+    assert results[TrialSpec("mine", 0.5, 0)].loss == 0.25
+    local = FunctionSchedule(lambda u: 1 - u, degree=1.0)
+    with pytest.raises(ScheduleError, match="a schedule travels to the cluster as its text"):
+        list(RayRunner(ONE_CPU).run(train_quadratic, [TrialSpec("local", 0.5, 0)], {"local": local}))
+
+
+def test_one_is_told_at_once_when_no_node_can_hold_a_trial():
+    trials = expand_trials(["constant"], [0.5], (0,))
+    said = "the cluster cannot hold a trial of 5 gpu: there is 1 node with at most 4 gpu; waiting for one that can"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RobustLRWarning)
+        with pytest.raises(RobustLRWarning, match=said):
+            next(iter(RayRunner({"gpu": 5}).run(train_quadratic, trials, SCHEDULES)))
+
+
+def _until(holds, seconds=10.0):
+    """Wait until something holds; Ray counts what it got back a moment later."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"resources_per_trial": {"gpu": 1.5}}, "a part of one GPU, or whole ones, got 1.5"),
+        ({"resources_per_trial": {"cpu": -1}}, "must be numbers of at least 0"),
+        ({"resources_per_trial": {"cpu": 0}}, "a trial must take something"),
+        ({"resources_per_trial": 1}, "must be a mapping"),
+        ({"num_workers": 0}, "num_workers must be"),
+        ({"max_failures": -1}, "max_failures must be"),
+        ({"max_concurrent": 0}, "max_concurrent must be"),
+        ({"slots": 0}, "slots must be"),
+        ({"slots": 2, "num_workers": 2}, "slots are for trials of one worker"),
+        ({"slots": 2, "backend": "tune"}, "slots are for backend='actors'"),
+        ({"backend": "threads"}, "backend must be one of actors, tune"),
+        ({"placement_strategy": "NEAR"}, "placement_strategy must be one of"),
+        ({"callbacks": [1]}, "callbacks are for backend='tune'"),
+        ({"address": ""}, "address must be"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_at_once(options, said):
+    with pytest.raises(RobustLRError, match=said):
+        RayRunner(**options)
+
+
+def test_what_was_run_elsewhere_is_the_same_sweep(tmp_path):
+    journal = tmp_path / "sweep.jsonl"
+    run_sweep(train_quadratic, GRID, SCHEDULES, 2, runner=SerialRunner(), journal=journal)
+    sweep = run_sweep(train_quadratic, GRID, SCHEDULES, 3, runner=RayRunner(ONE_CPU), journal=journal)
+    assert isinstance(sweep, SweepResult)
+    np.testing.assert_array_equal(sweep.loss, run_sweep(train_quadratic, GRID, SCHEDULES, 3).loss)
