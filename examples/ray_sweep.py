@@ -31,14 +31,15 @@ def make_model() -> nn.Module:
 
 
 def make_task(device: str) -> SupervisedTask:
-    """The digits, by plain SGD."""
+    """The digits, by SGD; clipping moves the stability cliff of digits_torch.py out of the way."""
     data, labels = load_digits(return_X_y=True)
     return SupervisedTask(
         make_model=make_model,
         train_data=(torch.as_tensor(data, dtype=torch.float32) / 16 - 0.3, torch.as_tensor(labels)),
         loss=nn.functional.cross_entropy,
-        total_steps=300,
-        batch_size=32,
+        total_steps=200,
+        batch_size=16,
+        clip_norm=1.0,
         device=device,
     )
 
@@ -49,13 +50,13 @@ def main() -> None:
     parser.add_argument("--address", help='"auto" or host:port of a cluster; by default a Ray is started here')
     parser.add_argument("--gpus-per-trial", type=float, default=0, help="such as 1, or 0.5 for two trials on a GPU")
     parser.add_argument("--max-concurrent", type=int, help="trials at a time, where nodes are started on demand")
-    parser.add_argument("--seeds", type=int, default=4, help="trainings of each schedule at each learning rate")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each schedule at each learning rate")
     parser.add_argument("--journal", help="file that keeps finished trials; in a job of Ray an absolute path")
     parser.add_argument("--output", type=Path, default="ray_sweep.html", help="report to write, like --journal")
     args = parser.parse_args()
     sweep = run_sweep(
         make_task("cuda" if args.gpus_per_trial else "cpu"),
-        GeometricGrid(2.0**-6, 2.0**2, n_points=9),
+        GeometricGrid(2.0**-5, 2.0**4, n_points=10),
         ["constant", "cosine"],
         args.seeds,
         runner=RayRunner(
@@ -65,7 +66,7 @@ def main() -> None:
         ),
         journal=args.journal,
     )
-    analysis = analyze_sweep(sweep, tolerance=0.02)
+    analysis = analyze_sweep(sweep, tolerance=0.1)
     print_analysis(analysis, make_console(), every_detail=False)
     command = shlex.join(["python", *sys.argv])
     write_report(analysis, args.output, title="A small network on the digits, on Ray", reproduce=[command])

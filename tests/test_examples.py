@@ -8,14 +8,19 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
+    "cifar10_wrn.py": "images/s",
     "quickstart_numpy.py": "cosine: ratio ",
     "char_lm_packed.py": " comparisons, seed by seed; ",
     "custom_schedule.py": "bound, not prediction",
     "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
     "optuna_study.py": "Grid for the next search",
+    "ray_ddp_trial.py": "8 trials, each trained by 2 workers",
     "digits_torch.py": "Every schedule breaks at the same learning rate",
 }
-ARGUMENTS = {"char_lm_packed.py": ["--steps", "20", "--seeds", "2"]}
+ARGUMENTS = {
+    "char_lm_packed.py": ["--steps", "20", "--seeds", "2"],
+    "cifar10_wrn.py": "--speed --device cpu --networks 10-1 --packs 2 --batch-size 4 --steps 2".split(),
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))

@@ -180,7 +180,7 @@ class TrainerRun:
         from ray.train.torch import TorchTrainer
 
         names = {"cpu": "CPU", "gpu": "GPU"}
-        trainer = TorchTrainer(
+        trainer: Any = TorchTrainer(
             _loop_of_rank(self._train, cell_config(spec, schedule), checkpoints, digest),
             scaling_config=ScalingConfig(
                 num_workers=self._num_workers,
@@ -212,7 +212,7 @@ class _RankEnded(Exception):
 
 def _loop_of_rank(
     train: TrainFunction, config: Mapping[str, Any], checkpoints: str | None, digest: str
-) -> Callable[[], TrialResult]:
+) -> Any:
     def loop() -> TrialResult:
         with checkpointing(checkpoints, digest):
             result = evaluate_trial(train, spec_of(config), schedule_of(config))

@@ -65,14 +65,16 @@ def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list
         DataError: when it is no such folder.
     """
     folder = _checked(path)
-    newest, *older = [state for file in sorted(folder.glob(_STATES), reverse=True) if (state := _state(file))] or [None]
-    if newest is None:
+    newest_first = map(_state, sorted(folder.glob(_STATES), reverse=True))
+    states = [state for state in newest_first if state is not None]
+    if not states:
         raise DataError(f"cannot read {path}: its {_STATES} is damaged")
-    folders = {name for state in (newest, *older) if state for _, name, _ in state.values()}
+    newest, *older = states
+    folders = {name for state in states for _, name, _ in state.values()}
     began_later = [each for each in sorted(folder.iterdir()) if each.name not in folders and _params(each)]
     trials = [_trial(folder / name if name else None, known, status) for known, name, status in newest.values()]
     trials += [_trial(each, {}, "RUNNING") for each in began_later]
-    n_earlier = len({name for state in older if state for name in state} - set(newest))
+    n_earlier = len({name for state in older for name in state} - set(newest))
     why = "only in an older snapshot, of what was run again or of another experiment in the same folder"
     notes = [f"{trials_in_words(n_earlier)} left out: {why}"] if n_earlier else []
     return trials, notes
@@ -80,7 +82,8 @@ def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list
 
 def trials_of_grid(grid: ResultGrid) -> list[TuneTrial]:
     """Return the trials of a ResultGrid in the order of the search."""
-    return sorted(map(_trial_of_result, grid), key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
+    trials = [_trial_of_result(grid[i]) for i in range(len(grid))]
+    return sorted(trials, key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
@@ -182,8 +185,7 @@ def _trial_of_result(result: Result) -> TuneTrial:
 
 
 def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a table without the cells that are empty, which are NaN there; a loss that is NaN is missed by nobody
-    but in the last row, which is replaced."""
+    """A row of a table without the cells that are empty, which are NaN there."""
     return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
 
 

@@ -180,7 +180,7 @@ class _Keys:
         """Return learning rate and schedule of a trial and the text of its seed, or in words what it lacks."""
         config = trial.config
         if not config:
-            return "not started"
+            return "without a report"  # it never started, and a ResultGrid does not have its config
         missing = [name for name in (self.lr, self.schedule, self.seed) if name and config.get(name) is None]
         if missing:
             return f"without {missing[0]!r}"
@@ -282,7 +282,7 @@ def _specs(trials: Sequence[TuneTrial], keys: _Keys) -> dict[str, str]:
     for trial in trials:
         if _is_pack(trial):
             specs |= {spec_of(each).schedule: each["schedule"] for each in trial.reports if each.get("packed") is True}
-        elif keys.schedule.endswith("schedule") and _is_ours(trial.reports[-1]):
+        elif keys.schedule.endswith("schedule") and any(map(_is_ours, trial.reports)):
             text = trial.config[keys.schedule]
             specs[trial.config.get(keys.schedule_name) or text] = text
     return specs

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr.checks import check_whole
 
-from .cells import spec_of
+from .cells import schedule_of, spec_of
 from .cluster import Cluster, check_resources, connected
+from .distributed_trial import CPUS_OF_DRIVER, TrainerRun
 from .pack_seat import Packing, PackSeat
 from .pool import Pool
 from .seats import Seat
@@ -220,17 +221,21 @@ class RayRunner:
         from .tune_backend import run_with_tune
 
         n_trials = cluster.capacity(resources, num_workers=self.num_workers)
+        make_trainable = partial(_one_process, checkpoints=work.checkpoints)
+        if self.num_workers > 1:
+            make_trainable = partial(_several_workers, runner=self, resources=resources)
         yield from run_with_tune(
             work.train,
             trials,
             schedules,
-            resources=resources,
+            # Of several workers, which Ray Train counts, Tune has only the process that waits for them.
+            resources=resources if self.num_workers == 1 else {"cpu": CPUS_OF_DRIVER},
             storage_path=self.storage_path,
             name=None,
             max_failures=self.max_failures,
             max_concurrent=max(1, n_trials) if self.max_concurrent == "auto" else self.max_concurrent,
             callbacks=self.callbacks,
-            make_trainable=partial(_tune_function, checkpoints=work.checkpoints),
+            make_trainable=make_trainable,
         )
 
     def _options(self, resources: Mapping[str, float]) -> dict[str, Any]:
@@ -251,7 +256,26 @@ class RayRunner:
         return dict.fromkeys(names, str(self.threads_per_worker))
 
 
-def _tune_function(train: TrainFunction, *, checkpoints: str | None) -> Callable[[dict[str, Any]], None]:
+def _several_workers(
+    train: TrainFunction, *, runner: RayRunner, resources: Mapping[str, float]
+) -> Callable[[dict[str, Any]], None]:
+    """Return what Tune calls with the config of a trial that several workers train."""
+    from .tune_backend import report_result
+
+    run = TrainerRun(
+        train,
+        num_workers=runner.num_workers,
+        use_gpu=resources.get("gpu", 0) > 0,
+        resources_per_worker=resources,
+        storage_path=runner.storage_path,
+        max_failures=runner.max_failures,
+        placement_strategy=runner.placement_strategy,
+        wait_for_nodes=True,
+    )
+    return lambda config: report_result(run(spec_of(config), schedule_of(config)))
+
+
+def _one_process(train: TrainFunction, *, checkpoints: str | None) -> Callable[[dict[str, Any]], None]:
     """Return what Tune calls in a worker with the config of a trial: it trains as our own workers do."""
     from .tune_backend import report_result
 

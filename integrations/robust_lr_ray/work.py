@@ -63,9 +63,9 @@ class Work:
             RobustLRError: when the training function does not pickle.
         """
         try:
-            return ray.put(cloudpickle.dumps(self))
+            return ray.put(cloudpickle.dumps(self))  # type: ignore[no-untyped-call]
         except Exception as error:
             raise RobustLRError(
-                "train must pickle to travel to the cluster: open files, locks and connections are to be opened in it; "
-                f"pickle says: {error}"
+                "train must pickle to travel to the cluster: put it into a module that the nodes can import, and open "
+                f"files, locks and connections in it; pickle says: {error}"
             ) from None

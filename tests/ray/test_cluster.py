@@ -1,0 +1,129 @@
+"""What a cluster can hold is known before anything starts, and a cluster that is not there is said in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from robust_lr import RobustLRError
+from robust_lr_ray.cluster import Cluster, check_resources, connected
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize(
+    ("resources", "num_workers", "expected"),
+    [
+        ({"cpu": 1}, 1, 8),
+        ({"cpu": 3}, 1, 2),
+        ({"cpu": 0.5}, 1, 16),
+        ({"gpu": 1}, 1, 4),
+        ({"gpu": 0.5}, 1, 8),
+        ({"gpu": 0.3}, 1, 12),  # three on each of four GPUs: none is shared out over two
+        ({"gpu": 0.7}, 1, 4),
+        ({"gpu": 2}, 1, 2),
+        ({"cpu": 4, "gpu": 1}, 1, 2),
+        ({"cpu": 1, "gpu": 1}, 2, 2),
+        ({"cpu": 1}, 3, 2),
+        ({"gpu": 5}, 1, 0),
+        ({"tpu": 1}, 1, 0),
+    ],
+    ids=str,
+)
+def test_the_trials_that_fit_are_counted(ray_local, resources, num_workers, expected):
+    assert Cluster(is_own=False).capacity(resources, num_workers=num_workers) == expected
+
+
+def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
+    @ray_local.remote(num_cpus=0, num_gpus=0.7)
+    class Holder:
+        def there(self):
+            return True
+
+    holders = [Holder.remote() for _ in range(5)]
+    ready, waiting = ray_local.wait([holder.there.remote() for holder in holders], num_returns=5, timeout=8)
+    assert (len(ready), len(waiting)) == (Cluster(is_own=False).capacity({"gpu": 0.7}), 1)
+
+
+def test_by_default_a_trial_takes_a_gpu_where_there_are_gpus(ray_local):
+    assert Cluster(is_own=False).default_resources() == {"cpu": 1, "gpu": 1}
+
+
+def test_resources_are_named_as_in_ray_or_as_in_tune():
+    assert check_resources({"CPU": 2, "GPU": 0.5, "TPU": 1}) == {"cpu": 2, "gpu": 0.5, "TPU": 1}
+
+
+def test_a_ray_of_our_own_that_can_never_hold_a_trial_is_an_error(ray_local):
+    said = "the cluster cannot hold a trial of 2 workers of 8 cpu each: there is 1 node with at most 8 cpu"
+    with pytest.raises(RobustLRError, match=said):
+        Cluster(is_own=True).check_can_hold({"cpu": 8}, num_workers=2)
+
+
+def test_a_connection_that_is_there_is_used_and_kept(ray_local):
+    with connected("auto") as cluster:
+        assert not cluster.is_own
+    assert ray_local.is_initialized()
+    with (
+        pytest.raises(RobustLRError, match=r"connected to Ray at .* already, not to elsewhere:1234"),
+        connected("elsewhere:1234"),
+    ):
+        pass
+
+
+def in_a_process(code, **environment):
+    """Run code in a process that is connected to nothing; return what it printed, and its seconds."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return done.stdout + done.stderr, time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:9", "no Ray answers at 127.0.0.1:9"),
+        ("ray://127.0.0.1:9", "no Ray answers at ray://127.0.0.1:9"),
+        ("no.such.host.invalid:6379", "no Ray answers at no.such.host.invalid:6379"),
+        ("127.0.0.1:port", "address must be 'auto', 'host:port' or 'ray://host:port'"),
+    ],
+)
+def test_an_address_where_no_ray_is_gives_one_line_at_once(address, said):
+    code = f"""
+        from robust_lr_ray.cluster import connected
+        try:
+            with connected({address!r}):
+                pass
+        except Exception as error:
+            print(type(error).__name__, error)
+    """
+    output, seconds = in_a_process(code)
+    assert said in output
+    assert output.count("\n") == 1
+    assert seconds < 20
+
+
+@pytest.mark.skipif(not Path("/tmp").is_dir(), reason="needs a temporary folder with a short name")
+def test_a_ray_that_was_started_for_a_sweep_ends_with_it_and_leaves_no_file():
+    code = """
+        import os, tempfile, ray
+        from robust_lr_ray.cluster import connected
+        with connected() as cluster:
+            print(cluster.is_own, ray.is_initialized(), len(os.listdir(tempfile.gettempdir())))
+        print(ray.is_initialized(), os.listdir(tempfile.gettempdir()))
+    """
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        output, _ = in_a_process(code, TMPDIR=folder)
+    assert output.splitlines() == ["True True 1", "False []"]
