@@ -158,7 +158,7 @@ def result_of(spec: TrialSpec, report: Mapping[str, Any], *, loss: str = "loss",
     value = -float(report[loss]) if maximize else float(report[loss])
     status: Status = "ok" if math.isfinite(value) else "diverged"
     error, seconds, taken = None, report.get("time_total_s", math.nan), _OF_TUNE | {loss}
-    is_ours = report.get("status") in get_args(Status)
+    is_ours = report.get("status") in get_args(Status) and "seconds" in report
     if is_ours:
         status, error, seconds, taken = report["status"], report.get("error"), report["seconds"], taken | _OURS
     value = value if status == "ok" else math.inf if status == "diverged" else math.nan

@@ -38,7 +38,7 @@ class Cluster:
 
     def nodes(self) -> dict[str, dict[str, float]]:
         """Return the resources of each node that is alive, by its id."""
-        return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
     def default_resources(self) -> dict[str, float]:
         """Return what a trial takes where nobody says: one CPU, and one GPU where there are GPUs."""

@@ -40,8 +40,9 @@ def distributed_trial(
     Its config is one of `cell_config` or `param_space`. Each worker calls the training function with the same learning
     rate, schedule and seed, in a process group of torch.distributed, and `joint_result` makes one result of theirs. A
     worker that fails or diverges ends the others, so that none waits for it. The trial reports once, at its end, as
-    every trial of robust_lr does. A worker or a node that dies costs a try: the training function is called again, and
-    goes on where `trial_checkpoint` says. An exception fails the trial, for the Tuner to run it again.
+    every trial of robust_lr does; what the training function gives to `ray.train.report` stays with Ray Train. A worker
+    or a node that dies costs a try: the training function is called again, and goes on where `trial_checkpoint` says.
+    An exception fails the trial, for the Tuner to run it again.
 
     Tune counts the trial itself as 0.01 CPU; its workers come on top, and Tune does not know of them. So tell the Tuner
     how many trials the cluster holds; those above it would wait within Ray Train, each with its processes:
@@ -210,9 +211,7 @@ class _RankEnded(Exception):
         return self.result.error or self.result.status
 
 
-def _loop_of_rank(
-    train: TrainFunction, config: Mapping[str, Any], checkpoints: str | None, digest: str
-) -> Any:
+def _loop_of_rank(train: TrainFunction, config: Mapping[str, Any], checkpoints: str | None, digest: str) -> Any:
     def loop() -> TrialResult:
         with checkpointing(checkpoints, digest):
             result = evaluate_trial(train, spec_of(config), schedule_of(config))

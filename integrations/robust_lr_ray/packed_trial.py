@@ -16,9 +16,10 @@ def packed_trial(
     """Return a Tune function that trains all learning rates of its config together, and reports a row for each.
 
     The config has "lrs", a list of learning rates, "schedule", a text for `robust_lr.parse_schedule`, and "seed". A row
-    has "lr", "schedule", "seed", "packed" (True), "loss", "status", "seconds" and the metrics, and comes as its
-    training ends; `sweep_from_result_grid` makes a sweep of the rows of all trials. A pack that runs out of memory is
-    split, and one that cannot be packed is trained one after the other, as by `robust_lr.PackedRunner`.
+    has "lr", "schedule", "seed", "packed" (True), "loss", "status", "seconds" and the metrics, and is reported as its
+    training ends, with all rows up to it as "rows"; `sweep_from_result_grid` makes a sweep of the rows of all trials. A
+    pack that runs out of memory is split, and one that cannot be packed is trained one after the other, as by
+    `robust_lr.PackedRunner`.
 
     To run a whole sweep in packs, with a journal, is what ``RayRunner(slots="auto")`` is for.
 
@@ -53,10 +54,11 @@ def packed_trial(
             strict=strict,
             device="cuda" if has_gpu and hasattr(task, "plan_packs") else None,
         )
-        schedule = parse_schedule(text)
+        schedule, rows = parse_schedule(text), list[dict[str, Any]]()
         for result in runner.run(task, [TrialSpec(text, lr, seed) for lr in lrs], {text: schedule}):
-            cell = {"lr": result.spec.lr, "schedule": text, "seed": seed, "packed": True}
-            tune.report(cell | report_of(result))
+            row = {"lr": result.spec.lr, "schedule": text, "seed": seed, "packed": True} | report_of(result)
+            rows.append(row)
+            tune.report(row | {"rows": rows})  # all of them, since without its loggers Tune keeps the last report only
 
     return trial
 

@@ -267,8 +267,14 @@ def _is_pack(trial: TuneTrial) -> bool:
     return any(report.get("packed") is True for report in trial.reports)
 
 
+def _rows(trial: TuneTrial) -> Sequence[Mapping[str, Any]]:
+    """The rows of a pack: those that its last report holds, or else its reports."""
+    rows = trial.reports[-1].get("rows")
+    return rows if isinstance(rows, list) else trial.reports
+
+
 def _results_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[tuple[str, TrialResult]]:
-    for report in trial.reports:
+    for report in _rows(trial):
         if report.get("packed") is True and _is_ours(report):
             cell = spec_of(report)
             spec = TrialSpec(cell.schedule, read_lr(cell.lr, f"trial {trial.name}: lr"), 0)
@@ -281,7 +287,7 @@ def _specs(trials: Sequence[TuneTrial], keys: _Keys) -> dict[str, str]:
     specs: dict[str, str] = {}
     for trial in trials:
         if _is_pack(trial):
-            specs |= {spec_of(each).schedule: each["schedule"] for each in trial.reports if each.get("packed") is True}
+            specs |= {spec_of(each).schedule: each["schedule"] for each in _rows(trial) if each.get("packed") is True}
         elif keys.schedule.endswith("schedule") and any(map(_is_ours, trial.reports)):
             text = trial.config[keys.schedule]
             specs[trial.config.get(keys.schedule_name) or text] = text
@@ -289,7 +295,7 @@ def _specs(trials: Sequence[TuneTrial], keys: _Keys) -> dict[str, str]:
 
 
 def _on_lost_reports(trials: Sequence[TuneTrial]) -> list[str]:
-    n = sum(_is_pack(trial) and len(trial.reports) < trial.n_reports for trial in trials)
+    n = sum(_is_pack(trial) and len(_rows(trial)) < trial.n_reports for trial in trials)
     if not n:
         return []
     return [

@@ -101,10 +101,7 @@ class Valley:
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps of the core, and those from its ends to the ends of the range, from left to right."""
-        first, last = self.core
-        xs = [p.x for p in self.points[first : last + 1]]
-        ends = [*([self.low] if first == 0 else []), *xs, *([self.high] if last == len(self.points) - 1 else [])]
-        return tuple(self._gap(left, right) for left, right in pairwise(ends) if right > left)
+        return self._gaps(1.0)
 
     @cached_property
     def excess_bound(self) -> float:
@@ -113,18 +110,22 @@ class Valley:
 
     @cached_property
     def bound_without_errors(self) -> float:
-        """What the excess bound would be if the same points, with the same core, had no errors."""
-        exact = tuple(p._replace(error=0.0) for p in self.points)
-        first, last = self.core
-        low, high = (self.low if first == 0 else exact[first].x), (self.high if last == len(exact) - 1 else exact[last].x)
-        return Valley(exact[first : last + 1], low, high).excess_bound
+        """What the excess bound would be if the same losses were exact."""
+        return max((gap.gain for gap in self._gaps(0.0)), default=0.0)
 
     def gain_at(self, x: float) -> float:
         """By how much f can be lower at an x in a gap than at the best point; below 0 it is higher, +inf: no bound."""
-        return min((self._gain(near, far, x) for near, far in self._pairs(x, x)), default=math.inf)
+        return min((self._gain(near, far, x, 1.0) for near, far in self._pairs(x, x)), default=math.inf)
 
-    def _gap(self, left: float, right: float) -> Gap:
-        lines = [(self._gain(near, far, left), self._gain(near, far, right)) for near, far in self._pairs(left, right)]
+    def _gaps(self, errors: float) -> tuple[Gap, ...]:
+        first, last = self.core
+        xs = [p.x for p in self.points[first : last + 1]]
+        ends = [*([self.low] if first == 0 else []), *xs, *([self.high] if last == len(self.points) - 1 else [])]
+        return tuple(self._gap(left, right, errors) for left, right in pairwise(ends) if right > left)
+
+    def _gap(self, left: float, right: float, errors: float) -> Gap:
+        pairs = self._pairs(left, right)
+        lines = [(self._gain(near, far, left, errors), self._gain(near, far, right, errors)) for near, far in pairs]
         share, gain = _highest_minimum(lines)
         return Gap(left, right, max(gain, 0.0), left + share * (right - left))
 
@@ -137,13 +138,17 @@ class Valley:
         above = [p for p in core if p.x >= right][:n_near]
         return [pair for side in (below, above) for pair in combinations(side, 2)]
 
-    def _gain(self, near: Point, far: Point, x: float) -> float:
+    def _gain(self, near: Point, far: Point, x: float, errors: float) -> float:
         t, best = (x - near.x) / (near.x - far.x), self.points[self.best]
         # Written so that a pair that holds the best itself subtracts no two large numbers.
         gain = (best.loss - near.loss) + t * (far.loss - near.loss)
-        own = sum(c for point, c in ((near, 1 + t), (far, -t)) if point is best)
-        others = sum(abs(c) * point.error for point, c in ((near, 1 + t), (far, -t)) if point is not best)
-        return gain + abs(1 - own) * best.error + others
+        own, raised = 0.0, 0.0
+        for weight, point in ((1 + t, near), (-t, far)):
+            if point is best:
+                own = weight
+            else:
+                raised += abs(weight) * point.error
+        return gain + errors * (abs(1 - own) * best.error + raised)
 
 
 def height_above_chord(left: Point, middle: Point, right: Point) -> float:

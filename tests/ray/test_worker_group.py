@@ -20,7 +20,7 @@ from robust_lr import (
 from robust_lr.trials import expand_trials
 from robust_lr_ray.pool import Pool
 from robust_lr_ray.work import Work
-from robust_lr_ray.worker_group import GroupSeat
+from robust_lr_ray.worker_group import GroupSeat, _Seating
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(120)]
 
@@ -172,6 +172,14 @@ def test_workers_that_are_to_find_gpus_and_find_none_are_an_error_in_one_line():
     with pytest.raises(RobustLRError, match=r"^the workers are to train on GPUs, and torch finds none on their node$"):
         run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()}, use_gpu=True,
             resources_per_worker=resources)  # fmt: skip
+
+
+def test_a_rank_sees_the_gpus_of_its_node_and_the_variables_that_torchrun_sets():
+    seating = _Seating("10.0.0.1", 4000, ("a", "a", "b", "a"), (("2",), ("0",), ("0",), ("1",)))
+    assert [seating.devices_beside(rank) for rank in (0, 2, 3)] == [["2", "0", "1"], ["0"], ["2", "0", "1"]]
+    variables = seating.environment(3)
+    assert [variables[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")] == list("3243")
+    assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("10.0.0.1", "4000")
 
 
 def test_a_part_of_a_gpu_is_not_enough_for_a_rank():

@@ -1,0 +1,45 @@
+"""What a learning-rate search has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .evidence import Tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a learning-rate search has found; it may be asked for at any time.
+
+    Attributes:
+        lr: the best learning rate that was tried; NaN while none has a finite loss.
+        loss: its loss, the mean of its tells; +inf while there is none.
+        excess_bound: by how much `loss` can exceed the loss of any learning rate in the range at most, under the
+            assumption in `bound_note`; None when there is no bound.
+        bound_note: what the bound rests on, or why there is none.
+        n_trials: the number of tells.
+        reason: why the search stopped, in words; empty while it has not.
+        good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by no more than the tolerance.
+            Conservative: where it ends between two measured learning rates, it ends where the chord between them reaches
+            that loss, and a convex curve lies below its chords. None without an `lr`.
+        cliff: the smallest learning rate above `lr` that diverged, as a multiple of `lr`; None when none did.
+        doubt: why this is not one valley, in words; None when it may be.
+        history: every tell, in the order in which they came.
+        tolerance: the tolerance as a loss; with `relative` that of this best loss.
+        lr_range: (smallest, largest) learning rate that the bound speaks of, extensions included.
+        schedule: the spec of the schedule that was searched under, if one was given.
+    """
+
+    lr: float
+    loss: float
+    excess_bound: float | None
+    bound_note: str
+    n_trials: int
+    reason: str
+    good_interval: tuple[float, float] | None
+    cliff: float | None
+    doubt: str | None
+    history: tuple[Tell, ...]
+    tolerance: float
+    lr_range: tuple[float, float]
+    schedule: str | None

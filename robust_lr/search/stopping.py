@@ -1,0 +1,111 @@
+"""Whether a search is at its end, and what it has found."""
+
+from __future__ import annotations
+
+import math
+
+from .proposals import next_x
+from .result import SearchResult
+from .situation import Situation
+from .valley import Valley
+
+# More seeds are asked for when that costs no more trials than were spent so far, and never mind fewer than these.
+_FEW_TRIALS = 6
+
+
+def reason_to_stop(situation: Situation) -> str:
+    """Return why the search is over, in words; empty when it is not."""
+    settings, n_trials = situation.settings, len(situation.tells)
+    if settings.max_trials is not None and n_trials >= settings.max_trials:
+        return f"max_trials: all {settings.max_trials} trials are spent"
+    if situation.evidence.doubt is None and is_noise_limited(situation):
+        return "noise-limited: what is left to gain is below what the noise lets one see"
+    if next_x(situation, ()) is not None:
+        return ""
+    if situation.evidence.doubt is not None:
+        return "doubt: there is more than one valley, and the full coarse grid has been tried"
+    if situation.valley is None:
+        return "diverged: so did every learning rate that was tried"
+    if situation.valley.excess_bound <= situation.tolerance:
+        return "tolerance: nothing in the range is better by more"
+    return "resolution: the learning rates that could be better are too near to those that were tried"
+
+
+def is_noise_limited(situation: Situation) -> bool:
+    """Whether noise is most of the excess bound, and the seeds that would lower it cost too much."""
+    valley, tolerance, n_trials = situation.valley, situation.tolerance, len(situation.tells)
+    if valley is None or not tolerance < valley.excess_bound < math.inf:
+        return False
+    exact = valley.bound_without_errors
+    noise = valley.excess_bound - exact
+    if noise <= exact:
+        return False
+    if not situation.evidence.half_width:
+        return True
+    # Errors fall like one over the root of the number of seeds; three points carry the bound.
+    allowed = max(tolerance - exact, tolerance / 2)
+    n_more = 3 * ((noise / allowed) ** 2 - 1)
+    left = math.inf if situation.settings.max_trials is None else situation.settings.max_trials - n_trials
+    return n_more > min(max(n_trials, _FEW_TRIALS), left)
+
+
+def summarise(situation: Situation, schedule: str | None) -> SearchResult:
+    """Return the result of a search in this situation."""
+    valley, low_high = situation.valley, tuple(math.exp(x) for x in situation.range)
+    lr, loss, cliff = math.nan, math.inf, None
+    if valley is not None:
+        lr, loss = situation.lrs[valley.best], valley.points[valley.best].loss
+        cliff = None if situation.wall is None else math.exp(situation.wall - valley.points[valley.best].x)
+    bound, note = _bound(situation)
+    return SearchResult(
+        lr=lr,
+        loss=loss,
+        excess_bound=bound,
+        bound_note=note,
+        n_trials=len(situation.tells),
+        reason=reason_to_stop(situation),
+        good_interval=None if valley is None else _good_interval(valley, lr, situation),
+        cliff=cliff,
+        doubt=situation.evidence.doubt,
+        history=situation.tells,
+        tolerance=situation.tolerance,
+        lr_range=(low_high[0], low_high[1]),
+        schedule=schedule,
+    )
+
+
+def _bound(situation: Situation) -> tuple[float | None, str]:
+    valley = situation.valley
+    if valley is None:
+        return None, "no learning rate with a finite loss is known"
+    if situation.evidence.doubt is not None:
+        return None, f"withdrawn: {situation.evidence.doubt}"
+    if not math.isfinite(valley.excess_bound):
+        return None, "too few learning rates are known for a bound"
+    first, last = valley.core
+    whole = (first, last) == (0, len(valley.points) - 1)
+    convex = "" if whole else f" from {situation.lrs[first]:.4g} to {situation.lrs[last]:.4g}, and has one valley"
+    best = valley.points[valley.best].x
+    edge = [
+        f"; the best is the {name} of the range, and beyond it nothing is known"
+        for name, x in zip(("lower end", "upper end"), situation.range, strict=True)
+        if abs(best - x) < 1e-9 and not (x > best and situation.wall)
+    ]
+    noise = ", and the errors are within their 95 % intervals" if any(p.error for p in valley.points) else ""
+    return valley.excess_bound, f"true if the loss is convex in log(lr){convex}{noise}{''.join(edge)}"
+
+
+def _good_interval(valley: Valley, lr: float, situation: Situation) -> tuple[float, float]:
+    level = valley.points[valley.best].loss + situation.tolerance
+    ends = []
+    for step in (-1, 1):
+        i = valley.best
+        while 0 <= i + step < len(valley.points) and valley.points[i + step].loss <= level:
+            i += step
+        end = situation.lrs[i]
+        if 0 <= i + step < len(valley.points):
+            inner, outer = valley.points[i], valley.points[i + step]
+            share = (level - inner.loss) / (outer.loss - inner.loss)
+            end *= math.exp(share * (outer.x - inner.x))
+        ends.append(end)
+    return ends[0], ends[1]
