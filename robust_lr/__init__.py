@@ -10,6 +10,7 @@ from .analysis import compare_schedules as compare_schedules
 from .analysis import degradation_curve as degradation_curve
 from .analysis import learning_rate_profile as learning_rate_profile
 from .analysis import recommend as recommend
+from .divergence import DivergenceWatch as DivergenceWatch
 from .exceptions import DataError as DataError
 from .exceptions import GridError as GridError
 from .exceptions import InsufficientDataError as InsufficientDataError

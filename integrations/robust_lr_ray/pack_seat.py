@@ -116,7 +116,7 @@ class PackSeat:
                     return results  # one at a time: what comes after it may be that the seat is lost
                 self._receive(message)
         except RayError as error:
-            raise lost(error) from None
+            raise lost(error, self._actor) from None
         except StopIteration:
             raise SeatLost("the worker ended before its trials") from None
         return results
@@ -149,6 +149,9 @@ class _PackWorker:
         self._packing, self._trials, self._n_seats, self._at_most = packing, trials, n_seats, at_most
         self._said = SimpleQueue[object]()
         self._inbox = Inbox(lambda n: self._said.put(_Wants(n)))
+
+    def hello(self) -> None:
+        """Answer, if it is there."""
 
     def put(self, trials: list[TrialSpec]) -> None:
         """Add trials."""

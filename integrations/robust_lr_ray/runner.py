@@ -131,6 +131,8 @@ class RayRunner:
             raise RobustLRError(f"slots are for trials of one worker, got {slots!r} with num_workers={num_workers}")
         if slots is not None and backend == "tune":
             raise RobustLRError("slots are for backend='actors'; packed_trial makes a trial of Tune that is a pack")
+        if backend == "actors" and storage_path is not None and "://" in os.fspath(storage_path):
+            raise RobustLRError(f"storage_path must be a folder that every node mounts, got {storage_path!r}")
         if callbacks and backend != "tune":
             raise RobustLRError("callbacks are for backend='tune'")
         resources = None if resources_per_trial is None else check_resources(resources_per_trial)
@@ -268,7 +270,7 @@ def _several_workers(
         use_gpu=resources.get("gpu", 0) > 0,
         resources_per_worker=resources,
         storage_path=runner.storage_path,
-        max_failures=runner.max_failures,
+        max_failures=0,  # it is Tune that tries again
         placement_strategy=runner.placement_strategy,
         wait_for_nodes=True,
     )

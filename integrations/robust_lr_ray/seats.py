@@ -6,10 +6,12 @@ import re
 from collections.abc import Set
 from typing import Any, Protocol
 
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, OutOfMemoryError, RayActorError, RayError
 
 from robust_lr import RobustLRError, TrialResult, TrialSpec
 
+_SECONDS_TO_LEARN_WHY = 5.0
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -62,8 +64,19 @@ class Seat(Protocol):
         """Give back what it holds of the cluster; never blocks for long."""
 
 
-def lost(error: RayError) -> SeatLost:
-    """Return what has become of a seat, from what Ray raised in place of its answer."""
+def lost(error: RayError, actor: Any = None) -> SeatLost:
+    """Return what has become of a seat, from what Ray raised in place of its answer.
+
+    Where Ray only says that the actor cannot be reached, its method `hello` is called to learn why. Where that gives no
+    answer either, its node is taken for lost.
+    """
+    if isinstance(error, ActorUnavailableError) and actor is not None:
+        try:
+            ray.get(actor.hello.remote(), timeout=_SECONDS_TO_LEARN_WHY)
+        except RayActorError as known:
+            error = known
+        except GetTimeoutError:
+            pass
     text = " ".join(_COLOURS.sub("", str(error)).split())
     if "failed to import on the worker" in text:
         raise RobustLRError(
@@ -73,6 +86,9 @@ def lost(error: RayError) -> SeatLost:
     reason = said[1] if said else text
     out_of_memory = isinstance(error, OutOfMemoryError) or "low on memory" in text or "OOM killer due" in reason
     node_lost = isinstance(error, RayActorError) and (
-        bool(getattr(error, "preempted", False)) or "node has died" in text or "node was terminated" in text
+        isinstance(error, ActorUnavailableError)
+        or bool(getattr(error, "preempted", False))
+        or "node has died" in text
+        or "node was terminated" in text
     )
     return SeatLost(f"the worker died: {reason}", node_lost=node_lost, out_of_memory=out_of_memory)

@@ -63,7 +63,7 @@ class TrialSeat:
                 del self._running[ref]
         except RayError as error:
             if not results:  # else it will say so again
-                raise lost(error) from None
+                raise lost(error, self._actor) from None
         if results:
             self._is_short = results[-1].seconds < _SHORT
         return results

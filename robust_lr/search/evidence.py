@@ -35,11 +35,11 @@ class Tell:
 class Evidence:
     """The tells of a search, read together.
 
-    The loss of a learning rate is the mean of its tells, and +inf if one of them diverged. Its error is the half-width of
-    a 95 % interval, ``q s / sqrt(n)``, where n is its number of tells, s the standard deviation of one of them (`noise`,
-    or else pooled over the learning rates told more than once), and q the quantile of the normal distribution or of
-    Student's t; without either it is zero. A wiggle, which is a ridge between two valleys that is over the errors by at
-    most `slack`, adds half its height to the error of every point, so that one valley is left.
+    The loss of a learning rate is the mean of its tells, and +inf if one of them diverged. Its error is the half-width
+    of a 95 % interval, ``q s / sqrt(n)``, where n is its number of tells, s the standard deviation of one of them
+    (`noise`, or else pooled over the learning rates told more than once), and q the quantile of the normal distribution
+    or of Student's t; without either it is zero. A wiggle, which is a ridge between two valleys at most `slack` higher
+    than the errors allow, adds half its height to the error of every point, so that one valley is left.
 
     Args:
         tells: the results, in any order.
@@ -87,12 +87,23 @@ class Evidence:
     @cached_property
     def points(self) -> tuple[Point, ...]:
         """The points of the curve at x = log(lr), with their errors, ascending."""
+        return tuple(p._replace(error=p.error + self.wiggle) for p in self._bare_points)
+
+    @cached_property
+    def wiggle(self) -> float:
+        """What a wiggle adds to the error of every point; 0 without one."""
+        ridge = highest_ridge(self._bare_points)
+        return 0.0 if ridge is None or ridge[0] > self.slack else ridge[0] / 2
+
+    @property
+    def error(self) -> float:
+        """The error of a learning rate that is told once."""
+        return (self.half_width or 0.0) + self.wiggle
+
+    @cached_property
+    def _bare_points(self) -> tuple[Point, ...]:
         width = self.half_width or 0.0
-        points = tuple(Point(math.log(lr), loss, width / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
-        ridge = highest_ridge(points)
-        if ridge is None or ridge[0] > self.slack:
-            return points
-        return tuple(Point(p.x, p.loss, p.error + ridge[0] / 2) for p in points)
+        return tuple(Point(math.log(lr), loss, width / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
 
     @cached_property
     def doubt(self) -> str | None:
@@ -105,4 +116,3 @@ class Evidence:
             return None
         left, top, right = (f"lr={math.exp(p.x):.4g} (loss {p.loss:.6g})" for p in ridge[1])
         return f"{top} lies above both {left} and {right}: more than one valley"
-

@@ -1,4 +1,4 @@
-"""Which learning rate to try next: the one after which the least may be left to gain, whatever its loss turns out to be.
+"""Which learning rate to try next: the one after which the least may be left to gain, whatever its loss will be.
 
 Three stages:
 
@@ -18,9 +18,11 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from .situation import FINEST, Situation
-from .valley import Gap, Point, Valley
+from .valley import Point, Valley
 
 _N_SPREAD = 11
 _OUTCOMES = (-0.5, 0.0, 0.5)
@@ -39,13 +41,33 @@ def next_x(situation: Situation, in_flight: Sequence[float]) -> float | None:
     taken = [*situation.tried, *in_flight]
     if situation.evidence.doubt is not None:
         return next(iter(situation.unseen(situation.grid, taken)), None)
-    opening = next(_openings(situation, taken), None)
-    if opening is not None:
-        return opening
+    x = _to_look_at(situation, in_flight)
+    if x is not None:
+        return x
     valley = situation.valley
     if valley is None or len(valley.points) < 3:
         return _middle_of_widest(situation, in_flight)
-    return _best_split(valley, situation, in_flight)
+    return _best_split(valley, situation, in_flight)[0]
+
+
+def trials_left(situation: Situation) -> float:
+    """Return how many trials it takes to the tolerance if each lowers the log of the excess bound as the next does.
+
+    Zero while the range is still being looked at.
+    """
+    valley = situation.valley
+    if valley is None or len(valley.points) < 3 or _to_look_at(situation, ()) is not None:
+        return 0.0
+    now = math.log(max(valley.excess_bound / situation.tolerance, 1.0))
+    _, then = _best_split(valley, situation, ())
+    return 0.0 if now == 0 else now / (now - then) if then < now else math.inf
+
+
+def _to_look_at(situation: Situation, in_flight: Sequence[float]) -> float | None:
+    opening = next(_openings(situation, [*situation.tried, *in_flight]), None)
+    if opening is not None:
+        return opening
+    return next((bend for bend in situation.bends if all(abs(bend - x) > FINEST for x in in_flight)), None)
 
 
 def _openings(situation: Situation, taken: Sequence[float]) -> Iterator[float]:
@@ -59,6 +81,8 @@ def _openings(situation: Situation, taken: Sequence[float]) -> Iterator[float]:
         return
     low, high = situation.range
     up, down = situation.open_sides
+    if len(situation.evidence.points) >= 3:
+        return
     for k in range(1, 64):
         for sign, is_open, end in ((1, up, high), (-1, down, low)):
             x = start + sign * step * (2**k - 1)
@@ -77,48 +101,62 @@ def _middle_of_widest(situation: Situation, in_flight: Sequence[float]) -> float
         stretches = [(low, high if situation.wall is None else situation.wall)]
     else:
         stretches = [(gap.left, gap.right) for gap in situation.open_gaps]
-    pieces = []
+    pieces: list[tuple[float, float]] = []
     for left, right in stretches:
         inside = [left, *sorted(x for x in in_flight if left < x < right), right]
-        pieces += list(zip(inside, inside[1:], strict=False))
+        pieces += pairwise(inside)
     left, right = max(pieces, key=lambda piece: piece[1] - piece[0], default=(0.0, 0.0))
     return (left + right) / 2 if right - left > 2 * FINEST else None
 
 
-def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> float | None:
+def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> tuple[float | None, float]:
+    """Return the candidate with the lowest score, and the score; (None, +inf) without a candidate."""
     parabola = _parabola(valley)
-    candidates = list(_candidates(valley, situation, in_flight))
-    if not candidates:
-        return None
 
     def score(x: float) -> tuple[float, float]:
-        bounds = [
-            min(_imagine(valley, situation, parabola, [*in_flight, x], outcome).excess_bound / tolerance, _UNBOUNDED)
-            for outcome in _OUTCOMES
-        ]
-        return math.fsum(math.log(max(bound, 1.0)) for bound in bounds), math.fsum(bounds)
+        after = [_imagine(valley, situation, parabola, [*in_flight, x], outcome) for outcome in _OUTCOMES]
+        weights = [(1 - risk(x)) / len(after)] * len(after)
+        if risk(x):
+            after.append(_imagine(replace(valley, high=x), situation, parabola, in_flight, 0.0))
+            weights.append(risk(x))
+        bounds = [min(v.excess_bound / tolerance, _UNBOUNDED) for v in after]
+        mean = math.fsum(w * bound for w, bound in zip(weights, bounds, strict=True))
+        return math.fsum(w * math.log(max(bound, 1.0)) for w, bound in zip(weights, bounds, strict=True)), mean
+
+    def risk(x: float) -> float:
+        """The probability that x diverges, if the edge lies anywhere before the first learning rate that did."""
+        last = valley.points[-1].x
+        return 0.0 if situation.wall is None else max(0.0, (x - last) / (valley.high - last))
 
     tolerance = situation.tolerance
-    return min(candidates, key=score)
+    scores = [(*score(x), x) for x in _candidates(valley, situation, in_flight)]
+    if not scores:
+        return None, math.inf
+    best = min(scores)
+    return best[2], best[0]
 
 
 def _candidates(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> Iterator[float]:
     low, high = situation.range
-    vertex = _vertex(valley)
-    for gap in situation.open_gaps:
+    vertex, gaps = _vertex(valley), situation.open_gaps
+    best, xs = valley.points[valley.best].x, [p.x for p in valley.points]
+    # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope.
+    outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
+    for gap in outer or gaps:
         width = gap.right - gap.left
         near = max(_MARGIN * width, FINEST)
         spread = [gap.left + (k + 1) / (_N_SPREAD + 1) * width for k in range(_N_SPREAD)]
         if vertex is not None:
             spread.append(min(max(vertex, gap.left + near), gap.right - near))
-        if gap.left == low < valley.points[0].x:
-            spread.append(low)
-        if gap.right == high > valley.points[-1].x and situation.wall is None:
-            spread.append(high)
+        # Where the parabola falls up to a free end of the range, that end is the place to try.
+        if gap.left == low < xs[0]:
+            spread = [low] if low not in in_flight and (vertex is None or vertex <= low) else [low, *spread]
+        if gap.right == high > xs[-1] and situation.wall is None:
+            spread = [high] if high not in in_flight and (vertex is None or vertex >= high) else [*spread, high]
         yield from (x for x in sorted(spread) if all(abs(x - other) >= near * (1 - 1e-9) for other in in_flight))
-    if situation.evidence.half_width and situation.open_gaps:
-        first, last = max(valley.best - 2, 0), min(valley.best + 3, len(valley.points))
-        yield from (p.x for p in valley.points[first:last])
+    if situation.evidence.half_width and gaps:
+        first, last = max(valley.best - 2, 0), min(valley.best + 3, len(xs))
+        yield from (x for x in xs[first:last] if all(abs(x - other) > FINEST for other in in_flight))
 
 
 def _imagine(
@@ -135,7 +173,7 @@ def _imagine(
             counts[i] += 1
         elif x < valley.high:
             i = bisect(known, x)
-            points.insert(i, Point(x, _plausible(valley, parabola, x, outcome), situation.evidence.half_width or 0.0))
+            points.insert(i, Point(x, _plausible(valley, parabola, x, outcome), situation.evidence.error))
             counts.insert(i, 1)
     return Valley(tuple(points), min(valley.low, points[0].x), max(valley.high, points[-1].x))
 

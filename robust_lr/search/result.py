@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .evidence import Tell
 
@@ -19,14 +20,16 @@ class SearchResult:
         bound_note: what the bound rests on, or why there is none.
         n_trials: the number of tells.
         reason: why the search stopped, in words; empty while it has not.
-        good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by no more than the tolerance.
-            Conservative: where it ends between two measured learning rates, it ends where the chord between them reaches
-            that loss, and a convex curve lies below its chords. None without an `lr`.
+        good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
+            Conservative: between two measured learning rates it ends where the chord between them reaches that loss,
+            and a convex curve lies below its chords. None without an `lr`.
         cliff: the smallest learning rate above `lr` that diverged, as a multiple of `lr`; None when none did.
         doubt: why this is not one valley, in words; None when it may be.
         history: every tell, in the order in which they came.
         tolerance: the tolerance as a loss; with `relative` that of this best loss.
         lr_range: (smallest, largest) learning rate that the bound speaks of, extensions included.
+        edge: "lower" or "upper" when the best lies on that end of the range, and a coarse step beyond it could gain
+            more than the tolerance; else None.
         schedule: the spec of the schedule that was searched under, if one was given.
     """
 
@@ -42,4 +45,5 @@ class SearchResult:
     history: tuple[Tell, ...]
     tolerance: float
     lr_range: tuple[float, float]
+    edge: Literal["lower", "upper"] | None
     schedule: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -24,15 +25,14 @@ _RATIO = 4.0
 _MODERATE_TOLERANCE = 0.25
 _TOTAL_STEPS = 10_000
 _SAME = 1e-9
-_SIGNIFICANT_DIGITS = 4
 
 
 class LearningRateSearch:
     """Find a learning rate whose loss is within a tolerance of the best in a range, in few trials, and know when.
 
-    The loss f is taken for one valley in ``x = log(lr)`` that is convex around its minimum. Then the secants through the
-    learning rates tried so far bound what any other one can still gain (`robust_lr.search.valley` derives it), the next
-    trial is the one that lowers that bound most, and the search is over when it is at most the tolerance::
+    The loss f is taken for one valley in ``x = log(lr)`` that is convex around its minimum. Then the secants through
+    the learning rates tried so far bound what any other one can still gain (`robust_lr.search.valley` derives it), the
+    next trial is the one that lowers that bound most, and the search is over when it is at most the tolerance::
 
         f(best) - min f <= excess_bound <= tolerance
 
@@ -47,17 +47,17 @@ class LearningRateSearch:
     Args:
         lr_min: the smallest learning rate of the range, > 0.
         lr_max: the largest, > lr_min.
-        tolerance: by how much the loss may exceed the least one in the range, > 0; a loss, or a share of the best loss.
+        tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or a share of the best loss.
         schedule: the schedule that the trials train under, a `Schedule` or its spec; it gives the ratio.
-        ratio: the coarse step of the search, a factor > 1. Left out, it is the resolution that theory gives the schedule
-            for 25 % more suboptimality over 10 000 steps, and 4 without a schedule.
+        ratio: the coarse step of the search, a factor > 1. Left out, it is the resolution that theory gives the
+            schedule for 25 % more suboptimality over 10 000 steps, and 4 without a schedule.
         start: where to begin, in the range; there is no look at the range then, only a walk downhill from here. Left
             out, the search begins in the geometric centre.
         max_trials: stop after as many tells, >= 1.
         relative: whether the tolerance is a share of the absolute value of the best loss.
-        extend: whether to go beyond the range when the best lies on its end and a step of the ratio could gain more than
-            the tolerance: to larger learning rates first, never past one that diverged, and on each side by the width of
-            the range at most.
+        extend: whether to go beyond the range when the best lies on its end and a step of the ratio could gain more
+            than the tolerance: to larger learning rates first, never past one that diverged, and on each side by the
+            width of the range at most.
         noise: the standard deviation of the loss over seeds, >= 0. Left out, it is pooled from the learning rates told
             more than once, and taken for none where there is none. With noise `ask` may return a learning rate again:
             it wants another seed.
@@ -73,7 +73,7 @@ class LearningRateSearch:
         ...         search.tell(lr, 0.3 + 0.03 * math.log(lr / 0.02) ** 2)
         >>> result = search.result
         >>> result.lr, round(result.loss, 3), result.n_trials
-        (0.02, 0.3, 5)
+        (0.02155, 0.3, 5)
         >>> result.excess_bound < 0.005
         True
     """
@@ -99,6 +99,7 @@ class LearningRateSearch:
         rule = None if schedule is None else parse_schedule(schedule)
         if ratio is None:
             ratio = _RATIO if rule is None else _theoretical_ratio(str(rule), rule)
+        most = None if max_trials is None else check_whole("max_trials", max_trials, at_least=1, error=DataError)
         self._schedule = None if rule is None else str(rule)
         self._settings = Settings(
             lr_min=low,
@@ -106,7 +107,7 @@ class LearningRateSearch:
             tolerance=check_number("tolerance", tolerance, above=0, error=DataError),
             ratio=check_number("ratio", ratio, above=1, error=GridError),
             start=None if start is None else check_number("start", start, at_least=low, at_most=high, error=GridError),
-            max_trials=None if max_trials is None else check_whole("max_trials", max_trials, at_least=1, error=DataError),
+            max_trials=most,
             relative=bool(relative),
             extend=bool(extend),
             noise=None if noise is None else check_number("noise", noise, at_least=0, error=DataError),
@@ -141,9 +142,7 @@ class LearningRateSearch:
             self._asked.add(lr)
         return asked
 
-    def tell(
-        self, lr: float, loss: float, *, status: Literal["ok", "diverged"] = "ok", foreign: bool = False
-    ) -> None:
+    def tell(self, lr: float, loss: float, *, status: Literal["ok", "diverged"] = "ok", foreign: bool = False) -> None:
         """Add the result of one trial; several at one learning rate are seeds of it.
 
         Args:
@@ -158,19 +157,16 @@ class LearningRateSearch:
         """
         number = check_number("lr", lr, above=0, error=DataError)
         if status not in ("ok", "diverged"):
-            raise DataError(f"status must be 'ok' or 'diverged', got {status!r}; a trial that failed is to be forgotten")
+            raise DataError(f"status must be 'ok' or 'diverged', got {status!r}; forget a trial that failed")
         known = self._known(number)
         if known is None and not foreign:
             raise DataError(f"lr={number!r} was never asked for; tell(..., foreign=True) adds a trial of your own")
-        if status == "ok":
-            try:
-                loss = check_number("loss", loss, error=DataError)
-            except DataError as error:
-                raise DataError(f"{error}; a trial without a finite loss is told with status='diverged'") from None
+        if status == "ok" and not (isinstance(loss, numbers.Real) and math.isfinite(loss)):
+            raise DataError(f"loss must be a finite number, got {loss!r}; without one the status is 'diverged'")
         number = number if known is None else known
         if number in self._in_flight:
             self._in_flight.remove(number)
-        tell = Tell(number, loss if status == "ok" else math.inf, status, bool(foreign))
+        tell = Tell(number, math.inf if status == "diverged" else float(loss), status, bool(foreign))
         self._situation = Situation(self._settings, (*self._situation.tells, tell))
 
     def forget(self, lr: float) -> None:
@@ -238,15 +234,9 @@ class LearningRateSearch:
         x = next_x(self._situation, [math.log(lr) for lr in self._in_flight])
         if x is None:
             return None
-        known = self._known(math.exp(x))
-        if known is not None:
-            return known
-        low, high = self._situation.range
-        exact = {math.log(end): end for end in (self._settings.lr_min, self._settings.lr_max)}
-        if x in exact:
-            return exact[x]
-        lr = float(f"{math.exp(x):.{_SIGNIFICANT_DIGITS}g}")
-        return lr if low <= math.log(lr) <= high else math.exp(x)
+        lr = self._situation.lr_at(x)
+        known = self._known(lr)
+        return lr if known is None else known
 
     def _known(self, lr: float) -> float | None:
         told = self._situation.evidence.counts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from .evidence import Evidence, Tell
 from .valley import Gap, Valley
@@ -13,6 +15,9 @@ from .valley import Gap, Valley
 _STEPS_A_LOOK = 3
 # No two learning rates nearer than half a percent are told apart.
 FINEST = 0.005
+Edge = Literal["lower", "upper"]
+_DIGITS = 4
+_SAME = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ class Situation:
         if not self.settings.relative:
             return self.settings.tolerance
         means = Evidence(self.tells, None, 0.0).means
-        return self.settings.tolerance * abs(min(means.values(), default=math.inf))
+        return max(self.settings.tolerance * abs(min(means.values(), default=math.inf)), sys.float_info.min)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -70,32 +75,55 @@ class Situation:
     def range(self) -> tuple[float, float]:
         """log of the smallest and largest learning rate that may be asked for.
 
-        The range that was asked for, with what was told outside of it. When the best lies on an end, and a step of the
-        coarse ratio beyond it could gain more than the tolerance, one such step; at most as far as the range is wide.
+        The range that was asked for, with what was told outside of it, and a step of the coarse ratio more where that
+        is called for (`edge`), or where everything diverged; on each side as far as the range is wide at most.
         """
-        low, high = math.log(self.settings.lr_min), math.log(self.settings.lr_max)
-        points, step, width = self.evidence.points, math.log(self.settings.ratio), high - low
-        ends = low, high
-        if points:
-            low, high = min(low, points[0].x), max(high, points[-1].x)
-        elif self.evidence.diverged:
-            low = min(low, math.log(self.evidence.diverged[0]))
+        low, high = self._told_range
         if not self.settings.extend:
             return low, high
-        if self.wall is None and self._falls_beyond(high, step):
-            high = max(high, min(high + step, ends[1] + width))
-        elif self._falls_beyond(low, -step):
-            low = min(low, max(low - step, ends[0] - width))
+        first, last = self._asked_range
+        step, most = math.log(self.settings.ratio), last - first
+        if self.edge == "upper":
+            high = max(high, min(high + step, last + most))
+        elif self.edge == "lower" or (not self.evidence.points and self.tried and self.tried[0] <= low):
+            low = min(low, max(low - step, first - most))
         return low, high
 
-    def _falls_beyond(self, end: float, step: float) -> bool:
-        points = self.evidence.points
-        if not points:
-            return step < 0 and bool(self.evidence.diverged) and math.log(self.evidence.diverged[0]) <= end
-        valley = Valley(points, min(end + step, points[0].x), max(end + step, points[-1].x))
+    @cached_property
+    def edge(self) -> Edge | None:
+        """On which end of what was told the best lies, with more than the tolerance to gain in a coarse step beyond it.
+
+        Larger learning rates come first; past one that diverged there is nothing to gain.
+        """
+        points, (low, high), step = self.evidence.points, self._told_range, math.log(self.settings.ratio)
+        if len(points) < 2:
+            return None
+        valley = Valley(points, low - step, high + step)
         best = points[valley.best].x
-        outermost = points[-1].x if step > 0 else points[0].x
-        return best == outermost and abs(best - end) < FINEST and valley.gain_at(end + step) > self.tolerance
+        sides: tuple[tuple[Edge, bool, float, float, float], ...] = (
+            ("upper", self.wall is None, points[-1].x, high, high + step),
+            ("lower", True, points[0].x, low, low - step),
+        )
+        for name, free, outermost, end, beyond in sides:
+            at_end = valley.gain_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
+            if free and best == outermost and at_end and valley.gain_at(beyond) > self.tolerance:
+                return name
+        return None
+
+    @cached_property
+    def _asked_range(self) -> tuple[float, float]:
+        return math.log(self.settings.lr_min), math.log(self.settings.lr_max)
+
+    @cached_property
+    def _told_range(self) -> tuple[float, float]:
+        first, last = self._asked_range
+        finite = [p.x for p in self.evidence.points] or self.tried[:1]
+        return min([first, *finite]), max([last, *finite])
+
+    def lr_at(self, x: float) -> float:
+        """The learning rate at ``x = log(lr)``: one that is known already as it is, another with four digits."""
+        known = (*self.evidence.counts, self.settings.lr_min, self.settings.lr_max)
+        return next((lr for lr in known if abs(math.log(lr) - x) < _SAME), float(f"{math.exp(x):.{_DIGITS}g}"))
 
     @cached_property
     def valley(self) -> Valley | None:
@@ -118,14 +146,27 @@ class Situation:
 
     @cached_property
     def looks(self) -> tuple[float, ...]:
-        """Where the range is looked at before anything is believed: the middles of an odd number of cells, centre first."""
-        low, high = math.log(self.settings.lr_min), math.log(self.settings.lr_max)
+        """Where the range is looked at before all else: the middles of an odd number of cells, the centre first."""
+        low, high = self._asked_range
         n = math.ceil((high - low) / (_STEPS_A_LOOK * math.log(self.settings.ratio)) - 1e-9)
         return _middles(low, high, max(3, n + (n + 1) % 2))
 
     @cached_property
+    def bends(self) -> list[float]:
+        """Where to look for a second valley: a loss that flattens out may also be on its way down into one.
+
+        The middles of the gaps right outside of the core, where they are wider than a coarse step.
+        """
+        if self.valley is None:
+            return []
+        points, (first, last) = self.valley.points, self.valley.core
+        gaps = [points[i : i + 2] for i in (last, first - 1) if 0 <= i < len(points) - 1]
+        cell = abs(self.looks[0] - self.looks[1])
+        return [(a.x + b.x) / 2 for a, b in gaps if b.x - a.x > 0.6 * cell]
+
+    @cached_property
     def grid(self) -> tuple[float, ...]:
-        """The full coarse grid, for when there is doubt: the middles of cells that are at most the coarse ratio wide."""
+        """The full coarse grid, for when there is doubt: the middles of cells at most the coarse ratio wide."""
         low, high = self.range
         return _middles(low, high, max(3, math.ceil((high - low) / math.log(self.settings.ratio) - 1e-9)))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from .proposals import next_x
+from .proposals import next_x, trials_left
 from .result import SearchResult
 from .situation import Situation
 from .valley import Valley
 
-# More seeds are asked for when that costs no more trials than were spent so far, and never mind fewer than these.
+# Noise is worth as many trials as were spent so far, and these in any case.
 _FEW_TRIALS = 6
 
 
@@ -32,26 +32,18 @@ def reason_to_stop(situation: Situation) -> str:
 
 
 def is_noise_limited(situation: Situation) -> bool:
-    """Whether noise is most of the excess bound, and the seeds that would lower it cost too much."""
-    valley, tolerance, n_trials = situation.valley, situation.tolerance, len(situation.tells)
-    if valley is None or not tolerance < valley.excess_bound < math.inf:
+    """Whether noise is most of the excess bound, and what would lower it, seeds or learning rates, costs too much."""
+    valley, n_trials = situation.valley, len(situation.tells)
+    if valley is None or not situation.tolerance < valley.excess_bound < math.inf:
         return False
-    exact = valley.bound_without_errors
-    noise = valley.excess_bound - exact
-    if noise <= exact:
+    if valley.excess_bound <= 2 * valley.bound_without_errors:
         return False
-    if not situation.evidence.half_width:
-        return True
-    # Errors fall like one over the root of the number of seeds; three points carry the bound.
-    allowed = max(tolerance - exact, tolerance / 2)
-    n_more = 3 * ((noise / allowed) ** 2 - 1)
-    left = math.inf if situation.settings.max_trials is None else situation.settings.max_trials - n_trials
-    return n_more > min(max(n_trials, _FEW_TRIALS), left)
+    return trials_left(situation) > max(n_trials, _FEW_TRIALS)
 
 
 def summarise(situation: Situation, schedule: str | None) -> SearchResult:
     """Return the result of a search in this situation."""
-    valley, low_high = situation.valley, tuple(math.exp(x) for x in situation.range)
+    valley, (low, high) = situation.valley, situation.range
     lr, loss, cliff = math.nan, math.inf, None
     if valley is not None:
         lr, loss = situation.lrs[valley.best], valley.points[valley.best].loss
@@ -69,7 +61,8 @@ def summarise(situation: Situation, schedule: str | None) -> SearchResult:
         doubt=situation.evidence.doubt,
         history=situation.tells,
         tolerance=situation.tolerance,
-        lr_range=(low_high[0], low_high[1]),
+        lr_range=(situation.lr_at(low), situation.lr_at(high)),
+        edge=situation.edge,
         schedule=schedule,
     )
 
@@ -85,14 +78,9 @@ def _bound(situation: Situation) -> tuple[float | None, str]:
     first, last = valley.core
     whole = (first, last) == (0, len(valley.points) - 1)
     convex = "" if whole else f" from {situation.lrs[first]:.4g} to {situation.lrs[last]:.4g}, and has one valley"
-    best = valley.points[valley.best].x
-    edge = [
-        f"; the best is the {name} of the range, and beyond it nothing is known"
-        for name, x in zip(("lower end", "upper end"), situation.range, strict=True)
-        if abs(best - x) < 1e-9 and not (x > best and situation.wall)
-    ]
+    edge = f"; beyond the {situation.edge} end of the range the loss may be lower still" if situation.edge else ""
     noise = ", and the errors are within their 95 % intervals" if any(p.error for p in valley.points) else ""
-    return valley.excess_bound, f"true if the loss is convex in log(lr){convex}{noise}{''.join(edge)}"
+    return valley.excess_bound, f"true if the loss is convex in log(lr){convex}{noise}{edge}"
 
 
 def _good_interval(valley: Valley, lr: float, situation: Situation) -> tuple[float, float]:

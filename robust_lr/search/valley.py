@@ -1,9 +1,9 @@
 """How much lower a curve of one valley can still be than its best measured point: the bound that ends a search.
 
-Let f be the loss as a function of ``x = log(lr)``, measured at ``x_1 < ... < x_n``, the best of them at b. Two things are
-assumed. *One valley*: f falls to its least value and rises after it. *Convex inside*: f is convex over the core, the
-stretch of measured points around b on which none lies above the chord of its two neighbours, and, where the core reaches
-the outermost point, from there to the end of the range. A learning rate that diverges is f = +inf, which fits both.
+Let f be the loss as a function of ``x = log(lr)``, measured at ``x_1 < ... < x_n``, the best of them at b. Two things
+are assumed. *One valley*: f falls to its least value, then it rises. *Convex inside*: f is convex over the core, the
+stretch of measured points around b on which none lies above the chord of its two neighbours, and, where the core ends
+with the outermost point, on to the end of the range. A learning rate that diverges is f = +inf, which fits both.
 
 The line through two points of a convex curve is a lower bound of it outside of them. With ``x_j < x_i < x`` (or all the
 other way round) and ``t = (x - x_i) / (x_i - x_j) >= 0``::
@@ -12,11 +12,11 @@ other way round) and ``t = (x - x_i) / (x_i - x_j) >= 0``::
 
 On the gap between two neighbours the pair to its left and the pair to its right give one gain line each: one falls and
 one rises, and where they cross, in closed form, is the most that the gap can hide. On the outermost gaps, to an end of
-the range or to the first learning rate that diverged, there is one line. No line, no bound: +inf. The largest value over
-all gaps is the excess bound: nothing in the range is lower than the best by more. Outside of the core one valley alone
-says that nothing is gained.
+the range or to the first learning rate that diverged, there is one line. No line, no bound: +inf. The largest value
+over all gaps is the excess bound: nothing in the range is lower than the best by more. Outside of the core one valley
+alone says that nothing is gained.
 
-With errors, ``|measured - f| <= e`` at each point, a gain line is raised by what they can do to it, where b counts once::
+With errors, ``|measured - f| <= e`` at each point, a gain line is raised by what they can do to it; b counts once::
 
     e_b |1 - c_b| + sum over the pair, without b, of |c| e,     c = 1 + t for x_i, -t for x_j, c_b that of b (0 if none)
 
@@ -88,7 +88,7 @@ class Valley:
 
     @cached_property
     def core(self) -> tuple[int, int]:
-        """The numbers of the first and the last point of the core, over which the points are those of a convex curve."""
+        """The numbers of the first and last point of the core, where the points are those of a convex curve."""
         first = last = self.best
         while first > 0 and (first == self.best or height_above_chord(*self.points[first - 1 : first + 2]) <= 0):
             first -= 1

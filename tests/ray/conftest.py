@@ -18,6 +18,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"  # else Ray writes a token into the hom
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 N_CPUS, N_GPUS = 8, 4  # logical: what the tests ask for, not what the machine has
 

@@ -13,7 +13,7 @@ from collections import Counter
 import pytest
 
 from robust_lr import FunctionSchedule, RobustLRError, ScheduleError, TrialSpec, evaluate_trial, run_sweep
-from robust_lr.testing import SCHEDULES, RunnerContract, train_quadratic
+from robust_lr.testing import SCHEDULES, train_quadratic
 from robust_lr_ray.cells import schedule_of, spec_of
 from robust_lr_ray.tune_backend import report_result, run_with_tune
 
@@ -32,12 +32,6 @@ class TuneBackendRunner:
 
     def run(self, train, trials, schedules):
         return run_with_tune(train, trials, schedules, **self.options)
-
-
-class TestTuneBackend(RunnerContract):
-    @pytest.fixture
-    def runner(self):
-        return TuneBackendRunner()
 
 
 def one(train, lr=0.5, **options):

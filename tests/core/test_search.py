@@ -1,0 +1,421 @@
+"""The learning-rate search: what somebody relies on who asks it, tells it, and believes what it says at its end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from robust_lr import DataError, GridError, ScheduleError
+from robust_lr.search import LearningRateSearch
+
+TOLERANCE = 0.005
+
+
+def parabola(best, bend=0.03, floor=0.3):
+    return lambda lr: floor + bend * math.log(lr / best) ** 2
+
+
+def with_cliff(loss, edge):
+    return lambda lr: loss(lr) if lr < edge else math.inf
+
+
+def tell(search, lr, loss):
+    search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged")
+
+
+def run(search, loss, n=1, most=60):
+    """Search to the end; return the result and the number of rounds."""
+    for rounds in itertools.count():
+        asked = search.ask(n)
+        if not asked:
+            assert search.done
+            return search.result, rounds
+        for lr in asked:
+            tell(search, lr, loss(lr))
+        assert search.result.n_trials < most
+
+
+def new_search(low=1e-3, high=0.1, **options):
+    return LearningRateSearch(low, high, **{"tolerance": TOLERANCE} | options)
+
+
+# --- finding the best, and stopping -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high", "most"), [(1e-3, 0.1, 6), (1e-4, 1.0, 7), (1e-6, 100.0, 9)])
+def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, most):
+    for best in np.geomspace(3 * low, high / 3, 9):
+        for bend in (0.0026, 0.01, 0.05):
+            result, _ = run(new_search(low, high), parabola(best, bend))
+            assert result.n_trials <= most
+            assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+            assert result.reason.startswith("tolerance")
+
+
+def test_two_decades_take_five_trials_on_average():
+    bends = np.geomspace(0.0026, 0.052, 7)
+    trials = [
+        run(new_search(), parabola(best, bend))[0].n_trials
+        for best in np.geomspace(1.6e-3, 0.063, 9)
+        for bend in bends
+    ]
+    assert np.mean(trials) <= 5
+
+
+def test_four_workers_need_two_rounds_in_the_median():
+    rounds = [run(new_search(1e-4, 1.0), parabola(best), n=4)[1] for best in np.geomspace(4e-4, 0.3, 15)]
+    assert np.median(rounds) <= 2
+
+
+def test_the_first_trial_is_the_centre_of_the_range_or_the_start():
+    assert new_search().ask() == [0.01]
+    assert new_search(start=0.02).ask() == [0.02]
+
+
+def test_a_good_start_saves_the_look_at_a_wide_range():
+    result, _ = run(new_search(1e-6, 100.0, start=0.02), parabola(0.03))
+    assert result.n_trials <= 5
+
+
+def test_a_bad_start_walks_downhill_by_growing_steps():
+    result, _ = run(new_search(1e-6, 1.0, start=1e-5), parabola(0.03))
+    assert result.loss - 0.3 <= TOLERANCE
+    assert result.n_trials <= 9
+
+
+def test_a_relative_tolerance_is_a_share_of_the_best_loss():
+    result, _ = run(new_search(tolerance=0.1, relative=True), parabola(0.02))
+    assert result.tolerance == pytest.approx(0.1 * result.loss)
+    assert result.excess_bound <= result.tolerance
+
+
+def test_a_schedule_that_theory_finds_robust_has_a_wider_coarse_step():
+    steps = [sorted(new_search(schedule=s, start=0.01).ask(2))[1] / 0.01 for s in ("constant", "polynomial(2)")]
+    assert steps[0] == pytest.approx(4.0, rel=1e-3)
+    assert steps[1] > 6
+    assert new_search(schedule="cosine").result.schedule == "cosine"
+
+
+def test_the_search_stops_when_its_trials_are_spent():
+    search = new_search(max_trials=3)
+    assert len(search.ask(10)) == 3
+    assert search.ask() == []
+    result, _ = run(new_search(max_trials=3), parabola(0.02, bend=0.5))
+    assert (result.n_trials, result.reason) == (3, "max_trials: all 3 trials are spent")
+    assert result.excess_bound > TOLERANCE
+
+
+def test_losses_that_are_all_equal_leave_nothing_to_gain():
+    result, _ = run(new_search(), lambda lr: 1.0)
+    assert (result.n_trials, result.excess_bound) == (3, 0.0)
+
+
+# --- cliffs and edges -------------------------------------------------------------------------------------------------
+
+
+def test_a_learning_rate_that_diverged_closes_the_range_above_it():
+    result, _ = run(new_search(1e-4, 1.0), with_cliff(parabola(0.02), 0.05))
+    diverged = [t.lr for t in result.history if t.status == "diverged"]
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+    assert result.cliff == pytest.approx(min(diverged) / result.lr)
+    assert all(later.lr < diverged[0] for later in result.history[result.history.index(_first_diverged(result)) + 1 :])
+
+
+def _first_diverged(result):
+    return next(t for t in result.history if t.status == "diverged")
+
+
+def test_a_cliff_is_bisected_only_as_long_as_that_can_gain_the_tolerance():
+    steep, flat = (
+        run(new_search(), with_cliff(lambda lr, s=slope: 1 - s * math.log(lr), 0.03))[0] for slope in (0.1, 0.002)
+    )
+    assert flat.n_trials < steep.n_trials <= 14
+    assert steep.excess_bound <= TOLERANCE
+    assert flat.cliff > 1.5
+
+
+def test_when_the_best_is_the_upper_end_the_range_is_extended_unless_told_not_to():
+    extended, _ = run(new_search(), parabola(0.7))
+    assert extended.loss - 0.3 <= TOLERANCE
+    assert extended.lr_range[1] > 0.1
+    assert extended.edge is None
+    kept, _ = run(new_search(extend=False), parabola(0.7))
+    assert max(t.lr for t in kept.history) <= 0.1
+    assert kept.edge == "upper"
+    assert "beyond the upper end" in kept.bound_note
+
+
+def test_when_the_best_is_the_lower_end_the_range_is_extended_downwards():
+    result, _ = run(new_search(), parabola(2e-4))
+    assert result.loss - 0.3 <= TOLERANCE
+    assert result.lr_range[0] < 1e-3
+
+
+def test_an_extension_is_no_wider_than_the_range():
+    result, _ = run(new_search(), lambda lr: -math.log(lr))
+    assert result.edge == "upper"
+    assert max(t.lr for t in result.history) <= 0.1 * 100 * 1.001
+
+
+def test_nothing_is_tried_past_a_learning_rate_that_diverged_when_the_range_is_extended():
+    result, _ = run(new_search(), with_cliff(parabola(5.0), 0.2))
+    assert len([t for t in result.history if t.lr > 0.2]) <= 3
+    assert result.cliff < 1.2
+
+
+def test_when_everything_diverges_the_search_says_so_and_has_no_learning_rate():
+    result, _ = run(new_search(), lambda lr: math.inf)
+    assert math.isnan(result.lr)
+    assert (result.loss, result.excess_bound, result.good_interval) == (math.inf, None, None)
+    assert result.reason.startswith("diverged")
+    assert min(t.lr for t in result.history) < 1e-3
+
+
+def test_a_plateau_far_from_the_valley_is_no_doubt_and_its_bend_is_reported():
+    def loss(lr):
+        return 0.3 + 2 / (1 + (lr / 0.003) ** 2) + 0.02 * math.log(lr / 0.05) ** 2 * (lr > 0.05)
+
+    result, _ = run(new_search(1e-5, 1.0), loss)
+    assert result.doubt is None
+    assert "and has one valley" in result.bound_note
+    least = min(loss(lr) for lr in np.geomspace(1e-5, 1.0, 2001))
+    assert result.loss - least <= result.excess_bound <= TOLERANCE
+
+
+# --- doubt ------------------------------------------------------------------------------------------------------------
+
+
+def two_valleys(first, second, difference, bend):
+    return lambda lr: min(parabola(first, bend)(lr), parabola(second, bend, 0.3 + difference)(lr))
+
+
+def test_a_second_valley_is_reported_the_bound_withdrawn_and_the_coarse_grid_tried():
+    result, _ = run(new_search(1e-4, 1.0), two_valleys(1e-3, 0.1, 0.02, 0.04))
+    assert "more than one valley" in result.doubt
+    assert result.excess_bound is None
+    assert result.bound_note.startswith("withdrawn")
+    assert result.reason.startswith("doubt")
+    xs = np.log(sorted([1e-4, *(t.lr for t in result.history), 1.0]))
+    assert np.diff(xs).max() <= 2 * math.log(4)
+
+
+@pytest.mark.parametrize("decades", [2, 4])
+def test_two_valleys_are_doubted_in_nine_of_ten_cases(decades):
+    rng = np.random.default_rng(decades)
+    low, high = 10.0 ** (-decades / 2), 10.0 ** (decades / 2)
+    doubted, n = 0, 0
+    while n < 100:
+        first, second = np.sort(rng.uniform(math.log(low) * 0.9, math.log(high) * 0.9, 2))
+        bend, difference = np.exp(rng.uniform(math.log(0.0026), math.log(0.052))), rng.uniform(-0.1, 0.1)
+        loss = two_valleys(math.exp(first), math.exp(second), difference, bend)
+        top = max(loss(math.exp(x)) for x in np.linspace(first, second, 101))
+        if second - first < 0.4 * math.log(high / low) or top < 0.35 + max(difference, 0.0):
+            continue
+        n += 1
+        doubted += run(new_search(low, high, extend=False), loss)[0].doubt is not None
+    assert doubted >= 90
+
+
+def test_a_divergence_below_a_learning_rate_that_works_is_a_doubt():
+    result, _ = run(new_search(), lambda lr: math.inf if lr < 0.005 else parabola(0.02)(lr))
+    assert "diverged, and the larger" in result.doubt
+    assert result.excess_bound is None
+
+
+def test_a_wiggle_below_the_tolerance_is_no_second_valley():
+    rng = np.random.default_rng(0)
+    wiggles = {}
+    for best in np.geomspace(3e-3, 0.05, 12):
+        loss = lambda lr, best=best: parabola(best)(lr) + wiggles.setdefault(lr, 2e-4 * rng.normal())  # noqa: E731
+        result, _ = run(new_search(), loss)
+        assert result.doubt is None
+        assert parabola(best)(result.lr) - 0.3 <= TOLERANCE
+        assert result.n_trials <= 12
+
+
+# --- noise ------------------------------------------------------------------------------------------------------------
+
+
+def noisy(loss, size, seed):
+    rng = np.random.default_rng(seed)
+    return lambda lr: loss(lr) + size * rng.normal()
+
+
+def test_with_little_noise_the_bound_counts_it_and_still_closes():
+    for seed in range(10):
+        result, _ = run(new_search(noise=3e-4), noisy(parabola(0.02), 3e-4, seed))
+        assert result.reason.startswith("tolerance")
+        assert "95 % intervals" in result.bound_note
+        assert parabola(0.02)(result.lr) - 0.3 <= result.excess_bound
+
+
+def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
+    result, _ = run(new_search(noise=0.05), noisy(parabola(0.02, bend=0.05), 0.05, 0))
+    assert result.reason.startswith("noise-limited")
+    assert result.n_trials <= 8
+
+
+def test_another_seed_is_asked_for_where_it_helps_more_than_another_learning_rate():
+    repeats = 0
+    for seed in range(10):
+        result, _ = run(new_search(noise=0.0015), noisy(parabola(0.02), 0.0015, seed))
+        repeats += result.n_trials - len({t.lr for t in result.history})
+    assert repeats > 0
+
+
+def test_several_tells_at_one_learning_rate_are_averaged_and_tell_the_noise():
+    search = new_search()
+    (lr,) = search.ask()
+    for loss in (0.50, 0.52, 0.54):
+        search.tell(lr, loss)
+    assert search.result.loss == pytest.approx(0.52)
+    assert search.result.n_trials == 3
+
+
+def test_a_learning_rate_that_diverged_with_one_seed_counts_as_diverged():
+    search = new_search()
+    (lr,) = search.ask()
+    search.tell(lr, 0.5)
+    search.tell(lr, math.nan, status="diverged")
+    assert math.isnan(search.result.lr)
+
+
+# --- ask, tell, forget ------------------------------------------------------------------------------------------------
+
+
+def test_asking_again_before_telling_never_repeats_a_learning_rate():
+    search = new_search(1e-4, 1.0)
+    asked = search.ask(3) + search.ask() + search.ask(4)
+    assert len(set(asked)) == len(asked) == 8
+    assert search.in_flight == tuple(asked)
+
+
+def test_the_order_of_the_tells_makes_no_difference():
+    loss = parabola(0.03)
+    outcomes = set()
+    for order in itertools.permutations(range(4)):
+        search = new_search(1e-4, 1.0)
+        asked = search.ask(4)
+        for i in order:
+            tell(search, asked[i], loss(asked[i]))
+        result = search.result
+        outcomes.add((tuple(search.ask(2)), result.lr, result.excess_bound))
+    assert len(outcomes) == 1
+
+
+def test_a_forgotten_learning_rate_is_asked_for_again_and_may_still_be_told():
+    search = new_search()
+    (lr,) = search.ask()
+    search.forget(lr)
+    assert search.in_flight == ()
+    assert search.ask() == [lr]
+    search.forget(lr)
+    search.tell(lr, 0.4)
+    assert search.result.loss == 0.4
+    with pytest.raises(DataError, match="not in flight"):
+        search.forget(lr)
+
+
+def test_learning_rates_of_ones_own_are_used():
+    loss = parabola(0.03)
+    search = new_search(1e-4, 1.0)
+    for lr in (0.0025, 0.01, 0.03, 0.1):
+        search.tell(lr, loss(lr), foreign=True)
+    result, _ = run(search, loss)
+    assert [t.foreign for t in result.history[:4]] == [True] * 4
+    alone, _ = run(new_search(1e-4, 1.0), loss)
+    assert result.n_trials - 4 < alone.n_trials
+
+
+def test_a_learning_rate_that_went_through_a_logarithm_is_still_known():
+    search = new_search()
+    (lr,) = search.ask()
+    search.tell(math.exp(math.log(lr)) * (1 + 1e-12), 0.5)
+    assert search.result.lr == lr
+
+
+def test_a_search_that_was_stopped_after_any_trial_goes_on_the_same():
+    loss = with_cliff(parabola(0.03), 0.2)
+    search, undisturbed = new_search(1e-4, 1.0), new_search(1e-4, 1.0)
+    expected, _ = run(undisturbed, loss)
+    while asked := search.ask(1):
+        search = LearningRateSearch.from_dict(json.loads(json.dumps(search.to_dict(), allow_nan=False)))
+        assert search.in_flight == tuple(asked)
+        tell(search, asked[0], loss(asked[0]))
+        search = LearningRateSearch.from_dict(json.loads(json.dumps(search.to_dict(), allow_nan=False)))
+    assert search.result == expected
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_may_be_asked_for_before_anything_is_known():
+    result = new_search().result
+    assert math.isnan(result.lr)
+    assert (result.excess_bound, result.n_trials, result.reason, result.history) == (None, 0, "", ())
+
+
+def test_every_learning_rate_in_the_good_interval_is_within_the_tolerance_of_the_best():
+    loss = with_cliff(parabola(0.02), 0.06)
+    result, _ = run(new_search(1e-4, 1.0), loss)
+    low, high = result.good_interval
+    assert low < result.lr < high
+    assert all(loss(lr) <= result.loss + TOLERANCE + 1e-12 for lr in np.geomspace(low, high, 101))
+
+
+def test_a_result_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        new_search().result.lr = 1.0
+
+
+# --- errors at the door -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "error", "words"),
+    [
+        (0.1, 0.1, {}, GridError, "lr_min must be below lr_max, got 0.1 and 0.1"),
+        (-1.0, 0.1, {}, GridError, "lr_min must be a finite number > 0, got -1.0"),
+        (1e-3, math.inf, {}, GridError, "lr_max must be a finite number > 0, got inf"),
+        (1e-3, 0.1, {"tolerance": math.nan}, DataError, "tolerance must be a finite number > 0, got nan"),
+        (1e-3, 0.1, {"tolerance": 0.0}, DataError, "tolerance must be a finite number > 0, got 0.0"),
+        (1e-3, 0.1, {"ratio": 1.0}, GridError, "ratio must be a finite number > 1, got 1.0"),
+        (1e-3, 0.1, {"start": 1.0}, GridError, "start must be a finite number >= 0.001 and <= 0.1, got 1.0"),
+        (1e-3, 0.1, {"max_trials": 0}, DataError, "max_trials must be a whole number of at least 1, got 0"),
+        (1e-3, 0.1, {"noise": -1.0}, DataError, "noise must be a finite number >= 0, got -1.0"),
+        (1e-3, 0.1, {"schedule": "cosin"}, ScheduleError, "unknown schedule 'cosin'"),
+    ],
+)
+def test_options_out_of_range_are_refused_in_one_line(low, high, options, error, words):
+    with pytest.raises(error) as caught:
+        new_search(low, high, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tells_that_cannot_be_are_refused_in_one_line():
+    search = new_search()
+    (lr,) = search.ask()
+    with pytest.raises(DataError, match=r"lr=0.5 was never asked for; tell\(..., foreign=True\)"):
+        search.tell(0.5, 0.1)
+    with pytest.raises(DataError, match="loss must be a finite number, got inf; without one the status is 'diverged'"):
+        search.tell(lr, math.inf)
+    with pytest.raises(DataError, match="loss must be a finite number, got nan"):
+        search.tell(lr, math.nan)
+    with pytest.raises(DataError, match="status must be 'ok' or 'diverged', got 'failed'"):
+        search.tell(lr, 0.1, status="failed")
+    with pytest.raises(DataError, match="lr must be a finite number > 0, got -1"):
+        search.tell(-1, 0.1, foreign=True)
+    with pytest.raises(DataError, match="n must be a whole number of at least 1, got 0"):
+        search.ask(0)
+    assert search.in_flight == (lr,)
+
+
+@pytest.mark.parametrize("state", [{}, None, {"format": 99}, {"format": 1}, {"format": 1, "settings": {}}])
+def test_a_state_that_is_none_is_refused(state):
+    with pytest.raises(DataError, match="state of"):
+        LearningRateSearch.from_dict(state)
