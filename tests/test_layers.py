@@ -20,6 +20,7 @@ ROOMS = {
     "exceptions": ("exceptions checks labels", ""),
     "values": ("grids schedules schedule_specs axes theory", "exceptions"),
     "trials": ("trials divergence", "exceptions values"),
+    "search": ("search", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
     "results": ("results", "exceptions values trials files"),
     "foreign sweeps": ("foreign_sweeps", "exceptions values trials files results"),

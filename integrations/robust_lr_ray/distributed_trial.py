@@ -20,7 +20,8 @@ from .checkpoints import TrialCheckpoint, checkpointing
 from .cluster import Cluster, check_resources
 from .ranks import is_collateral, joint_result, world_size
 
-CPUS_OF_DRIVER = 0.01  # that a trial takes beside its workers; more, and trials could hold what their workers wait for
+# What a trial takes beside its workers: something, as Tune demands, and no CPU, which a worker may be waiting for.
+TAKEN_BY_DRIVER: Mapping[str, float] = {"cpu": 0, "memory": 2**20}
 
 
 def distributed_trial(
@@ -44,7 +45,7 @@ def distributed_trial(
     or a node that dies costs a try: the training function is called again, and goes on where `trial_checkpoint` says.
     An exception fails the trial, for the Tuner to run it again.
 
-    Tune counts the trial itself as 0.01 CPU; its workers come on top, and Tune does not know of them. So tell the Tuner
+    Tune counts the trial itself as no CPU; its workers come on top, and Tune does not know of them. So tell the Tuner
     how many trials the cluster holds; those above it would wait within Ray Train, each with its processes:
 
         tune.Tuner(
@@ -96,7 +97,7 @@ def distributed_trial(
 
         report_result(carry_out(spec_of(config), schedule_of(config)))
 
-    with_resources: Callable[[dict[str, Any]], None] = tune.with_resources(trial, {"cpu": CPUS_OF_DRIVER})
+    with_resources: Callable[[dict[str, Any]], None] = tune.with_resources(trial, dict(TAKEN_BY_DRIVER))
     return with_resources
 
 

@@ -14,7 +14,7 @@ from robust_lr.checks import check_whole
 
 from .cells import schedule_of, spec_of
 from .cluster import Cluster, check_resources, connected
-from .distributed_trial import CPUS_OF_DRIVER, TrainerRun
+from .distributed_trial import TAKEN_BY_DRIVER, TrainerRun
 from .pack_seat import Packing, PackSeat
 from .pool import Pool
 from .seats import Seat
@@ -231,7 +231,7 @@ class RayRunner:
             trials,
             schedules,
             # Of several workers, which Ray Train counts, Tune has only the process that waits for them.
-            resources=resources if self.num_workers == 1 else {"cpu": CPUS_OF_DRIVER},
+            resources=resources if self.num_workers == 1 else TAKEN_BY_DRIVER,
             storage_path=self.storage_path,
             name=None,
             max_failures=self.max_failures,

@@ -6,12 +6,13 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from .evidence import Evidence, Tell
 from .valley import Gap, Valley
 
-# A look is three coarse steps wide: at a ratio of 4, 1.8 decades. Two thirds of a search over two decades.
+# A cell of the first look at the range is at most so many coarse steps wide: at a ratio of 4, 1.8 decades.
 _STEPS_A_LOOK = 3
 # No two learning rates nearer than half a percent are told apart.
 FINEST = 0.005
@@ -84,9 +85,9 @@ class Situation:
         first, last = self._asked_range
         step, most = math.log(self.settings.ratio), last - first
         if self.edge == "upper":
-            high = max(high, min(high + step, last + most))
+            high = max(high, math.log(self.lr_at(min(high + step, last + most))))
         elif self.edge == "lower" or (not self.evidence.points and self.tried and self.tried[0] <= low):
-            low = min(low, max(low - step, first - most))
+            low = min(low, math.log(self.lr_at(max(low - step, first - most))))
         return low, high
 
     @cached_property
@@ -155,7 +156,7 @@ class Situation:
     def bends(self) -> list[float]:
         """Where to look for a second valley: a loss that flattens out may also be on its way down into one.
 
-        The middles of the gaps right outside of the core, where they are wider than a coarse step.
+        The middles of the gaps right outside of the core, until these are about as wide as half a cell of the first look.
         """
         if self.valley is None:
             return []
@@ -172,7 +173,7 @@ class Situation:
 
     def unseen(self, cells: tuple[float, ...], tried: list[float]) -> list[float]:
         """Return which cells, given by their middles, hold no tried x; those that must diverge are left out."""
-        half = abs(min((b - a for a, b in zip(sorted(cells), sorted(cells)[1:], strict=False)), default=0.0)) / 2
+        half = min(b - a for a, b in pairwise(sorted(cells))) / 2
         wall = math.inf if self.wall is None else self.wall
         return [x for x in cells if x < wall and all(abs(x - other) > half * (1 + 1e-9) for other in tried)]
 

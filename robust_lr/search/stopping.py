@@ -9,8 +9,8 @@ from .result import SearchResult
 from .situation import Situation
 from .valley import Valley
 
-# Noise is worth as many trials as were spent so far, and these in any case.
-_FEW_TRIALS = 6
+# The fight against noise is given up when it would take more trials than this.
+_WORTH_TRYING = 6
 
 
 def reason_to_stop(situation: Situation) -> str:
@@ -33,12 +33,12 @@ def reason_to_stop(situation: Situation) -> str:
 
 def is_noise_limited(situation: Situation) -> bool:
     """Whether noise is most of the excess bound, and what would lower it, seeds or learning rates, costs too much."""
-    valley, n_trials = situation.valley, len(situation.tells)
+    valley = situation.valley
     if valley is None or not situation.tolerance < valley.excess_bound < math.inf:
         return False
     if valley.excess_bound <= 2 * valley.bound_without_errors:
         return False
-    return trials_left(situation) > max(n_trials, _FEW_TRIALS)
+    return trials_left(situation) > _WORTH_TRYING
 
 
 def summarise(situation: Situation, schedule: str | None) -> SearchResult:

@@ -1,0 +1,200 @@
+"""What holds of a search on every convex curve: the bound is true, and no order, stop or batch changes what it does."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from robust_lr.search import LearningRateSearch
+from robust_lr.search.valley import Point, Valley, height_above_chord
+
+LOW, HIGH = -7.0, 2.0
+TOLERANCE = 0.005
+
+
+class Curve:
+    """A convex loss over x = log(lr): lines and parabolas, added up or the highest of them, up to an edge."""
+
+    def __init__(self, lines, parabolas, edge):
+        self.lines, self.parabolas, self.edge = lines, parabolas, edge
+
+    def __call__(self, x):
+        if x >= self.edge:
+            return math.inf
+        lines = max((slope * (x - at) + height for slope, at, height in self.lines), default=0.0)
+        return lines + sum(bend * (x - at) ** 2 for bend, at in self.parabolas)
+
+    def least(self, low=LOW, high=HIGH):
+        """A little above the least value, which is attained between the points of a mesh."""
+        return min(self(x) for x in np.linspace(low, high, 9001).tolist())
+
+    def __repr__(self):
+        return f"Curve({self.lines}, {self.parabolas}, {self.edge})"
+
+
+PLACES = st.floats(LOW - 2, HIGH + 2)
+CURVES = st.builds(
+    Curve,
+    st.lists(st.tuples(st.floats(-0.3, 0.3), PLACES, st.floats(-0.2, 0.2)), max_size=5),
+    st.lists(st.tuples(st.floats(0, 0.1), PLACES), max_size=2),
+    st.one_of(st.just(math.inf), st.floats(LOW + 0.5, HIGH)),
+)
+
+
+def new_search(**options):
+    return LearningRateSearch(math.exp(LOW), math.exp(HIGH), **{"tolerance": TOLERANCE, "extend": False} | options)
+
+
+def tell(search, lr, curve):
+    loss = curve(math.log(lr))
+    search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged")
+
+
+@given(CURVES, st.integers(1, 5))
+def test_the_bound_is_true_after_every_trial_and_the_search_ends_by_it(curve, n):
+    search, least = new_search(), curve.least()
+    while asked := search.ask(n):
+        for lr in asked:
+            assert math.exp(LOW) <= lr <= math.exp(HIGH)
+            tell(search, lr, curve)
+            result = search.result
+            assert result.doubt is None
+            assert result.n_trials <= 60
+            if result.excess_bound is not None:
+                assert result.loss - least <= result.excess_bound + 1e-9
+    assert search.done
+    assert result.reason.split(":")[0] in ("tolerance", "resolution", "diverged")
+    if result.reason.startswith("tolerance"):
+        assert result.excess_bound <= TOLERANCE
+
+
+@given(CURVES, st.floats(LOW, HIGH), st.integers(1, 3))
+def test_the_bound_is_true_from_any_start(curve, start, n):
+    search, least = new_search(start=math.exp(start)), curve.least()
+    while asked := search.ask(n):
+        for lr in asked:
+            tell(search, lr, curve)
+            assert search.result.n_trials <= 60
+    result = search.result
+    if result.excess_bound is not None:
+        assert result.loss - least <= result.excess_bound + 1e-9
+
+
+@given(CURVES)
+def test_with_an_extension_the_bound_speaks_of_the_range_that_the_result_names(curve):
+    search = new_search(extend=True)
+    while asked := search.ask():
+        for lr in asked:
+            tell(search, lr, curve)
+            assert search.result.n_trials <= 80
+    result = search.result
+    low, high = (math.log(lr) for lr in result.lr_range)
+    assert low >= LOW - (HIGH - LOW) - 1e-3
+    assert high <= HIGH + (HIGH - LOW) + 1e-3
+    if result.excess_bound is not None:
+        assert result.loss - curve.least(low, high) <= result.excess_bound + 1e-9
+
+
+@given(CURVES)
+def test_the_good_interval_is_within_the_tolerance_of_the_best(curve):
+    search = new_search()
+    while asked := search.ask(2):
+        for lr in asked:
+            tell(search, lr, curve)
+    result = search.result
+    if result.good_interval is not None:
+        low, high = np.log(result.good_interval)
+        assert low <= math.log(result.lr) + 1e-12
+        assert high >= math.log(result.lr) - 1e-12
+        losses = [curve(x) for x in np.linspace(low, high, 51).tolist()]
+        assert max(losses) <= result.loss + result.tolerance + 1e-9
+
+
+@settings(max_examples=30)
+@given(CURVES, st.data())
+def test_any_order_of_tells_and_a_stop_at_any_moment_lead_to_the_same_trials(curve, data):
+    search, twin = new_search(), new_search()
+    for _ in range(40):
+        asked = search.ask(data.draw(st.integers(1, 4), label="n"))
+        assert twin.ask(max(len(asked), 1)) == asked
+        if not search.in_flight:
+            break
+        assert len(set(search.in_flight)) == len(search.in_flight)
+        told = data.draw(st.lists(st.sampled_from(search.in_flight), min_size=1, unique=True), label="told")
+        for lr in told:
+            tell(search, lr, curve)
+        for lr in data.draw(st.permutations(told), label="order"):
+            tell(twin, lr, curve)
+        twin = LearningRateSearch.from_dict(json.loads(json.dumps(twin.to_dict(), allow_nan=False)))
+    ours, theirs = search.result, twin.result
+    assert (ours.loss, ours.excess_bound, ours.reason) == (theirs.loss, theirs.excess_bound, theirs.reason)
+
+
+@given(st.lists(st.tuples(st.floats(1e-4, 10.0), st.floats(-1, 1) | st.none(), st.booleans()), max_size=12))
+def test_whatever_it_is_told_a_search_answers_ends_and_prints_as_json(tells):
+    search = new_search(max_trials=40)
+    for lr, loss, ask in tells:
+        search.tell(lr, math.inf if loss is None else loss, status="diverged" if loss is None else "ok", foreign=True)
+        if ask:
+            search.ask(2)
+    for lr in search.in_flight:
+        search.forget(lr)
+    curve = Curve([], [(0.02, -3.0)], math.inf)
+    while asked := search.ask(3):
+        for lr in asked:
+            tell(search, lr, curve)
+    assert search.done
+    json.dumps(search.to_dict(), allow_nan=False)
+    assert (search.result.doubt is None) or (search.result.excess_bound is None)
+
+
+@st.composite
+def convex_points(draw):
+    widths = draw(st.lists(st.floats(0.05, 3), min_size=2, max_size=6))
+    slopes = sorted(draw(st.lists(st.floats(-2, 2), min_size=len(widths), max_size=len(widths))))
+    xs = np.concatenate([[0.0], np.cumsum(widths)])
+    losses = np.concatenate([[0.0], np.cumsum(np.array(slopes) * widths)])
+    return xs, losses
+
+
+@given(convex_points(), st.floats(0, 1), st.floats(0, 1))
+def test_no_smaller_bound_is_true_since_a_convex_curve_attains_it(data, left, right):
+    xs, losses = data
+    points = tuple(Point(float(x), float(y)) for x, y in zip(xs, losses, strict=True))
+    valley = Valley(points, -left, float(xs[-1]) + right)
+    assume(valley.core == (0, len(points) - 1))
+    for gap in valley.gaps:
+        if 0 < gap.gain < math.inf:
+            hidden = Point(gap.at, points[valley.best].loss - gap.gain)
+            # On a point itself the bound is a limit: the curve may fall at once beside it.
+            if min(abs(gap.at - p.x) for p in points) > 1e-6:
+                curve = sorted([*points, hidden])
+                heights = [height_above_chord(*curve[i : i + 3]) for i in range(len(curve) - 2)]
+                assert max(heights) <= 1e-9
+
+
+@given(convex_points(), st.floats(0, 0.1), st.data())
+def test_the_bound_is_true_when_every_loss_is_wrong_by_up_to_its_error(data, error, draws):
+    xs, losses = data
+    wrong = [draws.draw(st.floats(-error, error)) for _ in xs]
+    points = tuple(Point(float(x), float(y + e), error) for x, y, e in zip(xs, losses, wrong, strict=True))
+    valley = Valley(points, float(xs[0]), float(xs[-1]))
+    assume(valley.core == (0, len(points) - 1))
+    # The losses are those of the lines between them, whose least value is at one of the points.
+    assert losses[valley.best] - losses.min() <= valley.excess_bound + 1e-9
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_the_search_does_not_depend_on_the_unit_of_the_loss(size):
+    search = new_search(tolerance=TOLERANCE * size)
+    curve = Curve([], [(0.03 * size, -3.0)], math.inf)
+    while asked := search.ask():
+        for lr in asked:
+            tell(search, lr, curve)
+    assert search.result.n_trials <= 8
+    assert search.result.loss <= TOLERANCE * size
