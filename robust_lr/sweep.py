@@ -17,7 +17,7 @@ from .journal import Journal
 from .labels import has_text, is_vague, label_of
 from .progress import SweepProgress
 from .results import SweepResult
-from .runners import Runner, SerialRunner
+from .runners import Labelled, Runner, SerialRunner
 from .schedules import Schedule
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
@@ -70,6 +70,9 @@ def run_sweep(
     lrs, named, all_seeds = read_learning_rates(grid), read_schedules(schedules), read_seeds(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     trials = expand_trials(named, lrs, all_seeds)
+    runner = runner or SerialRunner()
+    if label is not None and isinstance(runner, Labelled):
+        runner = runner.labelled(label)
     with ExitStack() as stack:
         book: Journal | None = None
         if journal is not None:
@@ -82,7 +85,7 @@ def run_sweep(
         results = [finished[trial] for trial in trials if trial in finished]
         bar = stack.enter_context(SweepProgress(len(trials), finished=results, show=progress))
         waiting = [trial for trial in trials if trial not in finished]
-        for result in stack.enter_context(closing(_run(runner or SerialRunner(), train, waiting, named))):
+        for result in stack.enter_context(closing(_run(runner, train, waiting, named))):
             if book:
                 book.append(result)
             bar.add(result)

@@ -120,8 +120,10 @@ class TrainerRun:
         placement_strategy: str = "PACK",
         wait_for_nodes: bool = False,
         scaling: Mapping[str, Any] | None = None,
+        label: str | None = None,
     ) -> None:
-        self._train = train
+        # Made here, since the text of an object may be another in another process.
+        self._train, self._label = train, label_of(train) if label is None else label
         self._num_workers = check_whole("num_workers", num_workers, at_least=1, error=RobustLRError)
         self._tries = 1 + check_whole("max_failures", max_failures, at_least=0, error=RobustLRError)
         self._use_gpu = use_gpu
@@ -142,7 +144,7 @@ class TrainerRun:
             RobustLRError: when no node can hold a worker.
         """
         resources = self._resources_on(Cluster(is_own=False))
-        digest, start = cell_digest(spec, schedule, label_of(self._train)), time.perf_counter()
+        digest, start = cell_digest(spec, schedule, self._label), time.perf_counter()
         checkpoints = None if self._storage is None else str(Path(self._storage, "checkpoints"))
         causes: list[str] = []
         with _folder_for_train(self._storage) as folder:
@@ -160,7 +162,9 @@ class TrainerRun:
     def _resources_on(self, cluster: Cluster) -> dict[str, float]:
         has_gpus = cluster.default_resources().get("gpu", 0) > 0 if self._use_gpu is None else self._use_gpu
         resources = self._resources or ({"cpu": 1, "gpu": 1} if has_gpus else {"cpu": 1})
-        if not self._waits and not cluster.capacity(resources, num_workers=self._num_workers):
+        if not self._waits and not cluster.capacity(
+            resources, num_workers=self._num_workers, placement_strategy=self._placement
+        ):
             asked = ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
             raise RobustLRError(
                 f"the cluster cannot hold {self._num_workers} workers of {asked}; on one that starts nodes on demand "

@@ -15,11 +15,12 @@ import ray
 from ray.exceptions import RayError
 
 from robust_lr import NotVectorisable, RobustLRWarning, TrialResult, TrialSpec
-from robust_lr.runners import Evaluator, Inbox, OneByOne, Packable, is_out_of_memory
+from robust_lr.runners import Evaluator, Inbox, Packable, TrialSource, is_out_of_memory
 from robust_lr.trials import Status
 
 from .seats import SeatLost, lost
 from .trial_seat import check_loaded, load_work
+from .work import Work
 
 _log = logging.getLogger("robust_lr")
 
@@ -173,7 +174,7 @@ class _PackWorker:
         try:
             for result in self._evaluator().results(self._inbox):
                 self._said.put(result)
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: who waits for results must hear of it
             status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
             self._said.put(_Crash(traceback.format_exc(), status))
 
@@ -193,9 +194,23 @@ class _PackWorker:
             )
         except NotVectorisable as error:
             self._said.put(_Hello(refusal=str(error)))
-            return OneByOne(train, self._work.schedules)
+            return _OneByOne(self._work)
         self._said.put(_Hello(note=plan.note))
-        return plan.make_evaluator(1 if plan.engine == "sequential" else min(plan.slots, self._at_most))
+        if plan.engine == "sequential":
+            return _OneByOne(self._work)
+        return plan.make_evaluator(min(plan.slots, self._at_most))
+
+
+@dataclass(frozen=True)
+class _OneByOne:
+    """The evaluator of trials that are not packed; each may go on from its checkpoint."""
+
+    work: Work
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        while trials := source.take(1, wait=True):
+            for spec in trials:
+                yield self.work.evaluate(spec)
 
 
 def _device() -> str | None:

@@ -111,7 +111,9 @@ class Pool:
             if post.seat is None:
                 continue
             limit = post.capacity if post.suspects else min(share, post.capacity)
-            room = post.seat.room if self._capacity == 1 else min(post.seat.room, limit - post.n_in_flight)
+            if self._capacity == 1 and not post.suspects:
+                limit = 2  # the next one may be there already when a short one ends
+            room = min(post.seat.room, limit - post.n_in_flight)
             trials = take_left(post.suspects or self._waiting, max(room, 0))
             if trials:
                 post.seat.submit(tuple(trials))
@@ -167,12 +169,10 @@ class Pool:
         self._looked = -math.inf  # a node may have gone
         if not seat.is_up:
             self._count_early_loss(loss)
-        if self._capacity == 1 and trials:
-            # The first was running; a second one was to be there when it ends, and has not begun.
-            self._waiting.extendleft(reversed(trials[1:]))
-            trials = trials[:1]
         if len(trials) > 1 and not loss.node_lost:
-            post.capacity = halved(len(trials), loss.cause.strip().splitlines()[-1])
+            # Of two in an actor that runs one at a time, the first may have ended without a word: neither is to blame.
+            if self._capacity > 1:
+                post.capacity = halved(len(trials), loss.cause.strip().splitlines()[-1])
             post.suspects.extendleft(reversed(trials))
             return []
         finished = list[TrialResult]()
@@ -182,7 +182,7 @@ class Pool:
             if loss.node_lost and self._again_elsewhere.grants(result):
                 self._waiting.appendleft(spec)
             else:
-                finished += self._settle(result, post.suspects if self._capacity > 1 else self._waiting)
+                finished += self._settle(result, post.suspects)
         if finished:
             post.capacity = self._capacity  # it was this one, and not that there were many
         return finished

@@ -125,6 +125,11 @@ def _sweep(
     for trial in trials:
         if _is_pack(trial):
             found += [(trial, text, result) for text, result in _results_of_pack(trial, judge)]
+            missing = _missing_of_pack(trial)
+            if trial.error:
+                found += [(trial, label_text(spec.seed), _failed(spec, trial.error)) for spec in missing]
+            elif missing:
+                left_out["not finished"] += len(missing)
         elif has_packs and lr not in trial.config:
             left_out["a pack of learning rates that failed" if trial.error else "not finished"] += 1
         elif isinstance(place := keys.place(trial), str):
@@ -280,6 +285,19 @@ def _results_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[tuple[str, Tri
             spec = TrialSpec(cell.schedule, read_lr(cell.lr, f"trial {trial.name}: lr"), 0)
             of_result = {name: value for name, value in report.items() if name not in _OF_CELL}
             yield label_text(cell.seed), judge.result_of_ours(spec, of_result)
+
+
+def _missing_of_pack(trial: TuneTrial) -> list[TrialSpec]:
+    """The trials that a pack was to train and has no row of."""
+    if not {"lrs", "schedule", "seed"} <= trial.config.keys():
+        return []
+    there = {spec_of(report).lr for report in _rows(trial) if report.get("packed") is True}
+    wanted = [spec_of({**trial.config, "lr": read_lr(lr, f"trial {trial.name}: lr")}) for lr in trial.config["lrs"]]
+    return [spec for spec in wanted if spec.lr not in there]
+
+
+def _failed(spec: TrialSpec, error: str) -> TrialResult:
+    return TrialResult(replace(spec, seed=0), math.nan, "failed", error=error)
 
 
 def _specs(trials: Sequence[TuneTrial], keys: _Keys) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, Trial
 from robust_lr.checks import check_whole
 
 from .cells import schedule_of, spec_of
-from .cluster import Cluster, check_resources, connected
+from .cluster import Cluster, actor_options, check_resources, connected, in_words
 from .distributed_trial import TAKEN_BY_DRIVER, TrainerRun
 from .pack_seat import Packing, PackSeat
 from .pool import Pool
@@ -48,9 +48,11 @@ class RayRunner:
         num_workers: processes that train a trial together, at least 1. Each calls the training function with the same
             arguments in a process group of torch.distributed, and the losses are averaged; see `GroupSeat`.
         address: ``"auto"`` for the cluster that this machine is part of, ``"host:port"`` of its head, or
-            ``"ray://host:port"``. None takes the cluster of the environment variable RAY_ADDRESS, which is set in a
-            job of Ray, or else starts one on this machine, and stops it at the end.
-        storage_path: folder that all nodes share, for the checkpoints of trials that are not finished.
+            ``"ray://host:port"``, by which neither packs nor Tune work. None takes the cluster of the environment
+            variable RAY_ADDRESS, which is set in a job of Ray, or else starts one on this machine, and stops it at the
+            end.
+        storage_path: folder that all nodes share, for the checkpoints of trials that are not finished; one for each
+            experiment. With ``backend="tune"`` Tune writes there too, and it may be a URI, without checkpoints.
         max_failures: how often a trial that failed is run again, at least 0.
         max_concurrent: trials at a time, at least 1. "auto" is as many as the nodes can hold, and changes as nodes come
             and go; where nodes are started on demand, name the number that you want.
@@ -65,6 +67,8 @@ class RayRunner:
         backend: "actors"; or "tune", which runs the same trials through a Tuner, for its loggers, callbacks and
             dashboard, at many times the overhead.
         callbacks: of the Tuner.
+        label: what tells this experiment from others in the folder of checkpoints. `run_sweep` sets it to its own; by
+            default it is the name and the bound arguments of the training function.
 
     Raises:
         RobustLRError: when an argument is wrong; by `run`, when there is no cluster at the address, when it can hold no
@@ -93,6 +97,7 @@ class RayRunner:
     runtime_env: Mapping[str, Any] | None
     backend: Backend
     callbacks: tuple[Any, ...]
+    label: str | None
 
     def __init__(
         self,
@@ -111,6 +116,7 @@ class RayRunner:
         runtime_env: Mapping[str, Any] | None = None,
         backend: Backend = "actors",
         callbacks: Sequence[Any] = (),
+        label: str | None = None,
     ) -> None:
         if backend not in get_args(Backend):
             raise RobustLRError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
@@ -131,8 +137,11 @@ class RayRunner:
             raise RobustLRError(f"slots are for trials of one worker, got {slots!r} with num_workers={num_workers}")
         if slots is not None and backend == "tune":
             raise RobustLRError("slots are for backend='actors'; packed_trial makes a trial of Tune that is a pack")
-        if backend == "actors" and storage_path is not None and "://" in os.fspath(storage_path):
+        is_uri = storage_path is not None and "://" in os.fspath(storage_path)
+        if is_uri and (backend == "actors" or num_workers > 1):
             raise RobustLRError(f"storage_path must be a folder that every node mounts, got {storage_path!r}")
+        if address is not None and address.startswith("ray://"):
+            _check_works_by_client(slots, backend)
         if callbacks and backend != "tune":
             raise RobustLRError("callbacks are for backend='tune'")
         resources = None if resources_per_trial is None else check_resources(resources_per_trial)
@@ -151,6 +160,7 @@ class RayRunner:
             "runtime_env": runtime_env,
             "backend": backend,
             "callbacks": tuple(callbacks),
+            "label": label,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -161,13 +171,21 @@ class RayRunner:
         """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
         if not trials:
             return
-        folder = None if self.storage_path is None else str(Path(self.storage_path, "checkpoints"))
-        work = Work.of(train, schedules, folder)
+        folder = None
+        if self.storage_path is not None and "://" not in self.storage_path:
+            folder = str(Path(self.storage_path, "checkpoints"))
+        work = Work.of(train, schedules, label=self.label, checkpoints=folder)
         with connected(self.address, runtime_env=self.runtime_env) as cluster:
+            if cluster.is_client:
+                _check_works_by_client(self.slots, self.backend)
             resources = self.resources_per_trial or cluster.default_resources()
-            cluster.check_can_hold(resources, num_workers=self.num_workers)
+            cluster.check_can_hold(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
             carry_out = self._with_tune if self.backend == "tune" else self._with_actors
             yield from carry_out(work, trials, schedules, cluster, dict(resources))
+
+    def labelled(self, label: str) -> RayRunner:
+        """Return this runner for an experiment of that name."""
+        return replace(self, label=label)
 
     def _with_actors(
         self,
@@ -182,7 +200,7 @@ class RayRunner:
         def n_seats() -> int:
             if self.max_concurrent != "auto":
                 return self.max_concurrent
-            return cluster.capacity(resources, num_workers=self.num_workers)
+            return self._n_at_once(cluster, resources)
 
         def make_seat(capacity: int) -> Seat:
             if self.num_workers > 1:
@@ -209,7 +227,7 @@ class RayRunner:
             n_seats=n_seats,
             capacity=1 if self.slots is None else _UNBOUNDED if self.slots == "auto" else self.slots,
             max_failures=self.max_failures,
-            asked_for=", ".join(f"{amount:g} {name}" for name, amount in resources.items()),
+            asked_for=in_words(resources, self.num_workers),
         ).results()
 
     def _with_tune(
@@ -222,10 +240,10 @@ class RayRunner:
     ) -> Iterator[TrialResult]:
         from .tune_backend import run_with_tune
 
-        n_trials = cluster.capacity(resources, num_workers=self.num_workers)
-        make_trainable = partial(_one_process, checkpoints=work.checkpoints)
+        n_trials = self._n_at_once(cluster, resources)
+        make_trainable = partial(_one_process, label=work.label, checkpoints=work.checkpoints)
         if self.num_workers > 1:
-            make_trainable = partial(_several_workers, runner=self, resources=resources)
+            make_trainable = partial(_several_workers, runner=self, resources=resources, label=work.label)
         yield from run_with_tune(
             work.train,
             trials,
@@ -240,16 +258,11 @@ class RayRunner:
             make_trainable=make_trainable,
         )
 
+    def _n_at_once(self, cluster: Cluster, resources: Mapping[str, float]) -> int:
+        return cluster.capacity(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
+
     def _options(self, resources: Mapping[str, float]) -> dict[str, Any]:
-        custom = {name: amount for name, amount in resources.items() if name not in ("cpu", "gpu")}
-        environment = self._environment()
-        return {
-            "num_cpus": resources.get("cpu", 0),
-            "num_gpus": resources.get("gpu", 0),
-            "resources": custom or None,
-            "runtime_env": {"env_vars": environment} if environment else None,
-            "scheduling_strategy": "SPREAD",
-        }
+        return actor_options(resources, self._environment()) | {"scheduling_strategy": "SPREAD"}
 
     def _environment(self) -> dict[str, str]:
         if self.threads_per_worker is None:
@@ -259,7 +272,7 @@ class RayRunner:
 
 
 def _several_workers(
-    train: TrainFunction, *, runner: RayRunner, resources: Mapping[str, float]
+    train: TrainFunction, *, runner: RayRunner, resources: Mapping[str, float], label: str
 ) -> Callable[[dict[str, Any]], None]:
     """Return what Tune calls with the config of a trial that several workers train."""
     from .tune_backend import report_result
@@ -273,19 +286,26 @@ def _several_workers(
         max_failures=0,  # it is Tune that tries again
         placement_strategy=runner.placement_strategy,
         wait_for_nodes=True,
+        label=label,
     )
     return lambda config: report_result(run(spec_of(config), schedule_of(config)))
 
 
-def _one_process(train: TrainFunction, *, checkpoints: str | None) -> Callable[[dict[str, Any]], None]:
+def _one_process(train: TrainFunction, *, label: str, checkpoints: str | None) -> Callable[[dict[str, Any]], None]:
     """Return what Tune calls in a worker with the config of a trial: it trains as our own workers do."""
     from .tune_backend import report_result
 
     def trial(config: dict[str, Any]) -> None:
         spec = spec_of(config)
-        report_result(Work(train, {spec.schedule: config["schedule"]}, checkpoints).evaluate(spec))
+        report_result(Work(train, {spec.schedule: config["schedule"]}, label, checkpoints).evaluate(spec))
 
     return trial
+
+
+def _check_works_by_client(slots: object, backend: str) -> None:
+    if slots is not None or backend == "tune":
+        what = "slots" if slots is not None else "backend='tune'"
+        raise RobustLRError(f"{what} cannot be used through ray://: submit a job, or connect to host:port of the head")
 
 
 def _folder(path: str) -> str:

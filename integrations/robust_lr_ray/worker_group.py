@@ -19,6 +19,7 @@ from robust_lr import RobustLRError, TrialResult, TrialSpec, evaluate_trial
 from robust_lr.checks import check_number, check_whole
 
 from .checkpoints import TrialCheckpoint, checkpointing
+from .cluster import actor_options
 from .ranks import is_collateral, joint_result
 from .seats import SeatLost, lost
 from .trial_seat import check_loaded, load_work
@@ -82,11 +83,12 @@ class GroupSeat:
         self._collective_timeout = collective_timeout_s
         self._lost: SeatLost | None = None
         self._deadline: float | None = None
+        options = actor_options(resources_per_worker, environment)
         self._place = placement_group([_bundle(resources_per_worker)] * num_workers, strategy=placement_strategy)
         self._actors: list[Any] = [
             ray.remote(_Rank)
             .options(
-                **_options(resources_per_worker, environment),
+                **options,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(self._place, placement_group_bundle_index=i),
             )
             .remote(work, i)
@@ -323,12 +325,3 @@ def _loss(error: RayError) -> SeatLost | RobustLRError:
 
 def _bundle(resources: Mapping[str, float]) -> dict[str, float]:
     return {{"cpu": "CPU", "gpu": "GPU"}.get(name, name): amount for name, amount in resources.items() if amount}
-
-
-def _options(resources: Mapping[str, float], environment: Mapping[str, str] | None) -> dict[str, Any]:
-    return {
-        "num_cpus": resources.get("cpu", 0),
-        "num_gpus": resources.get("gpu", 0),
-        "resources": {n: a for n, a in resources.items() if n not in ("cpu", "gpu") and a} or None,
-        "runtime_env": {"env_vars": dict(environment)} if environment else None,
-    }

@@ -32,6 +32,14 @@ class Runner(Protocol):
         """
 
 
+@runtime_checkable
+class Labelled(Protocol):
+    """A runner that keeps things of its own under the label of the experiment, as the journal does."""
+
+    def labelled(self, label: str) -> Runner:
+        """Return the runner for an experiment of that label."""
+
+
 class TrialSource(Protocol):
     """Where an `Evaluator` gets its trials from."""
 

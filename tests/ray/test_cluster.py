@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,13 @@ def test_the_trials_that_fit_are_counted(ray_local, resources, num_workers, expe
     assert Cluster(is_own=False).capacity(resources, num_workers=num_workers) == expected
 
 
+def test_workers_that_must_be_on_one_node_or_on_several_are_counted_so(ray_local):
+    cluster = Cluster(is_own=False)
+    assert cluster.capacity({"cpu": 3}, num_workers=2, placement_strategy="STRICT_PACK") == 1
+    assert cluster.capacity({"cpu": 1}, num_workers=2, placement_strategy="STRICT_SPREAD") == 0
+    assert cluster.capacity({"cpu": 1}, num_workers=1, placement_strategy="STRICT_SPREAD") == 8
+
+
 def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
     @ray_local.remote(num_cpus=0, num_gpus=0.7)
     class Holder:
@@ -67,8 +75,10 @@ def test_a_ray_of_our_own_that_can_never_hold_a_trial_is_an_error(ray_local):
 
 
 def test_a_connection_that_is_there_is_used_and_kept(ray_local):
-    with connected("auto") as cluster:
-        assert not cluster.is_own
+    port = ray_local.get_runtime_context().gcs_address.rpartition(":")[2]
+    for address in ("auto", f"localhost:{port}", f"127.0.0.1:{port}"):
+        with connected(address) as cluster:
+            assert not cluster.is_own
     assert ray_local.is_initialized()
     with (
         pytest.raises(RobustLRError, match=r"connected to Ray at .* already, not to elsewhere:1234"),
@@ -116,6 +126,37 @@ def test_an_address_where_no_ray_is_gives_one_line_at_once(address, said):
 
 
 @pytest.mark.skipif(not Path("/tmp").is_dir(), reason="needs a temporary folder with a short name")
+def test_what_answers_and_is_no_ray_gives_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        code = f"""
+            from robust_lr_ray.cluster import connected
+            try:
+                with connected({address!r}):
+                    pass
+            except Exception as error:
+                print(type(error).__name__, error)
+        """
+        output, seconds = in_a_process(code)
+    assert output.startswith(f"RobustLRError what answers at {address} is no head of Ray")
+    assert output.count("\n") == 1
+    assert seconds < 40
+
+
+def test_auto_is_the_cluster_of_the_environment():
+    code = """
+        from robust_lr_ray.cluster import connected
+        try:
+            with connected("auto"):
+                pass
+        except Exception as error:
+            print(error)
+    """
+    output, seconds = in_a_process(code, RAY_ADDRESS="127.0.0.1:9")
+    assert "no Ray answers at 127.0.0.1:9" in output
+    assert seconds < 20
+
+
 def test_a_ray_that_was_started_for_a_sweep_ends_with_it_and_leaves_no_file():
     code = """
         import os, tempfile, ray

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from ray import tune
 
@@ -28,6 +30,21 @@ def test_each_learning_rate_of_a_pack_has_its_row(ray_local, tmp_path):
     assert {(t.spec.schedule, t.spec.lr, t.loss) for t in packed.trials()} == {
         (t.spec.schedule, t.spec.lr, t.loss) for t in alone.trials()
     }
+
+
+def test_the_learning_rates_of_a_pack_that_died_are_failures(ray_local, tmp_path):
+    def train(*, lr, schedule, seed):
+        if lr == 8.0:
+            os._exit(3)
+        return lr
+
+    trainable = tune.with_resources(packed_trial(train, engine="sequential"), {"cpu": 1})
+    space = {"lrs": [0.5, 2.0, 8.0, 32.0], "schedule": "cosine", "seed": 3}
+    run_config = tune.RunConfig(storage_path=str(tmp_path), verbose=0)
+    sweep = sweep_from_result_grid(tune.Tuner(trainable, param_space=space, run_config=run_config).fit())
+    assert {trial.spec.lr: trial.status for trial in sweep.trials()} == {
+        0.5: "ok", 2.0: "ok", 8.0: "failed", 32.0: "failed",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -24,13 +25,14 @@ from robust_lr import (
     ScheduleError,
     SerialRunner,
     SweepResult,
+    TrialError,
     TrialSpec,
     run_sweep,
 )
 from robust_lr.demo import demo_task
 from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, train_quadratic
 from robust_lr.trials import expand_trials
-from robust_lr_ray import RayRunner
+from robust_lr_ray import RayRunner, trial_checkpoint
 
 pytestmark = pytest.mark.timeout(120)
 GRID = GeometricGrid(0.125, 1.0, 4)
@@ -177,6 +179,76 @@ def test_a_function_that_does_not_pack_is_said_and_runs_one_after_the_other():
     assert sweep.loss.tolist() == run_sweep(train_quadratic, GRID, SCHEDULES, 1).loss.tolist()
 
 
+def train_to_the_middle(*, lr, schedule, seed, folder):
+    """Save a state, and fail the first time in this folder; the result is the state that was there before."""
+    checkpoint = trial_checkpoint()
+    before = checkpoint.load()
+    checkpoint.save({"step": 1})
+    if not Path(folder, "failed").exists():
+        Path(folder, "failed").touch()
+        raise OSError("the file server is away")
+    return 0.0 if before is None else 1.0
+
+
+@dataclasses.dataclass
+class TaskWithAnAddressInItsName:
+    """Prints as something else in each process."""
+
+    make: object
+
+    def __call__(self, *, lr, schedule, seed):
+        return lr
+
+
+def test_a_checkpoint_is_used_by_its_own_experiment_only(tmp_path):
+    runner = RayRunner(ONE_CPU, max_concurrent=1, max_failures=0, storage_path=tmp_path / "storage")
+    losses = []
+    for label, name in (("mine", "a"), ("mine", "a"), ("another", "a")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        train = functools.partial(train_to_the_middle, folder=str(tmp_path / name))
+        try:
+            sweep = run_sweep(train, [0.5], ["cosine"], 1, runner=runner, label=label)
+        except TrialError:
+            continue  # the first one
+        losses.append(float(sweep.loss[0, 0, 0]))
+    assert losses == [1.0, 0.0]
+
+
+def test_a_function_whose_name_says_nothing_keeps_no_checkpoints_unless_it_is_given_a_label(tmp_path):
+    runner = RayRunner(ONE_CPU, max_concurrent=1, storage_path=tmp_path)
+    with pytest.raises(RobustLRError, match="checkpoints of train cannot be told from those of another function"):
+        run_sweep(lambda *, lr, schedule, seed: lr, [0.5], ["cosine"], 1, runner=runner)
+    sweep = run_sweep(lambda *, lr, schedule, seed: lr, [0.5], ["cosine"], 1, runner=runner, label="mine")
+    assert sweep.loss.tolist() == [[[0.5]]]
+
+
+def test_several_workers_agree_on_a_task_that_prints_as_something_else_in_each():
+    task = TaskWithAnAddressInItsName(lambda: None)
+    sweep = run_sweep(task, [0.5], ["cosine"], 1, runner=RayRunner(ONE_CPU, num_workers=2, max_concurrent=1))
+    assert sweep.loss.tolist() == [[[0.5]]]
+
+
+def train_that_asks_to_exit(*, lr, schedule, seed):
+    if lr == 0.5:
+        raise SystemExit(3)
+    return lr
+
+
+@pytest.mark.filterwarnings("ignore:running one after the other")
+def test_a_training_function_that_exits_fails_its_trial_in_packs_too():
+    trials = expand_trials(["constant"], LEARNING_RATES, (0,))
+    runner = RayRunner(ONE_CPU, max_concurrent=1, max_failures=0, slots=2)
+    results = results_of(runner, train_that_asks_to_exit, trials)
+    assert {spec.lr: r.status for spec, r in results.items() if r.status != "ok"} == {0.5: "failed"}
+
+
+def test_the_trial_that_ends_a_process_is_the_one_to_blame_however_short_they_are():
+    trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(40)]
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2, max_failures=0), train_that_always_exits, trials)
+    assert {spec.lr for spec, r in results.items() if r.status == "failed"} == {0.5}
+    assert {spec.lr for spec, r in results.items() if r.status == "ok"} == {0.25}
+
+
 def test_a_ray_that_was_running_is_left_as_it_was(ray_local):
     run_sweep(train_quadratic, GRID, SCHEDULES, 1, runner=RayRunner(ONE_CPU, max_concurrent=2))
     assert ray_local.is_initialized()
@@ -241,6 +313,10 @@ def _until(holds, seconds=10.0):
         ({"resources_per_trial": {"cpu": -1}}, "must be numbers of at least 0"),
         ({"resources_per_trial": {"cpu": 0}}, "a trial must take something"),
         ({"resources_per_trial": 1}, "must be a mapping"),
+        ({"resources_per_trial": {"gpu": 1e-5}}, "must be 0 or at least 0.0001"),
+        ({"resources_per_trial": {"object_store_memory": 1}}, "cannot reserve object_store_memory"),
+        ({"address": "ray://head:10001", "slots": 2}, "slots cannot be used through ray://"),
+        ({"address": "ray://head:10001", "backend": "tune"}, "cannot be used through ray://"),
         ({"num_workers": 0}, "num_workers must be"),
         ({"max_failures": -1}, "max_failures must be"),
         ({"max_concurrent": 0}, "max_concurrent must be"),
