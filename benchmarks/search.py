@@ -133,7 +133,7 @@ def two_valleys(rng: np.random.Generator, low: float, high: float) -> Curve:
         bends, depths = [drawn_bend(rng), drawn_bend(rng)], [0.0, rng.uniform(0.0, 0.1)]
         rng.shuffle(depths)
         curve = Curve(
-            lambda x, m=(first, second), b=bends, d=depths: (  # type: ignore[misc]
+            lambda x, m=(first, second), b=bends, d=depths: (
                 FLOOR + min(d[0] + b[0] * (x - m[0]) ** 2, d[1] + b[1] * (x - m[1]) ** 2)
             ),
             low,

@@ -22,6 +22,7 @@ from .exceptions import ScheduleError as ScheduleError
 from .exceptions import TrialDiverged as TrialDiverged
 from .exceptions import TrialError as TrialError
 from .grids import GeometricGrid as GeometricGrid
+from .learning_rate_search import search_learning_rate as search_learning_rate
 from .linear_models import LinearModelTask as LinearModelTask
 from .results import SweepResult as SweepResult
 from .runners import PackedRunner as PackedRunner
@@ -41,6 +42,9 @@ from .schedules import Schedule as Schedule
 from .schedules import TableSchedule as TableSchedule
 from .schedules import Warmup as Warmup
 from .schedules import WarmupStableDecay as WarmupStableDecay
+from .search import LearningRateSearch as LearningRateSearch
+from .search import SearchResult as SearchResult
+from .search_transfer import transfer_learning_rate as transfer_learning_rate
 from .sweep import run_sweep as run_sweep
 from .theory import GridGuarantee as GridGuarantee
 from .theory import SuffixBounds as SuffixBounds

@@ -1,5 +1,5 @@
-"""The command line: plan a grid, run a sweep, analyse results, see the demo. Exit codes: 0 good, 1 no recommendation
-is possible, 2 usage."""
+"""The command line: plan a grid, run a sweep, search the best learning rate, analyse results, see the demo. Exit codes:
+0 good, 1 no recommendation is possible, 2 usage."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ from .console import make_console, print_analysis, print_rows
 from .csv_table import Table, read_table
 from .exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
 from .grids import GeometricGrid
+from .learning_rate_search import search_learning_rate
 from .results import SweepResult
 from .runners import Runner
 from .schedule_specs import parse_schedule
+from .search_words import search_headline, search_sentences
 from .sweep import run_sweep
 from .theory import grid_guarantee, resolution_for_tolerance
 
@@ -205,6 +207,62 @@ def run(
     print_analysis(analysis, console, every_detail=False)
     console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
     if not analysis.recommendations:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    function: Annotated[
+        str, typer.Argument(help="module:function (or file.py:function) called with lr, schedule, seed.")
+    ],
+    lr_min: LrMin,
+    lr_max: LrMax,
+    tolerance: Annotated[str, typer.Option(help="Excess loss allowed: 0.005, or 1% of the best loss.")] = "1%",
+    schedule: Annotated[str, typer.Option(help='Schedule, e.g. cosine or "warmup(0.05)+wsd(0.2)".')] = "cosine",
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at a time: processes, or with --ray on the cluster.")] = 1,
+    journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("search.jsonl"),
+    max_trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many, those in the journal too.")] = None,
+    start: Annotated[float | None, typer.Option(help="Learning rate to begin at, in place of the centre.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Coarse step; by default what theory gives the schedule.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Name of the function in the journal; by default its module and name.")
+    ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run the trials on a Ray cluster, or on a Ray started here.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help='Ray: "auto" for the cluster of this machine, or host:port of its head.')
+    ] = None,
+) -> None:
+    """Search the best learning rate until no other can be better by more than the tolerance; a killed one continues."""
+    value, relative = parse_tolerance(tolerance)
+    if address is not None and not ray:
+        raise typer.BadParameter("--address is for --ray")
+    runner = _ray_runner(jobs, False, address, None, None, 1, None) if ray else _local_runner(jobs, False)
+    with _log_on_stderr():
+        result = search_learning_rate(
+            import_function(function),
+            lr_min,
+            lr_max,
+            tolerance=value,
+            relative=relative,
+            schedule=schedule,
+            runner=runner,
+            n_parallel=jobs,
+            journal=journal,
+            label=label,
+            max_trials=max_trials,
+            start=start,
+            ratio=ratio,
+            progress=True,
+        )
+    console = make_console()
+    console.print(search_headline(result), style="bold")
+    for sentence in search_sentences(result):
+        console.print(sentence, soft_wrap=not console.is_terminal)
+    console.print(f"{journal} holds the trials; the same command continues the search", soft_wrap=True)
+    within = result.excess_bound is not None and result.excess_bound <= result.tolerance
+    if not within and not result.reason.startswith("noise-limited"):
         raise typer.Exit(1)
 
 

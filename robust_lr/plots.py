@@ -1,4 +1,4 @@
-"""Plots of an analysis: one panel a schedule with the others in grey behind it. Functions return matplotlib axes."""
+"""Plots of an analysis, one panel a schedule with the others in grey behind it, and of a learning-rate search."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
 from .exceptions import RobustLRError, ScheduleError
 from .schedule_specs import parse_schedule
+from .search import SearchResult
+from .search_words import search_headline
 from .theory import resolution_for_tolerance
 
 if TYPE_CHECKING:
@@ -181,6 +183,51 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
         f"Excess loss of a coarser grid (solid line: tolerance {analysis.tolerance:.3g}; dotted: recommended ratio; "
         "hollow: sweep too narrow; grey: others)",
     )
+    return figure
+
+
+def search_figure(result: SearchResult) -> Figure:
+    """Return a figure of a search: the loss at every learning rate tried, numbered in their order, and its findings.
+
+    Shows the mean of several trials at a learning rate and each of them, the best as a star, the learning rates within
+    the tolerance of it in blue, below it the band that the excess bound leaves, diverged trials as red crosses at the
+    top, and the range searched between dotted lines.
+
+    Args:
+        result: of a search, finished or not.
+    """
+    figure, (ax,) = _panels(1)
+    first: dict[float, int] = {}
+    finite: dict[float, list[float]] = {}
+    diverged: set[float] = set()
+    for number, tell in enumerate(result.history, 1):
+        first.setdefault(tell.lr, number)
+        if math.isfinite(tell.loss):
+            finite.setdefault(tell.lr, []).append(tell.loss)
+        else:
+            diverged.add(tell.lr)
+    means = {lr: math.fsum(losses) / len(losses) for lr, losses in sorted(finite.items()) if lr not in diverged}
+    ax.set_xscale("log")
+    for end in result.lr_range:
+        ax.axvline(end, color=LIMIT, lw=1, ls=":")
+    for lr, losses in finite.items():
+        ax.plot([lr] * len(losses), losses, ".", color=CONTEXT, ms=4, zorder=2)
+    ax.plot(list(means), list(means.values()), "o-", color=COLOUR, lw=1.2, ms=4, zorder=3)
+    for lr, loss in means.items():
+        ax.annotate(str(first[lr]), (lr, loss), (0, 4), textcoords="offset points", fontsize=7, ha="center")
+    for lr in diverged:
+        ax.plot(lr, 0.96, "x", color=DIVERGED, ms=6, mew=1.6, transform=ax.get_xaxis_transform(), clip_on=False)
+    if result.good_interval is not None:
+        ax.plot(result.lr, result.loss, "*", color=COLOUR, ms=11, zorder=4)
+        ax.axvspan(*result.good_interval, color=COLOUR, alpha=0.12, lw=0)
+    if result.excess_bound is not None:
+        ax.axhspan(result.loss - result.excess_bound, result.loss, color=LIMIT, alpha=0.15, lw=0)
+        _note(ax, result.lr_range[0], f"nothing is lower by more than {result.excess_bound:.2g}", LIMIT)
+    _label_ticks(ax.xaxis)
+    ax.set_xlabel("peak learning rate")
+    ax.set_ylabel("final loss")
+    _set_title(ax, result.schedule or "", result.reason or "not finished")
+    _finish(figure, [ax], f"Learning-rate search: {search_headline(result)}")
     return figure
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import sysconfig
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from .axes import read_learning_rates, read_schedules, read_seeds, spec_text
-from .exceptions import JournalError, RobustLRError, RobustLRWarning, TrialError
+from .carry_out import carry_out, check_specs, journal_label, last_line, place_of
+from .exceptions import RobustLRError, RobustLRWarning, TrialError
 from .grids import GeometricGrid
 from .journal import Journal
-from .labels import has_text, is_vague, label_of
 from .progress import SweepProgress
 from .results import SweepResult
 from .runners import Labelled, Runner, SerialRunner
@@ -76,8 +73,8 @@ def run_sweep(
     with ExitStack() as stack:
         book: Journal | None = None
         if journal is not None:
-            label = _journal_label(train) if label is None else label
-            _check_specs(named)
+            label = journal_label(train) if label is None else label
+            check_specs(named)
             book = stack.enter_context(
                 Journal.open(journal, learning_rates=lrs, schedules=specs, seeds=all_seeds, train=label)
             )
@@ -85,7 +82,7 @@ def run_sweep(
         results = [finished[trial] for trial in trials if trial in finished]
         bar = stack.enter_context(SweepProgress(len(trials), finished=results, show=progress))
         waiting = [trial for trial in trials if trial not in finished]
-        for result in stack.enter_context(closing(_run(runner, train, waiting, named))):
+        for result in stack.enter_context(closing(carry_out(runner, train, waiting, named))):
             if book:
                 book.append(result)
             bar.add(result)
@@ -95,75 +92,19 @@ def run_sweep(
     return SweepResult.from_trials(specs, lrs, all_seeds, results)
 
 
-def _run(
-    runner: Runner, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
-) -> Generator[TrialResult]:
-    """Yield what the runner yields, and check that it is one result for each trial; closing it closes the runner's."""
-    waiting = set(trials)
-    results = runner.run(train, trials, schedules) if trials else iter(())
-    try:
-        for result in results:
-            if result.spec not in waiting:
-                raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
-            waiting.remove(result.spec)
-            yield result
-    finally:
-        if hasattr(results, "close"):
-            results.close()
-    if waiting:
-        raise RobustLRError(f"{runner} returned no result for {len(waiting)} trials, such as {next(iter(waiting))}")
-
-
 def _stop_if_hopeless(trials: Sequence[TrialSpec], results: Sequence[TrialResult]) -> None:
     """Raise when the first trials of the sweep have failed, and not one has a result."""
     first = set(trials[:_FAILURES_TO_STOP])
     if not any(r.is_final for r in results) and first <= {r.spec for r in results}:
         which = f"each of the first {len(first)} trials; the first" if len(first) > 1 else "the only trial"
-        raise TrialError(f"train failed on {which}: {_last_line(results[0])}{_place(results[0])}")
+        raise TrialError(f"train failed on {which}: {last_line(results[0])}{place_of(results[0])}")
 
 
 def _warn_of_failures(results: Sequence[TrialResult]) -> None:
     failed = [r for r in results if not r.is_final]
     if failed:
         warnings.warn(
-            f"{len(failed)} of {len(results)} trials failed and count as missing; the first: {_last_line(failed[0])}",
+            f"{len(failed)} of {len(results)} trials failed and count as missing; the first: {last_line(failed[0])}",
             RobustLRWarning,
             stacklevel=3,
         )
-
-
-def _last_line(result: TrialResult) -> str:
-    lines = (result.error or "").strip().splitlines()
-    return lines[-1] if lines else "no reason given"
-
-
-def _place(result: TrialResult) -> str:
-    """Return where in the user's code it was: the innermost frame of the traceback outside of libraries, if any."""
-    frames = re.findall(
-        r'File "([^"<]+)", line (\d+), in ', (result.error or "").rpartition("Traceback (most recent")[2]
-    )
-    frames = [(file, line) for file, line in frames if not Path(file).is_relative_to(Path(__file__).parent)]
-    stdlib = sysconfig.get_path("stdlib")
-    own = [(file, line) for file, line in frames if "-packages" not in file and not Path(file).is_relative_to(stdlib)]
-    return " ({}, line {})".format(*(own or frames)[-1]) if frames else ""
-
-
-def _journal_label(train: TrainFunction) -> str:
-    label = label_of(train)
-    if is_vague(label):
-        raise JournalError(
-            f"a journal cannot tell train from another function by its name, {label}: give it a label that you change "
-            "with the experiment (run_sweep label=, robust-lr run --label), or define it at module level, without "
-            "lambdas; a class needs a __repr__ with its parameters"
-        )
-    return label
-
-
-def _check_specs(schedules: Mapping[str, Schedule]) -> None:
-    """Raise unless the text of each schedule tells it from another, as the journal must."""
-    for name, schedule in schedules.items():
-        if not has_text(schedule) or is_vague(str(schedule)):
-            raise JournalError(
-                f"a journal cannot tell schedule {name!r} from another by its text, {spec_text(schedule)}: define its "
-                "function at module level, or give its class a __str__ that holds its parameters"
-            )

@@ -11,9 +11,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
     "cifar10_wrn.py": "images/s",
     "quickstart_numpy.py": "cosine: ratio ",
+    "search_digits.py": "cosine from 2.06: best learning rate ",
     "char_lm_packed.py": " comparisons, seed by seed; ",
     "custom_schedule.py": "bound, not prediction",
     "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
+    "optuna_search.py": "tolerance: nothing in the range is better by more",
     "optuna_study.py": "Grid for the next search",
     "ray_sweep.py": "ray_sweep.html",
     "ray_ddp_trial.py": "8 trials, each trained by 2 workers",

@@ -10,6 +10,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .dashboard import publish as publish
+from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
+from .learning_rate_sampler import search_of as search_of
 from .plots import analyze_study as analyze_study
 from .plots import plot_degradation as plot_degradation
 from .plots import plot_learning_rate as plot_learning_rate

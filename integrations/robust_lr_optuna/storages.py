@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from robust_lr import RobustLRError
 
+_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 _PATIENCE = 60.0  # seconds for the file's turn; by default a worker on a busy machine fails after 5
 
 
@@ -99,6 +102,11 @@ def safe_sqlite_storage(url: str, **options: Any) -> RDBStorage:
         )
     if parsed.database in (None, "", ":memory:"):
         raise RobustLRError(f"url must name a file, such as sqlite:///study.db, got {url}")
+    for wait in _WAITS:
+        # Of several processes that make the tables of a new file, all but one find some that were not there before.
+        with contextlib.suppress(sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError):
+            return _SafeSQLiteStorage(url, **options)
+        time.sleep(wait)
     return _SafeSQLiteStorage(url, **options)
 
 

@@ -7,27 +7,27 @@ Three stages:
 - *Split*: candidates are points spread over the gaps that can hide more than the tolerance, the minimum of the parabola
   through the best three points, a free end of the range, and, where there is noise, one more seed at a point near the
   best. A candidate's score is the mean, over three plausible outcomes, of ``log(excess bound afterwards / tolerance)``,
-  which is 0 where the search would be over. An outcome is the loss on the parabola, kept between the gain line and the
-  chord, or half-way from there to either. Trials in flight have the same outcome, so that those of a batch complement
-  each other.
+  which is 0 where the search would be over: the loss on the parabola, or half-way from there to the least or largest
+  loss of a convex curve. Before a learning rate that diverged, the edge may lie anywhere, and a fourth outcome is that
+  this one diverges too. Trials in flight have the same outcome, so that those of a batch complement each other.
 - *Grid*: in doubt, the cells of the full coarse grid.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from .outlook import Outlook
 from .situation import FINEST, Situation
-from .valley import Point, Valley
+from .valley import Valley
 
 _N_SPREAD = 11
 _OUTCOMES = (-0.5, 0.0, 0.5)
 # Nearer to the end of a gap than this share of it, a trial tells the slope there and little else.
-_MARGIN = 0.05
+_MARGIN = 0.15
 _UNBOUNDED = 1e6
 
 
@@ -111,13 +111,14 @@ def _middle_of_widest(situation: Situation, in_flight: Sequence[float]) -> float
 
 def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> tuple[float | None, float]:
     """Return the candidate with the lowest score, and the score; (None, +inf) without a candidate."""
-    parabola = _parabola(valley)
+    counts = tuple(situation.evidence.counts[lr] for lr in situation.lrs)
+    outlook = Outlook(valley, counts, situation.evidence.error)
 
     def score(x: float) -> tuple[float, float]:
-        after = [_imagine(valley, situation, parabola, [*in_flight, x], outcome) for outcome in _OUTCOMES]
+        after = [outlook.after([*in_flight, x], outcome) for outcome in _OUTCOMES]
         weights = [(1 - risk(x)) / len(after)] * len(after)
         if risk(x):
-            after.append(_imagine(replace(valley, high=x), situation, parabola, in_flight, 0.0))
+            after.append(replace(outlook, valley=replace(valley, high=x)).after(in_flight, 0.0))
             weights.append(risk(x))
         bounds = [min(v.excess_bound / tolerance, _UNBOUNDED) for v in after]
         mean = math.fsum(w * bound for w, bound in zip(weights, bounds, strict=True))
@@ -129,23 +130,23 @@ def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]
         return 0.0 if situation.wall is None else max(0.0, (x - last) / (valley.high - last))
 
     tolerance = situation.tolerance
-    scores = [(*score(x), x) for x in _candidates(valley, situation, in_flight)]
+    scores = [(*score(x), x) for x in _candidates(outlook, situation, in_flight)]
     if not scores:
         return None, math.inf
     best = min(scores)
     return best[2], best[0]
 
 
-def _candidates(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> Iterator[float]:
-    low, high = situation.range
-    vertex, gaps = _vertex(valley), situation.open_gaps
+def _candidates(outlook: Outlook, situation: Situation, in_flight: Sequence[float]) -> Iterator[float]:
+    (low, high), gaps = situation.range, situation.open_gaps
+    valley, vertex = outlook.valley, outlook.vertex
     best, xs = valley.points[valley.best].x, [p.x for p in valley.points]
     # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope.
     outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
     for gap in outer or gaps:
         width = gap.right - gap.left
         near = max(_MARGIN * width, FINEST)
-        spread = [gap.left + (k + 1) / (_N_SPREAD + 1) * width for k in range(_N_SPREAD)]
+        spread = [gap.left + near + k / (_N_SPREAD - 1) * (width - 2 * near) for k in range(_N_SPREAD)]
         if vertex is not None:
             spread.append(min(max(vertex, gap.left + near), gap.right - near))
         # Where the parabola falls up to a free end of the range, that end is the place to try.
@@ -157,69 +158,3 @@ def _candidates(valley: Valley, situation: Situation, in_flight: Sequence[float]
     if situation.evidence.half_width and gaps:
         first, last = max(valley.best - 2, 0), min(valley.best + 3, len(xs))
         yield from (x for x in xs[first:last] if all(abs(x - other) > FINEST for other in in_flight))
-
-
-def _imagine(
-    valley: Valley, situation: Situation, parabola: Callable[[float], float], xs: Sequence[float], outcome: float
-) -> Valley:
-    """The valley after tells at these x, with one outcome for all."""
-    points = list(valley.points)
-    counts = [situation.evidence.counts[lr] for lr in situation.lrs]
-    for x in xs:
-        known = [p.x for p in points]
-        if x in known:
-            i = known.index(x)
-            points[i] = points[i]._replace(error=points[i].error * math.sqrt(counts[i] / (counts[i] + 1)))
-            counts[i] += 1
-        elif x < valley.high:
-            i = bisect(known, x)
-            points.insert(i, Point(x, _plausible(valley, parabola, x, outcome), situation.evidence.error))
-            counts.insert(i, 1)
-    return Valley(tuple(points), min(valley.low, points[0].x), max(valley.high, points[-1].x))
-
-
-def _plausible(valley: Valley, parabola: Callable[[float], float], x: float, outcome: float) -> float:
-    points = valley.points
-    i = bisect([p.x for p in points], x)
-    if 0 < i < len(points):
-        share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
-        above = (1 - share) * points[i - 1].loss + share * points[i].loss
-    else:
-        above = math.inf
-    gain = valley.gain_at(x) if any(gap.left <= x <= gap.right for gap in valley.gaps) else 0.0
-    below = min(points[valley.best].loss - gain, above)
-    middle = min(max(parabola(x), below), above)
-    if outcome < 0:
-        return middle + (outcome * (middle - below) if math.isfinite(below) else 0.0)
-    return middle + outcome * ((above if math.isfinite(above) else 2 * middle - max(below, -1e300)) - middle)
-
-
-def _best_three(valley: Valley) -> tuple[Point, ...]:
-    first, last = valley.core
-    begin = min(max(valley.best - 1, first), max(last - 2, first))
-    return valley.points[begin : min(begin + 3, last + 1)]
-
-
-def _parabola(valley: Valley) -> Callable[[float], float]:
-    """The polynomial through the best three points of the core (a line or a constant where there are fewer)."""
-    (x0, f0, _), *others = _best_three(valley)
-    slopes = [(f - f0) / (x - x0) for x, f, _ in others]
-    slope = slopes[0] if slopes else 0.0
-    bend = (slopes[1] - slopes[0]) / (others[1].x - others[0].x) if len(others) == 2 else 0.0
-
-    def loss(x: float) -> float:
-        return f0 + (x - x0) * (slope + (bend * (x - others[0].x) if others else 0.0))
-
-    return loss
-
-
-def _vertex(valley: Valley) -> float | None:
-    three = _best_three(valley)
-    if len(three) < 3:
-        return None
-    (x0, f0, _), (x1, f1, _), (x2, f2, _) = three
-    left, right = (f1 - f0) / (x1 - x0), (f2 - f1) / (x2 - x1)
-    if right <= left:
-        return None
-    # The slope of the parabola is that of a chord in its middle; it is zero where the line between the two is.
-    return (x0 + x1) / 2 - left * ((x2 - x0) / 2) / (right - left)

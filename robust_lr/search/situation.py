@@ -156,7 +156,7 @@ class Situation:
     def bends(self) -> list[float]:
         """Where to look for a second valley: a loss that flattens out may also be on its way down into one.
 
-        The middles of the gaps right outside of the core, until these are about as wide as half a cell of the first look.
+        The middles of the gaps right outside of the core, where they are wider than half a cell of the first look.
         """
         if self.valley is None:
             return []

@@ -22,7 +22,9 @@ from robust_lr.plots import (
     learning_rate_figure,
     plot_degradation,
     plot_learning_rate,
+    search_figure,
 )
+from robust_lr.search import LearningRateSearch
 from robust_lr.theory import grid_guarantee
 
 INF, NAN = math.inf, math.nan
@@ -217,3 +219,40 @@ def test_any_losses_can_be_drawn(loss):
     analysis = analyze_sweep(sweep, tolerance=0.1)
     for figure in (learning_rate_figure(analysis), degradation_figure(analysis)):
         figure.canvas.draw()
+
+
+def searched(loss, **options):
+    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005, schedule="cosine", **options)
+    while not search.done:
+        for lr in search.ask():
+            search.tell(lr, loss(lr), status="ok" if math.isfinite(loss(lr)) else "diverged")
+    return search.result
+
+
+def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_diverged():
+    result = searched(lambda lr: 0.3 + 0.03 * math.log(lr / 0.02) ** 2 if lr < 0.15 else INF)
+    figure = search_figure(result)
+    (ax,) = figure.axes
+    drawn(ax)
+    (mean,) = lines_at(ax, "o")
+    ok = {tell.lr: tell.loss for tell in result.history if tell.status == "ok"}
+    assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == ok
+    (star,) = lines_at(ax, "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (result.lr, result.loss)
+    assert {cross.get_xdata()[0] for cross in lines_at(ax, "x")} == {t.lr for t in result.history} - set(ok)
+    numbers = {text.get_text() for text in ax.texts}
+    assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
+    assert f"nothing is lower by more than {result.excess_bound:.2g}" in numbers
+    assert f"best learning rate {result.lr:.4g}" in figure.get_suptitle()
+    assert "tolerance: " in ax.get_title()
+
+
+@pytest.mark.parametrize("max_trials", [0, 1, 2])
+@pytest.mark.parametrize("loss", [1.0, 0.0, -3.0, INF])
+def test_the_search_figure_shows_a_search_that_has_only_begun(loss, max_trials):
+    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005)
+    for lr in search.ask(max_trials) if max_trials else []:
+        search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged")
+    figure = search_figure(search.result)
+    drawn(figure.axes[0])
+    assert "not finished" in figure.axes[0].get_title()

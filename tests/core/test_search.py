@@ -29,14 +29,14 @@ def tell(search, lr, loss):
 
 def run(search, loss, n=1, most=60):
     """Search to the end; return the result and the number of rounds."""
-    for rounds in itertools.count():
-        asked = search.ask(n)
-        if not asked:
-            assert search.done
-            return search.result, rounds
+    rounds = 0
+    while asked := search.ask(n):
+        rounds += 1
         for lr in asked:
             tell(search, lr, loss(lr))
         assert search.result.n_trials < most
+    assert search.done
+    return search.result, rounds
 
 
 def new_search(low=1e-3, high=0.1, **options):
@@ -59,9 +59,7 @@ def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, m
 def test_two_decades_take_five_trials_on_average():
     bends = np.geomspace(0.0026, 0.052, 7)
     trials = [
-        run(new_search(), parabola(best, bend))[0].n_trials
-        for best in np.geomspace(1.6e-3, 0.063, 9)
-        for bend in bends
+        run(new_search(), parabola(best, bend))[0].n_trials for best in np.geomspace(1.6e-3, 0.063, 9) for bend in bends
     ]
     assert np.mean(trials) <= 5
 

@@ -74,19 +74,17 @@ def test_errors_raise_the_bound():
 @pytest.mark.parametrize("error", [0.0, 0.003])
 def test_the_closed_form_is_the_maximum_of_the_definition_on_a_mesh(error):
     rng = np.random.default_rng(3)
-    for _ in range(100):
+    for _ in range(40):
         xs = np.sort(rng.uniform(-3, 3, 5))
         slopes = np.sort(rng.normal(size=4))
         losses = np.concatenate([[0.0], np.cumsum(slopes * np.diff(xs))])
         curve = valley(losses, xs, low=-4.0, high=4.0, error=error)
         for gap in curve.gaps:
-            inside = np.linspace(gap.left, gap.right, 2001)[1:-1]
-            slow = max(0.0, max(slow_gain(curve.points, curve.points[curve.best], float(x)) for x in inside[::20]))
-            # The nearest three points are enough for exact losses; with errors a farther pair could be a little better.
+            mesh = np.linspace(gap.left, gap.right, 401)[1:-1].tolist()
+            slow = max(0.0, *(slow_gain(curve.points, curve.points[curve.best], x) for x in mesh))
             assert gap.gain >= slow - 1e-12
-            if error == 0.0:
-                fine = max(0.0, max(curve.gain_at(float(x)) for x in inside))
-                assert gap.gain == pytest.approx(fine, abs=5e-3 * (gap.right - gap.left) * 8)
+            # With errors a pair that is farther than the nearest three points could be a little better still.
+            assert gap.gain <= slow + 0.02 * (gap.right - gap.left) + 2 * error or gap.gain == slow
 
 
 def test_height_above_a_chord_is_what_the_errors_cannot_explain():

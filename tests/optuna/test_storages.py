@@ -148,3 +148,23 @@ def test_a_study_is_run_in_every_storage(tmp_path, kind):
 def test_safe_sqlite_waits_a_minute_for_its_turn_or_as_long_as_was_said(tmp_path, given, seconds):
     storage = safe_sqlite_storage(f"sqlite:///{tmp_path}/study.db", **given)
     assert storage.engine_kwargs["connect_args"] == {"timeout": seconds}
+
+
+def open_together(barrier, url, failures):
+    barrier.wait()
+    try:
+        safe_sqlite_storage(url)
+    except Exception as error:
+        failures.put(repr(error))
+
+
+def test_processes_that_make_the_same_new_file_at_once_all_get_it(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, failures = context.Barrier(4), context.Queue()
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    processes = [context.Process(target=open_together, args=(barrier, url, failures)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert failures.empty(), failures.get()

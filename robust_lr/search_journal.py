@@ -1,0 +1,67 @@
+"""The journal of a search: that of a sweep, whose learning rates become known as the search goes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Self
+
+from ._journal_format import dump_record, header_record
+from .exceptions import JournalError
+from .journal import Journal, SweepHeader, read_journal
+from .trials import TrialSpec
+
+
+class SearchJournal(Journal):
+    """A `Journal` that grows while it is open; make one with `SearchJournal.begin`, and close it after use."""
+
+    _header: SweepHeader
+
+    @classmethod
+    def begin(
+        cls, path: str | os.PathLike[str], first: Iterable[TrialSpec], *, schedules: dict[str, str], train: str
+    ) -> Self:
+        """Begin a journal with these trials, or continue one that is there, of a search or of a sweep.
+
+        Args:
+            path: the file; made when missing, its folder is not.
+            first: the trials that come first in a new journal; one that is there stays as it is until `expect`.
+            schedules: spec of each schedule of the search by its name; those of the journal stay in it.
+            train: label of the training function.
+
+        Raises:
+            JournalError: when another process writes it, it is of another training function, or the file is no journal.
+        """
+        header = _grown(SweepHeader((), schedules, (), train), first)
+        with contextlib.suppress(JournalError):  # none yet, or one that `open` is about to refuse
+            old = read_journal(path).header
+            header = dataclasses.replace(old, schedules={**old.schedules, **schedules}, train=train)
+        journal = cls.open(
+            path,
+            learning_rates=header.learning_rates,
+            schedules=header.schedules,
+            seeds=header.seeds,
+            train=header.train,
+        )
+        journal._header = header
+        return journal
+
+    def expect(self, trials: Iterable[TrialSpec]) -> None:
+        """Make the sweep in the journal large enough for these trials, before they run."""
+        from . import __version__
+
+        grown = _grown(self._header, trials)
+        if grown != self._header:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._header = dataclasses.replace(grown, created=now, library=__version__)
+            self._file.append(dump_record(header_record(self._header)))
+
+
+def _grown(header: SweepHeader, trials: Iterable[TrialSpec]) -> SweepHeader:
+    trials = list(trials)
+    lrs = {*header.learning_rates, *(trial.lr for trial in trials)}
+    seeds = {*header.seeds, *(trial.seed for trial in trials)}
+    return dataclasses.replace(header, learning_rates=tuple(sorted(lrs)), seeds=tuple(sorted(seeds)))

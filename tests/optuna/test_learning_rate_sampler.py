@@ -1,0 +1,496 @@
+"""LearningRateSampler: a search for each combination of choices, in whatever way a study is run, stopped and shared."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+from optuna.trial import TrialState, create_trial
+
+from robust_lr import DataError, GridError, RobustLRError, ScheduleError, TrialDiverged
+from robust_lr.search import LearningRateSearch
+from robust_lr_optuna import learning_rate_sampler
+from robust_lr_optuna.learning_rate_sampler import LearningRateSampler, search_of
+from robust_lr_optuna.sampler import reap_stale
+from robust_lr_optuna.storages import journal_storage
+
+TOLERANCE = 0.005
+SPACE = FloatDistribution(1e-4, 1.0, log=True)
+
+
+def valley(lr, best=0.02):
+    return 0.3 + 0.03 * math.log(lr / best) ** 2
+
+
+def suggest(trial):
+    return trial.suggest_float("lr", SPACE.low, SPACE.high, log=True)
+
+
+def objective(trial):
+    return valley(suggest(trial))
+
+
+def new_study(sampler=None, **options):
+    return optuna.create_study(sampler=sampler or LearningRateSampler(tolerance=TOLERANCE), **options)
+
+
+def lrs_of(study, *states):
+    return [trial.params["lr"] for trial in study.trials if not states or trial.state in states]
+
+
+def searched(loss, low=SPACE.low, high=SPACE.high, **options):
+    """The learning rates that the search itself asks for, one at a time."""
+    search = LearningRateSearch(low, high, tolerance=TOLERANCE, extend=False, **options)
+    asked = []
+    while lrs := search.ask():
+        asked += lrs
+        value = loss(lrs[0])
+        search.tell(lrs[0], value, status="ok" if math.isfinite(value) else "diverged")
+    return asked
+
+
+@pytest.fixture
+def study():
+    return new_study()
+
+
+# One worker
+
+
+def test_the_study_runs_what_the_search_asks_for_and_stops_by_itself(study):
+    study.optimize(objective)
+    assert lrs_of(study) == searched(valley)
+    result = search_of(study)
+    assert result.lr == study.best_params["lr"]
+    assert result.loss == study.best_value
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+    assert result.reason.startswith("tolerance")
+
+
+def test_the_range_may_be_narrower_than_that_of_the_objective():
+    study = new_study(LearningRateSampler(1e-3, tolerance=TOLERANCE))
+    study.optimize(objective)
+    assert lrs_of(study) == searched(valley, low=1e-3)
+
+
+def test_the_best_on_an_end_of_the_range_is_said_and_the_range_is_kept(study):
+    study.optimize(lambda trial: valley(suggest(trial), best=30.0))
+    assert study.best_params == {"lr": 1.0}
+    assert search_of(study).edge == "upper"
+
+
+def test_where_the_study_maximises_the_loss_is_the_negative_of_the_objective():
+    study = new_study(direction="maximize")
+    study.optimize(lambda trial: -objective(trial))
+    assert lrs_of(study) == searched(valley)
+    assert search_of(study).loss == -study.best_value
+
+
+def raise_diverged():
+    raise TrialDiverged("it has")
+
+
+@pytest.mark.parametrize("end", [lambda: math.nan, lambda: math.inf, lambda: -math.inf, raise_diverged])
+def test_what_diverged_is_the_cliff_and_is_not_run_again(study, end):
+    study.optimize(lambda trial: objective(trial) if suggest(trial) < 0.1 else end(), catch=TrialDiverged)
+    assert lrs_of(study) == searched(lambda lr: valley(lr) if lr < 0.1 else math.inf)
+    assert search_of(study).cliff > 1
+
+
+def test_what_was_pruned_for_its_divergence_is_the_cliff(study):
+    def stopped(trial):
+        if suggest(trial) >= 0.1:
+            trial.report(math.inf, 0)
+            raise optuna.TrialPruned
+        return objective(trial)
+
+    study.optimize(stopped)
+    assert lrs_of(study) == searched(lambda lr: valley(lr) if lr < 0.1 else math.inf)
+
+
+def test_a_failed_trial_is_run_again(study):
+    def at_times(trial):
+        if trial.number in (1, 3, 4):
+            suggest(trial)
+            raise MemoryError
+        return objective(trial)
+
+    study.optimize(at_times, catch=MemoryError)
+    assert lrs_of(study, TrialState.COMPLETE) == searched(valley)
+    assert len(study.trials) == len(searched(valley)) + 3
+
+
+def test_a_learning_rate_that_always_fails_is_given_up_and_the_search_goes_round_it():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, retries=1))
+
+    def one_fails(trial):
+        if suggest(trial) == 0.01:
+            raise MemoryError
+        return objective(trial)
+
+    study.optimize(one_fails, catch=MemoryError, n_trials=30)
+    assert lrs_of(study, TrialState.FAIL) == [0.01, 0.01]
+    assert search_of(study).reason.startswith("tolerance")
+
+
+def test_a_search_whose_trials_all_fail_ends_and_says_so(study):
+    study.optimize(lambda trial: 1 / (suggest(trial) * 0), catch=ZeroDivisionError, n_trials=50)
+    assert len(study.trials) == 9
+    assert search_of(study).reason == "failures: without a loss are lr=0.0004642, 0.01, 0.2154"
+
+
+def test_a_search_whose_trials_are_all_pruned_ends_and_says_so(study):
+    def pruned(trial):
+        suggest(trial)
+        raise optuna.TrialPruned
+
+    study.optimize(pruned, n_trials=50)
+    assert len(study.trials) == 3
+    assert search_of(study).reason.startswith("failures")
+
+
+def test_other_parameters_come_from_the_independent_sampler():
+    tpe = optuna.samplers.TPESampler(seed=0, n_startup_trials=2)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, independent_sampler=tpe))
+    study.optimize(lambda trial: objective(trial) + 0 * trial.suggest_float("momentum", 0.0, 1.0))
+    assert lrs_of(study) == searched(valley)
+    assert len({trial.params["momentum"] for trial in study.trials}) == len(study.trials)
+
+
+def test_an_objective_that_never_asks_for_a_learning_rate_leaves_the_study_as_it_would_be(study):
+    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+
+
+def test_max_trials_ends_the_search():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, max_trials=2))
+    study.optimize(objective)
+    assert len(study.trials) == 2
+    assert search_of(study).reason.startswith("max_trials")
+
+
+# Choices
+
+
+@pytest.mark.parametrize("lr_first", [False, True])
+def test_each_combination_of_choices_has_a_search_of_its_own(lr_first):
+    choices = {"optimizer": ["sgd", "adam"], "nesterov": [True, False]}
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, choices=choices))
+
+    def with_choices(trial):
+        lr = suggest(trial) if lr_first else None
+        adam = trial.suggest_categorical("optimizer", ["adam", "sgd"]) == "adam"
+        nesterov = trial.suggest_categorical("nesterov", [False, True])
+        return valley(lr or suggest(trial), best=(0.002 if adam else 0.2) * (1 + nesterov))
+
+    study.optimize(with_choices)
+    for optimizer, best in (("adam", 0.002), ("sgd", 0.2)):
+        for nesterov in (False, True):
+            own = {"optimizer": optimizer, "nesterov": nesterov}
+            tried = [t.params["lr"] for t in study.trials if all(t.params[name] == own[name] for name in own)]
+            assert tried == searched(lambda lr, best=best * (1 + nesterov): valley(lr, best))
+            assert search_of(study, own).reason.startswith("tolerance")
+
+
+def test_each_choice_may_have_a_range_of_its_own():
+    ranges = {"sgd": (1e-2, 10.0), "adam": (1e-5, 1e-2)}
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, choices={"optimizer": ranges}))
+
+    def with_range(trial):
+        low, high = ranges[trial.suggest_categorical("optimizer", list(ranges))]
+        return valley(trial.suggest_float("lr", low, high, log=True), best=math.sqrt(low * high) * 2)
+
+    study.optimize(with_range)
+    for name, (low, high) in ranges.items():
+        assert search_of(study, {"optimizer": name}).lr_range == pytest.approx((low, high))
+
+
+def test_a_choice_that_the_objective_does_not_allow_is_an_error():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, choices={"optimizer": ["sgd"]}))
+    with pytest.raises(DataError, match="optimizer='sgd' is a choice that the objective does not allow"):
+        study.optimize(lambda trial: len(trial.suggest_categorical("optimizer", ["adam", "lion"])) + suggest(trial))
+    with pytest.raises(DataError, match=r"the objective ran \{'optimizer': 'adam'\}, which is none of the choices"):
+        study.optimize(lambda trial: len(trial.suggest_categorical("optimizer", ["adam"])) + suggest(trial))
+    with pytest.raises(DataError, match="was to run optimizer='sgd', and the objective ran optimizer='adam'"):
+        study.optimize(lambda trial: suggest(trial) + len(trial.suggest_categorical("optimizer", ["adam"])))
+
+
+# A study that others fill, stop and continue
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_study_that_is_stopped_and_continued_runs_the_same_trials(tmp_path, k):
+    for _ in range(20):
+        study = optuna.create_study(
+            study_name="search",
+            storage=journal_storage(tmp_path / "study.log"),
+            sampler=LearningRateSampler(tolerance=TOLERANCE),
+            load_if_exists=True,
+        )
+        study.optimize(objective, n_trials=k)
+        if study.sampler.is_done(study):
+            break
+    assert lrs_of(study) == searched(valley)
+
+
+def test_a_study_that_is_over_stops_at_once(study):
+    study.optimize(objective)
+    n = len(study.trials)
+    study.optimize(objective)
+    assert [trial.state for trial in study.trials[n:]] == [TrialState.PRUNED]
+    assert search_of(study).n_trials == n
+
+
+def test_a_smaller_tolerance_continues_the_search(study):
+    study.optimize(objective)
+    first = lrs_of(study)
+    study.sampler = LearningRateSampler(tolerance=TOLERANCE / 100)
+    study.optimize(objective)
+    assert lrs_of(study)[: len(first)] == first
+    assert search_of(study).excess_bound <= TOLERANCE / 100
+
+
+def test_trials_that_were_added_or_enqueued_count(study):
+    lrs = searched(valley)
+    study.add_trials([create_trial(params={"lr": lr}, distributions={"lr": SPACE}, value=valley(lr)) for lr in lrs[:3]])
+    study.enqueue_trial({"lr": lrs[3]})
+    study.optimize(objective)
+    assert lrs_of(study) == lrs
+    assert [tell.foreign for tell in search_of(study).history[:5]] == [True] * 4 + [False]
+
+
+def test_added_trials_outside_of_the_range_do_not_count(study):
+    wide = FloatDistribution(1e-9, 1e9, log=True)
+    study.add_trial(create_trial(params={"lr": 5.0}, distributions={"lr": wide}, value=0.0))
+    study.optimize(objective)
+    assert lrs_of(study)[1:] == searched(valley)
+
+
+def test_a_pickled_sampler_continues(study):
+    study.optimize(objective, n_trials=2)
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))
+    study.optimize(objective)
+    assert lrs_of(study) == searched(valley)
+
+
+# Ask and tell
+
+
+def test_ask_and_tell_never_raises_and_goes_on_with_the_best(study):
+    for _ in range(12):
+        trial = study.ask()
+        study.tell(trial, objective(trial))
+    lrs = searched(valley)
+    assert lrs_of(study) == lrs + [search_of(study).lr] * (12 - len(lrs))
+
+
+def test_a_batch_that_is_asked_before_it_is_told_is_that_of_the_search(study):
+    search = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE, extend=False)
+    while not study.sampler.is_done(study):
+        trials = [study.ask() for _ in range(4)]
+        lrs = [suggest(trial) for trial in trials]
+        wanted = search.ask(4)
+        assert lrs[: len(wanted)] == wanted
+        for trial, lr in zip(trials[: len(wanted)], wanted, strict=False):
+            study.tell(trial, valley(lr))
+            search.tell(lr, valley(lr))
+        for trial in trials[len(wanted) :]:
+            study.tell(trial, state=TrialState.PRUNED)
+    assert search.done
+
+
+def test_trials_asked_for_in_one_thread_may_choose_in_any_order(study):
+    first, second = study.ask(), study.ask()
+    begun = time.monotonic()
+    assert suggest(second) != suggest(first)
+    assert time.monotonic() - begun < 1
+
+
+# Several workers
+
+
+def test_a_trial_lets_those_that_began_earlier_choose_first(study):
+    go_on, chosen = threading.Event(), []
+
+    def begin_first():
+        trial = study.ask()
+        go_on.set()
+        time.sleep(0.3)
+        chosen.append(suggest(trial))
+
+    thread = threading.Thread(target=begin_first)
+    thread.start()
+    go_on.wait()
+    second = suggest(study.ask())
+    thread.join()
+    assert [*chosen, second] == LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE).ask(2)
+
+
+def test_a_trial_that_never_chooses_is_not_waited_for_twice(study, monkeypatch):
+    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", 0.2)
+    study._storage.create_new_trial(study._study_id)  # by somebody who was killed right after
+    begun = time.monotonic()
+    study.optimize(objective)
+    assert [t.params["lr"] for t in study.trials[1:]] == searched(valley)
+    assert time.monotonic() - begun < 3
+
+
+def test_threads_try_no_learning_rate_twice(study):
+    def slow(trial):
+        value = objective(trial)
+        time.sleep(0.02)
+        return value
+
+    study.optimize(slow, n_jobs=4)
+    lrs = lrs_of(study, TrialState.COMPLETE)
+    assert len(set(lrs)) == len(lrs) <= 14
+    assert search_of(study).reason.startswith("tolerance")
+
+
+WORKER = """
+import math, sys, time, optuna
+from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
+from robust_lr_optuna.storages import journal_storage
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+sampler = LearningRateSampler(tolerance=1e-5)
+study = optuna.create_study(
+    study_name="search", storage=journal_storage(sys.argv[1]), sampler=sampler, load_if_exists=True
+)
+def objective(trial):
+    lr = trial.suggest_float("lr", 1e-6, 1.0, log=True)
+    print(trial.number, flush=True)
+    time.sleep(0.15)
+    return 0.3 + 0.03 * math.log(lr / 0.02) ** 2
+print("ready", flush=True)
+sys.stdin.readline()
+study.optimize(objective)
+"""
+
+
+def test_three_processes_of_which_one_is_killed_search_as_if_none_was(tmp_path):
+    def slow(trial):
+        time.sleep(0.05)
+        return valley(trial.suggest_float("lr", 1e-6, 1.0, log=True))
+
+    undisturbed = new_study(LearningRateSampler(tolerance=1e-5))
+    undisturbed.optimize(slow, n_jobs=3)
+    worker = [sys.executable, "-c", WORKER, str(tmp_path / "study.log")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(worker, **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in workers] == ["ready\n"] * 3
+    for process in workers:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    workers[0].stdout.readline()
+    os.kill(workers[0].pid, signal.SIGKILL)  # in its first trial
+    for process in workers:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in workers] == [-signal.SIGKILL, 0, 0]
+
+    study = optuna.load_study(study_name="search", storage=journal_storage(tmp_path / "study.log"))
+    done = lrs_of(study, TrialState.COMPLETE)
+    assert len(set(done)) == len(done)
+    assert abs(len(done) - len(lrs_of(undisturbed, TrialState.COMPLETE))) <= 3
+    assert search_of(study).excess_bound <= 1e-5
+    assert [len(study.get_trials(states=[state])) for state in (TrialState.FAIL, TrialState.RUNNING)] == [1, 0]
+
+
+def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study):
+    lost = study.ask()
+    lr = suggest(lost)
+    reap_stale(study, is_dead=lambda trial: trial.number == lost.number)
+    assert suggest(study.ask()) == lr
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tolerance": math.nan}, DataError, "tolerance must be a finite number > 0, got nan"),
+        ({"lr_min": 1.0, "lr_max": 0.1}, GridError, "lr_min must be below lr_max, got 1.0 and 0.1"),
+        ({"lr_min": -1.0}, GridError, "lr_min must be a finite number > 0, got -1.0"),
+        ({"lr_max": "1"}, GridError, "lr_max must be a finite number > 0, got '1'"),
+        ({"lr_min": 0.1, "start": 0.01}, GridError, "start must be a finite number >= 0.1"),
+        ({"retries": -1}, DataError, "retries must be a whole number of at least 0, got -1"),
+        ({"schedule": "cosin"}, ScheduleError, "cosin"),
+        ({"max_trials": 0}, DataError, "max_trials must be a whole number of at least 1, got 0"),
+        ({"choices": {"optimizer": "sgd"}}, DataError, "choices must be lists of different values"),
+        ({"choices": {"lr": [1, 2]}}, DataError, "choices must be lists of different values, not of 'lr'"),
+        ({"choices": {"n": [(1, 2)]}}, DataError, "choices must be None, bool, int, float or str"),
+    ],
+)
+def test_a_wrong_option_is_an_error_in_one_line(options, error, message):
+    with pytest.raises(error, match=message) as caught:
+        LearningRateSampler(**{"tolerance": 0.1} | options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda trial: trial.suggest_float("lr", 0.0, 1.0), "lr_min must be a finite number > 0, got 0.0"),
+        (lambda trial: trial.suggest_float("lr", 0.1, 1.0, step=0.1), "suggested as a float without a step, got Float"),
+        (lambda trial: trial.suggest_int("lr", 1, 10), "suggested as a float without a step, got Int"),
+    ],
+)
+def test_an_objective_whose_range_is_none_is_told_so(study, ask, message):
+    with pytest.raises(GridError, match=message):
+        study.optimize(ask)
+
+
+def test_an_objective_that_allows_one_learning_rate_only_is_told_so(study):
+    with pytest.raises(GridError, match=r"lr must be suggested as a range, and the objective allows 0\.5 alone"):
+        study.optimize(lambda trial: trial.suggest_float("lr", 0.5, 0.5, log=True))
+
+
+def test_an_objective_that_does_not_allow_the_range_is_told_so():
+    study = new_study(LearningRateSampler(1e-9, tolerance=TOLERANCE))
+    with pytest.raises(GridError, match=r"the search goes from 1e-09 to 1, the objective allows FloatDistribution"):
+        study.optimize(objective)
+
+
+def test_search_of_says_what_there_is(study):
+    with pytest.raises(DataError, match="holds no trial of a LearningRateSampler"):
+        search_of(study)
+    study.sampler = LearningRateSampler(tolerance=TOLERANCE, choices={"b": [1, 2]})
+    study.optimize(lambda trial: trial.suggest_categorical("b", [1, 2]) + objective(trial), n_trials=2)
+    with pytest.raises(DataError, match=r"holds 2 searches, name one of them: \[\{'b': 1\}, \{'b': 2\}\]"):
+        search_of(study)
+    with pytest.raises(RobustLRError, match=r"holds no search for \{'b': 3\}; it holds"):
+        search_of(study, {"b": 3})
+
+
+# Optuna's own suite. MultiObjectiveSamplerTestCase does not apply: a search has one objective. RelativeSamplerTestCase
+# asks `sample_relative` for every parameter, which this sampler leaves to the independent one; with one that has a
+# relative space it applies.
+
+
+class TestAlone(BasicSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self):
+        return lambda: LearningRateSampler(tolerance=TOLERANCE)
+
+
+class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self):
+        def make():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                tpe = optuna.samplers.TPESampler(n_startup_trials=0, multivariate=True)
+            return LearningRateSampler(tolerance=TOLERANCE, independent_sampler=tpe)
+
+        return make
