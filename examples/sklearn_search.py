@@ -2,8 +2,8 @@
 
     python examples/sklearn_search.py
 
-The search chooses each learning rate from the scores before it, over a range of six decades, and stops when no other one
-can be better by more than the tolerance. A grid as fine as that would need dozens of them.
+The search chooses each learning rate from the scores before it, over a range of six decades, and stops when no other
+can be better by more than the tolerance.
 """
 
 from sklearn.datasets import load_digits

@@ -19,6 +19,7 @@ PROMISES = {
     "optuna_study.py": "Grid for the next search",
     "ray_sweep.py": "ray_sweep.html",
     "ray_ddp_trial.py": "8 trials, each trained by 2 workers",
+    "sklearn_search.py": "learning rates: tolerance: nothing in the range is better by more",
     "digits_torch.py": "Every schedule breaks at the same learning rate",
 }
 ARGUMENTS = {

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .checkpoints import TrialCheckpoint as TrialCheckpoint
     from .checkpoints import trial_checkpoint as trial_checkpoint
     from .distributed_trial import distributed_trial as distributed_trial
+    from .learning_rate_searcher import LearningRateSearcher as LearningRateSearcher
     from .packed_trial import packed_trial as packed_trial
     from .ranks import any_rank as any_rank
     from .ranks import device as device
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "checkpoints": "TrialCheckpoint trial_checkpoint",
     "distributed_trial": "distributed_trial",
+    "learning_rate_searcher": "LearningRateSearcher",
     "packed_trial": "packed_trial",
     "ranks": "any_rank device mean_over_ranks raise_if_diverged rank shard shard_weight world_size",
     "results": "sweep_from_experiment sweep_from_result_grid",

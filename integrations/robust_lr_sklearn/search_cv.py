@@ -39,7 +39,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
     rate, that of the mean over the splits. Splits are blocks and not seeds: how hard a split is adds the same to each
     learning rate, and has no part in their differences; told one by one, the scores would make it noise, and the
     search would stop far too early. So tolerance and bound speak of the mean over these splits, like the rank in
-    `cv_results_`. Where fits are random (``random_state=None``), choose a tolerance above what two of them differ by.
+    `cv_results_`. Where fits are random, give a `random_state`, or a tolerance above what two of them differ by.
 
     A learning rate has diverged when a fit at it fails, or its mean score is not finite: a result, without a warning.
 
@@ -302,5 +302,6 @@ class _Trials:
                     warnings.warn_explicit(each.message, each.category, each.filename, each.lineno, source=each.source)
 
     def _note(self, text: str) -> None:
-        found = _FIRST_ERROR.search(text)
-        self.failure = found.group() if found else self.failure
+        if "Traceback" in text:
+            found = _FIRST_ERROR.search(text)
+            self.failure = found.group() if found else text.strip().splitlines()[-1]
