@@ -23,7 +23,6 @@ ROOMS = {
     "search_words": ("search_words", "search"),
     "search_transfer": ("search_transfer", "exceptions values search"),
     "trials": ("trials divergence", "exceptions values"),
-    "search": ("search", "exceptions values"),
     "files": ("csv_table _journal_file _journal_format journal", "exceptions values trials"),
     "results": ("results", "exceptions values trials files"),
     "foreign sweeps": ("foreign_sweeps", "exceptions values trials files results"),

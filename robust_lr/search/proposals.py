@@ -27,7 +27,7 @@ from .valley import Valley
 _N_SPREAD = 11
 _OUTCOMES = (-0.5, 0.0, 0.5)
 # Nearer to the end of a gap than this share of it, a trial tells the slope there and little else.
-_MARGIN = 0.2
+_MARGIN = 0.15
 _UNBOUNDED = 1e6
 
 
