@@ -44,5 +44,5 @@ def check_number(
             for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
             if math.isfinite(bound)
         ]
-        raise error(f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}")
+        raise error(f"{' '.join([f'{name} must be a finite number', ' and '.join(bounds)]).strip()}, got {value!r}")
     return number
