@@ -38,7 +38,7 @@ from ray.cluster_utils import Cluster
 from robust_lr import GeometricGrid, SweepResult, run_sweep
 from robust_lr_ray import RayRunner
 
-N_NODES, GPUS_A_NODE, N_SEEDS = 3, 4, 3
+GPUS_A_NODE, N_SEEDS = 4, 3
 SCHEDULES = ("constant", "cosine")
 
 
@@ -176,6 +176,7 @@ def main() -> None:
     """Run everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=48, help="of a sweep, a multiple of 6 of at least 12")
+    parser.add_argument("--nodes", type=int, default=3, help="beside the head")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a trial")
     parser.add_argument("--kills", type=int, default=5, help="of the driver")
     parser.add_argument("--gpus", type=float, nargs="+", default=[1.0, 0.5], help="of a trial")
@@ -195,7 +196,7 @@ def main() -> None:
         head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "temp_dir": str(home / "ray")},
     )
     try:
-        for _ in range(N_NODES):
+        for _ in range(options.nodes):
             cluster.add_node(num_cpus=GPUS_A_NODE, num_gpus=GPUS_A_NODE)
         rows = []
         for gpus in options.gpus:

@@ -23,7 +23,7 @@ from ray.exceptions import RayError
 
 from robust_lr import RobustLRError, RobustLRWarning
 
-_SECONDS_TO_ANSWER, _SECONDS_TO_BE_HEALTHY = 5.0, 20.0
+_SECONDS_TO_ANSWER, _SECONDS_TO_BE_HEALTHY = 5.0, 10.0
 _PORT = 6379  # of a head node, where an address names none
 _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 _LEAST = 1e-4  # of a resource: Ray counts no finer

@@ -56,7 +56,7 @@ def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
             return True
 
     holders = [Holder.remote() for _ in range(5)]
-    ready, waiting = ray_local.wait([holder.there.remote() for holder in holders], num_returns=5, timeout=8)
+    ready, waiting = ray_local.wait([holder.there.remote() for holder in holders], num_returns=5, timeout=4)
     assert (len(ready), len(waiting)) == (Cluster(is_own=False).capacity({"gpu": 0.7}), 1)
 
 

@@ -78,7 +78,7 @@ def test_what_was_saved_goes_on_as_it_would_have(tmp_path):
     assert searcher.suggest("c") == other.suggest("c")
     assert searcher.result == other.result
     (tmp_path / "state").write_text("{}")
-    with pytest.raises(DataError, match="holds no state of a LearningRateSearcher"):
+    with pytest.raises(DataError, match="cannot be read as the state of a LearningRateSearcher"):
         other.restore(str(tmp_path / "state"))
 
 
