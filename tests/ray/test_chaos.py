@@ -12,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ray_chaos.py"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_killed_node_and_a_killed_driver_lose_nothing_and_repeat_nothing():
     options = ["--nodes", "2", "--cells", "18", "--seconds", "0.4", "--kills", "1", "--gpus", "1"]

@@ -126,6 +126,7 @@ def test_an_address_where_no_ray_is_gives_one_line_at_once(address, said):
 
 
 @pytest.mark.skipif(not Path("/tmp").is_dir(), reason="needs a temporary folder with a short name")
+@pytest.mark.slow
 def test_what_answers_and_is_no_ray_gives_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"

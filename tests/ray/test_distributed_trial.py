@@ -46,6 +46,7 @@ def descend(*, lr, schedule, seed, folder=None, n_ranks=None):
     return {"loss": mean_over_ranks(state["x"] ** 2), "world": world_size()}
 
 
+@pytest.mark.slow
 def test_a_trial_of_two_workers_one_of_which_dies_goes_on_at_its_checkpoint(tmp_path):
     from ray import tune
 
@@ -69,6 +70,7 @@ def test_a_trial_of_two_workers_one_of_which_dies_goes_on_at_its_checkpoint(tmp_
     assert not list((storage / "checkpoints").iterdir()), "a finished trial leaves no checkpoint"
 
 
+@pytest.mark.slow
 def test_a_worker_that_diverges_alone_ends_all_of_them():
     def train(*, lr, schedule, seed):
         from robust_lr_ray.ranks import mean_over_ranks, rank

@@ -63,6 +63,7 @@ class TestRayRunnerWithPacks(RunnerContract):
             yield
 
 
+@pytest.mark.slow
 class TestRayRunnerWithTune(RunnerContract):
     @pytest.fixture
     def runner(self):

@@ -80,7 +80,7 @@ def notes_of(folder, lr, schedule, rank):
 
 def run(train, trials, schedules, checkpoints=None, max_failures=0, **options):
     """The results by trial, of one group at a time."""
-    work = Work.of(train, schedules, checkpoints=checkpoints).stored()
+    work = Work.of(train, schedules, label="together", checkpoints=checkpoints).stored()
     options = {"num_workers": 2, "resources_per_worker": {"cpu": 1}, "use_gpu": False} | options
     pool = Pool(
         lambda capacity: GroupSeat(work, **options),
