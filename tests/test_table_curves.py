@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robust_lr import DataError
+from robust_lr import DataError, LearningRateSearch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -79,3 +79,16 @@ def test_the_command_that_makes_the_tables_still_trains_what_is_in_them(table_cu
     assert curve.learning_rates == pytest.approx(grid.values)
     lr = float(curve.learning_rates[int(curve.losses.mean(axis=1).argmin()) - 6])
     assert task(lr=lr, schedule="cosine", seed=1)["validation_loss"] == pytest.approx(curve(lr, seed=1), rel=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("k", range(6))
+def test_a_search_that_is_told_of_large_noise_ends_by_itself(table_curves, schedule, k):
+    curve, noise, rng = table_curves.read_curves()[f"char-mlp {schedule}"], 0.0148, np.random.default_rng(k)
+    lr_min = curve.optimum / 100 * 100 ** ((k + 0.5) / 6)  # the best is in another place of the range each time
+    search = LearningRateSearch(lr_min, 100 * lr_min, tolerance=0.005, noise=noise, extend=False)
+    while not search.done:
+        for lr in search.ask():
+            search.tell(lr, curve(lr) + noise * rng.standard_normal())
+        assert search.result.n_trials < 40
+    assert search.result.reason

@@ -141,7 +141,8 @@ def _candidates(outlook: Outlook, situation: Situation, in_flight: Sequence[floa
     (low, high), gaps = situation.range, situation.open_gaps
     valley, vertex = outlook.valley, outlook.vertex
     best, xs = valley.points[valley.best].x, [p.x for p in valley.points]
-    # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope.
+    # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope, or
+    # than another seed, which would lower the bound of an end without a second point by ever less and never enough.
     outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
     for gap in outer or gaps:
         width = gap.right - gap.left
@@ -155,6 +156,6 @@ def _candidates(outlook: Outlook, situation: Situation, in_flight: Sequence[floa
         if gap.right == high > xs[-1] and situation.wall is None:
             spread = [high] if high not in in_flight and (vertex is None or vertex >= high) else [*spread, high]
         yield from (x for x in sorted(spread) if all(abs(x - other) >= near * (1 - 1e-9) for other in in_flight))
-    if situation.evidence.half_width and gaps:
+    if situation.evidence.half_width and gaps and not outer:
         first, last = max(valley.best - 2, 0), min(valley.best + 3, len(xs))
         yield from (x for x in xs[first:last] if all(abs(x - other) > FINEST for other in in_flight))
