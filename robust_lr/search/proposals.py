@@ -141,8 +141,8 @@ def _candidates(outlook: Outlook, situation: Situation, in_flight: Sequence[floa
     (low, high), gaps = situation.range, situation.open_gaps
     valley, vertex = outlook.valley, outlook.vertex
     best, xs = valley.points[valley.best].x, [p.x for p in valley.points]
-    # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope, or
-    # than another seed, which would lower the bound of an end without a second point by ever less and never enough.
+    # While the best has no neighbour on one side, the way leads there: a lower loss is worth more than a known slope,
+    # or than another seed, which would lower the bound of an end without a second point by ever less, never enough.
     outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
     for gap in outer or gaps:
         width = gap.right - gap.left
