@@ -5,18 +5,23 @@
 
 A family draws curves of the loss over x = log(lr): their shapes, where the minimum lies in the range (uniform over its
 inner 80 %), and how sharp it is: a factor of 4 from the optimum costs 0.005 to 0.1, log-uniform. Every strategy sees
-the same curves through the same two calls, ask and tell. For each family, range and strategy the table has
+the same curves through the same two calls, ask and tell. The tables, one over all families and one for each, have
 
+- range: its width in decades,
 - until: trials until one of them is within the tolerance of the least loss in the range, which only this script knows;
   for 50 %, 90 % and 95 % of the curves ("-": not within the budget),
-- at stop: trials at the strategy's own end, median and 90th percentile, and their mean,
-- success: the share of curves on which its best is within the tolerance at that end,
-- rounds: median and 90th percentile of the rounds at its end when four trials run at a time,
+- until x4: rounds until then when four trials run at a time, for 50 % and 90 %,
+- stop: trials at the strategy's own end, median, 90th percentile and mean ("-": it never ends by itself),
+- stop x4: rounds at that end when four trials run at a time, median and 90th percentile,
+- right: the share of curves on which its best is within the tolerance at its end, alone/four at a time,
 - bound: the share of curves on which the true excess is not above the excess bound, of those with one,
 - doubt: the share of curves on which it reported more than one valley.
 
-Losses with noise are compared by the true loss of the learning rate that was chosen. A table of measured losses enters
-as one more family: `Curve` needs a function of x, and `tabulated` makes one.
+Losses with noise are compared by the true loss of the learning rate that was chosen. "grid" is a geometric grid in a
+random order, as Optuna's GridSampler, with the fewest points that are right on 98 % of the curves of the family and
+range, which only hindsight knows. Optuna's samplers have their defaults; but tpe has constant_liar, which is for trials
+side by side, and qmc is scrambled. The last table is how the mean of robust-lr at its end grows with the range: like
+the logarithm of lr_max/lr_min at worst, as long as "more a decade" does not grow itself.
 """
 
 from __future__ import annotations
@@ -25,12 +30,18 @@ import argparse
 import itertools
 import json
 import math
+import os
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes are what runs side by side
 
 import numpy as np
 
@@ -39,11 +50,37 @@ from robust_lr.search import LearningRateSearch
 TOLERANCE = 0.005
 FLOOR = 0.3
 WORKERS = 4
+HINDSIGHT = 0.98
+
+
+class Problem(Protocol):
+    """A loss over x = log(lr) on a range, what a trial gives, and what only the judge of a search knows."""
+
+    low: float
+    high: float
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of what a trial gives, as far as a search is told; 0 when it is not."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether a trial gives the loss that a search is judged by."""
+
+    @property
+    def least(self) -> float:
+        """The least loss in the range."""
+
+    def loss(self, x: float) -> float:
+        """Return the loss that a search is judged by; +inf is a trial that diverges."""
+
+    def measured(self, x: float, earlier: int, rng: np.random.Generator) -> float:
+        """Return what a trial gives when there were so many at this x before."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss over x = log(lr) on a range, and the noise around it; +inf is a trial that diverges."""
+    """The problem of a family: a function of x, and noise around it that a search is told."""
 
     loss: Callable[[float], float]
     low: float
@@ -51,9 +88,18 @@ class Curve:
     noise: float = 0.0
 
     @property
+    def exact(self) -> bool:
+        """Whether there is no noise."""
+        return not self.noise
+
+    @cached_property
     def least(self) -> float:
         """The least loss in the range."""
         return min(self.loss(x) for x in np.linspace(self.low, self.high, 20_001).tolist())
+
+    def measured(self, x: float, earlier: int, rng: np.random.Generator) -> float:
+        """Return the loss and its noise."""
+        return self.loss(x) + self.noise * float(rng.normal()) if self.noise else self.loss(x)
 
 
 # --- families -------------------------------------------------------------------------------------------------------
@@ -162,18 +208,6 @@ def drawn_bend(rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(np.log(0.005), np.log(0.1))) / math.log(4) ** 2)
 
 
-def tabulated(lrs: Sequence[float], losses: Sequence[float]) -> Curve:
-    """Return the curve through measured losses, straight in x between them; +inf from a diverged one on."""
-    xs, ys = np.log(lrs), np.array(losses, dtype=float)
-    finite = np.isfinite(ys)
-
-    def loss(x: float) -> float:
-        i = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1))
-        return float(np.interp(x, xs[finite], ys[finite])) if finite[i - 1] and finite[i] else math.inf
-
-    return Curve(loss, float(xs[0]), float(xs[-1]))
-
-
 # --- strategies -----------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +224,7 @@ class Strategy(Protocol):
 class RobustLR:
     """The search of this library."""
 
-    def __init__(self, curve: Curve, seed: int, budget: int) -> None:
+    def __init__(self, curve: Problem, seed: int, budget: int) -> None:
         low, high = math.exp(curve.low), math.exp(curve.high)
         noise = curve.noise or None
         self.search = LearningRateSearch(low, high, tolerance=TOLERANCE, extend=False, max_trials=budget, noise=noise)
@@ -210,11 +244,12 @@ class RobustLR:
 class OptunaSampler:
     """A sampler of Optuna; it never stops, so it runs until its budget is spent."""
 
-    def __init__(self, curve: Curve, seed: int, budget: int, name: str) -> None:
+    def __init__(self, curve: Problem, seed: int, budget: int, name: str) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Clip non-finite values")
         samplers = {
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             "gp": lambda: optuna.samplers.GPSampler(seed=seed),
@@ -235,31 +270,43 @@ class OptunaSampler:
         return list(found)
 
     def tell(self, x: float, loss: float) -> None:
-        """Tell the study."""
-        # Optuna refuses an infinite value: users tell some large loss.
-        self.study.tell(self.trials[x], loss if math.isfinite(loss) else 10.0)
+        """Tell the study; gp takes +inf for the largest finite loss, and does worse when told some large number."""
+        self.study.tell(self.trials[x], loss)
 
 
 class Grid:
-    """A geometric grid, in a random order; the best ratio in hindsight is that of the fewest points that do."""
+    """A geometric grid with as many points as the budget, in a random order; it learns nothing."""
 
-    def __init__(self, curve: Curve, seed: int, n_points: int) -> None:
-        step = (curve.high - curve.low) / n_points
-        self.left = list(np.random.default_rng(seed).permutation(curve.low + step * (np.arange(n_points) + 0.5)))
+    def __init__(self, curve: Problem, seed: int, budget: int) -> None:
+        self.left = np.random.default_rng(seed).permutation(grid_points(curve, budget)).tolist()
 
     def ask(self, n: int) -> list[float]:
         """Return the next points."""
         points, self.left = self.left[:n], self.left[n:]
-        return [float(x) for x in points]
+        return points
 
     def tell(self, x: float, loss: float) -> None:
-        """A grid learns nothing."""
+        """Hear it, and go on."""
+
+
+def grid_points(curve: Problem, n: int) -> list[float]:
+    """Return the points of a grid: the middles of n equal parts of the range."""
+    return (curve.low + (curve.high - curve.low) / n * (np.arange(n) + 0.5)).tolist()
+
+
+def grid_in_hindsight(curves: Sequence[Problem]) -> int:
+    """Return the fewest points of a grid that is right on 98 % of the curves; 200 when no number below is."""
+    for n in range(2, 200):
+        right = sum(min(map(curve.loss, grid_points(curve, n))) <= curve.least + TOLERANCE for curve in curves)
+        if right >= HINDSIGHT * len(curves):
+            return n
+    return 200
 
 
 class GoldenSection:
     """Golden-section search until its bracket is no wider than a factor of 1.5; one trial at a time."""
 
-    def __init__(self, curve: Curve, seed: int, budget: int) -> None:
+    def __init__(self, curve: Problem, seed: int, budget: int) -> None:
         self.low, self.high, self.known = curve.low, curve.high, dict[float, float]()
 
     def ask(self, n: int) -> list[float]:
@@ -285,115 +332,192 @@ class GoldenSection:
         self.known[x] = loss
 
 
-STRATEGIES: dict[str, Callable[[Curve, int, int], Strategy]] = {
+STRATEGIES: dict[str, Callable[[Problem, int, int], Strategy]] = {
     "robust-lr": RobustLR,
     "golden": GoldenSection,
-    **{f"grid-{n}": lambda curve, seed, budget, n=n: Grid(curve, seed, n) for n in (5, 9, 13, 17)},
-    **{
-        name: lambda curve, seed, budget, name=name: OptunaSampler(curve, seed, budget, name)
-        for name in ("tpe", "gp", "cmaes", "qmc", "random")
-    },
+    "grid": Grid,
+    **{name: partial(OptunaSampler, name=name) for name in ("tpe", "gp", "cmaes", "qmc", "random")},
 }
+ENDLESS = ("tpe", "gp", "cmaes", "qmc", "random")
+SLOW = ("gp",)
+NEEDS = dict.fromkeys(ENDLESS, ("optuna",)) | {"gp": ("optuna", "torch"), "cmaes": ("optuna", "cmaes")}
 
 
-# --- one run, and the tables ----------------------------------------------------------------------------------------
+def check_installed(strategies: Iterable[str]) -> None:
+    """End the script, in one line, when a package that a strategy needs is missing."""
+    missing = {name: [p for p in NEEDS.get(name, ()) if find_spec(p) is None] for name in strategies}
+    if lacking := [f"{name} needs {' and '.join(packages)}" for name, packages in missing.items() if packages]:
+        sys.exit(f"not installed: {', '.join(lacking)}; install that, or name other --strategies")
+
+
+# --- one run --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one strategy on one curve."""
+    """What came of one strategy on one curve; the two `until` are +inf when no trial was within the tolerance."""
 
-    until: float  # the trials until the first within the tolerance, +inf when none was
+    until: float
+    rounds_until: float
     trials: int
-    success: bool
     rounds: int
-    bound_true: bool | None
-    doubt: bool
+    excess: float
+    bound: float | None = None
+    doubt: bool = False
+    words: str = ""
 
 
-def run(make: Callable[[Curve, int, int], Strategy], curve: Curve, seed: int, budget: int, workers: int) -> Run:
+def run(name: str, curve: Problem, seed: int, budget: int, workers: int) -> Run:
     """Drive a strategy to its end, with as many trials at a time as there are workers."""
-    strategy, rng = make(curve, seed, budget), np.random.default_rng(seed)
-    least, best, chosen, until, trials, rounds = curve.least, math.inf, math.inf, math.inf, 0, 0
-    while trials < budget and (asked := strategy.ask(min(workers, budget - trials))):
+    strategy, rng = STRATEGIES[name](curve, seed, budget), np.random.default_rng(seed)
+    least, best, chosen, until, rounds_until = curve.least, math.inf, math.inf, math.inf, math.inf
+    xs, rounds = list[float](), 0
+    # Without noise, a strategy that never ends learns nothing more that the tables show once it is right.
+    while not (name in ENDLESS and curve.exact and until < math.inf):
+        if len(xs) == budget or not (asked := strategy.ask(min(workers, budget - len(xs)))):
+            break
         rounds += 1
         for x in asked:
-            trials, true = trials + 1, curve.loss(x)
-            measured = true + curve.noise * float(rng.normal()) if curve.noise else true
-            if measured < best:
-                best, chosen = measured, true
+            true, loss = curve.loss(x), curve.measured(x, sum(abs(x - other) < 1e-9 for other in xs), rng)
+            xs.append(x)
+            if loss < best:
+                best, chosen = loss, true
             if true <= least + TOLERANCE and until == math.inf:
-                until = trials
-            strategy.tell(x, measured)
+                until, rounds_until = len(xs), rounds
+            strategy.tell(x, loss)
     if not isinstance(strategy, RobustLR):
-        return Run(until, trials, chosen <= least + TOLERANCE, rounds, None, False)
+        return Run(until, rounds_until, len(xs), rounds, chosen - least)
     result = strategy.search.result
     excess = curve.loss(math.log(result.lr)) - least if math.isfinite(result.lr) else math.inf
-    bound_true = None if result.excess_bound is None else excess <= result.excess_bound + 1e-9
-    return Run(until, trials, excess <= TOLERANCE, rounds, bound_true, result.doubt is not None)
+    words = f"{result.reason.partition(':')[0]}; {result.doubt or result.bound_note}"
+    return Run(
+        until, rounds_until, len(xs), rounds, excess, result.excess_bound, doubt=result.doubt is not None, words=words
+    )
 
 
-def measure(family: str, decades: int, name: str, n_curves: int, budget: int) -> dict[str, object]:
-    """Return one row of the table."""
-    half, make = decades * math.log(10) / 2, STRATEGIES[name]
-    centre = math.log(1e-2)
-    alone, together = [], []
-    for seed in range(n_curves):
-        curve = FAMILIES[family](np.random.default_rng([decades, seed]), centre - half, centre + half)
-        alone.append(run(make, curve, seed, budget, 1))
-        together.append(run(make, curve, seed, budget, WORKERS))
-    until, trials = np.array([r.until for r in alone]), np.array([r.trials for r in alone])
-    rounds, bounds = np.array([r.rounds for r in together]), [r.bound_true for r in alone if r.bound_true is not None]
-    ends = name not in ("tpe", "gp", "cmaes", "qmc", "random")
+# --- the tables -----------------------------------------------------------------------------------------------------
+
+
+def summary(name: str, alone: Sequence[Run], together: Sequence[Run]) -> dict[str, object]:
+    """Return one row: what came of a strategy, one trial and four at a time; None for what there is not."""
+    trials, rounds = [r.trials for r in alone], [r.rounds for r in together]
+    bounds = [r.excess <= r.bound + 1e-9 for r in alone if r.bound is not None]
+    ends = name not in ENDLESS
     return {
-        "family": family,
-        "decades": decades,
         "strategy": name,
-        **{f"until{q}": float(np.quantile(until, q / 100, method="higher")) for q in (50, 90, 95)},
-        "trials": [float(np.median(trials)), float(np.quantile(trials, 0.9)), float(trials.mean())] if ends else None,
-        "success": float(np.mean([r.success for r in alone])),
-        "rounds": [float(np.median(rounds)), float(np.quantile(rounds, 0.9))] if ends else None,
+        "cases": len(alone),
+        "until": quantiles([r.until for r in alone], 0.5, 0.9, 0.95),
+        "until x4": quantiles([r.rounds_until for r in together], 0.5, 0.9),
+        "stop": [*quantiles(trials, 0.5, 0.9), float(np.mean(trials))] if ends else None,
+        "stop x4": quantiles(rounds, 0.5, 0.9) if ends else None,
+        "right": [float(np.mean([r.excess <= TOLERANCE for r in runs])) for runs in (alone, together)],
         "bound": float(np.mean(bounds)) if bounds else None,
-        "doubt": float(np.mean([r.doubt for r in alone])),
+        "doubt": float(np.mean([r.doubt for r in alone])) if name == "robust-lr" else None,
     }
 
 
-def table(rows: Sequence[dict[str, object]]) -> str:
-    """Return the rows as text."""
-    lines = [
-        f"{'family':12} {'decades':>7} {'strategy':10} {'until 50/90/95 %':>17} {'at stop 50/90/mean':>19} "
-        f"{'success':>7} {'rounds':>7} {'bound':>6} {'doubt':>6}"
-    ]
-    for r in rows:
-        until = "/".join("-" if math.isinf(r[f"until{q}"]) else f"{r[f'until{q}']:g}" for q in (50, 90, 95))
-        stop = "-" if r["trials"] is None else "{:g}/{:g}/{:.2f}".format(*r["trials"])
-        rounds = "-" if r["rounds"] is None else "{:g}/{:g}".format(*r["rounds"])
-        bound = "-" if r["bound"] is None else f"{r['bound']:.3f}"
-        lines.append(
-            f"{r['family']:12} {r['decades']:7} {r['strategy']:10} {until:>17} {stop:>19} {r['success']:7.3f} "
-            f"{rounds:>7} {bound:>6} {r['doubt']:6.3f}"
+def quantiles(values: Sequence[float], *shares: float) -> list[float | None]:
+    """Return the quantiles, each one of the values; None for one that is infinite."""
+    found = [float(np.quantile(values, share, method="higher")) for share in shares]
+    return [value if math.isfinite(value) else None for value in found]
+
+
+def text(value: object) -> str:
+    """Return a cell; "-" is what there is not."""
+    if isinstance(value, list):
+        return "/".join(map(text, value))
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def markdown(rows: Sequence[dict[str, object]], without: str = "") -> str:
+    """Return the rows, without one of their columns, as a table of Markdown that reads as it is."""
+    rows = [{column: value for column, value in row.items() if column != without} for row in rows]
+    lines = [list(rows[0]), *(list(map(text, row.values())) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = ["<" if isinstance(value, str) else ">" for value in rows[0].values()]
+    lines.insert(
+        1, ["-" * (width - 1) + ("-" if side == "<" else ":") for width, side in zip(widths, sides, strict=True)]
+    )
+    shape = "| " + " | ".join(f"{{:{side}{width}}}" for width, side in zip(widths, sides, strict=True)) + " |"
+    return "\n".join(shape.format(*line) for line in lines)
+
+
+Pairs = tuple[list[Run], list[Run]]
+
+
+def measure(
+    family: str, decades: int, strategies: Sequence[str], n_curves: int, budget: int, thin: int
+) -> dict[str, Pairs]:
+    """Return the runs of each strategy on the curves of a family, one trial and four at a time."""
+    centre, half = math.log(1e-2), decades * math.log(10) / 2
+    rngs = (np.random.default_rng([decades, seed]) for seed in range(n_curves))
+    curves = [FAMILIES[family](rng, centre - half, centre + half) for rng in rngs]
+    found, first = {}, n_curves * list(FAMILIES).index(family)
+    for name in strategies:
+        most = grid_in_hindsight(curves) if name == "grid" else budget
+        chosen = list(enumerate(curves, first))[:: thin if name in SLOW else 1]
+        found[name] = tuple(
+            [run(name, curve, seed, most, workers) for seed, curve in chosen] for workers in (1, WORKERS)
         )
-    return "\n".join(lines)
+    return found
+
+
+def growth(runs: dict[int, dict[str, list[Run]]]) -> list[dict[str, object]]:
+    """Return how the mean number of trials of runs by range and family grows with the range."""
+    rows = []
+    for decades, families in runs.items():
+        means = {family: float(np.mean([r.trials for r in those])) for family, those in families.items()}
+        mean, most = float(np.mean([r.trials for those in families.values() for r in those])), max(means, key=means.get)
+        slope = (mean - rows[-1]["mean"]) / (decades - rows[-1]["range"]) if rows else None
+        row = {"range": decades, "mean": mean, "more a decade": slope, "most": means[most], "in the family": most}
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--curves", type=int, default=100, help="curves of each family and range")
     parser.add_argument("--budget", type=int, default=40, help="most trials of one search")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--decades", nargs="+", type=int, default=[2, 4, 8])
+    parser.add_argument(
+        "--thin", type=int, default=10, help="gp, which takes seconds a search, has every so many-th curve"
+    )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the rows of all tables there")
     args = parser.parse_args()
-    cases = list(itertools.product(args.families, args.decades, args.strategies))
+    check_installed(args.strategies)
+    decades = sorted(set(args.decades))
+    cases = list(itertools.product(args.families, decades))
+    options = {"strategies": args.strategies, "n_curves": args.curves, "budget": args.budget, "thin": args.thin}
     with ProcessPoolExecutor(args.jobs) as pool:
-        n = len(cases)
-        rows = list(pool.map(measure, *zip(*cases, strict=True), [args.curves] * n, [args.budget] * n))
-    print(table(rows))
+        runs = dict(zip(cases, pool.map(partial(measure, **options), *zip(*cases, strict=True)), strict=True))
+
+    def rows(families: Sequence[str]) -> list[dict[str, object]]:
+        found = []
+        for many, name in itertools.product(decades, args.strategies):
+            alone, together = ([r for f in families for r in runs[f, many][name][way]] for way in (0, 1))
+            found.append({"range": many, **summary(name, alone, together)})
+        return found
+
+    tables = {"all families": rows(args.families), **{family: rows([family]) for family in args.families}}
+    shape = f"{args.curves} curves of each family and range{thinned(args.strategies, args.thin)}"
+    print(f"{shape}; {args.budget} trials at most")
+    for title, table in tables.items():
+        print(f"\n### {title}\n\n{markdown(table, without='cases')}")
+    if "robust-lr" in args.strategies:
+        trained = {many: {f: runs[f, many]["robust-lr"][0] for f in args.families} for many in decades}
+        print(f"\n### robust-lr: trials at its end\n\n{markdown(growth(trained))}")
     if args.json:
-        args.json.write_text(json.dumps(rows) + "\n")
+        named = [{"family": title, **row} for title, table in tables.items() for row in table]
+        args.json.write_text(json.dumps(named, allow_nan=False) + "\n")
+
+
+def thinned(strategies: Sequence[str], thin: int) -> str:
+    """Return which strategies had fewer cases, in words that go after those of how many there are."""
+    return "".join(f" ({name}: one in {thin})" for name in strategies if name in SLOW and thin > 1)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "packed.py"
+SEARCHES = {
+    "search.py": ["--curves", "1", "--families", "valley", "noisy", "--decades", "2", "4"],
+    "search_tables.py": ["--decades", "0.2", "0.4", "--seeds", "1"],
+}
+STRATEGIES = ["robust-lr", "golden", "grid", "tpe", "cmaes", "qmc", "random"]
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +28,16 @@ def report(tmp_path_factory):
     return json.loads(path.read_text())
 
 
-@pytest.fixture(scope="module")
-def benchmark_module():
-    spec = importlib.util.spec_from_file_location("packed_benchmark", SCRIPT)
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", ROOT / "benchmarks" / f"{name}.py")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def benchmark_module():
+    return loaded("packed")
 
 
 def test_every_way_of_the_packed_benchmark_is_timed(report):
@@ -64,3 +73,62 @@ def test_a_page_without_markers_is_refused(report, benchmark_module, tmp_path):
     with pytest.raises(SystemExit, match="must hold the lines"):
         benchmark_module.write_docs(report, page)
     assert page.read_text() == "nothing"
+
+
+@pytest.fixture(scope="module", params=SEARCHES)
+def searches(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "rows.json"
+    options = [
+        *SEARCHES[request.param],
+        "--strategies",
+        *STRATEGIES,
+        "--budget",
+        "6",
+        "--jobs",
+        "1",
+        "--json",
+        str(path),
+    ]
+    script = str(ROOT / "benchmarks" / request.param)
+    done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(path.read_text())
+
+
+def test_each_strategy_of_a_search_has_a_row_for_each_range(searches):
+    _, rows = searches
+    assert {row["strategy"] for row in rows} == set(STRATEGIES)
+    for name in STRATEGIES:
+        own = [row for row in rows if row["strategy"] == name]
+        assert len({row["range"] for row in own}) == 2
+        assert all(0 <= share <= 1 for row in own for share in row["right"])
+        assert all((row["stop"] is None) == (name in ("tpe", "cmaes", "qmc", "random")) for row in own)
+
+
+def test_the_tables_of_a_search_are_markdown_of_at_most_100_columns(searches):
+    text, _ = searches
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert tables
+    for header, rule, *rows in tables:
+        assert rows
+        assert set(rule) == set("|-: ")
+        assert {(len(line), line.count("|")) for line in (rule, *rows)} == {(len(header), header.count("|"))}
+        assert len(header) <= 100
+
+
+def test_the_trials_of_robust_lr_are_set_against_the_range():
+    module = loaded("search")
+    runs = {2: {"valley": [4, 6], "noisy": [8, 10]}, 8: {"valley": [10, 10], "noisy": [10, 10]}}
+    trials = {
+        decades: {family: [module.Run(1, 1, n, 1, 0.0) for n in those] for family, those in families.items()}
+        for decades, families in runs.items()
+    }
+    first, last = module.growth(trials)
+    assert (first["mean"], first["more a decade"], first["most"], first["in the family"]) == (7, None, 9, "noisy")
+    assert (last["mean"], last["more a decade"]) == (10, 0.5)
+
+
+def test_a_package_that_a_strategy_needs_is_named_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    with pytest.raises(SystemExit, match=r"^not installed: cmaes needs cmaes; [^\n]*$"):
+        loaded("search").check_installed(["robust-lr", "cmaes", "tpe"])
