@@ -10,8 +10,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .dashboard import publish as publish
+from .entries import cell_of as cell_of
+from .entries import is_order as is_order
 from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
-from .learning_rate_sampler import search_of as search_of
+from .outcomes import has_diverged as has_diverged
 from .plots import analyze_study as analyze_study
 from .plots import plot_degradation as plot_degradation
 from .plots import plot_learning_rate as plot_learning_rate
@@ -22,14 +24,12 @@ from .results import sweep_from_storage as sweep_from_storage
 from .results import sweep_from_study as sweep_from_study
 from .runner import OptunaRunner as OptunaRunner
 from .sampler import GeometricGridSampler as GeometricGridSampler
-from .sampler import cell_of as cell_of
-from .sampler import has_diverged as has_diverged
-from .sampler import is_order as is_order
-from .sampler import reap_stale as reap_stale
 from .search_space import CoarseLearningRate as CoarseLearningRate
 from .search_space import annealed_grid as annealed_grid
 from .search_space import grid_distribution as grid_distribution
 from .search_space import suggest_lr as suggest_lr
+from .stale_trials import reap_stale as reap_stale
 from .storages import journal_storage as journal_storage
 from .storages import safe_sqlite_storage as safe_sqlite_storage
+from .study_search import search_of as search_of
 from .work_log import Cell as Cell

@@ -4,75 +4,86 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import DataError, GridError, Schedule
 from robust_lr.checks import check_number, check_whole
-from robust_lr.search import LearningRateSearch, SearchResult
+from robust_lr.search import LearningRateSearch
 
-from .sampler import _OUTCOME, _is_fixed, _is_same, _why_failed, has_diverged, reap_stale
-from .workers import is_gone, this_worker
+from .fixed_trials import is_fixed, values_of
+from .outcomes import note_why_failed
+from .parameter_values import is_same
+from .search_marks import Choices, choices_of, is_dead, lr_of, mark_of, write_mark
+from .stale_trials import reap_stale
+from .study_search import Standing, StudySearch, latest_search
+from .workers import this_worker
 
-_MARK = "robust_lr:search"
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the storage
-_PATIENCE = 5.0  # seconds that a trial which began before this one has to choose first
-_MOST_GIVEN_UP = 3
-Choices = Mapping[str, Any]
+_PATIENCE = 5.0  # seconds that a trial has to choose, once all that began before it have chosen
 
 
 class LearningRateSampler(BaseSampler):
-    """Searches for the best learning rate of a study, and stops `study.optimize` when it is within the tolerance.
+    """Searches for a learning rate whose loss is within a tolerance of the best, and stops the study when it has one.
 
-    The objective stays as it is: it asks for ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``, and where there are
-    `choices` for ``trial.suggest_categorical("optimizer", ["sgd", "adam"])``, before or after it. Each combination of
-    choices has a search of its own (`robust_lr.search.LearningRateSearch`), and those with the fewest trials come
-    first. Every other parameter comes from `independent_sampler`, and the search takes what it does to the loss for
-    noise. `search_of` reads what the study knows.
+    The objective stays as it is: it asks for ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``, and, where the sampler
+    was given `choices`, for ``trial.suggest_categorical("optimizer", ["sgd", "adam"])``, before or after it. Each
+    combination of choices is a search of its own (`robust_lr.search.LearningRateSearch`, which says how the bound
+    comes about); the next trial goes to the one with the fewest trials. Every other parameter comes from
+    `independent_sampler`; what it does to the loss is noise to the search.
 
-    All there is to know is in the storage, so that a study goes on where it was left, and any number of threads,
-    processes and machines may work on it. A trial's learning rate is what the search asks for when it knows what has
-    finished, and has in flight what has not; a trial that began earlier chooses first. A worker waits while all depends
-    on trials that others run.
+    `search_of` tells, at any time, what the study knows: the best learning rate, the bound on what another could gain,
+    and why the search stopped. When all searches are over, `study.optimize` stops by itself.
 
-    Infinity, NaN, `TrialDiverged` and what a `DivergencePruner` stopped are runs that diverged. A trial that failed is
-    run again, up to `retries` times; so is one whose process on this machine was killed (for other machines there is
-    `reap_stale`). A learning rate that failed too often, or that another pruner stopped, gives no loss, and is given
-    up; after three of these the search is. Trials that were enqueued or added, or that another sampler made, count
-    where their learning rate is in the range.
+    All there is to know is in the storage: a study goes on where it was left, and any number of threads, processes and
+    machines may work on it. A trial is given the learning rate that the search asks for after what has finished and
+    beside what is running: none is tried again, unless noise calls for another seed. Trials choose in the order of
+    their numbers; one that has not chosen after five seconds is not waited for any longer. A worker also waits while
+    what comes next depends on trials that others run.
 
-    The range is never extended, since Optuna allows no value outside of a distribution; `search_of(study).edge` says
-    whether the best lies on an end. Where a trial is begun after the end: `study.optimize` prunes it and stops;
-    with ask and tell it is given the best learning rate once more, and nothing is raised.
+    How a trial ends:
+
+    - A loss of NaN or infinity, `TrialDiverged`, and a stop by a `DivergencePruner` mean that the run diverged. That is
+      a result.
+    - A trial that failed is run again, up to `retries` times. So is one whose process was killed: workers on the same
+      machine find out by themselves, for other machines call `reap_stale`.
+    - A learning rate that failed more often than that, or that another pruner stopped, has no loss and is given up. A
+      search that has given up three of them ends.
+
+    Trials that you enqueue or add, and those of other samplers, count where their learning rate is in the range.
+
+    The search never leaves the range of the objective, since Optuna allows no other value; ``search_of(study).edge``
+    says whether the best lies on an end of it. A trial that begins after the end is pruned by `study.optimize`, which
+    then stops; with ask and tell it is given the best learning rate once more.
 
     Args:
-        lr_min: the smallest learning rate, > 0; by default that of the objective's distribution.
-        lr_max: the largest, > lr_min; by default that of the distribution.
-        tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or a share of the best loss.
+        lr_min: the smallest learning rate, > 0; by default the low end of the objective's range.
+        lr_max: the largest, > lr_min; by default the high end.
+        tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or with `relative` a share of
+            the best loss.
         name: name of the learning rate in the objective.
-        choices: categorical parameters of the objective: name -> values. A search is run for each combination.
+        choices: categorical parameters of the objective, name -> values; each combination of them is searched.
         independent_sampler: samples the other parameters; by default at random.
         retries: how often a failed trial is run again, >= 0.
-        schedule, ratio, start, max_trials, relative, noise: those of `LearningRateSearch`; `max_trials` is for each
-            combination.
+        schedule, ratio, start, relative, noise: those of `LearningRateSearch`.
+        max_trials: the most trials that end with a result, for each combination, >= 1; by default no limit.
 
     Raises:
-        GridError: when the range, the ratio or the start is none.
-        ScheduleError: when the schedule is none.
-        DataError: when another option is not what is described here.
+        GridError: when `lr_min`, `lr_max`, `ratio` or `start` is out of range.
+        ScheduleError: when `schedule` names no schedule.
+        DataError: when any other option is not as described.
 
     Example:
-        >>> import optuna
+        >>> import math, optuna
+        >>> from robust_lr_optuna import search_of
         >>> study = optuna.create_study(sampler=LearningRateSampler(tolerance=0.005))
         >>> study.optimize(lambda trial: 0.03 * math.log(trial.suggest_float("lr", 1e-3, 0.1, log=True) / 0.02) ** 2)
         >>> len(study.trials), study.best_params
@@ -118,7 +129,7 @@ class LearningRateSampler(BaseSampler):
     def is_done(self, study: Study) -> bool:
         """Return whether every search of the study is over: ``while not sampler.is_done(study): trial = study.ask()``.
 
-        A trial that is still running can open a search again when it ends.
+        Ask again after the last trial has ended: the result of one that is still running can reopen a search.
         """
         return self._is_over(study, study._storage.get_all_trials(study._study_id, deepcopy=False))
 
@@ -142,19 +153,19 @@ class LearningRateSampler(BaseSampler):
 
         Raises:
             ValueError: when the study has several objectives.
-            optuna.TrialPruned: when the study is being optimised and every search is over.
-            GridError: when the objective's distribution of the learning rate does not fit.
-            DataError: when the objective does not allow a choice.
+            optuna.TrialPruned: when every search is over, in `study.optimize`.
+            GridError: when the objective does not suggest the learning rate as a float, or not the whole range.
+            DataError: when the objective does not allow the choice of this trial.
         """
         self._raise_error_if_multi_objective(study)
         if not self._is_own(param_name):
             return self._independent.sample_independent(study, trial, param_name, param_distribution)
-        mark = _mark_of(study._storage.get_trial(trial._trial_id))
+        mark = mark_of(study._storage.get_trial(trial._trial_id))
         if param_name == self._name:
             low, high = self._checked_range(param_distribution)
             mark = self._claim(study, trial, mark, self._search(low, high))
             # The distribution has the bounds of its own, perhaps other floats than those of the search.
-            return next((bound for bound in (low, high) if _is_same(bound, mark["lr"])), mark["lr"])
+            return next((bound for bound in (low, high) if is_same(bound, mark["lr"])), mark["lr"])
         if "choices" not in mark:
             mark = self._claim(study, trial, mark, None)
         value = mark["choices"].get(param_name)
@@ -168,17 +179,17 @@ class LearningRateSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Note in the storage who runs the trial."""
         self._independent.before_trial(study, trial)
-        _write(study, trial, {"number": trial.number, "worker": this_worker()})
+        write_mark(study, trial, {"number": trial.number, "worker": this_worker()})
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Note why a trial failed, and stop the study when its searches are over.
 
         Raises:
-            GridError: when the objective ran another learning rate than that of the search.
-            DataError: when it ran another choice.
+            GridError: when the objective allows a single learning rate, for which Optuna asks no sampler.
+            DataError: when the objective ran another choice than that of the trial.
         """
-        if state == TrialState.FAIL and (outcome := _why_failed()) is not None:
-            study._storage.set_trial_system_attr(trial._trial_id, _OUTCOME, outcome)
+        if state == TrialState.FAIL:
+            note_why_failed(study, trial)
         self._independent.after_trial(study, trial, state, values)
         if len(study.directions) > 1:
             return
@@ -200,9 +211,9 @@ class LearningRateSampler(BaseSampler):
     def _is_own(self, name: str) -> bool:
         return name == self._name or name in self._combinations[0]
 
-    def _search(self, low: float, high: float) -> _Search:
+    def _search(self, low: float, high: float) -> StudySearch:
         search = LearningRateSearch(low, high, extend=False, **self._options)
-        return _Search(self._name, self._retries, search.to_dict())
+        return StudySearch(self._name, self._retries, search.to_dict())
 
     def _check_options(self) -> None:
         low, high = (
@@ -228,32 +239,33 @@ class LearningRateSampler(BaseSampler):
 
     def _check_what_ran(self, trial: FrozenTrial) -> None:
         # Where a distribution holds one value, Optuna takes that one and asks no sampler.
-        mark = _mark_of(trial)
+        mark = mark_of(trial)
         for name, wanted in mark.get("choices", {}).items():
             if trial.params.get(name, wanted) != wanted:
                 ran = f"{name}={trial.params[name]!r}"
                 raise DataError(f"trial {trial.number} was to run {name}={wanted!r}, and the objective ran {ran}")
-        if self._name in trial.params and "lr" not in mark and not _is_fixed(trial):
+        if self._name in trial.params and "lr" not in mark and not is_fixed(trial):
             lr = trial.params[self._name]
             raise GridError(f"{self._name} must be suggested as a range, and the objective allows {lr!r} alone")
 
     def _claim(
-        self, study: Study, trial: FrozenTrial, mark: Mapping[str, Any], search: _Search | None
+        self, study: Study, trial: FrozenTrial, mark: Mapping[str, Any], search: StudySearch | None
     ) -> Mapping[str, Any]:
         """Choose what a trial tries, once those that began earlier have; note it in the storage and return the note.
 
         Without a search, that is before the range is known, only the combination is chosen.
         """
-        wait, begun = _SHORTEST_WAIT, time.monotonic()
+        wait, patience = _SHORTEST_WAIT, _Patience()
         while True:
-            reap_stale(study, is_dead=_is_dead)
+            reap_stale(study, is_dead=is_dead)
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
             own = self._open_to(trials[trial.number], mark)
-            undecided = [each for each in trials[: trial.number] if self._is_undecided(study, each, own, search)]
-            if undecided and time.monotonic() - begun > _PATIENCE:
-                self._not_waited_for |= {_identity(study, each) for each in undecided}
-                undecided = []
-            if not undecided:
+            earlier = (each for each in trials[: trial.number] if self._is_undecided(study, each, own, search))
+            first = next(earlier, None)
+            if first is not None and patience.is_over(first):
+                self._not_waited_for.add(_identity(study, first))
+                continue
+            if first is None:
                 others = [each for each in trials if each.number != trial.number]
                 standings = [(choices, self._standing(study, others, choices, search)) for choices in own]
                 # The one with the fewest trials; of equals the first.
@@ -261,7 +273,7 @@ class LearningRateSampler(BaseSampler):
                 for choices, standing in standings:
                     if standing is None or standing.lr is not None:
                         lr = None if standing is None else standing.lr
-                        return _write(study, trial, _note(mark, choices, search, lr))
+                        return write_mark(study, trial, _note(mark, choices, search, lr))
                 if not any(standing.waits_for_others() for _, standing in standings if standing is not None):
                     break
             time.sleep(wait)
@@ -269,32 +281,37 @@ class LearningRateSampler(BaseSampler):
         if _stop(study):
             raise optuna.TrialPruned("every search is over, or depends on trials that run")
         choices, last = standings[0]
-        return _write(study, trial, _note(mark, choices, search, None if last is None else last.best_guess))
+        return write_mark(study, trial, _note(mark, choices, search, None if last is None else last.best_guess))
 
     def _open_to(self, trial: FrozenTrial, mark: Mapping[str, Any]) -> list[Choices]:
         """Return the combinations that a trial may take: all, except where some of it is chosen already."""
-        known = {**_values_of(trial), **mark.get("choices", {})}
+        known = {**values_of(trial), **mark.get("choices", {})}
         matching = [c for c in self._combinations if all(known.get(name, value) == value for name, value in c.items())]
-        if not matching and not _is_fixed(trial):
+        if not matching and not is_fixed(trial):
             ran = {name: known[name] for name in self._combinations[0] if name in known}
             raise DataError(f"the objective ran {ran}, which is none of the choices of the search")
         # The user has enqueued a combination that is none of ours.
         return matching or [{name: known.get(name, value) for name, value in self._combinations[0].items()}]
 
-    def _is_undecided(self, study: Study, trial: FrozenTrial, own: Sequence[Choices], search: _Search | None) -> bool:
+    def _is_undecided(
+        self, study: Study, trial: FrozenTrial, own: Sequence[Choices], search: StudySearch | None
+    ) -> bool:
         """Return whether a trial that began earlier has not chosen yet, and may choose what this one would."""
         if trial.state != TrialState.RUNNING or _identity(study, trial) in self._not_waited_for:
             return False
-        choices = _choices_of(trial, self._combinations[0])
-        if _lr_of(trial, self._name) is not None or _mark_of(trial).get("worker") == this_worker():
+        choices = choices_of(trial, self._combinations[0])
+        worker = mark_of(trial).get("worker")
+        if lr_of(trial, self._name) is not None or worker == this_worker():
             return False
+        if worker is None and _seconds_since_start(trial) > _PATIENCE:
+            return False  # its process was killed before it could say who it is, or it is another sampler's
         return choices is None or (search is not None and choices in own)
 
     def _standing(
-        self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, search: _Search | None = None
-    ) -> _Standing | None:
+        self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, search: StudySearch | None = None
+    ) -> Standing | None:
         """Return where the search for a combination stands; None when its range is not known yet."""
-        found = search or _latest_search(trials, choices)
+        found = search or latest_search(trials, choices)
         return None if found is None else found.standing(study, trials, choices)
 
     def _is_over(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
@@ -302,146 +319,16 @@ class LearningRateSampler(BaseSampler):
         return all(standing is not None and standing.is_over for standing in standings)
 
 
-def search_of(study: Study, choices: Choices | None = None) -> SearchResult:
-    """Return what a study's search knows, at any time: the best learning rate, the bound, why it stopped.
+class _Patience:
+    """How long the first undecided trial has been that: those after it may be waiting for it, too, and choose then."""
 
-    The reason is that of the search; or that learning rates gave no loss, where these are why it ended.
+    def __init__(self) -> None:
+        self._first, self._since = -1, 0.0
 
-    Args:
-        study: a study that a `LearningRateSampler` works on or has worked on.
-        choices: the combination, as name -> value; may be left out where the study has one search.
-
-    Raises:
-        DataError: when the study holds no such search, or several and none is named.
-
-    Example:
-        >>> import optuna
-        >>> sampler = LearningRateSampler(tolerance=0.01, choices={"optimizer": ["sgd", "adam"]})
-        >>> study = optuna.create_study(sampler=sampler)
-        >>> def objective(trial):
-        ...     best = {"sgd": 0.3, "adam": 0.003}[trial.suggest_categorical("optimizer", ["sgd", "adam"])]
-        ...     return 0.03 * math.log(trial.suggest_float("lr", 1e-4, 1.0, log=True) / best) ** 2
-        >>> study.optimize(objective)
-        >>> [round(search_of(study, {"optimizer": name}).loss, 2) for name in ("sgd", "adam")]
-        [0.0, 0.0]
-    """
-    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    known = list[Choices]()
-    for trial in trials:
-        mark = _mark_of(trial)
-        if "search" in mark and mark["choices"] not in known:
-            known.append(mark["choices"])
-    if not known:
-        raise DataError(f"study {study.study_name!r} holds no trial of a LearningRateSampler")
-    if choices is None and len(known) > 1:
-        raise DataError(f"study {study.study_name!r} holds {len(known)} searches, name one of them: {known}")
-    wanted = known[0] if choices is None else choices
-    found = _latest_search(trials, wanted)
-    if found is None:
-        raise DataError(f"study {study.study_name!r} holds no search for {dict(wanted)}; it holds {known}")
-    return found.standing(study, trials, wanted).result
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """Where a search stands.
-
-    Args:
-        search: after what its trials told.
-        lr: what to try next; None when there is nothing, now or at all.
-        running: its trials that have not finished.
-        given_up: the learning rates that give no loss.
-    """
-
-    search: LearningRateSearch
-    lr: float | None
-    running: tuple[FrozenTrial, ...]
-    given_up: tuple[float, ...]
-
-    @property
-    def n_trials(self) -> int:
-        """How many trials have told or run."""
-        return len(self.search.result.history) + len(self.running)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is to be tried any more."""
-        return self.search.done or (self.lr is None and (not self.running or len(self.given_up) >= _MOST_GIVEN_UP))
-
-    @property
-    def best_guess(self) -> float:
-        """The best learning rate that is known, or else the middle of the range."""
-        low, high = self.result.lr_range
-        return math.sqrt(low * high) if math.isnan(self.result.lr) else self.result.lr
-
-    @property
-    def result(self) -> SearchResult:
-        """What is known."""
-        result = self.search.result
-        if result.reason or not (self.given_up and self.is_over):
-            return result
-        return replace(
-            result, reason=f"failures: without a loss are lr={', '.join(map('{:.4g}'.format, self.given_up))}"
-        )
-
-    def waits_for_others(self) -> bool:
-        """Return whether what comes next depends on trials of other threads, processes or machines."""
-        here = this_worker()
-        return not self.is_over and any(_mark_of(trial).get("worker", here) != here for trial in self.running)
-
-
-@dataclass(frozen=True)
-class _Search:
-    """A search as it is noted with each of its trials.
-
-    Args:
-        name: name of the learning rate.
-        retries: how often a trial that failed is run again.
-        blank: the state of the search before its first trial.
-    """
-
-    name: str
-    retries: int
-    blank: Mapping[str, Any]
-
-    def standing(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Standing:
-        """Return where this search stands after these trials."""
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        tells, out, running, failures = list[dict[str, Any]](), list[float](), list[FrozenTrial](), Counter[float]()
-        for trial, lr in self._runs(trials, choices):
-            loss = _loss(trial, sign)
-            if not trial.state.is_finished():
-                running.append(trial)
-                out += [] if lr is None else [lr]
-            elif lr is not None and loss is not None:
-                is_ok, foreign = math.isfinite(loss), "lr" not in _mark_of(trial)
-                status = "ok" if is_ok else "diverged"
-                tells.append({"lr": lr, "loss": loss if is_ok else None, "status": status, "foreign": foreign})
-            elif lr is not None and trial.system_attrs.get(_OUTCOME) != "interrupted":
-                failures[lr] += 1 if trial.state == TrialState.FAIL else self.retries + 1
-        told = {tell["lr"] for tell in tells}
-        given_up = tuple(sorted(lr for lr, n in failures.items() if n > self.retries and lr not in told))
-        # What is given up stays in flight for ever, so that the search goes round it.
-        in_flight = [*out, *(lr for lr in given_up if lr not in out)]
-        seen = {"tells": tells, "in_flight": in_flight, "asked": sorted({*told, *in_flight})}
-        search = LearningRateSearch.from_dict({**self.blank, **seen})
-        asked = [] if len(given_up) >= _MOST_GIVEN_UP else search.ask()
-        return _Standing(search, asked[0] if asked else None, tuple(running), given_up)
-
-    def _runs(self, trials: Sequence[FrozenTrial], choices: Choices) -> Iterator[tuple[FrozenTrial, float | None]]:
-        """The trials of a combination with their learning rates in the range; None for one that has not chosen."""
-        low, high = self.blank["settings"]["lr_min"], self.blank["settings"]["lr_max"]
-        for trial in trials:
-            if _choices_of(trial, choices) != choices:
-                continue
-            lr = _lr_of(trial, self.name)
-            if lr is None:
-                if choices:
-                    yield trial, None
-                continue
-            lr = next((end for end in (low, high) if _is_same(lr, end)), lr)
-            if low <= lr <= high:
-                yield trial, lr
+    def is_over(self, first: FrozenTrial) -> bool:
+        if first.number != self._first:
+            self._first, self._since = first.number, time.monotonic()
+        return time.monotonic() - self._since > _PATIENCE
 
 
 def _combinations(name: str, choices: Mapping[str, Iterable[Any]]) -> tuple[Choices, ...]:
@@ -456,66 +343,19 @@ def _combinations(name: str, choices: Mapping[str, Iterable[Any]]) -> tuple[Choi
     return tuple(dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values()))
 
 
-def _note(mark: Mapping[str, Any], choices: Choices, search: _Search | None, lr: float | None) -> dict[str, Any]:
+def _note(mark: Mapping[str, Any], choices: Choices, search: StudySearch | None, lr: float | None) -> dict[str, Any]:
     noted = {**mark, "choices": dict(choices)}
     if search is not None:
-        noted |= {"lr": lr, "name": search.name, "retries": search.retries, "search": search.blank}
+        noted |= {"lr": lr, **search.to_mark()}
     return noted
-
-
-def _write(study: Study, trial: FrozenTrial, mark: Mapping[str, Any]) -> Mapping[str, Any]:
-    study._storage.set_trial_system_attr(trial._trial_id, _MARK, mark)
-    return mark
-
-
-def _mark_of(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return what was noted of a trial, empty where nothing was; a trial repeated by Optuna has inherited a mark."""
-    mark = trial.system_attrs.get(_MARK, {})
-    return mark if mark.get("number") == trial.number else {}
-
-
-def _latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> _Search | None:
-    """Return the search for a combination as its last trial noted it."""
-    for trial in reversed(trials):
-        mark = _mark_of(trial)
-        if "search" in mark and mark["choices"] == choices:
-            return _Search(mark["name"], mark["retries"], mark["search"])
-    return None
 
 
 def _identity(study: Study, trial: FrozenTrial) -> tuple[str, int]:
     return study.study_name, trial._trial_id
 
 
-def _is_dead(trial: FrozenTrial) -> bool:
-    mark = _mark_of(trial)
-    return "worker" in mark and is_gone(mark["worker"])
-
-
-def _values_of(trial: FrozenTrial) -> dict[str, Any]:
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-
-
-def _choices_of(trial: FrozenTrial, names: Iterable[str]) -> Choices | None:
-    """Return what a trial chose, None where it has not yet, or never does."""
-    mark, values = _mark_of(trial), _values_of(trial)
-    if "choices" in mark:
-        return dict(mark["choices"])
-    return {name: values[name] for name in names} if all(name in values for name in names) else None
-
-
-def _lr_of(trial: FrozenTrial, name: str) -> float | None:
-    lr = _values_of(trial).get(name, _mark_of(trial).get("lr"))
-    return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
-
-
-def _loss(trial: FrozenTrial, sign: float) -> float | None:
-    """Return the loss of a trial, +inf where it diverged, None where it has none."""
-    if trial.state == TrialState.COMPLETE:
-        value = sign * trial.values[0]
-        return value if math.isfinite(value) else math.inf
-    last = 0.0 if trial.last_step is None else trial.intermediate_values[trial.last_step]
-    return math.inf if has_diverged(trial) or not math.isfinite(last) else None
+def _seconds_since_start(trial: FrozenTrial) -> float:
+    return 0.0 if trial.datetime_start is None else (datetime.now() - trial.datetime_start).total_seconds()
 
 
 def _stop(study: Study) -> bool:

@@ -13,8 +13,8 @@ from robust_lr import DataError
 from robust_lr.csv_table import DEFAULT_SCHEDULE
 from robust_lr.foreign_sweeps import label_text, read_lr
 
-from .sampler import _ORDER, cell_of, is_order
-from .work_log import SAME, Axes, Cell, Order
+from .entries import cell_of, is_order, order_in
+from .work_log import SAME, Axes, Cell
 
 _AXES = ("schedule", "seed")
 
@@ -121,7 +121,7 @@ def cells_of(trials: Sequence[FrozenTrial]) -> dict[int, Cell]:
     axes, cells = Axes(), dict[int, Cell]()
     for trial in trials:
         if is_order(trial):
-            order = Order.from_json(trial.system_attrs[_ORDER])
+            order = order_in(trial)
             axes = axes.grown(order.grow)
             cells.update(order.found)
         elif (cell := cell_of(trial)) is not None:

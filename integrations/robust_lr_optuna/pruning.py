@@ -12,7 +12,7 @@ from robust_lr import DataError
 from robust_lr.checks import check_whole
 from robust_lr.divergence import DivergenceWatch
 
-from .sampler import DIVERGED
+from .outcomes import DIVERGED
 
 
 class DivergencePruner(BasePruner):

@@ -23,9 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr import DataError, InsufficientDataError
 from robust_lr.checks import check_number, check_whole
 
+from .entries import is_order
+from .outcomes import has_diverged
 from .places import Place, Places
 from .pruning import DivergencePruner
-from .sampler import has_diverged, is_order
 
 _FEW_LRS = 3
 _FEW_SEEDS = 5  # below, an interval for a share says next to nothing

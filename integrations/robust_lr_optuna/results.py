@@ -20,8 +20,9 @@ from robust_lr import DataError, SweepResult, TrialResult, TrialSpec
 from robust_lr.arguments import without_passwords
 from robust_lr.foreign_sweeps import ForeignTrial, counted_trials, listed, sweep_of_trials, trials_in_words
 
+from .entries import cell_of, is_order
+from .outcomes import blew_up
 from .places import Place, Places
-from .sampler import cell_of, has_diverged, is_order
 
 
 def sweep_from_study(
@@ -153,8 +154,7 @@ class _Objective:
             return self._of_complete(trial)
         if not trial.state.is_finished():
             return "not finished"
-        last = 0.0 if trial.last_step is None else trial.intermediate_values[trial.last_step]
-        if has_diverged(trial) or not math.isfinite(last):
+        if blew_up(trial):
             return math.inf
         if trial.state == TrialState.PRUNED:
             return "pruned; a loss before the end of training is not comparable with a final one"

@@ -17,8 +17,10 @@ from robust_lr.checks import check_whole
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.labels import has_text, is_vague
 
+from .entries import cell_of
+from .outcomes import has_diverged
 from .results import metrics_of, seconds_of
-from .sampler import cell_of, has_diverged, reap_stale
+from .stale_trials import reap_stale
 from .workers import is_gone, this_worker
 
 _RUN = "robust_lr:run"

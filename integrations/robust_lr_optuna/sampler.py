@@ -5,30 +5,34 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import GeometricGrid, GridError, RobustLRError, TrialDiverged
+from robust_lr import GeometricGrid, GridError, RobustLRError
 
-from .work_log import SAME, Axes, Cell, Order, WorkLog, as_axes, find_lr, first_missing
-from .workers import is_gone, is_in_other_thread, this_worker
+from .book import Book
+from .entries import cell_of as cell_of
+from .entries import is_order as is_order
+from .entries import mark_of, write_mark, write_order
+from .fixed_trials import is_enqueued, is_fixed, repeated_by
+from .outcomes import note_why_failed
+from .parameter_values import allowed_value, is_same
+from .stale_trials import reap_stale
+from .work_log import Axes, Cell, Order, as_axes
+from .workers import is_in_other_thread
 
-DIVERGED = "robust_lr:diverged"  # set by a `DivergencePruner`
-_ORDER, _CELL, _OUTCOME = "robust_lr:order", "robust_lr:cell", "robust_lr:outcome"
 _DIGITS = 12  # of a learning rate; those of GeometricGrid
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at the storage
 
@@ -140,7 +144,7 @@ class GeometricGridSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the space of the independent sampler, without the learning rate, schedule and seed."""
         space = self._independent.infer_relative_search_space(study, trial)
-        own = self._own_names(_mark_of(trial))
+        own = self._own_names(mark_of(trial))
         return {name: d for name, d in space.items() if name not in own}
 
     def sample_relative(
@@ -158,13 +162,13 @@ class GeometricGridSampler(BaseSampler):
             optuna.TrialPruned: when nothing is left to run.
             GridError: when the objective does not allow the value.
         """
-        mark = _mark_of(trial) if param_name in self._names.values() else None
+        mark = mark_of(trial) if param_name in self._names.values() else None
         axis = self._own_names(mark).get(param_name)
         if axis is not None:
             mark = mark or self._begin(study, trial)
             if mark is not None:
-                return _allowed(param_name, mark[axis], param_distribution)
-            if "fixed_params" not in trial.system_attrs:
+                return allowed_value(param_name, mark[axis], param_distribution)
+            if not is_enqueued(trial):
                 raise optuna.TrialPruned("every cell of the grid is done or being run")
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
@@ -186,15 +190,15 @@ class GeometricGridSampler(BaseSampler):
         Raises:
             GridError: when the objective ran something else than the trial's cell.
         """
-        mark = _mark_of(trial)
-        if mark is not None and state == TrialState.FAIL and (outcome := _why_failed()) is not None:
-            study._storage.set_trial_system_attr(trial._trial_id, _OUTCOME, outcome)
+        mark = mark_of(trial)
+        if mark is not None and state == TrialState.FAIL:
+            note_why_failed(study, trial)
         self._independent.after_trial(study, trial, state, values)
-        if state == TrialState.COMPLETE and (mark is not None or not _is_fixed(trial)):
+        if state == TrialState.COMPLETE and (mark is not None or not is_fixed(trial)):
             for name, axis in self._own_names(mark).items():
                 wanted = "a value of the grid" if mark is None else mark[axis]
                 # Where a distribution holds one value, Optuna takes that one and asks no sampler.
-                if name in trial.params and not _is_same(trial.params[name], wanted):
+                if name in trial.params and not is_same(trial.params[name], wanted):
                     ran = f"ran {name}={trial.params[name]!r}"
                     raise GridError(f"trial {trial.number} was to run {name}={wanted!r}, and the objective {ran}")
 
@@ -217,7 +221,7 @@ class GeometricGridSampler(BaseSampler):
 
     def _forget(self) -> None:
         self._lock = threading.RLock()
-        self._books: WeakKeyDictionary[BaseStorage, dict[int, _Book]] = WeakKeyDictionary()
+        self._books: WeakKeyDictionary[BaseStorage, dict[int, Book]] = WeakKeyDictionary()
 
     def _own_names(self, mark: Mapping[str, Any] | None) -> dict[str, str]:
         """Parameter name -> axis, for the axes that the trial's cell has, or else the sweep of this sampler."""
@@ -235,14 +239,10 @@ class GeometricGridSampler(BaseSampler):
         if cell is None:
             self._finish(study, trial)
             return None
-        mark: dict[str, Any] = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed}
-        mark |= {"number": trial.number, "worker": this_worker()}
-        study._storage.set_trial_system_attr(trial._trial_id, _CELL, mark)
-        may_run = not self._is_doubted(study, trial.number)
-        if not may_run:
-            study._storage.set_trial_system_attr(trial._trial_id, _CELL, None)
-        trial.system_attrs[_CELL] = mark if may_run else None
-        return mark if may_run else None
+        write_mark(study, trial, cell)
+        if self._is_doubted(study, trial.number):
+            write_mark(study, trial, None)
+        return mark_of(trial)
 
     def _is_doubted(self, study: Study, number: int) -> bool:
         with self._lock:
@@ -254,10 +254,10 @@ class GeometricGridSampler(BaseSampler):
 
     def _finish(self, study: Study, trial: FrozenTrial) -> None:
         """Let a trial without a cell, and the worker, come to their end."""
-        if not _is_fixed(trial):
+        if not is_fixed(trial):
             with contextlib.suppress(RuntimeError):  # asked for outside of optimize, where there is nothing to stop
                 study.stop()
-        elif (repeated := _repeated_by(trial)) is not None:
+        elif (repeated := repeated_by(trial)) is not None:
             with self._lock:
                 is_superfluous = repeated in self._read(study).log.claims
             # The cell of a trial that Optuna repeats is another's by now: let the objective ask, and be told so.
@@ -273,7 +273,7 @@ class GeometricGridSampler(BaseSampler):
                 book = self._read(study)
                 order = self._order(book, number)
                 if order != Order():
-                    _write(study, order)
+                    write_order(study, order)
                     continue
                 cell = book.log.claims.get(number)
                 if cell is not None or book.is_fixed(number):
@@ -282,25 +282,26 @@ class GeometricGridSampler(BaseSampler):
                 running = book.running()
             if reap_stale(study):
                 continue
-            unmarked = tuple(trial.number for trial in running if _mark_of(trial) is None)
+            marks = {trial.number: mark_of(trial) for trial in running}
+            unmarked = tuple(other for other, mark in marks.items() if mark is None)
             if unmarked and waited > _LONGEST_WAIT:
-                _write(study, Order(doubt=unmarked))
-            elif not unmarked and not any(is_in_other_thread(trial.system_attrs[_CELL]["worker"]) for trial in running):
+                write_order(study, Order(doubt=unmarked))
+            elif not unmarked and not any(is_in_other_thread(mark["worker"]) for mark in marks.values() if mark):
                 return None
             else:
                 time.sleep(wait)
                 waited, wait = waited + wait, min(2 * wait, _LONGEST_WAIT)
 
-    def _read(self, study: Study) -> _Book:
+    def _read(self, study: Study) -> Book:
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
         books = self._books.setdefault(study._storage, {})
         book = books.get(study._study_id)
         if book is None or not book.is_of(trials):
-            book = books[study._study_id] = _Book(self._names)
+            book = books[study._study_id] = Book(self._names)
         book.read(trials)
         return book
 
-    def _order(self, book: _Book, number: int | None) -> Order:
+    def _order(self, book: Book, number: int | None) -> Order:
         """Return what has to be written into the log before this trial can go on."""
         log = book.log
         grow = book.missing(self._axes)
@@ -316,7 +317,7 @@ class GeometricGridSampler(BaseSampler):
         """Return the axes of the study, after it was given those of this sampler."""
         with self._lock:
             while (order := self._order(self._read(study), None)).grow != Axes():
-                _write(study, order)
+                write_order(study, order)
             return self._read(study).log.axes
 
     def _grow(self, study: Study, axes: Axes) -> None:
@@ -324,245 +325,7 @@ class GeometricGridSampler(BaseSampler):
             book = self._read(study)
             missing = book.missing(axes)
             if missing != Axes():
-                _write(study, Order(grow=missing, found=book.results_of_others(book.log.axes.grown(missing))))
-
-
-class _Book:
-    """A work log with the trials it was read from."""
-
-    def __init__(self, names: dict[str, str]) -> None:
-        self.log = WorkLog()
-        self.trials: list[FrozenTrial] = []
-        self._names = names
-        self._open: set[int] = set()
-        self._held: Axes | None = None
-
-    def is_of(self, trials: list[FrozenTrial]) -> bool:
-        """Return whether these are the trials read before and perhaps more, not those of a study with its old id."""
-        if len(trials) < len(self.trials):
-            return False
-        return all(
-            old._trial_id == new._trial_id and old.datetime_start in (None, new.datetime_start)
-            for old, new in zip(self.trials[:1], trials, strict=False)
-        )
-
-    def read(self, trials: list[FrozenTrial]) -> None:
-        """Read the entries that are new.
-
-        Raises:
-            RobustLRError: when the trials are not numbered 0, 1, 2, ...
-        """
-        self.trials = trials
-        for trial in trials[self.log.n_read :]:
-            if trial.number != self.log.n_read:
-                raise RobustLRError(
-                    f"trials must be numbered without a gap, got {trial.number} after {self.log.n_read - 1}"
-                )
-            attrs = trial.system_attrs
-            if _ORDER in attrs:
-                order = Order.from_json(attrs[_ORDER])
-                placed = self.log.read_order(order)
-                self._open |= {n for n in (*order.serve, *order.found, *placed) if n in self.log.claims}
-            elif _is_fixed(trial):
-                fixed, repeated = attrs.get("fixed_params", {}), _repeated_by(trial)
-                lr, schedule, seed = (fixed.get(self._names[axis]) for axis in ("lr", "schedule", "seed"))
-                if repeated is not None and _mark_of(trials[repeated]) is None:
-                    repeated = None
-                self.log.read_fixed(_as_number(lr), schedule, seed, repeats=repeated)
-            else:
-                self.log.read_trial()
-            if trial.number in self.log.claims:
-                self._open.add(trial.number)
-
-    def is_fixed(self, number: int) -> bool:
-        """Return whether the parameters of a trial were fixed by whoever made it."""
-        return _is_fixed(self.trials[number])
-
-    def missing(self, axes: Axes) -> Axes:
-        """Return what these axes add to those of the log; a log that has held them once holds them for ever."""
-        if axes is self._held:
-            return Axes()
-        missing = first_missing(self.log.axes, axes)
-        if missing is None:
-            self._held = axes
-        return missing or Axes()
-
-    def running(self) -> list[FrozenTrial]:
-        """Return the trials that have a cell and run, except those that the user has enqueued and nobody has begun."""
-        trials = [self.trials[number] for number in sorted(self._open) if not self.log.was_ordered_again(number)]
-        return [
-            trial
-            for trial in trials
-            if trial.state == TrialState.RUNNING and (_mark_of(trial) is not None or not _is_fixed(trial))
-        ]
-
-    def n_not_run(self, log: WorkLog) -> int:
-        """Return how many trials have a cell that nobody runs: enqueued ones, and those of dead processes."""
-        waiting = (trial.number for trial in self.trials if trial.state == TrialState.WAITING)
-        return sum(number in log.claims for number in waiting) + sum(map(_is_dead, self.running()))
-
-    def lost(self, retries: int) -> tuple[list[int], list[int], dict[int, Cell]]:
-        """Return the numbers of the trials to be run again, of those that never ran their cell, and results found."""
-        again, void, found = [], [], dict[int, Cell]()
-        for number in sorted(self._open):
-            trial = self.trials[number]
-            is_nobodys = _mark_of(trial) is None and not _is_fixed(trial)
-            if self.log.was_ordered_again(number):
-                self._open.discard(number)
-            elif not trial.state.is_finished():
-                if is_nobodys and self.log.is_doubted(number):
-                    void.append(number)
-            elif is_nobodys:
-                cell = self._cell_of(trial, self.log.axes)
-                if cell is not None and cell == self.log.claims.get(number):
-                    self._open.discard(number)
-                elif cell is not None:
-                    found[number] = cell
-                else:
-                    void.append(number)
-            elif trial.state != TrialState.FAIL or trial.system_attrs.get(_OUTCOME) == "diverged":
-                self._open.discard(number)
-            elif trial.system_attrs.get(_OUTCOME) == "interrupted":
-                void.append(number)
-            elif self.log.attempts.get(self.log.claims[number], 0) < retries:
-                again.append(number)
-            else:
-                self._open.discard(number)
-        return again, void, found
-
-    def results_of_others(self, axes: Axes) -> dict[int, Cell]:
-        """Return the finished trials that nobody ordered and that are the result of a cell."""
-        found = dict[int, Cell]()
-        for trial in self.trials[: self.log.n_read]:
-            if trial.number not in self.log.claims and _ORDER not in trial.system_attrs:
-                cell = self._cell_of(trial, axes)
-                if cell is not None and cell not in found.values():
-                    found[trial.number] = cell
-        return found
-
-    def _cell_of(self, trial: FrozenTrial, axes: Axes) -> Cell | None:
-        if trial.state != TrialState.COMPLETE:
-            return None
-        params = dict(trial.params)
-        lr = params.pop(self._names["lr"], None)
-        schedule = params.pop(self._names["schedule"], None) if axes.schedules else None
-        seed = params.pop(self._names["seed"], None) if axes.seeds else None
-        known = None if (number := _as_number(lr)) is None else find_lr(axes.lrs, number)
-        if (
-            params
-            or known is None
-            or schedule not in (axes.schedules or (None,))
-            or seed not in (axes.seeds or (None,))
-        ):
-            return None
-        return Cell(known, schedule, seed)
-
-
-def reap_stale(study: Study, *, is_dead: Callable[[FrozenTrial], bool] | None = None) -> list[int]:
-    """Fail the trials whose process is gone, so that they are run again; return their numbers.
-
-    Args:
-        study: a study that `GeometricGridSampler` works on.
-        is_dead: tells of a running trial whether nobody runs it any more. By default those whose worker was a process
-            of this machine that exists no more. With trials of other machines, or when no worker is alive at all, say
-            so: ``is_dead=lambda trial: True``. A trial that is alive after all would be run twice.
-    """
-    reaped = []
-    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,)):
-        if (is_dead or _is_dead)(trial):
-            with contextlib.suppress(UpdateFinishedTrialError):  # somebody else has reaped it, or it has ended
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                reaped.append(trial.number)
-    return reaped
-
-
-def cell_of(trial: FrozenTrial) -> Cell | None:
-    """Return the cell that a trial ran for a `GeometricGridSampler`, None for any other trial."""
-    mark = trial.system_attrs.get(_CELL)
-    return None if mark is None else Cell(mark["lr"], mark["schedule"], mark["seed"])
-
-
-def is_order(trial: FrozenTrial) -> bool:
-    """Return whether an entry of a study is no trial but a note of the sampler (its state is FAIL)."""
-    return _ORDER in trial.system_attrs
-
-
-def has_diverged(trial: FrozenTrial) -> bool:
-    """Return whether a trial is known to have diverged: NaN, `TrialDiverged`, or pruned by a `DivergencePruner`."""
-    return trial.system_attrs.get(_OUTCOME) == "diverged" or trial.system_attrs.get(DIVERGED) is True
-
-
-def _mark_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
-    """Return what was noted when a trial began to run its cell; a trial repeated by Optuna has inherited a mark."""
-    mark = trial.system_attrs.get(_CELL)
-    return mark if mark is not None and mark.get("number") == trial.number else None
-
-
-def _is_dead(trial: FrozenTrial) -> bool:
-    mark = _mark_of(trial)
-    return mark is not None and is_gone(mark["worker"])
-
-
-def _is_fixed(trial: FrozenTrial) -> bool:
-    """Return whether the parameters of a trial were fixed by whoever made it: the user, or Optuna to repeat one."""
-    return not {"fixed_params", "failed_trial"}.isdisjoint(trial.system_attrs)
-
-
-def _repeated_by(trial: FrozenTrial) -> int | None:
-    """Return the number of the trial that Optuna repeats by this one."""
-    if "failed_trial" not in trial.system_attrs:
-        return None
-    return int(trial.system_attrs.get("retry_history", [trial.system_attrs["failed_trial"]])[-1])
-
-
-def _write(study: Study, order: Order) -> None:
-    entry = create_trial(state=TrialState.FAIL, system_attrs={_ORDER: order.to_json()})
-    study._storage.create_new_trial(study._study_id, template_trial=entry)
-
-
-def _why_failed() -> str | None:
-    """Return "diverged" or "interrupted" where that is why the trial being told has failed.
-
-    Optuna keeps neither the value that it refused nor the exception, and samplers are not told them. Both are still
-    on the stack: this is called, through `after_trial`, by the function that was given them.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name in ("_tell_with_warning", "_run_trial"):
-            error, value = frame.f_locals.get("func_err"), frame.f_locals.get("value_or_values")
-            if isinstance(error, TrialDiverged):
-                return "diverged"
-            if isinstance(error, KeyboardInterrupt):
-                return "interrupted"
-            if any(math.isnan(_as_number(v) or 0) for v in (value if isinstance(value, Sequence) else [value])):
-                return "diverged"
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def _as_number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _is_same(value: Any, other: Any) -> bool:
-    are_numbers = isinstance(value, float) and isinstance(other, float)
-    return bool(value == other) or (are_numbers and math.isclose(value, other, rel_tol=SAME))
-
-
-def _allowed(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    """Return the value as the objective's distribution has it: its own choice, its own bound."""
-    candidates: tuple[Any, ...] = ()
-    if isinstance(distribution, CategoricalDistribution):
-        candidates = distribution.choices
-    elif isinstance(distribution, (FloatDistribution, IntDistribution)) and _as_number(value) is not None:
-        candidates = (distribution.low, distribution.high, value)
-    for candidate in candidates:
-        if _is_same(candidate, value) and distribution._contains(distribution.to_internal_repr(candidate)):
-            return candidate
-    raise GridError(f"the grid holds {name}={value!r}, which the objective does not allow: {distribution}")
+                write_order(study, Order(grow=missing, found=book.results_of_others(book.log.axes.grown(missing))))
 
 
 def _checked_axes(

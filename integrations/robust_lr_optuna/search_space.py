@@ -16,7 +16,7 @@ from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from robust_lr import GeometricGrid, GridError, Schedule, resolution_for_tolerance
 
-from .sampler import cell_of
+from .entries import cell_of
 
 
 def annealed_grid(

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -21,9 +17,10 @@ from optuna.trial import TrialState, create_trial
 from robust_lr import DataError, GridError, RobustLRError, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch
 from robust_lr_optuna import learning_rate_sampler
-from robust_lr_optuna.learning_rate_sampler import LearningRateSampler, search_of
-from robust_lr_optuna.sampler import reap_stale
+from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
+from robust_lr_optuna.stale_trials import reap_stale
 from robust_lr_optuna.storages import journal_storage
+from robust_lr_optuna.study_search import search_of
 
 TOLERANCE = 0.005
 SPACE = FloatDistribution(1e-4, 1.0, log=True)
@@ -346,6 +343,31 @@ def test_a_trial_that_never_chooses_is_not_waited_for_twice(study, monkeypatch):
     assert time.monotonic() - begun < 3
 
 
+class SlowStorage(optuna.storages.InMemoryStorage):
+    def set_trial_system_attr(self, *args):
+        time.sleep(0.2)
+        super().set_trial_system_attr(*args)
+
+
+def test_two_trials_that_wait_for_one_that_never_chooses_do_not_choose_at_the_same_moment(monkeypatch):
+    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", 0.5)
+    study = new_study(storage=SlowStorage())
+    all_asked, chosen = threading.Barrier(3), []
+
+    def choose():
+        trial = study.ask()
+        all_asked.wait()
+        chosen.append(suggest(trial))
+
+    threads = [threading.Thread(target=target) for target in (lambda: study.ask() and all_asked.wait(), choose, choose)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    assert len(set(chosen)) == 2
+
+
 def test_threads_try_no_learning_rate_twice(study):
     def slow(trial):
         value = objective(trial)
@@ -356,54 +378,6 @@ def test_threads_try_no_learning_rate_twice(study):
     lrs = lrs_of(study, TrialState.COMPLETE)
     assert len(set(lrs)) == len(lrs) <= 14
     assert search_of(study).reason.startswith("tolerance")
-
-
-WORKER = """
-import math, sys, time, optuna
-from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
-from robust_lr_optuna.storages import journal_storage
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-sampler = LearningRateSampler(tolerance=1e-5)
-study = optuna.create_study(
-    study_name="search", storage=journal_storage(sys.argv[1]), sampler=sampler, load_if_exists=True
-)
-def objective(trial):
-    lr = trial.suggest_float("lr", 1e-6, 1.0, log=True)
-    print(trial.number, flush=True)
-    time.sleep(0.15)
-    return 0.3 + 0.03 * math.log(lr / 0.02) ** 2
-print("ready", flush=True)
-sys.stdin.readline()
-study.optimize(objective)
-"""
-
-
-def test_three_processes_of_which_one_is_killed_search_as_if_none_was(tmp_path):
-    def slow(trial):
-        time.sleep(0.05)
-        return valley(trial.suggest_float("lr", 1e-6, 1.0, log=True))
-
-    undisturbed = new_study(LearningRateSampler(tolerance=1e-5))
-    undisturbed.optimize(slow, n_jobs=3)
-    worker = [sys.executable, "-c", WORKER, str(tmp_path / "study.log")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen(worker, **pipes) for _ in range(3)]
-    assert [process.stdout.readline() for process in workers] == ["ready\n"] * 3
-    for process in workers:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    workers[0].stdout.readline()
-    os.kill(workers[0].pid, signal.SIGKILL)  # in its first trial
-    for process in workers:
-        process.communicate(timeout=60)
-    assert [process.returncode for process in workers] == [-signal.SIGKILL, 0, 0]
-
-    study = optuna.load_study(study_name="search", storage=journal_storage(tmp_path / "study.log"))
-    done = lrs_of(study, TrialState.COMPLETE)
-    assert len(set(done)) == len(done)
-    assert abs(len(done) - len(lrs_of(undisturbed, TrialState.COMPLETE))) <= 3
-    assert search_of(study).excess_bound <= 1e-5
-    assert [len(study.get_trials(states=[state])) for state in (TrialState.FAIL, TrialState.RUNNING)] == [1, 0]
 
 
 def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study):

@@ -17,7 +17,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid, GridError, RobustLRError, TrialDiverged
-from robust_lr_optuna.sampler import GeometricGridSampler, cell_of, has_diverged, is_order, reap_stale
+from robust_lr_optuna.entries import cell_of, is_order
+from robust_lr_optuna.outcomes import has_diverged
+from robust_lr_optuna.sampler import GeometricGridSampler
+from robust_lr_optuna.stale_trials import reap_stale
 from robust_lr_optuna.storages import journal_storage
 from robust_lr_optuna.work_log import Cell
 

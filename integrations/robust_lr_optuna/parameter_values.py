@@ -1,0 +1,43 @@
+"""Values of parameters: the same up to rounding, and as the objective's distribution has them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from robust_lr import GridError
+
+from .work_log import SAME
+
+
+def as_number(value: Any) -> float | None:
+    """Return a value as a float, None where it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_same(value: Any, other: Any) -> bool:
+    """Return whether two values are equal, floats up to rounding."""
+    are_numbers = isinstance(value, float) and isinstance(other, float)
+    return bool(value == other) or (are_numbers and math.isclose(value, other, rel_tol=SAME))
+
+
+def allowed_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
+    """Return a value of the grid as the objective's distribution has it: its own choice, its own bound.
+
+    Raises:
+        GridError: when the distribution does not allow the value.
+    """
+    candidates: tuple[Any, ...] = ()
+    if isinstance(distribution, CategoricalDistribution):
+        candidates = distribution.choices
+    elif isinstance(distribution, (FloatDistribution, IntDistribution)) and as_number(value) is not None:
+        candidates = (distribution.low, distribution.high, value)
+    for candidate in candidates:
+        if is_same(candidate, value) and distribution._contains(distribution.to_internal_repr(candidate)):
+            return candidate
+    raise GridError(f"the grid holds {name}={value!r}, which the objective does not allow: {distribution}")
