@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, get_args
 
@@ -119,6 +119,30 @@ def schedule_text(schedule: Schedule) -> str:
             "robust_lr's, or FunctionSchedule of a function in a module that the workers can import"
         )
     return text
+
+
+def to_list(spec: TrialSpec) -> list[Any]:
+    """Return a trial as a list that JSON can hold.
+
+    Example:
+        >>> to_list(TrialSpec("cosine", 0.1, 0))
+        ['cosine', 0.1, 0]
+    """
+    return [spec.schedule, spec.lr, spec.seed]
+
+
+def from_list(cell: Sequence[Any]) -> TrialSpec:
+    """Return the trial of a list that `to_list` made.
+
+    Raises:
+        TypeError, ValueError: when it is another.
+
+    Example:
+        >>> from_list(["cosine", 0.1, 0])
+        TrialSpec(schedule='cosine', lr=0.1, seed=0)
+    """
+    schedule, lr, seed = cell
+    return TrialSpec(str(schedule), float(lr), int(seed))
 
 
 def report_of(result: TrialResult) -> dict[str, Any]:

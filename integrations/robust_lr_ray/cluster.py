@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _LEAST = 1e-4  # of a resource: Ray counts no finer
 _SLACK = 1e-9  # of the division of a GPU into parts
 
 _log = logging.getLogger("robust_lr")
+_is_ours = ContextVar("is_ours", default=False)  # whether `connected` has started the Ray that is up here
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Cluster:
 def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
     """Connect to a cluster, and disconnect at the end.
 
-    Where this process is connected already, that is used, and left as it was.
+    Where this process is connected already, also by this function, that is used, and left as it was.
 
     Args:
         address: ``"auto"`` for the cluster that this machine is part of, ``"host:port"`` of its head, or
@@ -113,7 +115,7 @@ def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | No
     """
     if ray.is_initialized():
         _check_same(address)
-        yield Cluster(is_own=False)
+        yield Cluster(is_own=_is_ours.get())
         return
     address = (None if address == "auto" else address) or os.environ.get("RAY_ADDRESS") or address
     is_own = address in (None, "local")
@@ -128,9 +130,11 @@ def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | No
             _check_answers(str(address))
             options["address"] = address
         _init(options)
+        _is_ours.set(is_own)
         with _notices_logged():
             yield Cluster(is_own=is_own)
     finally:
+        _is_ours.set(False)
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
-from ray.tune.search.sample import Domain
 
-from robust_lr import DataError, LearningRateSearch, RobustLRError, Schedule, SearchResult, TrialSpec, parse_schedule
+from robust_lr import (
+    DataError,
+    JournalError,
+    LearningRateSearch,
+    RobustLRError,
+    Schedule,
+    SearchResult,
+    TrialResult,
+    TrialSpec,
+    parse_schedule,
+)
+from robust_lr.csv_table import DEFAULT_SCHEDULE
+from robust_lr.journal import Journal, SweepHeader, read_journal
 
-from .cells import result_of, schedule_text
+from .cells import from_list, result_of, schedule_text, to_list
+from .search_space import check_tuner
 
 _FORMAT = 1
 
@@ -27,8 +41,13 @@ class LearningRateSearcher(Searcher):
     `robust_lr.parse_schedule`. `param_space` may hold further constants.
 
     A trial that reports NaN or infinity at its end diverged. One that Tune gave up has no result: its learning rate is
-    asked for once more, and then the search goes without it. `Tuner.restore` continues a search where it was saved;
-    Tune saves every ten seconds at most, or as often as TUNE_GLOBAL_CHECKPOINT_S says.
+    asked for once more, and then the search goes without it.
+
+    To go on with a search that was stopped or killed, make a new Tuner with the same `journal`: what has finished is in
+    it, and is not run again; what was in flight is. Run one trial at a time, a search that was killed makes the same
+    trials as one that was not. `Tuner.restore` continues where Tune saved its own state, every ten seconds at most or
+    as often as TUNE_GLOBAL_CHECKPOINT_S says, and runs again what ended after that; with a journal those results are
+    known all the same, and the search goes on from them.
 
     Args:
         lr_min, lr_max: the range, 0 < lr_min < lr_max.
@@ -37,10 +56,14 @@ class LearningRateSearcher(Searcher):
         metric: name of the final loss in what the trainable reports.
         mode: "min", or "max" where more is better.
         schedule: the schedule that the trials train under, or its spec.
+        journal: file that holds the finished trials, that of a sweep (`SweepResult.from_journal` reads it) or of
+            `robust_lr.search_learning_rate`; what it holds of this schedule counts. Each trial that ends is written to
+            it, by the driver; one Tuner at a time may use it. Where more is better it holds the negative.
         options: further ones of `robust_lr.LearningRateSearch`: ratio, start, max_trials, relative, extend, noise.
 
     Raises:
         RobustLRError: when an argument is wrong.
+        JournalError: when the journal cannot be read, knows the schedule by another spec, or is in use.
 
     Example:
         >>> searcher = LearningRateSearcher(1e-3, 0.1, tolerance=0.005)
@@ -61,6 +84,7 @@ class LearningRateSearcher(Searcher):
         metric: str = "loss",
         mode: str = "min",
         schedule: str | Schedule | None = None,
+        journal: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         for what, value in (("metric", metric), ("name", name)):
@@ -71,8 +95,13 @@ class LearningRateSearcher(Searcher):
         super().__init__(metric=metric, mode=mode)
         self._search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=schedule, **options)
         self._name, self._text = name, None if schedule is None else schedule_text(parse_schedule(schedule))
-        self._in_flight = dict[str, float]()
-        self._failures, self._n_begun = Counter[float](), Counter[float]()
+        self._schedule = self._text or DEFAULT_SCHEDULE
+        self._in_flight, self._told = dict[str, TrialSpec](), set[TrialSpec]()
+        self._failures = Counter[float]()
+        self._journal = None if journal is None else Path(journal).absolute()
+        if self._journal is not None:
+            with self._open(self._journal) as book:
+                self._take_in(book)
 
     @property
     def result(self) -> SearchResult:
@@ -85,73 +114,105 @@ class LearningRateSearcher(Searcher):
         Raises:
             RobustLRError: when they name another metric or mode, or `param_space` holds more than constants.
         """
-        for what, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
-            if given not in (None, own):
-                raise RobustLRError(
-                    f"TuneConfig has {what}={given!r} and LearningRateSearcher {what}={own!r}: say the same in both"
-                )
-        for key, value in config.items():
-            if key in (self._name, "seed") or (key == "schedule" and self._text is not None):
-                raise RobustLRError(f"param_space must leave {key!r} to LearningRateSearcher, which sets it")
-            if isinstance(value, Domain) or (isinstance(value, Mapping) and "grid_search" in value):
-                raise RobustLRError(
-                    f"param_space may hold only constants beside LearningRateSearcher, got {key!r}: {value}"
-                )
+        sets = {self._name, "seed"} if self._text is None else {self._name, "seed", "schedule"}
+        check_tuner(self, metric, mode, config, sets=sets)
         return True
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of the next trial; None while all depends on those that run, `FINISHED` at the end."""
         asked = self._search.ask()
         if not asked:
-            return None if self._in_flight else self.FINISHED
-        lr = self._in_flight[trial_id] = asked[0]
-        config: dict[str, Any] = {self._name: lr, "seed": self._n_begun[lr]}
-        self._n_begun[lr] += 1
+            return None if set(self._in_flight.values()) - self._told else self.FINISHED
+        spec = self._in_flight[trial_id] = self._next(asked[0])
+        config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
         return config if self._text is None else config | {"schedule": self._text}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the search what came of a trial."""
-        lr = self._in_flight.pop(trial_id, None)
-        if lr is None:
+        """Write what came of a trial to the journal, and tell the search."""
+        spec = self._in_flight.pop(trial_id, None)
+        if spec is None or spec in self._told:
             return
-        ended = None
         if result and not error and self.metric in result:
-            spec = TrialSpec("", lr, 0)
             ended = result_of(spec, result, loss=self.metric, maximize=self.mode == "max")
-        if ended is not None and ended.is_final:
-            self._search.tell(lr, ended.loss, status="ok" if ended.status == "ok" else "diverged")
-            return
-        self._failures[lr] += 1
-        if self._failures[lr] == 1:
-            self._search.forget(lr)  # it may be asked for again; a second time it stays in flight for good
-            self._n_begun[lr] -= 1
+            if ended.is_final:
+                if self._journal is not None:
+                    with self._open(self._journal, spec) as book:
+                        book.append(ended)
+                self._tell(ended)
+                return
+        self._failures[spec.lr] += 1
+        if self._failures[spec.lr] == 1:
+            self._search.forget(spec.lr)  # it may be asked for again; a second time it stays in flight for good
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state of the search to a file, as JSON."""
         state = {
             "robust_lr.learning_rate_searcher": _FORMAT,
             "search": self._search.to_dict(),
-            "in_flight": self._in_flight,
+            "told": [to_list(spec) for spec in self._told],
+            "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
             "failures": list(self._failures.items()),
-            "n_begun": list(self._n_begun.items()),
         }
         Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take over the state from a file that `save` wrote.
+        """Take over the state from a file that `save` wrote, and what the journal has beyond it.
 
         Raises:
             DataError: when the file cannot be read.
+            JournalError: when the journal cannot.
         """
         try:
             state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
             if state["robust_lr.learning_rate_searcher"] != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT}")
             search = LearningRateSearch.from_dict(state["search"])
-            in_flight = {str(trial): float(lr) for trial, lr in state["in_flight"].items()}
-            failures, n_begun = (Counter(dict(state[key])) for key in ("failures", "n_begun"))
+            told = {from_list(cell) for cell in state["told"]}
+            in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
+            failures = Counter(dict(state["failures"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{checkpoint_path} cannot be read as the state of a LearningRateSearcher: {error}"
             ) from None
-        self._search, self._in_flight, self._failures, self._n_begun = search, in_flight, failures, n_begun
+        self._search, self._told, self._in_flight, self._failures = search, told, in_flight, failures
+        if self._journal is not None:
+            with self._open(self._journal) as book:
+                self._take_in(book)
+
+    def _next(self, lr: float) -> TrialSpec:
+        """Return the next trial at a learning rate, of the first seed there that has no result."""
+        trials = (TrialSpec(self._schedule, lr, seed) for seed in itertools.count())
+        return next(spec for spec in trials if spec not in self._told)
+
+    def _tell(self, result: TrialResult, *, foreign: bool = False) -> None:
+        self._search.tell(
+            result.spec.lr, result.loss, status="ok" if result.status == "ok" else "diverged", foreign=foreign
+        )
+        self._told.add(result.spec)
+
+    def _open(self, path: Path, *trials: TrialSpec) -> Journal:
+        """Open the journal for a moment, grown by these trials; held open, it would stay locked after an interrupt."""
+        header = SweepHeader((), {}, ())
+        with contextlib.suppress(JournalError):  # none yet, or one that `open` is about to refuse
+            header = read_journal(path).header
+        return Journal.open(
+            path,
+            learning_rates=sorted({*header.learning_rates, *(spec.lr for spec in trials)}),
+            schedules={**header.schedules, self._schedule: self._text or ""},
+            seeds=sorted({*header.seeds, *(spec.seed for spec in trials)}),
+        )
+
+    def _take_in(self, book: Journal) -> None:
+        """Tell the search what the journal holds of its schedule: what it asks for in that order, then all else."""
+        known = {spec: result for spec, result in book.finished.items() if spec.schedule == self._schedule}
+        for spec in self._in_flight.values():  # Tune runs it again, without need
+            if spec in known and spec not in self._told:
+                self._tell(known[spec])
+        while asked := self._search.ask():
+            spec = self._next(asked[0])
+            if spec not in known:
+                self._search.forget(spec.lr)
+                break
+            self._tell(known[spec])
+        for spec in [spec for spec in known if spec not in self._told]:
+            self._tell(known[spec], foreign=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -133,17 +134,6 @@ class RayRunner:
             check_whole("threads_per_worker", threads_per_worker, at_least=1, error=RobustLRError)
         check_whole("num_workers", num_workers, at_least=1, error=RobustLRError)
         check_whole("max_failures", max_failures, at_least=0, error=RobustLRError)
-        if slots is not None and num_workers > 1:
-            raise RobustLRError(f"slots are for trials of one worker, got {slots!r} with num_workers={num_workers}")
-        if slots is not None and backend == "tune":
-            raise RobustLRError("slots are for backend='actors'; packed_trial makes a trial of Tune that is a pack")
-        is_uri = storage_path is not None and "://" in os.fspath(storage_path)
-        if is_uri and (backend == "actors" or num_workers > 1):
-            raise RobustLRError(f"storage_path must be a folder that every node mounts, got {storage_path!r}")
-        if address is not None and address.startswith("ray://"):
-            _check_works_by_client(slots, backend)
-        if callbacks and backend != "tune":
-            raise RobustLRError("callbacks are for backend='tune'")
         resources = None if resources_per_trial is None else check_resources(resources_per_trial)
         values: dict[str, Any] = {
             "resources_per_trial": resources,
@@ -164,6 +154,29 @@ class RayRunner:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        self._check_what_goes_together()
+
+    def _check_what_goes_together(self) -> None:
+        slots, is_of_tune = self.slots, self.backend == "tune"
+        if slots is not None and self.num_workers > 1:
+            raise RobustLRError(
+                f"slots are for trials of one worker, got {slots!r} with num_workers={self.num_workers}"
+            )
+        if slots is not None and is_of_tune:
+            raise RobustLRError("slots are for backend='actors'; packed_trial makes a trial of Tune that is a pack")
+        if self.storage_path is not None and "://" in self.storage_path and not (is_of_tune and self.num_workers == 1):
+            raise RobustLRError(f"storage_path must be a folder that every node mounts, got {self.storage_path!r}")
+        if self.address is not None and self.address.startswith("ray://"):
+            self._check_works_by_client()
+        if self.callbacks and not is_of_tune:
+            raise RobustLRError("callbacks are for backend='tune'")
+
+    def _check_works_by_client(self) -> None:
+        if self.slots is not None or self.backend == "tune":
+            what = "slots" if self.slots is not None else "backend='tune'"
+            raise RobustLRError(
+                f"{what} cannot be used through ray://: submit a job, or connect to host:port of the head"
+            )
 
     def run(
         self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
@@ -177,23 +190,28 @@ class RayRunner:
         work = Work.of(train, schedules, label=self.label, checkpoints=folder)
         with connected(self.address, runtime_env=self.runtime_env) as cluster:
             if cluster.is_client:
-                _check_works_by_client(self.slots, self.backend)
+                self._check_works_by_client()
             resources = self.resources_per_trial or cluster.default_resources()
             cluster.check_can_hold(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
             carry_out = self._with_tune if self.backend == "tune" else self._with_actors
-            yield from carry_out(work, trials, schedules, cluster, dict(resources))
+            yield from carry_out(work, trials, cluster, dict(resources))
 
     def labelled(self, label: str) -> RayRunner:
         """Return this runner for an experiment of that name."""
         return replace(self, label=label)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Stay connected from one `run` to the next, so that a Ray that is started here starts once.
+
+        Raises:
+            RobustLRError: when there is no cluster at the address.
+        """
+        with connected(self.address, runtime_env=self.runtime_env):
+            yield
+
     def _with_actors(
-        self,
-        work: Work,
-        trials: Sequence[TrialSpec],
-        schedules: Mapping[str, Schedule],
-        cluster: Cluster,
-        resources: dict[str, float],
+        self, work: Work, trials: Sequence[TrialSpec], cluster: Cluster, resources: dict[str, float]
     ) -> Iterator[TrialResult]:
         stored, options = work.stored(), self._options(resources)
 
@@ -231,12 +249,7 @@ class RayRunner:
         ).results()
 
     def _with_tune(
-        self,
-        work: Work,
-        trials: Sequence[TrialSpec],
-        schedules: Mapping[str, Schedule],
-        cluster: Cluster,
-        resources: dict[str, float],
+        self, work: Work, trials: Sequence[TrialSpec], cluster: Cluster, resources: dict[str, float]
     ) -> Iterator[TrialResult]:
         from .tune_backend import run_with_tune
 
@@ -247,7 +260,7 @@ class RayRunner:
         yield from run_with_tune(
             work.train,
             trials,
-            schedules,
+            work.schedules,
             # Of several workers, which Ray Train counts, Tune has only the process that waits for them.
             resources=resources if self.num_workers == 1 else TAKEN_BY_DRIVER,
             storage_path=self.storage_path,
@@ -300,12 +313,6 @@ def _one_process(train: TrainFunction, *, label: str, checkpoints: str | None) -
         report_result(Work(train, {spec.schedule: config["schedule"]}, label, checkpoints).evaluate(spec))
 
     return trial
-
-
-def _check_works_by_client(slots: object, backend: str) -> None:
-    if slots is not None or backend == "tune":
-        what = "slots" if slots is not None else "backend='tune'"
-        raise RobustLRError(f"{what} cannot be used through ray://: submit a job, or connect to host:port of the head")
 
 
 def _folder(path: str) -> str:

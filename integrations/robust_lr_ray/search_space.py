@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from robust_lr import GeometricGrid, Schedule, TrialSpec
+from robust_lr import GeometricGrid, RobustLRError, Schedule, TrialSpec
 from robust_lr.axes import read_learning_rates, read_schedules, read_seeds
 from robust_lr.trials import expand_trials
 
 from .cells import cell_config, schedule_text
+
+if TYPE_CHECKING:
+    from ray.tune.search import Searcher
 
 Schedules = Mapping[str, Schedule | str] | Iterable[Schedule | str]
 
@@ -93,3 +96,30 @@ class Axes:
     def config(self, spec: TrialSpec) -> dict[str, Any]:
         """Return the config of a trial."""
         return cell_config(spec, self.schedules[spec.schedule])
+
+
+def check_tuner(
+    searcher: Searcher, metric: str | None, mode: str | None, config: Mapping[str, Any], *, sets: Set[str]
+) -> None:
+    """Check that what `TuneConfig` and `param_space` say goes with a searcher of ours.
+
+    Args:
+        searcher: the searcher.
+        metric, mode: of the `TuneConfig`, None where it says nothing.
+        config: the `param_space`.
+        sets: the keys of the config that the searcher sets for each trial.
+
+    Raises:
+        RobustLRError: when they name another metric or mode, or `param_space` holds more than constants.
+    """
+    from ray.tune.search.sample import Domain
+
+    who = type(searcher).__name__
+    for name, given, own in (("metric", metric, searcher.metric), ("mode", mode, searcher.mode)):
+        if given not in (None, own):
+            raise RobustLRError(f"TuneConfig has {name}={given!r} and {who} {name}={own!r}: say the same in both")
+    for key, value in config.items():
+        if key in sets:
+            raise RobustLRError(f"param_space must leave {key!r} to {who}, which sets it for each trial")
+        if isinstance(value, Domain) or (isinstance(value, Mapping) and "grid_search" in value):
+            raise RobustLRError(f"param_space may hold only constants beside {who}, got {key!r}: {value}")

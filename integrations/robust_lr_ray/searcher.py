@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
-from ray.tune.search.sample import Domain
 
 from robust_lr import (
     DataError,
@@ -27,8 +26,8 @@ from robust_lr import (
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.journal import Journal
 
-from .cells import result_of, spec_of
-from .search_space import Axes, Schedules
+from .cells import from_list, result_of, spec_of, to_list
+from .search_space import Axes, Schedules, check_tuner
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -125,16 +124,7 @@ class GridSearcher(Searcher):
         Raises:
             RobustLRError: when they name another metric or mode, or `param_space` holds more than constants.
         """
-        for name, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
-            if given not in (None, own):
-                raise RobustLRError(
-                    f"TuneConfig has {name}={given!r} and GridSearcher {name}={own!r}: say the same in both"
-                )
-        for key, value in config.items():
-            if key in ("lr", "schedule", "seed", "schedule_name"):
-                raise RobustLRError(f"param_space must leave {key!r} to GridSearcher, which sets it for each trial")
-            if isinstance(value, Domain) or (isinstance(value, Mapping) and "grid_search" in value):
-                raise RobustLRError(f"param_space may hold only constants beside GridSearcher, got {key!r}: {value}")
+        check_tuner(self, metric, mode, config, sets={"lr", "schedule", "seed", "schedule_name"})
         n_samples = spec.get("num_samples")
         if n_samples is not None and n_samples < len(self._waiting):
             warnings.warn(
@@ -171,9 +161,9 @@ class GridSearcher(Searcher):
         state = {
             "robust_lr.grid_searcher": _FORMAT,
             "schedules": dict(self._axes.texts),
-            "finished": [_as_list(spec) for spec in self._finished],
-            "given_up": [_as_list(spec) for spec in self._given_up],
-            "in_flight": {trial_id: _as_list(spec) for trial_id, spec in self._in_flight.items()},
+            "finished": [to_list(spec) for spec in self._finished],
+            "given_up": [to_list(spec) for spec in self._given_up],
+            "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
         }
         Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
 
@@ -191,8 +181,8 @@ class GridSearcher(Searcher):
             version, texts = state["robust_lr.grid_searcher"], state["schedules"]
             if version != _FORMAT:
                 raise ValueError(f"its format is {version}, this reads {_FORMAT}")
-            cells = {name: [_as_spec(cell) for cell in state[name]] for name in ("finished", "given_up")}
-            in_flight = {trial_id: _as_spec(cell) for trial_id, cell in state["in_flight"].items()}
+            cells = {name: [from_list(cell) for cell in state[name]] for name in ("finished", "given_up")}
+            in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{checkpoint_path} cannot be read as the state of a GridSearcher: {error}") from None
         for spec in cells["finished"]:
@@ -260,12 +250,3 @@ class GridSearcher(Searcher):
 def _key(spec: TrialSpec) -> TrialSpec:
     """The spec up to the rounding of its learning rate."""
     return replace(spec, lr=float(f"{spec.lr:.{SIGNIFICANT_DIGITS}g}"))
-
-
-def _as_list(spec: TrialSpec) -> list[Any]:
-    return [spec.schedule, spec.lr, spec.seed]
-
-
-def _as_spec(cell: list[Any]) -> TrialSpec:
-    schedule, lr, seed = cell
-    return TrialSpec(str(schedule), float(lr), int(seed))

@@ -56,7 +56,9 @@ def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
             return True
 
     holders = [Holder.remote() for _ in range(5)]
-    ready, waiting = ray_local.wait([holder.there.remote() for holder in holders], num_returns=5, timeout=4)
+    answers = [holder.there.remote() for holder in holders]
+    ray_local.wait(answers, num_returns=4, timeout=30)
+    ready, waiting = ray_local.wait(answers, num_returns=5, timeout=0.5)
     assert (len(ready), len(waiting)) == (Cluster(is_own=False).capacity({"gpu": 0.7}), 1)
 
 
@@ -101,27 +103,27 @@ def in_a_process(code, **environment):
     return done.stdout + done.stderr, time.monotonic() - start
 
 
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("127.0.0.1:9", "no Ray answers at 127.0.0.1:9"),
-        ("ray://127.0.0.1:9", "no Ray answers at ray://127.0.0.1:9"),
-        ("no.such.host.invalid:6379", "no Ray answers at no.such.host.invalid:6379"),
-        ("127.0.0.1:port", "address must be 'auto', 'host:port' or 'ray://host:port'"),
-    ],
-)
-def test_an_address_where_no_ray_is_gives_one_line_at_once(address, said):
+def errors_of_connecting(*addresses, **environment):
+    """What a process prints that connects to where no Ray is: the kind of error and its message; and its seconds."""
     code = f"""
         from robust_lr_ray.cluster import connected
-        try:
-            with connected({address!r}):
-                pass
-        except Exception as error:
-            print(type(error).__name__, error)
+        for address in {addresses!r}:
+            try:
+                with connected(address):
+                    pass
+            except Exception as error:
+                print(type(error).__name__, error)
     """
-    output, seconds = in_a_process(code)
-    assert said in output
-    assert output.count("\n") == 1
+    return in_a_process(code, **environment)
+
+
+def test_an_address_where_no_ray_is_gives_one_line_at_once():
+    nowhere = ["127.0.0.1:9", "ray://127.0.0.1:9", "no.such.host.invalid:6379"]
+    output, seconds = errors_of_connecting(*nowhere, "127.0.0.1:port")
+    said = [f"no Ray answers at {address}: " for address in nowhere]
+    said += ["address must be 'auto', 'host:port' or 'ray://host:port', got '127.0.0.1:port'"]
+    for line, words in zip(output.splitlines(), said, strict=True):
+        assert line.startswith(f"RobustLRError {words}")
     assert seconds < 20
 
 
@@ -130,42 +132,30 @@ def test_an_address_where_no_ray_is_gives_one_line_at_once(address, said):
 def test_what_answers_and_is_no_ray_gives_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        code = f"""
-            from robust_lr_ray.cluster import connected
-            try:
-                with connected({address!r}):
-                    pass
-            except Exception as error:
-                print(type(error).__name__, error)
-        """
-        output, seconds = in_a_process(code)
+        output, seconds = errors_of_connecting(address)
     assert output.startswith(f"RobustLRError what answers at {address} is no head of Ray")
     assert output.count("\n") == 1
     assert seconds < 40
 
 
 def test_auto_is_the_cluster_of_the_environment():
-    code = """
-        from robust_lr_ray.cluster import connected
-        try:
-            with connected("auto"):
-                pass
-        except Exception as error:
-            print(error)
-    """
-    output, seconds = in_a_process(code, RAY_ADDRESS="127.0.0.1:9")
+    output, seconds = errors_of_connecting("auto", RAY_ADDRESS="127.0.0.1:9")
     assert "no Ray answers at 127.0.0.1:9" in output
     assert seconds < 20
 
 
-def test_a_ray_that_was_started_for_a_sweep_ends_with_it_and_leaves_no_file():
+def test_a_ray_that_was_started_here_serves_all_runs_while_it_is_held_and_then_ends_and_leaves_no_file():
     code = """
         import os, tempfile, ray
+        from robust_lr_ray import RayRunner
         from robust_lr_ray.cluster import connected
-        with connected() as cluster:
-            print(cluster.is_own, ray.is_initialized(), len(os.listdir(tempfile.gettempdir())))
+        with RayRunner().held():
+            for _ in range(2):
+                with connected() as cluster:
+                    print(cluster.is_own)
+            print(ray.is_initialized(), len(os.listdir(tempfile.gettempdir())))
         print(ray.is_initialized(), os.listdir(tempfile.gettempdir()))
     """
     with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
         output, _ = in_a_process(code, TMPDIR=folder)
-    assert output.splitlines() == ["True True 1", "False []"]
+    assert output.splitlines() == ["True", "True", "True 1", "False []"]

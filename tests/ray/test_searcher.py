@@ -90,7 +90,7 @@ def test_a_tuner_runs_the_sweep_into_a_journal_and_grows_it_by_only_the_new_cell
 
     larger = GridSearcher(GRID.refine(), ["cosine"], 3, journal=journal)
     new = set(larger.missing)
-    second = fit(larger, name="grown")
+    second = fit(larger, name="grown", max_concurrent=1)
     assert len(second) == len(set(second)) == 7 * 3 - 7 and set(second) == new
     assert TrialSpec("cosine", 0.5, 1) in second, "what was given up is missing, for the next run to try again"
     assert SweepResult.from_journal(journal).n_trials == 20 and len(larger.missing) == 1
