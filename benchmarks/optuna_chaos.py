@@ -36,8 +36,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna.sampler import GeometricGridSampler, cell_of, is_order
-from robust_lr_optuna.storages import journal_storage, safe_sqlite_storage
+from robust_lr_optuna import GeometricGridSampler, cell_of, is_order, journal_storage, safe_sqlite_storage
 
 STORAGES = ("journal", "safe sqlite", "sqlite", "postgresql")
 MANY_RETRIES = 1000  # a cell is to be missing for no other reason than a fault

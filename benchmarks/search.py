@@ -389,7 +389,7 @@ def run(name: str, curve: Problem, seed: int, budget: int, workers: int) -> Run:
         return Run(until, rounds_until, len(xs), rounds, chosen - least)
     result = strategy.search.result
     excess = curve.loss(math.log(result.lr)) - least if math.isfinite(result.lr) else math.inf
-    words = f"{result.reason.partition(':')[0]}; {result.doubt or result.bound_note}"
+    words = f"{result.stop or 'not stopped'}; {result.doubt or result.bound_note}"
     return Run(
         until, rounds_until, len(xs), rounds, excess, result.excess_bound, doubt=result.doubt is not None, words=words
     )

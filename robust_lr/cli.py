@@ -262,7 +262,7 @@ def search(
         console.print(sentence, soft_wrap=not console.is_terminal)
     console.print(f"{journal} holds the trials; the same command continues the search", soft_wrap=True)
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
-    if not within and not result.reason.startswith("noise-limited"):
+    if not within and result.stop != "noise-limited":
         raise typer.Exit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Literal
 
@@ -12,7 +12,7 @@ from .axes import read_schedules, spec_text
 from .carry_out import carry_out, check_specs, journal_label, last_line, place_of
 from .checks import check_whole
 from .exceptions import RobustLRError, TrialError
-from .runners import Labelled, Runner, SerialRunner
+from .runners import Held, Labelled, Runner, SerialRunner
 from .schedules import Schedule
 from .search import LearningRateSearch, SearchResult
 from .search_journal import SearchJournal
@@ -63,7 +63,8 @@ def search_learning_rate(
         lr_max: the largest, > lr_min.
         tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or a share of the best loss.
         schedule: the schedule that all trials train under, or its spec.
-        runner: carries out the trials; by default one after the other in this process.
+        runner: carries out the trials; by default one after the other in this process. One that is `runners.Held`
+            is held from the first round to the end.
         n_parallel: learning rates in a round, >= 1; as many as the runner runs at a time.
         seed: of the first trial at a learning rate; each further one there, which the search asks for when noise is in
             its way, has the next seed that is free.
@@ -79,7 +80,7 @@ def search_learning_rate(
             only on a terminal, and False never.
 
     Returns:
-        What was found, `reason` saying why the search stopped.
+        What was found, `stop` and `reason` saying why the search stopped.
 
     Raises:
         GridError, ScheduleError, DataError, RobustLRError: when an argument is wrong.
@@ -92,8 +93,8 @@ def search_learning_rate(
         >>> def train(*, lr, schedule, seed):
         ...     return 0.3 + 0.03 * math.log(lr / 0.02) ** 2
         >>> result = search_learning_rate(train, 1e-3, 0.1, tolerance=0.005)
-        >>> result.n_trials, result.reason
-        (5, 'tolerance: nothing in the range is better by more')
+        >>> result.n_trials, result.stop
+        (5, 'tolerance')
     """
     if not callable(train):
         raise RobustLRError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
@@ -109,40 +110,34 @@ def search_learning_rate(
         max_trials=max_trials, relative=relative, extend=extend, noise=noise,
     )  # fmt: skip
     with ExitStack() as stack:
-        trials, book = _Trials(search, name, seed), None
-        asked = trials.ask(n_parallel)
-        if journal is not None:
-            label = journal_label(train) if label is None else label
-            check_specs(named)
-            specs = {name: spec_text(named[name])}
-            book = stack.enter_context(SearchJournal.begin(journal, asked, schedules=specs, train=label))
-        known = {spec: r for spec, r in book.finished.items() if spec.schedule == name} if book else {}
+        book = None if journal is None else stack.enter_context(_open_journal(journal, train, label, named))
+        trials = _Trials(search, name, seed, book.finished.values() if book else ())
+        new = trials.next_round(n_parallel)
+        if new and isinstance(runner, Held):
+            stack.enter_context(runner.held())
         view = stack.enter_context(SearchProgress(show=progress))
-        while True:
-            new = [trial for trial in asked if trial not in known]
-            for trial in asked:
-                if trial in known:
-                    trials.tell(known[trial])
-            others = [result for spec, result in known.items() if spec not in trials.told]
-            if others and (new or not asked):  # the journal carries the search no further by itself
-                for trial in new:
-                    search.forget(trial.lr)
-                for result in others:
-                    trials.tell(result, foreign=True)
-            elif not asked:
-                return search.result
-            elif new:
-                if book:
-                    book.expect(new)
-                view.begin(new, search.result)
-                with closing(_results(runner, train, new, named)) as results:
-                    for result in results:
-                        if book:
-                            book.append(result)
-                        if result.is_final:
-                            trials.tell(result)
-                        view.add(result, search.result)
-            asked = trials.ask(n_parallel)
+        while new:
+            if book:
+                book.expect(new)
+            view.begin(new, search.result)
+            with closing(_results(runner, train, new, named)) as results:
+                for result in results:
+                    if book:
+                        book.append(result)
+                    if result.is_final:
+                        trials.tell(result)
+                    view.add(result, search.result)
+            new = trials.next_round(n_parallel)
+    return search.result
+
+
+def _open_journal(
+    path: str | os.PathLike[str], train: TrainFunction, label: str | None, schedules: Mapping[str, Schedule]
+) -> SearchJournal:
+    label = journal_label(train) if label is None else label
+    check_specs(schedules)
+    specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
+    return SearchJournal.begin(path, schedules=specs, train=label)
 
 
 def _results(
@@ -165,20 +160,42 @@ def _results(
 
 
 class _Trials:
-    """A search whose questions and answers are trials: the next one at a learning rate has the next seed there."""
+    """A search whose questions and answers are trials: the next one at a learning rate has the next seed there.
 
-    def __init__(self, search: LearningRateSearch, schedule: str, seed: int) -> None:
+    Args:
+        search: the search, of which nothing was asked yet.
+        schedule: name of its schedule.
+        seed: the first one at a learning rate.
+        known: results that are there already; those of other schedules are left aside.
+    """
+
+    def __init__(self, search: LearningRateSearch, schedule: str, seed: int, known: Iterable[TrialResult]) -> None:
         self._search, self._schedule, self._seed = search, schedule, seed
-        self.told: set[TrialSpec] = set()
+        self._known = {result.spec: result for result in known if result.spec.schedule == schedule}
+        self._told: set[TrialSpec] = set()
 
-    def ask(self, n: int) -> list[TrialSpec]:
-        return [self._next(lr) for lr in self._search.ask(n)]
+    def next_round(self, n: int) -> list[TrialSpec]:
+        """Return the next trials to run, at most n, none at the end; what is known is told and not returned."""
+        while True:
+            asked = [self._next(lr) for lr in self._search.ask(n)]
+            new = [trial for trial in asked if trial not in self._known]
+            for trial in asked:
+                if trial in self._known:
+                    self.tell(self._known[trial])
+            others = [result for spec, result in self._known.items() if spec not in self._told]
+            if others and (new or not asked):  # what is known carries the search no further by itself
+                for trial in new:
+                    self._search.forget(trial.lr)
+                for result in others:
+                    self.tell(result, foreign=True)
+            elif new or not asked:
+                return new
 
     def tell(self, result: TrialResult, *, foreign: bool = False) -> None:
         status: Literal["ok", "diverged"] = "diverged" if result.status == "diverged" else "ok"
         self._search.tell(result.spec.lr, result.loss, status=status, foreign=foreign)
-        self.told.add(result.spec)
+        self._told.add(result.spec)
 
     def _next(self, lr: float) -> TrialSpec:
         trials = (TrialSpec(self._schedule, lr, seed) for seed in itertools.count(self._seed))
-        return next(trial for trial in trials if trial not in self.told)
+        return next(trial for trial in trials if trial not in self._told)

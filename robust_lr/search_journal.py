@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Self
 
@@ -21,23 +21,21 @@ class SearchJournal(Journal):
     _header: SweepHeader
 
     @classmethod
-    def begin(
-        cls, path: str | os.PathLike[str], first: Iterable[TrialSpec], *, schedules: dict[str, str], train: str
-    ) -> Self:
-        """Begin a journal with these trials, or continue one that is there, of a search or of a sweep.
+    def begin(cls, path: str | os.PathLike[str], *, schedules: Mapping[str, str], train: str | None = None) -> Self:
+        """Begin a journal, or continue one that is there, of a search or of a sweep; `expect` makes room for trials.
 
         Args:
             path: the file; made when missing, its folder is not.
-            first: the trials that come first in a new journal; one that is there stays as it is until `expect`.
             schedules: spec of each schedule of the search by its name; those of the journal stay in it.
-            train: label of the training function.
+            train: label of the training function, None when unknown; then that of the journal stays.
 
         Raises:
             JournalError: when another process writes it, it is of another training function, or the file is no journal.
         """
-        header = _grown(SweepHeader((), schedules, (), train), first)
+        header = SweepHeader((), schedules, (), train)
         with contextlib.suppress(JournalError):  # none yet, or one that `open` is about to refuse
             old = read_journal(path).header
+            train = old.train if train is None else train
             header = dataclasses.replace(old, schedules={**old.schedules, **schedules}, train=train)
         journal = cls.open(
             path,

@@ -96,5 +96,5 @@ def _table(known: SearchResult, running: Sequence[TrialSpec]) -> Group:
         loss = " ".join("diverged" if tell == float("inf") else f"{tell:.6g}" for tell in losses)
         next_one = ["next"] if any(trial.lr == lr for trial in running) else []
         table.add_row(f"{lr:.4g}", loss, ", ".join([*([marks[lr]] if lr in marks else []), *next_one]))
-    words = [] if known.reason else [search_headline(known), *search_sentences(known)]
+    words = [search_headline(known), *search_sentences(known)] if known.stop is None else []
     return Group(table, *map(Text, words))

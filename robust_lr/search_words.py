@@ -18,7 +18,7 @@ def search_headline(result: SearchResult) -> str:
     """
     trials = f"{result.n_trials} trial" + ("" if result.n_trials == 1 else "s")
     if math.isnan(result.lr):
-        return f"no learning rate with a finite loss{'' if result.reason else ' yet'}, {trials}"
+        return f"no learning rate with a finite loss{' yet' if result.stop is None else ''}, {trials}"
     return f"best learning rate {result.lr:.4g}, loss {result.loss:.6g}, {trials}"
 
 
@@ -45,7 +45,7 @@ def search_sentences(result: SearchResult) -> list[str]:
         sentences.append(f"the best lies on the {result.edge} end of the range: look beyond it")
     if result.doubt is not None and result.excess_bound is not None:
         sentences.append(f"doubt: {result.doubt}")
-    if result.reason:
+    if result.stop is not None:
         sentences.append(f"stopped: {result.reason}")
     return sentences
 

@@ -91,4 +91,4 @@ def test_a_search_that_is_told_of_large_noise_ends_by_itself(table_curves, sched
         for lr in search.ask():
             search.tell(lr, curve(lr) + noise * rng.standard_normal())
         assert search.result.n_trials < 40
-    assert search.result.reason
+    assert search.result.stop is not None

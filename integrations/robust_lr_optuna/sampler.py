@@ -23,8 +23,6 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr import GeometricGrid, GridError, RobustLRError
 
 from .book import Book
-from .entries import cell_of as cell_of
-from .entries import is_order as is_order
 from .entries import mark_of, write_mark, write_order
 from .fixed_trials import is_enqueued, is_fixed, repeated_by
 from .outcomes import note_why_failed

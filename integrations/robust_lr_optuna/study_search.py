@@ -25,8 +25,8 @@ _MOST_GIVEN_UP = 3
 def search_of(study: Study, choices: Choices | None = None) -> SearchResult:
     """Return what the search of a study knows, at any time: the best learning rate, the bound, why it stopped.
 
-    The learning rate is NaN as long as no trial has a loss. The reason is empty as long as the search goes on; it
-    begins with "failures" where the search ended because too many learning rates gave no loss.
+    The learning rate is NaN as long as no trial has a loss. `stop` is None as long as the search goes on, and
+    "failures" where it ended because too many learning rates gave no loss.
 
     Args:
         study: a study that a `LearningRateSampler` works on or has worked on.
@@ -109,11 +109,10 @@ class Standing:
     def result(self) -> SearchResult:
         """What is known."""
         result = self.search.result
-        if result.reason or not (self.given_up and self.is_over):
+        if result.stop is not None or not (self.given_up and self.is_over):
             return result
-        return replace(
-            result, reason=f"failures: without a loss are lr={', '.join(map('{:.4g}'.format, self.given_up))}"
-        )
+        lrs = ", ".join(map("{:.4g}".format, self.given_up))
+        return replace(result, stop="failures", reason=f"there is no loss at lr={lrs}")
 
     def waits_for_others(self) -> bool:
         """Return whether what comes next depends on trials of other threads, processes or machines."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -14,7 +13,6 @@ from ray.tune.search import Searcher
 
 from robust_lr import (
     DataError,
-    JournalError,
     LearningRateSearch,
     RobustLRError,
     Schedule,
@@ -24,7 +22,7 @@ from robust_lr import (
     parse_schedule,
 )
 from robust_lr.csv_table import DEFAULT_SCHEDULE
-from robust_lr.journal import Journal, SweepHeader, read_journal
+from robust_lr.search_journal import SearchJournal
 
 from .cells import from_list, result_of, schedule_text, to_list
 from .search_space import check_tuner
@@ -136,7 +134,8 @@ class LearningRateSearcher(Searcher):
             ended = result_of(spec, result, loss=self.metric, maximize=self.mode == "max")
             if ended.is_final:
                 if self._journal is not None:
-                    with self._open(self._journal, spec) as book:
+                    with self._open(self._journal) as book:
+                        book.expect([spec])
                         book.append(ended)
                 self._tell(ended)
                 return
@@ -190,19 +189,11 @@ class LearningRateSearcher(Searcher):
         )
         self._told.add(result.spec)
 
-    def _open(self, path: Path, *trials: TrialSpec) -> Journal:
-        """Open the journal for a moment, grown by these trials; held open, it would stay locked after an interrupt."""
-        header = SweepHeader((), {}, ())
-        with contextlib.suppress(JournalError):  # none yet, or one that `open` is about to refuse
-            header = read_journal(path).header
-        return Journal.open(
-            path,
-            learning_rates=sorted({*header.learning_rates, *(spec.lr for spec in trials)}),
-            schedules={**header.schedules, self._schedule: self._text or ""},
-            seeds=sorted({*header.seeds, *(spec.seed for spec in trials)}),
-        )
+    def _open(self, path: Path) -> SearchJournal:
+        """Open the journal for a moment; held open, it would stay locked after an interrupt."""
+        return SearchJournal.begin(path, schedules={self._schedule: self._text or ""})
 
-    def _take_in(self, book: Journal) -> None:
+    def _take_in(self, book: SearchJournal) -> None:
         """Tell the search what the journal holds of its schedule: what it asks for in that order, then all else."""
         known = {spec: result for spec, result in book.finished.items() if spec.schedule == self._schedule}
         for spec in self._in_flight.values():  # Tune runs it again, without need

@@ -83,7 +83,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         >>> model = SGDClassifier(loss="log_loss", learning_rate="constant", random_state=0)
         >>> search = LearningRateSearchCV(model, scoring="neg_log_loss", tolerance=0.1, lr_min=1e-4, lr_max=1.0)
         >>> search.fit(*load_iris(return_X_y=True)).search_result_.reason
-        'tolerance: nothing in the range is better by more'
+        'nothing in the range is better by more than the tolerance'
         >>> len(search.cv_results_["params"]) == search.search_result_.n_trials < 12
         True
     """

@@ -1,6 +1,7 @@
 """Runners carry out trials: here or in a pool of processes, one at a time or in packs. Plug-ins bring further ones."""
 
 from .base import Evaluator as Evaluator
+from .base import Held as Held
 from .base import Labelled as Labelled
 from .base import Runner as Runner
 from .base import TrialSource as TrialSource

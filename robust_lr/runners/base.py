@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from ..exceptions import RobustLRError, TrialDiverged
@@ -38,6 +39,14 @@ class Labelled(Protocol):
 
     def labelled(self, label: str) -> Runner:
         """Return the runner for an experiment of that label."""
+
+
+@runtime_checkable
+class Held(Protocol):
+    """A runner that can keep what it needs, such as a cluster, from one `run` to the next."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Return a context manager that keeps it until it is left."""
 
 
 class TrialSource(Protocol):

@@ -7,6 +7,8 @@ from typing import Literal
 
 from .evidence import Tell
 
+Stop = Literal["tolerance", "noise-limited", "max_trials", "doubt", "diverged", "resolution", "failures"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
@@ -19,7 +21,17 @@ class SearchResult:
             assumption in `bound_note`; None when there is no bound.
         bound_note: what the bound rests on, or why there is none.
         n_trials: the number of tells.
-        reason: why the search stopped, in words; empty while it has not.
+        stop: why the search stopped; None while it has not.
+
+            - "tolerance": nothing in the range is better by more, as `excess_bound` says;
+            - "noise-limited": what is left to gain is below what the noise lets one see;
+            - "max_trials": so many were told;
+            - "doubt": this is not one valley, and the full coarse grid has been tried;
+            - "diverged": so did every learning rate;
+            - "resolution": what could be better is too near to what was tried;
+            - "failures": too many learning rates gave no loss; only who runs the trials can say so, as
+              `robust_lr_optuna.search_of` does.
+        reason: the same in words; empty while it has not.
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
             Conservative: between two measured learning rates it ends where the chord between them reaches that loss,
             and a convex curve lies below its chords. None without an `lr`.
@@ -38,6 +50,7 @@ class SearchResult:
     excess_bound: float | None
     bound_note: str
     n_trials: int
+    stop: Stop | None
     reason: str
     good_interval: tuple[float, float] | None
     cliff: float | None

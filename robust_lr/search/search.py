@@ -6,7 +6,6 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any, Literal, Self
 
 from ..checks import check_number, check_whole
@@ -188,7 +187,7 @@ class LearningRateSearch:
     @property
     def done(self) -> bool:
         """Whether the search is over. A tell that comes later, of a trial in flight, can open it again."""
-        return bool(_reason(self._situation))
+        return reason_to_stop(self._situation) is not None
 
     @property
     def result(self) -> SearchResult:
@@ -241,11 +240,6 @@ class LearningRateSearch:
     def _known(self, lr: float) -> float | None:
         told = self._situation.evidence.counts
         return next((k for k in (*self._asked, *told) if abs(k - lr) <= _SAME * lr), None)
-
-
-@lru_cache(maxsize=64)
-def _reason(situation: Situation) -> str:
-    return reason_to_stop(situation)
 
 
 def _theoretical_ratio(spec: str, rule: Schedule) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from .proposals import next_x, trials_left
-from .result import SearchResult
+from .result import SearchResult, Stop
 from .situation import Situation
 from .valley import Valley
 
@@ -13,22 +14,23 @@ from .valley import Valley
 _WORTH_TRYING = 6
 
 
-def reason_to_stop(situation: Situation) -> str:
-    """Return why the search is over, in words; empty when it is not."""
+@lru_cache(maxsize=64)
+def reason_to_stop(situation: Situation) -> tuple[Stop, str] | None:
+    """Return why the search is over, with its words; None when it is not."""
     settings, n_trials = situation.settings, len(situation.tells)
     if settings.max_trials is not None and n_trials >= settings.max_trials:
-        return f"max_trials: all {settings.max_trials} trials are spent"
+        return "max_trials", f"all {settings.max_trials} trials are spent"
     if situation.evidence.doubt is None and is_noise_limited(situation):
-        return "noise-limited: what is left to gain is below what the noise lets one see"
+        return "noise-limited", "what is left to gain is below what the noise lets one see"
     if next_x(situation, ()) is not None:
-        return ""
+        return None
     if situation.evidence.doubt is not None:
-        return "doubt: there is more than one valley, and the full coarse grid has been tried"
+        return "doubt", "there is more than one valley, and the full coarse grid has been tried"
     if situation.valley is None:
-        return "diverged: so did every learning rate that was tried"
+        return "diverged", "every learning rate that was tried diverged"
     if situation.valley.excess_bound <= situation.tolerance:
-        return "tolerance: nothing in the range is better by more"
-    return "resolution: the learning rates that could be better are too near to those that were tried"
+        return "tolerance", "nothing in the range is better by more than the tolerance"
+    return "resolution", "the learning rates that could be better are too near to those that were tried"
 
 
 def is_noise_limited(situation: Situation) -> bool:
@@ -49,13 +51,15 @@ def summarise(situation: Situation, schedule: str | None) -> SearchResult:
         lr, loss = situation.lrs[valley.best], valley.points[valley.best].loss
         cliff = None if situation.wall is None else math.exp(situation.wall - valley.points[valley.best].x)
     bound, note = _bound(situation)
+    stop, reason = reason_to_stop(situation) or (None, "")
     return SearchResult(
         lr=lr,
         loss=loss,
         excess_bound=bound,
         bound_note=note,
         n_trials=len(situation.tells),
-        reason=reason_to_stop(situation),
+        stop=stop,
+        reason=reason,
         good_interval=None if valley is None else _good_interval(valley, lr, situation),
         cliff=cliff,
         doubt=situation.evidence.doubt,

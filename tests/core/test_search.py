@@ -53,7 +53,7 @@ def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, m
             result, _ = run(new_search(low, high), parabola(best, bend))
             assert result.n_trials <= most
             assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
-            assert result.reason.startswith("tolerance")
+            assert result.stop == "tolerance"
 
 
 def test_two_decades_take_five_trials_on_average():
@@ -103,8 +103,14 @@ def test_the_search_stops_when_its_trials_are_spent():
     assert len(search.ask(10)) == 3
     assert search.ask() == []
     result, _ = run(new_search(max_trials=3), parabola(0.02, bend=0.5))
-    assert (result.n_trials, result.reason) == (3, "max_trials: all 3 trials are spent")
+    assert (result.n_trials, result.stop, result.reason) == (3, "max_trials", "all 3 trials are spent")
     assert result.excess_bound > TOLERANCE
+
+
+def test_a_tolerance_too_fine_for_learning_rates_half_a_percent_apart_ends_by_the_resolution():
+    result, _ = run(new_search(tolerance=1e-5), lambda lr: abs(math.log(lr / 0.0213)))
+    assert result.stop == "resolution"
+    assert result.excess_bound > 1e-5
 
 
 def test_losses_that_are_all_equal_leave_nothing_to_gain():
@@ -172,7 +178,7 @@ def test_when_everything_diverges_the_search_says_so_and_has_no_learning_rate():
     result, _ = run(new_search(), lambda lr: math.inf)
     assert math.isnan(result.lr)
     assert (result.loss, result.excess_bound, result.good_interval) == (math.inf, None, None)
-    assert result.reason.startswith("diverged")
+    assert result.stop == "diverged"
     assert min(t.lr for t in result.history) < 1e-3
 
 
@@ -199,7 +205,7 @@ def test_a_second_valley_is_reported_the_bound_withdrawn_and_the_coarse_grid_tri
     assert "more than one valley" in result.doubt
     assert result.excess_bound is None
     assert result.bound_note.startswith("withdrawn")
-    assert result.reason.startswith("doubt")
+    assert result.stop == "doubt"
     xs = np.log(sorted([1e-4, *(t.lr for t in result.history), 1.0]))
     assert np.diff(xs).max() <= 2 * math.log(4)
 
@@ -249,14 +255,14 @@ def noisy(loss, size, seed):
 def test_with_little_noise_the_bound_counts_it_and_still_closes():
     for seed in range(10):
         result, _ = run(new_search(noise=3e-4), noisy(parabola(0.02), 3e-4, seed))
-        assert result.reason.startswith("tolerance")
+        assert result.stop == "tolerance"
         assert "95 % intervals" in result.bound_note
         assert parabola(0.02)(result.lr) - 0.3 <= result.excess_bound
 
 
 def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
     result, _ = run(new_search(noise=0.05), noisy(parabola(0.02, bend=0.05), 0.05, 0))
-    assert result.reason.startswith("noise-limited")
+    assert result.stop == "noise-limited"
     assert result.n_trials <= 8
 
 
@@ -357,7 +363,8 @@ def test_a_search_that_was_stopped_after_any_trial_goes_on_the_same():
 def test_a_result_may_be_asked_for_before_anything_is_known():
     result = new_search().result
     assert math.isnan(result.lr)
-    assert (result.excess_bound, result.n_trials, result.reason, result.history) == (None, 0, "", ())
+    assert (result.excess_bound, result.n_trials, result.history) == (None, 0, ())
+    assert (result.stop, result.reason) == (None, "")
 
 
 def test_every_learning_rate_in_the_good_interval_is_within_the_tolerance_of_the_best():

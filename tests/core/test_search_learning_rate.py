@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_the_best_is_within_the_tolerance_and_so_is_the_bound():
     result = run(train, tolerance=0.005)
     assert result.loss <= 0.3 + result.excess_bound
     assert result.excess_bound <= 0.005
-    assert result.reason.startswith("tolerance")
+    assert result.stop == "tolerance"
     assert result.n_trials == len(train.calls) == len(set(train.calls)) < 10
     assert result.schedule == "cosine"
 
@@ -86,6 +87,32 @@ def test_a_round_has_as_many_trials_as_run_at_a_time():
     assert max(rounds) == 3
     assert sum(rounds) == result.n_trials
     assert len(rounds) < run().n_trials
+
+
+def test_a_runner_that_can_is_held_once_from_the_first_round_to_the_end_and_not_where_none_runs(tmp_path):
+    seen = []
+
+    class Cluster:
+        @contextmanager
+        def held(self):
+            seen.append("starts")
+            try:
+                yield
+            finally:
+                seen.append("ends")
+
+        def run(self, train, trials, schedules):
+            seen.extend("trial" for _ in trials)
+            return SerialRunner().run(train, trials, schedules)
+
+    result = run(runner=Cluster(), journal=tmp_path / "search.jsonl")
+    assert seen == ["starts", *["trial"] * result.n_trials, "ends"]
+    seen.clear()
+    assert run(runner=Cluster(), journal=tmp_path / "search.jsonl") == result
+    assert seen == []
+    with pytest.raises(TrialError):
+        run(Recorder(lambda lr, seed: 1 / 0), runner=Cluster())
+    assert seen[-1] == "ends"
 
 
 def test_the_order_in_which_the_trials_of_a_round_end_changes_nothing():
@@ -259,14 +286,14 @@ def test_a_trial_that_fails_twice_ends_the_search_and_the_rest_of_its_round_is_k
 def test_where_everything_diverges_it_says_so():
     result = run(Recorder(lambda lr, seed: math.inf))
     assert math.isnan(result.lr)
-    assert result.reason.startswith("diverged")
+    assert result.stop == "diverged"
 
 
 def test_max_trials_is_kept_over_restarts(tmp_path):
     journal = tmp_path / "search.jsonl"
     assert run(journal=journal, max_trials=3).n_trials == 3
     train = Recorder()
-    assert run(train, journal=journal, max_trials=4).reason.startswith("max_trials")
+    assert run(train, journal=journal, max_trials=4).stop == "max_trials"
     assert len(train.calls) == 1
 
 

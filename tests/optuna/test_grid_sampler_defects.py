@@ -17,7 +17,8 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna.sampler import GeometricGridSampler, is_order
+from robust_lr_optuna.entries import is_order
+from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.storages import journal_storage
 
 GRID = GeometricGrid(1e-4, 1.0, 5)

@@ -72,7 +72,7 @@ def test_the_study_runs_what_the_search_asks_for_and_stops_by_itself(study):
     assert result.lr == study.best_params["lr"]
     assert result.loss == study.best_value
     assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
-    assert result.reason.startswith("tolerance")
+    assert result.stop == "tolerance"
 
 
 def test_the_range_may_be_narrower_than_that_of_the_objective():
@@ -138,13 +138,14 @@ def test_a_learning_rate_that_always_fails_is_given_up_and_the_search_goes_round
 
     study.optimize(one_fails, catch=MemoryError, n_trials=30)
     assert lrs_of(study, TrialState.FAIL) == [0.01, 0.01]
-    assert search_of(study).reason.startswith("tolerance")
+    assert search_of(study).stop == "tolerance"
 
 
 def test_a_search_whose_trials_all_fail_ends_and_says_so(study):
     study.optimize(lambda trial: 1 / (suggest(trial) * 0), catch=ZeroDivisionError, n_trials=50)
     assert len(study.trials) == 9
-    assert search_of(study).reason == "failures: without a loss are lr=0.0004642, 0.01, 0.2154"
+    assert search_of(study).stop == "failures"
+    assert search_of(study).reason == "there is no loss at lr=0.0004642, 0.01, 0.2154"
 
 
 def test_a_search_whose_trials_are_all_pruned_ends_and_says_so(study):
@@ -154,7 +155,7 @@ def test_a_search_whose_trials_are_all_pruned_ends_and_says_so(study):
 
     study.optimize(pruned, n_trials=50)
     assert len(study.trials) == 3
-    assert search_of(study).reason.startswith("failures")
+    assert search_of(study).stop == "failures"
 
 
 def test_other_parameters_come_from_the_independent_sampler():
@@ -174,7 +175,7 @@ def test_max_trials_ends_the_search():
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, max_trials=2))
     study.optimize(objective)
     assert len(study.trials) == 2
-    assert search_of(study).reason.startswith("max_trials")
+    assert search_of(study).stop == "max_trials"
 
 
 # Choices
@@ -197,7 +198,7 @@ def test_each_combination_of_choices_has_a_search_of_its_own(lr_first):
             own = {"optimizer": optimizer, "nesterov": nesterov}
             tried = [t.params["lr"] for t in study.trials if all(t.params[name] == own[name] for name in own)]
             assert tried == searched(lambda lr, best=best * (1 + nesterov): valley(lr, best))
-            assert search_of(study, own).reason.startswith("tolerance")
+            assert search_of(study, own).stop == "tolerance"
 
 
 def test_each_choice_may_have_a_range_of_its_own():
@@ -377,7 +378,7 @@ def test_threads_try_no_learning_rate_twice(study):
     study.optimize(slow, n_jobs=4)
     lrs = lrs_of(study, TrialState.COMPLETE)
     assert len(set(lrs)) == len(lrs) <= 14
-    assert search_of(study).reason.startswith("tolerance")
+    assert search_of(study).stop == "tolerance"
 
 
 def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study):

@@ -12,8 +12,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from robust_lr import DataError, GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr_optuna.entries import is_order
 from robust_lr_optuna.results import sweep_from_storage, sweep_from_study
-from robust_lr_optuna.sampler import GeometricGridSampler, is_order
+from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.storages import journal_storage
 
 LRS = [2.0**k for k in range(-4, 5)]

@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 
 from robust_lr import Constant, DataError, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
 from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_failing_once, train_quadratic
+from robust_lr_optuna.entries import cell_of, is_order
 from robust_lr_optuna.results import sweep_from_study
 from robust_lr_optuna.runner import OptunaRunner
-from robust_lr_optuna.sampler import GeometricGridSampler, cell_of, is_order
+from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.storages import journal_storage
 
 GRID = GeometricGrid(0.125, 1.0, 4)

@@ -63,7 +63,7 @@ def test_it_finds_what_a_fine_grid_finds_with_a_quarter_of_the_trials():
     fine = GridSearchCV(PIPELINE, grid, scoring="neg_log_loss", cv=3).fit(*DIGITS)
     assert search.best_score_ >= fine.best_score_ - 0.01
     assert len(search.cv_results_["params"]) <= 9
-    assert search.search_result_.reason.startswith("tolerance")
+    assert search.search_result_.stop == "tolerance"
 
 
 def test_the_best_row_is_what_the_search_has_found():
@@ -163,7 +163,7 @@ def test_several_learning_rates_at_once_take_fewer_rounds(capsys):
     rounds = []
     for n in (1, 4):
         search = search_digits(n_at_once=n, tolerance=0.01, verbose=1).fit(*DIGITS)
-        assert search.search_result_.reason.startswith("tolerance")
+        assert search.search_result_.stop == "tolerance"
         rounds.append(capsys.readouterr().out.count("Fitting 3 folds"))
     assert rounds[1] < rounds[0]
 
