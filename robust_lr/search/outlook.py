@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from .curves import curves_through
 from .valley import Point, Valley
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """A valley, and the parabola through its best point and two neighbours in the core as a guess of the rest.
+    """A valley, and plausible curves through its best point and two neighbours in the core as guesses of the rest.
 
     Args:
         valley: what is known.
         counts: how often each of its points was measured.
         error: the error of a point that is measured once.
+        tolerance: losses that differ by less are taken for equal, > 0.
     """
 
     valley: Valley
     counts: tuple[int, ...]
     error: float
+    tolerance: float
 
-    def after(self, xs: Sequence[float], outcome: float) -> Valley:
-        """Return the valley after trials at these x, with one outcome for all, as in `loss`.
+    @cached_property
+    def curves(self) -> tuple[tuple[float, Callable[[float], float]], ...]:
+        """The plausible curves as (weight, loss at x), by the next two points of the core; a parabola without one."""
+        points, (first, last) = self.valley.points, self.valley.core
+        best, three = points[self.valley.best], self._three
+        others = [p for p in three if p is not best]
+        near = sorted((p for p in points[first : last + 1] if p not in three), key=lambda p: abs(p.x - best.x))[:2]
+        curves = curves_through(best, others, near=near, tolerance=self.tolerance) if len(others) == 2 else ()
+        return curves or ((1.0, self._parabola),)
+
+    def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> Valley:
+        """Return the valley after trials at these x, with the losses of a curve where a convex one can have them.
 
         A point that is measured again keeps its loss, and its error shrinks; a trial beyond the range is left out.
         """
@@ -39,27 +52,10 @@ class Outlook:
                 counts[i] += 1
             elif x < self.valley.high:
                 i = bisect(known, x)
-                points.insert(i, Point(x, self.loss(x, outcome), self.error))
+                low, high = self._limits(x)
+                points.insert(i, Point(x, min(max(curve(x), low), high), self.error))
                 counts.insert(i, 1)
         return Valley(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
-
-    def loss(self, x: float, outcome: float) -> float:
-        """Return a plausible loss at x: that of the parabola, kept between the gain line and the chord, for outcome 0.
-
-        From there an outcome of -1 leads to the gain line and 1 to the chord, or as far upwards as the gain line lies
-        below, where there is none.
-        """
-        points = self.valley.points
-        i = bisect([p.x for p in points], x)
-        above = math.inf
-        if 0 < i < len(points):
-            share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
-            above = (1 - share) * points[i - 1].loss + share * points[i].loss
-        gain = self.valley.gain_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
-        below = min(points[self.valley.best].loss - gain, above)
-        middle = min(max(self._parabola(x), below), above)
-        down = middle - below if math.isfinite(below) else 0.0
-        return middle + outcome * (down if outcome < 0 or math.isinf(above) else above - middle)
 
     @cached_property
     def vertex(self) -> float | None:
@@ -72,6 +68,17 @@ class Outlook:
             return None
         # The slope of a parabola is that of a chord in its middle, and zero where the line through two of these is.
         return (x0 + x1) / 2 - left * ((x2 - x0) / 2) / (right - left)
+
+    def _limits(self, x: float) -> tuple[float, float]:
+        """The least and largest loss of a convex curve at x: on the gain line, and on the chord."""
+        points = self.valley.points
+        i = bisect([p.x for p in points], x)
+        above = math.inf
+        if 0 < i < len(points):
+            share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
+            above = (1 - share) * points[i - 1].loss + share * points[i].loss
+        gain = self.valley.gain_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
+        return min(points[self.valley.best].loss - gain, above), above
 
     @cached_property
     def _three(self) -> tuple[Point, ...]:

@@ -1,16 +1,17 @@
 """Which learning rate to try next: the one after which the least may be left to gain, whatever its loss will be.
 
-Three stages:
+Two stages:
 
 - *Open*: the middles of the cells of the range; or, from a start, steps that double, downhill, until the best has a
   neighbour on both sides.
 - *Split*: candidates are points spread over the gaps that can hide more than the tolerance, the minimum of the parabola
   through the best three points, a free end of the range, and, where there is noise, one more seed at a point near the
-  best. A candidate's score is the mean, over three plausible outcomes, of ``log(excess bound afterwards / tolerance)``,
-  which is 0 where the search would be over: the loss on the parabola, or half-way from there to the least or largest
-  loss of a convex curve. Before a learning rate that diverged, the edge may lie anywhere, and a fourth outcome is that
-  this one diverges too. Trials in flight have the same outcome, so that those of a batch complement each other.
-- *Grid*: in doubt, the cells of the full coarse grid.
+  best. A candidate's score is the mean, over plausible curves through these three points (`robust_lr.search.curves`),
+  of ``log(excess bound afterwards / tolerance)``, which is 0 where the search would be over. Before a learning rate
+  that diverged, the edge may lie anywhere, and one more outcome is that this one diverges too. Trials in flight lie on
+  the same curve, so that those of a batch complement each other.
+
+In doubt the first stage is the full coarse grid, and the second splits the gaps of the best's valley.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from .situation import FINEST, Situation
 from .valley import Valley
 
 _N_SPREAD = 11
-_OUTCOMES = (-0.5, 0.0, 0.5)
 # Nearer to the end of a gap than this share of it, a trial tells the slope there and little else.
 _MARGIN = 0.15
 _UNBOUNDED = 1e6
@@ -38,9 +38,6 @@ def next_x(situation: Situation, in_flight: Sequence[float]) -> float | None:
         situation: what is known.
         in_flight: log of the learning rates that are out.
     """
-    taken = [*situation.tried, *in_flight]
-    if situation.evidence.doubt is not None:
-        return next(iter(situation.unseen(situation.grid, taken)), None)
     x = _to_look_at(situation, in_flight)
     if x is not None:
         return x
@@ -64,7 +61,10 @@ def trials_left(situation: Situation) -> float:
 
 
 def _to_look_at(situation: Situation, in_flight: Sequence[float]) -> float | None:
-    opening = next(_openings(situation, [*situation.tried, *in_flight]), None)
+    taken = [*situation.tried, *in_flight]
+    if situation.evidence.doubt is not None:
+        return next(iter(situation.unseen(situation.grid, taken)), None)
+    opening = next(_openings(situation, taken), None)
     if opening is not None:
         return opening
     return next((bend for bend in situation.bends if all(abs(bend - x) > FINEST for x in in_flight)), None)
@@ -112,14 +112,15 @@ def _middle_of_widest(situation: Situation, in_flight: Sequence[float]) -> float
 def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]) -> tuple[float | None, float]:
     """Return the candidate with the lowest score, and the score; (None, +inf) without a candidate."""
     counts = tuple(situation.evidence.counts[lr] for lr in situation.lrs)
-    outlook = Outlook(valley, counts, situation.evidence.error)
+    outlook = Outlook(valley, counts, situation.evidence.error, situation.tolerance)
 
     def score(x: float) -> tuple[float, float]:
-        after = [outlook.after([*in_flight, x], outcome) for outcome in _OUTCOMES]
-        weights = [(1 - risk(x)) / len(after)] * len(after)
+        after = [outlook.after([*in_flight, x], curve) for _, curve in outlook.curves]
+        weights = [(1 - risk(x)) * weight for weight, _ in outlook.curves]
         if risk(x):
-            after.append(replace(outlook, valley=replace(valley, high=x)).after(in_flight, 0.0))
-            weights.append(risk(x))
+            before = replace(outlook, valley=replace(valley, high=x))
+            after += [before.after(in_flight, curve) for _, curve in outlook.curves]
+            weights += [risk(x) * weight for weight, _ in outlook.curves]
         bounds = [min(v.excess_bound / tolerance, _UNBOUNDED) for v in after]
         mean = math.fsum(w * bound for w, bound in zip(weights, bounds, strict=True))
         return math.fsum(w * math.log(max(bound, 1.0)) for w, bound in zip(weights, bounds, strict=True)), mean

@@ -26,7 +26,7 @@ class SearchResult:
             - "tolerance": nothing in the range is better by more, as `excess_bound` says;
             - "noise-limited": what is left to gain is below what the noise lets one see;
             - "max_trials": so many were told;
-            - "doubt": this is not one valley, and the full coarse grid has been tried;
+            - "doubt": this is not one valley; the full coarse grid has been tried, and the valley of the best searched;
             - "diverged": so did every learning rate;
             - "resolution": what could be better is too near to what was tried;
             - "failures": too many learning rates gave no loss; only who runs the trials can say so, as

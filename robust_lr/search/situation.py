@@ -14,6 +14,8 @@ from .valley import Gap, Valley
 
 # A cell of the first look at the range is at most so many coarse steps wide: at a ratio of 4, 1.8 decades.
 _STEPS_A_LOOK = 3
+# Where all diverge, so many coarse steps below the range are tried.
+_STEPS_AWAY = 3
 # No two learning rates nearer than half a percent are told apart.
 FINEST = 0.005
 Edge = Literal["lower", "upper"]
@@ -64,7 +66,8 @@ class Situation:
     @cached_property
     def lrs(self) -> tuple[float, ...]:
         """The learning rates of the points of the valley, ascending."""
-        return tuple(self.evidence.means)
+        low, high = self._between
+        return tuple(lr for lr in self.evidence.means if low < math.log(lr) < high)
 
     @cached_property
     def wall(self) -> float | None:
@@ -77,7 +80,8 @@ class Situation:
         """log of the smallest and largest learning rate that may be asked for.
 
         The range that was asked for, with what was told outside of it, and a step of the coarse ratio more where that
-        is called for (`edge`), or where everything diverged; on each side as far as the range is wide at most.
+        is called for (`edge`), on each side as far as the range is wide at most. Where everything diverged, three such
+        steps below the range are tried.
         """
         low, high = self._told_range
         if not self.settings.extend:
@@ -86,8 +90,10 @@ class Situation:
         step, most = math.log(self.settings.ratio), last - first
         if self.edge == "upper":
             high = max(high, math.log(self.lr_at(min(high + step, last + most))))
-        elif self.edge == "lower" or (not self.evidence.points and self.tried and self.tried[0] <= low):
+        elif self.edge == "lower":
             low = min(low, math.log(self.lr_at(max(low - step, first - most))))
+        elif not self.evidence.points and self.tried and self.tried[0] <= low:
+            low = min(low, math.log(self.lr_at(max(low - step, first - min(_STEPS_AWAY * step, most)))))
         return low, high
 
     @cached_property
@@ -128,12 +134,18 @@ class Situation:
 
     @cached_property
     def valley(self) -> Valley | None:
-        """The curve; None while no learning rate has a finite loss."""
-        points = self.evidence.points
-        if not points:
-            return None
+        """The curve around the best, up to the next learning rates that diverged; None without a finite loss."""
+        left, right = self._between
+        points = tuple(p for p in self.evidence.points if left < p.x < right)
         low, high = self.range
-        return Valley(points, low, high if self.wall is None else max(self.wall, points[-1].x))
+        return Valley(points, max(low, left), high if self.wall is None else right) if points else None
+
+    @cached_property
+    def _between(self) -> tuple[float, float]:
+        means = self.evidence.means
+        best = min(means, key=means.__getitem__, default=0.0)
+        below = max((math.log(lr) for lr in self.evidence.diverged if lr < best), default=-math.inf)
+        return below, math.inf if self.wall is None else self.wall
 
     @cached_property
     def open_sides(self) -> tuple[bool, bool]:

@@ -20,12 +20,16 @@ def reason_to_stop(situation: Situation) -> tuple[Stop, str] | None:
     settings, n_trials = situation.settings, len(situation.tells)
     if settings.max_trials is not None and n_trials >= settings.max_trials:
         return "max_trials", f"all {settings.max_trials} trials are spent"
-    if situation.evidence.doubt is None and is_noise_limited(situation):
-        return "noise-limited", "what is left to gain is below what the noise lets one see"
-    if next_x(situation, ()) is not None:
+    noise_limited = is_noise_limited(situation)
+    if not noise_limited and next_x(situation, ()) is not None:
         return None
     if situation.evidence.doubt is not None:
-        return "doubt", "there is more than one valley, and the full coarse grid has been tried"
+        return (
+            "doubt",
+            "there is more than one valley; the coarse grid was tried, then the valley of the best",
+        )
+    if noise_limited:
+        return "noise-limited", "what is left to gain is below what the noise lets one see"
     if situation.valley is None:
         return "diverged", "every learning rate that was tried diverged"
     if situation.valley.excess_bound <= situation.tolerance:

@@ -34,6 +34,7 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 _ROUNDING = 1e-12
+_LEAST_RIDGE = 0.1
 
 
 class Point(NamedTuple):
@@ -169,7 +170,9 @@ def height_above_chord(left: Point, middle: Point, right: Point) -> float:
 def highest_ridge(points: Sequence[Point]) -> tuple[float, tuple[Point, Point, Point]] | None:
     """Return the ridge between two valleys: its height over the higher valley, and (valley, ridge, valley).
 
-    The points are ascending in x; the errors are taken off the height. None when there is one valley.
+    The points are ascending in x; the errors are taken off the height. A ridge counts only if its height is a tenth of
+    what the higher valley lies above the lower one, or more: far above the best, as where a network has died, the loss
+    may go up and down without another valley as deep. None when there is one valley.
 
     Example:
         >>> highest_ridge([Point(0.0, 1.0), Point(1.0, 3.0), Point(2.0, 1.5)])
@@ -180,7 +183,8 @@ def highest_ridge(points: Sequence[Point]) -> tuple[float, tuple[Point, Point, P
         ridge = points[i]
         left, right = (min(side, key=lambda p: p.loss + p.error) for side in (points[:i], points[i + 1 :]))
         height = ridge.loss - ridge.error - max(left.loss + left.error, right.loss + right.error)
-        if height > _ROUNDING * abs(ridge.loss) and (found is None or height > found[0]):
+        least = max(_ROUNDING * abs(ridge.loss), _LEAST_RIDGE * abs(left.loss - right.loss))
+        if height > least and (found is None or height > found[0]):
             found = height, (left, ridge, right)
     return found
 
