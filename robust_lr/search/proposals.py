@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 from .outlook import Outlook
 from .situation import FINEST, Situation
@@ -83,14 +83,14 @@ def _openings(situation: Situation, taken: Sequence[float]) -> Iterator[float]:
     up, down = situation.open_sides
     if len(situation.evidence.points) >= 3:
         return
-    for k in range(1, 64):
-        for sign, is_open, end in ((1, up, high), (-1, down, low)):
-            x = start + sign * step * (2**k - 1)
-            before = start + sign * step * (2 ** (k - 1) - 1)
-            if is_open and sign * (end - before) > FINEST:
-                x = min(max(x, low), high)
-                if all(abs(x - other) > FINEST for other in taken):
-                    yield x
+    # Down first: far above the valley a loss says nothing, or is none. After the wrong way the other one is long.
+    sides = ((-1, step, down, low), (1, 2 * step, up, high))
+    for k, (sign, first, is_open, end) in product(range(1, 64), sides):
+        x, before = (start + sign * first * (2**n - 1) for n in (k, k - 1))
+        if is_open and sign * (end - before) > FINEST:
+            x = min(max(x, low), high)
+            if all(abs(x - other) > FINEST for other in taken):
+                yield x
 
 
 def _middle_of_widest(situation: Situation, in_flight: Sequence[float]) -> float | None:
