@@ -132,3 +132,29 @@ def test_a_package_that_a_strategy_needs_is_named_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(SystemExit, match=r"^not installed: cmaes needs cmaes; [^\n]*$"):
         loaded("search").check_installed(["robust-lr", "cmaes", "tpe"])
+
+
+def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_that_are_off():
+    script = str(ROOT / "benchmarks" / "search_transfer.py")
+    options = ["--decades", "1", "--thin", "20", "--jobs", "1"]
+    done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    schedules, factors = (rows_of(block) for block in done.stdout.split("\n\n") if block.startswith("|"))
+    assert [row["to"] for row in schedules] == ["linear", "cosine", "all"]
+    assert [float(row["off by"]) for row in factors] == [0.3, 1, 3]
+    for row in schedules + factors:
+        assert int(row["cases"]) > 0
+        assert float(row["warm - cold"]) <= int(row["most"])
+        assert all(0 <= float(share) <= 1 for share in row["right"].split("/"))
+
+
+def rows_of(table):
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_a_range_wider_than_the_tables_is_refused_in_one_line():
+    script = str(ROOT / "benchmarks" / "search_transfer.py")
+    done = subprocess.run([sys.executable, script, "--decades", "20"], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "--decades must be in the tables, which hold no range of 20 decades\n"

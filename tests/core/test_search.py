@@ -210,6 +210,34 @@ def test_a_second_valley_is_reported_the_bound_withdrawn_and_the_coarse_grid_tri
     assert np.diff(xs).max() <= 2 * math.log(4)
 
 
+def test_in_doubt_the_valley_of_the_best_is_still_searched():
+    def loss(lr):
+        return 0.3 + min(0.03 * math.log(lr / 1e-3) ** 2, 0.02 + 0.03 * math.log(lr / 0.4) ** 2)
+
+    result, _ = run(new_search(1e-4, 1.0, extend=False), loss)
+    assert result.stop == "doubt"
+    assert result.excess_bound is None
+    assert result.loss <= 0.3 + TOLERANCE
+
+
+def test_ups_and_downs_far_above_the_best_are_no_doubt():
+    def loss(lr):
+        valley = 0.3 + 0.03 * math.log(lr / 1e-3) ** 2
+        return valley if lr < 1e-2 else 2.3 + 0.03 * math.sin(20 * math.log(lr))
+
+    result, _ = run(new_search(1e-5, 1.0, extend=False), loss)
+    assert result.doubt is None
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+
+
+def test_when_everything_diverges_three_coarse_steps_below_the_range_are_tried():
+    for n in (1, 4):
+        result, _ = run(new_search(1e-4, 1.0), lambda lr: math.inf, n=n)
+        assert result.stop == "diverged"
+        assert result.lr_range[0] == pytest.approx(1e-4 / 4**3, rel=1e-3)
+        assert min(tell.lr for tell in result.history) == result.lr_range[0]
+
+
 @pytest.mark.parametrize("decades", [2, 4])
 def test_two_valleys_are_doubted_in_nine_of_ten_cases(decades):
     rng = np.random.default_rng(decades)

@@ -198,3 +198,19 @@ def test_the_search_does_not_depend_on_the_unit_of_the_loss(size):
             tell(search, lr, curve)
     assert search.result.n_trials <= 8
     assert search.result.loss <= TOLERANCE * size
+
+
+@given(
+    st.lists(st.one_of(st.just(math.inf), st.floats(-3, 3)), min_size=1, max_size=30), st.integers(1, 4), st.booleans()
+)
+def test_whatever_the_trials_say_the_search_ends_and_asks_for_nothing_twice(losses, n, extend):
+    search, seen = new_search(extend=extend), set()
+    while asked := search.ask(n):
+        for lr in asked:
+            assert lr not in seen
+            seen.add(lr)
+            at = (math.log(lr) - LOW) / (HIGH - LOW) * len(losses)
+            loss = losses[min(max(int(at), 0), len(losses) - 1)]
+            search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged")
+        assert search.result.n_trials <= 200
+    assert search.result.stop is not None
