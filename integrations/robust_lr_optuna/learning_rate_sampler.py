@@ -22,7 +22,7 @@ from robust_lr.search import LearningRateSearch
 from .fixed_trials import is_fixed, values_of
 from .outcomes import note_why_failed
 from .parameter_values import is_same
-from .search_marks import Choices, choices_of, is_dead, lr_of, mark_of, write_mark
+from .search_marks import Choices, choices_of, given_the_same, is_dead, lr_of, mark_of, write_mark
 from .stale_trials import reap_stale
 from .study_search import Standing, StudySearch, latest_search
 from .workers import this_worker
@@ -46,8 +46,9 @@ class LearningRateSampler(BaseSampler):
     All there is to know is in the storage: a study goes on where it was left, and any number of threads, processes and
     machines may work on it. A trial is given the learning rate that the search asks for after what has finished and
     beside what is running: none is tried again, unless noise calls for another seed. Trials choose in the order of
-    their numbers; one that has not chosen after five seconds is not waited for any longer. A worker also waits while
-    what comes next depends on trials that others run.
+    their numbers; one that has not chosen after five seconds is not waited for any longer, and whoever finds, once it
+    has chosen, that another trial has chosen the same chooses again. A worker also waits while what comes next depends
+    on trials that others run.
 
     How a trial ends:
 
@@ -270,11 +271,19 @@ class LearningRateSampler(BaseSampler):
                 standings = [(choices, self._standing(study, others, choices, search)) for choices in own]
                 # The one with the fewest trials; of equals the first.
                 standings.sort(key=lambda pair: 0 if pair[1] is None else pair[1].n_trials)
-                for choices, standing in standings:
-                    if standing is None or standing.lr is not None:
-                        lr = None if standing is None else standing.lr
-                        return write_mark(study, trial, _note(mark, choices, search, lr))
-                if not any(standing.waits_for_others() for _, standing in standings if standing is not None):
+                open_to_more = [pair for pair in standings if pair[1] is None or pair[1].lr is not None]
+                if open_to_more:
+                    choices, standing = open_to_more[0]
+                    lr = None if standing is None else standing.lr
+                    noted = write_mark(study, trial, _note(mark, choices, search, lr))
+                    rivals = _rivals(study, trial, others, noted)
+                    if not rivals:
+                        return noted
+                    write_mark(study, trial, mark)
+                    # Each of them may do this: the first one waits a little, lest they choose the same again.
+                    if min(rivals) < trial.number:
+                        continue
+                elif not any(standing.waits_for_others() for _, standing in standings if standing is not None):
                     break
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -348,6 +357,19 @@ def _note(mark: Mapping[str, Any], choices: Choices, search: StudySearch | None,
     if search is not None:
         noted |= {"lr": lr, **search.to_mark()}
     return noted
+
+
+def _rivals(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], noted: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of the other trials that were given the same learning rate since they were read.
+
+    Of two workers that write their choices and look afterwards, at least one sees the other, and none can tell whether
+    the other has seen it. So whoever sees one chooses again, not only the one with the higher number: that may have
+    looked before there was anything to see, and train.
+    """
+    if "lr" not in noted:
+        return set()
+    now = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    return given_the_same(now, noted) - given_the_same(others, noted) - {trial.number}
 
 
 def _identity(study: Study, trial: FrozenTrial) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from .fixed_trials import values_of
+from .parameter_values import is_same
 from .workers import is_gone
 
 Choices = Mapping[str, Any]  # one combination: name of a parameter -> value
@@ -45,3 +46,13 @@ def lr_of(trial: FrozenTrial, name: str) -> float | None:
     """Return the learning rate that a trial runs, None where it has not chosen yet, or never does."""
     lr = values_of(trial).get(name, mark_of(trial).get("lr"))
     return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
+
+
+def given_the_same(trials: Iterable[FrozenTrial], mark: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of the trials with a note of the combination and the learning rate that are in this one."""
+    notes = ((trial.number, mark_of(trial)) for trial in trials)
+    return {
+        number
+        for number, other in notes
+        if is_same(other.get("lr"), mark["lr"]) and other["choices"] == mark["choices"]
+    }

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GridError, RobustLRError, ScheduleError, TrialDiverged
+from robust_lr import DataError, GridError, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch
 from robust_lr_optuna import learning_rate_sampler
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
@@ -169,6 +169,13 @@ def test_other_parameters_come_from_the_independent_sampler():
 def test_an_objective_that_never_asks_for_a_learning_rate_leaves_the_study_as_it_would_be(study):
     study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+
+
+def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, noise=0.001))
+    study.optimize(lambda trial: valley(suggest(trial), best=0.3))
+    assert len(set(lrs_of(study))) < len(study.trials)
+    assert search_of(study).stop == "tolerance"
 
 
 def test_max_trials_ends_the_search():
@@ -346,12 +353,12 @@ def test_a_trial_that_never_chooses_is_not_waited_for_twice(study, monkeypatch):
 
 class SlowStorage(optuna.storages.InMemoryStorage):
     def set_trial_system_attr(self, *args):
-        time.sleep(0.2)
+        time.sleep(0.1)
         super().set_trial_system_attr(*args)
 
 
 def test_two_trials_that_wait_for_one_that_never_chooses_do_not_choose_at_the_same_moment(monkeypatch):
-    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", 0.5)
+    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", 0.25)
     study = new_study(storage=SlowStorage())
     all_asked, chosen = threading.Barrier(3), []
 
@@ -367,6 +374,62 @@ def test_two_trials_that_wait_for_one_that_never_chooses_do_not_choose_at_the_sa
     for thread in threads:
         thread.join()
     assert len(set(chosen)) == 2
+
+
+class Interleaved(optuna.storages.InMemoryStorage):
+    """Calls back before and after a trial's choice is written."""
+
+    def __init__(self, before=lambda: None, after=lambda: None):
+        super().__init__()
+        self.before, self.after = before, after
+
+    def set_trial_system_attr(self, trial_id, key, value):
+        before, after = (self.before, self.after) if "lr" in value else (lambda: None, lambda: None)
+        before()
+        super().set_trial_system_attr(trial_id, key, value)
+        after()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_choice_that_another_trial_wrote_first_is_given_back(late):
+    other_chooses = [lambda: suggest(trials[1 - late])]
+    study = new_study(storage=Interleaved(before=lambda: other_chooses and other_chooses.pop()()))
+    trials = study.ask(), study.ask()
+    suggest(trials[late])
+    wanted = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE).ask(2)
+    assert [trials[1 - late].params["lr"], trials[late].params["lr"]] == wanted
+
+
+@pytest.mark.parametrize("n_workers", [2, 3])
+def test_trials_that_write_the_same_choice_at_the_same_moment_all_end_up_with_another_one(monkeypatch, n_workers):
+    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", -1.0)
+    all_there, met = threading.Barrier(n_workers, timeout=30), threading.local()
+
+    def meet():  # once before it writes and once after
+        met.times = getattr(met, "times", 0) + 1
+        if met.times <= 2:
+            all_there.wait()
+
+    study = new_study(storage=Interleaved(before=meet, after=meet))
+    trials = [study.ask() for _ in range(n_workers)]
+    threads = [threading.Thread(target=suggest, args=(trial,)) for trial in trials]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({trial.params["lr"] for trial in trials}) == n_workers
+
+
+def test_a_trial_is_pruned_when_another_ran_its_choice_meanwhile_and_the_search_is_over():
+    def run_another():
+        if len(study.trials) == 1:
+            trial = study.ask()
+            study.tell(trial, objective(trial))
+
+    sampler = LearningRateSampler(tolerance=TOLERANCE, max_trials=1)
+    study = new_study(sampler, storage=Interleaved(before=run_another))
+    study.optimize(objective)
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.COMPLETE]
 
 
 def test_threads_try_no_learning_rate_twice(study):
@@ -435,17 +498,6 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
     study = new_study(LearningRateSampler(1e-9, tolerance=TOLERANCE))
     with pytest.raises(GridError, match=r"the search goes from 1e-09 to 1, the objective allows FloatDistribution"):
         study.optimize(objective)
-
-
-def test_search_of_says_what_there_is(study):
-    with pytest.raises(DataError, match="holds no trial of a LearningRateSampler"):
-        search_of(study)
-    study.sampler = LearningRateSampler(tolerance=TOLERANCE, choices={"b": [1, 2]})
-    study.optimize(lambda trial: trial.suggest_categorical("b", [1, 2]) + objective(trial), n_trials=2)
-    with pytest.raises(DataError, match=r"holds 2 searches, name one of them: \[\{'b': 1\}, \{'b': 2\}\]"):
-        search_of(study)
-    with pytest.raises(RobustLRError, match=r"holds no search for \{'b': 3\}; it holds"):
-        search_of(study, {"b": 3})
 
 
 # Optuna's own suite. MultiObjectiveSamplerTestCase does not apply: a search has one objective. RelativeSamplerTestCase
