@@ -1,9 +1,12 @@
-"""The checks at the door: a number that is out of range is an error in one line, saying what was expected and came."""
+"""The checks at the door: a value that is out of range is an error in one line, saying what was expected and came."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
+
+import numpy as np
 
 from .exceptions import RobustLRError
 
@@ -37,12 +40,27 @@ def check_number(
         >>> check_number("floor", 0.1, at_least=0, below=1, error=RobustLRError)
         0.1
     """
-    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    number, came = math.nan, "a number too large for a float"  # whose digits may be too many even to print
+    with contextlib.suppress(OverflowError):
+        number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+        came = repr(value)
     if not (math.isfinite(number) and above < number and at_least <= number < below and number <= at_most):
         bounds = [
             f"{sign} {bound:g}"
             for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
             if math.isfinite(bound)
         ]
-        raise error(f"{' '.join([f'{name} must be a finite number', ' and '.join(bounds)]).strip()}, got {value!r}")
+        raise error(f"{' '.join([f'{name} must be a finite number', ' and '.join(bounds)]).strip()}, got {came}")
     return number
+
+
+def check_flag(name: str, value: object, *, error: type[RobustLRError]) -> bool:
+    """Return the value as a bool; raise `error` when it is neither True nor False.
+
+    Example:
+        >>> check_flag("relative", True, error=RobustLRError)
+        True
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{name} must be True or False, got {value!r}")
+    return bool(value)

@@ -217,13 +217,29 @@ def search(
     ],
     lr_min: LrMin,
     lr_max: LrMax,
-    tolerance: Annotated[str, typer.Option(help="Excess loss allowed: 0.005, or 1% of the best loss.")] = "1%",
+    tolerance: Annotated[
+        str,
+        typer.Option(
+            help="Excess loss allowed: 0.005, or 1% of the best loss. Near a loss of 0 a share means nothing: "
+            "give a number."
+        ),
+    ] = "1%",
     schedule: Annotated[str, typer.Option(help='Schedule, e.g. cosine or "warmup(0.05)+wsd(0.2)".')] = "cosine",
+    seed: Annotated[
+        int, typer.Option(help="Of the first trial at a learning rate; more trials there go on from it.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Trials at a time: processes, or with --ray on the cluster.")] = 1,
     journal: Annotated[Path, typer.Option(help="File that keeps every finished trial.")] = Path("search.jsonl"),
     max_trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many, those in the journal too.")] = None,
     start: Annotated[float | None, typer.Option(help="Learning rate to begin at, in place of the centre.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Coarse step; by default what theory gives the schedule.")] = None,
+    no_extend: Annotated[
+        bool, typer.Option("--no-extend", help="Stay in the range even when the best lies on its end.")
+    ] = False,
+    noise: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the loss over seeds; by default learned from repeated trials."),
+    ] = None,
     label: Annotated[
         str | None, typer.Option(help="Name of the function in the journal; by default its module and name.")
     ] = None,
@@ -249,11 +265,14 @@ def search(
             schedule=schedule,
             runner=runner,
             n_parallel=jobs,
+            seed=seed,
             journal=journal,
             label=label,
             max_trials=max_trials,
             start=start,
             ratio=ratio,
+            extend=not no_extend,
+            noise=noise,
             progress=True,
         )
     console = make_console()

@@ -59,8 +59,8 @@ def search_learning_rate(
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
-        lr_min: the smallest learning rate of the range, > 0.
-        lr_max: the largest, > lr_min.
+        lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
+        lr_max: the largest, too, and at least 1.01 times lr_min.
         tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or a share of the best loss.
         schedule: the schedule that all trials train under, or its spec.
         runner: carries out the trials; by default one after the other in this process. One that is `runners.Held`
@@ -70,10 +70,11 @@ def search_learning_rate(
             its way, has the next seed that is free.
         journal: file that every finished trial is written to, and from which a search that was stopped continues.
         label: name of the training function in the journal; see `run_sweep`.
-        relative: whether the tolerance is a share of the absolute value of the best loss.
+        relative: whether the tolerance is a share of the absolute value of the best loss; a share of a loss near 0
+            means nothing, so give an absolute tolerance there.
         max_trials: stop after as many results, >= 1; those taken from the journal count.
         start: where to begin, in the range; `transfer_learning_rate` gives one.
-        ratio: the coarse step of the search, a factor > 1; by default that of the theory for the schedule.
+        ratio: the coarse step of the search, a factor >= 1.05; by default that of the theory for the schedule.
         extend: whether to go beyond the range when the best lies on its end; see `LearningRateSearch`.
         noise: the standard deviation of the loss over seeds, >= 0; by default it is learned from repeated trials.
         progress: True writes a live table to a terminal, or one line a trial to what is none, on stderr; None does so

@@ -51,7 +51,8 @@ class SearchProgress:
             found += f" ({(result.error or 'no reason given').strip().splitlines()[-1]})"
         bound = "" if known.excess_bound is None else f", nothing is better by more than {known.excess_bound:.2g}"
         best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
-        line = f"trial {known.n_trials}: lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
+        number = f"trial {known.n_trials}: " if result.is_final else ""  # a failure is no result, and runs once more
+        line = f"{number}lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, known: SearchResult) -> None:

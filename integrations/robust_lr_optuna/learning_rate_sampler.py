@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError, GridError, Schedule
+from robust_lr import DataError, GridError, RobustLRWarning, Schedule
 from robust_lr.checks import check_number, check_whole
 from robust_lr.search import LearningRateSearch
 
@@ -70,7 +71,7 @@ class LearningRateSampler(BaseSampler):
         lr_max: the largest, > lr_min; by default the high end.
         tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or with `relative` a share of
             the best loss.
-        name: name of the learning rate in the objective.
+        name: name of the learning rate in the objective; a first trial without it is a warning.
         choices: categorical parameters of the objective, name -> values; each combination of them is searched.
         independent_sampler: samples the other parameters; by default at random.
         retries: how often a failed trial is run again, >= 0.
@@ -126,6 +127,7 @@ class LearningRateSampler(BaseSampler):
         self._check_options()
         self._independent = RandomSampler() if independent_sampler is None else independent_sampler
         self._not_waited_for: set[tuple[str, int]] = set()
+        self._has_warned = False
 
     def is_done(self, study: Study) -> bool:
         """Return whether every search of the study is over: ``while not sampler.is_done(study): trial = study.ask()``.
@@ -183,7 +185,7 @@ class LearningRateSampler(BaseSampler):
         write_mark(study, trial, {"number": trial.number, "worker": this_worker()})
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Note why a trial failed, and stop the study when its searches are over.
+        """Note why a trial failed, warn where none has a learning rate, and stop the study when its searches are over.
 
         Raises:
             GridError: when the objective allows a single learning rate, for which Optuna asks no sampler.
@@ -197,6 +199,8 @@ class LearningRateSampler(BaseSampler):
         if state == TrialState.COMPLETE:
             self._check_what_ran(trial)
         trials = list(study._storage.get_all_trials(study._study_id, deepcopy=False))
+        if state == TrialState.COMPLETE and not self._has_warned:
+            self._warn_without_lr(trial, trials)
         ended = trials[trial.number] = copy.copy(trials[trial.number])
         ended.state, ended.values = state, values  # what Optuna stores after this
         if self._is_over(study, trials):
@@ -221,8 +225,11 @@ class LearningRateSampler(BaseSampler):
             None if lr is None else check_number(name, lr, above=0, error=GridError)
             for name, lr in zip(("lr_min", "lr_max"), self._range, strict=True)
         )
-        start = self._options["start"]
-        start = 1.0 if start is None else check_number("start", start, above=0, error=GridError)
+        start = 1.0
+        if self._options["start"] is not None:
+            bounds = {"above": 0.0} if low is None else {"at_least": low}
+            bounds |= {} if high is None else {"at_most": high}
+            start = check_number("start", self._options["start"], **bounds, error=GridError)
         # What is not given will come from the objective; until then any will do that fits the rest.
         some_low = low if low is not None else min(start, start if high is None else high) / 2
         self._search(some_low, high if high is not None else 2 * max(start, some_low))
@@ -230,6 +237,9 @@ class LearningRateSampler(BaseSampler):
     def _checked_range(self, distribution: BaseDistribution) -> tuple[float, float]:
         if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
             raise GridError(f"{self._name} must be suggested as a float without a step, got {distribution}")
+        if self._range[0] is None and distribution.low <= 0:
+            asked = f"suggest_float({self._name!r}, {distribution.low!r}, {distribution.high!r})"
+            raise GridError(f"{self._name} must be suggested from a range above 0, or lr_min be given, got {asked}")
         low, high = (
             bound if own is None else float(own)
             for own, bound in zip(self._range, (distribution.low, distribution.high), strict=True)
@@ -237,6 +247,14 @@ class LearningRateSampler(BaseSampler):
         if not (distribution.low <= low < high <= distribution.high):
             raise GridError(f"the search goes from {low:g} to {high:g}, the objective allows {distribution}")
         return low, high
+
+    def _warn_without_lr(self, ended: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+        # An objective may well ask for other parameters in some of its trials; none with a learning rate is a mistake.
+        if any(self._name in trial.params for trial in trials):
+            return
+        self._has_warned = True
+        said = f"trial {ended.number} has no parameter {self._name!r} to search, only {list(ended.params)}"
+        warnings.warn(f"{said}; {type(self).__name__}(name=...) says which it is", RobustLRWarning, stacklevel=2)
 
     def _check_what_ran(self, trial: FrozenTrial) -> None:
         # Where a distribution holds one value, Optuna takes that one and asks no sampler.

@@ -81,7 +81,7 @@ class Standing:
         search: after what its trials told.
         lr: what to try next; None when there is nothing, now or at all.
         running: its trials that have not finished.
-        given_up: the learning rates that give no loss.
+        given_up: the learning rates that give no loss, or no further one.
     """
 
     search: LearningRateSearch
@@ -112,7 +112,7 @@ class Standing:
         if result.stop is not None or not (self.given_up and self.is_over):
             return result
         lrs = ", ".join(map("{:.4g}".format, self.given_up))
-        return replace(result, stop="failures", reason=f"there is no loss at lr={lrs}")
+        return replace(result, stop="failures", reason=f"trials end without a loss at lr={lrs}")
 
     def waits_for_others(self) -> bool:
         """Return whether what comes next depends on trials of other threads, processes or machines."""
@@ -156,10 +156,11 @@ class StudySearch:
                 is_ok, foreign = math.isfinite(loss), "lr" not in mark_of(trial)
                 status = "ok" if is_ok else "diverged"
                 tells.append({"lr": lr, "loss": loss if is_ok else None, "status": status, "foreign": foreign})
+                failures.pop(lr, None)
             elif lr is not None and why_failed(trial) != "interrupted":
                 failures[lr] += 1 if trial.state == TrialState.FAIL else self.retries + 1
         told = {tell["lr"] for tell in tells}
-        given_up = tuple(sorted(lr for lr, n in failures.items() if n > self.retries and lr not in told))
+        given_up = tuple(sorted(lr for lr, n in failures.items() if n > self.retries))
         # What is given up stays in flight for ever, so that the search goes round it.
         in_flight = [*out, *(lr for lr in given_up if lr not in out)]
         seen = {"tells": tells, "in_flight": in_flight, "asked": sorted({*told, *in_flight})}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from .cells import from_list, result_of, schedule_text, to_list
 from .search_space import check_tuner
 
 _FORMAT = 1
+_MOST_GIVEN_UP = 3
 
 
 class LearningRateSearcher(Searcher):
@@ -39,7 +42,8 @@ class LearningRateSearcher(Searcher):
     `robust_lr.parse_schedule`. `param_space` may hold further constants.
 
     A trial that reports NaN or infinity at its end diverged. One that Tune gave up has no result: its learning rate is
-    asked for once more, and then the search goes without it.
+    asked for once more, and then given up. The search goes round it, and ends with the stop "failures" once it has
+    given up three, or those that it has given up leave nothing to try, of `max_trials` for instance.
 
     To go on with a search that was stopped or killed, make a new Tuner with the same `journal`: what has finished is in
     it, and is not run again; what was in flight is. Run one trial at a time, a search that was killed makes the same
@@ -57,7 +61,8 @@ class LearningRateSearcher(Searcher):
         journal: file that holds the finished trials, that of a sweep (`SweepResult.from_journal` reads it) or of
             `robust_lr.search_learning_rate`; what it holds of this schedule counts. Each trial that ends is written to
             it, by the driver; one Tuner at a time may use it. Where more is better it holds the negative.
-        options: further ones of `robust_lr.LearningRateSearch`: ratio, start, max_trials, relative, extend, noise.
+        ratio, start, relative, extend, noise: those of `robust_lr.LearningRateSearch`.
+        max_trials: the most results and learning rates given up, together, >= 1; by default no limit.
 
     Raises:
         RobustLRError: when an argument is wrong.
@@ -83,7 +88,12 @@ class LearningRateSearcher(Searcher):
         mode: str = "min",
         schedule: str | Schedule | None = None,
         journal: str | os.PathLike[str] | None = None,
-        **options: Any,
+        ratio: float | None = None,
+        start: float | None = None,
+        max_trials: int | None = None,
+        relative: bool = False,
+        extend: bool = True,
+        noise: float | None = None,
     ) -> None:
         for what, value in (("metric", metric), ("name", name)):
             if not isinstance(value, str) or not value:
@@ -91,7 +101,18 @@ class LearningRateSearcher(Searcher):
         if mode not in ("min", "max"):
             raise RobustLRError(f"mode must be 'min' or 'max', got {mode!r}")
         super().__init__(metric=metric, mode=mode)
-        self._search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=schedule, **options)
+        self._search = LearningRateSearch(
+            lr_min,
+            lr_max,
+            tolerance=tolerance,
+            schedule=schedule,
+            ratio=ratio,
+            start=start,
+            max_trials=max_trials,
+            relative=relative,
+            extend=extend,
+            noise=noise,
+        )
         self._name, self._text = name, None if schedule is None else schedule_text(parse_schedule(schedule))
         self._schedule = self._text or DEFAULT_SCHEDULE
         self._in_flight, self._told = dict[str, TrialSpec](), set[TrialSpec]()
@@ -104,7 +125,13 @@ class LearningRateSearcher(Searcher):
     @property
     def result(self) -> SearchResult:
         """What the search knows so far."""
-        return self._search.result
+        result, given_up = self._search.result, self._given_up()
+        if result.stop is not None or not given_up:
+            return result
+        if len(given_up) < _MOST_GIVEN_UP and (self._is_running() or copy.deepcopy(self._search).ask()):
+            return result
+        lrs = ", ".join(map("{:.4g}".format, given_up))
+        return replace(result, stop="failures", reason=f"trials end without a loss at lr={lrs}")
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Check that what `TuneConfig` and `param_space` say goes with this; called by Tune where they say anything.
@@ -118,9 +145,11 @@ class LearningRateSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of the next trial; None while all depends on those that run, `FINISHED` at the end."""
+        if len(self._given_up()) >= _MOST_GIVEN_UP:
+            return self.FINISHED
         asked = self._search.ask()
         if not asked:
-            return None if set(self._in_flight.values()) - self._told else self.FINISHED
+            return None if self._is_running() else self.FINISHED
         spec = self._in_flight[trial_id] = self._next(asked[0])
         config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
         return config if self._text is None else config | {"schedule": self._text}
@@ -141,7 +170,7 @@ class LearningRateSearcher(Searcher):
                 return
         self._failures[spec.lr] += 1
         if self._failures[spec.lr] == 1:
-            self._search.forget(spec.lr)  # it may be asked for again; a second time it stays in flight for good
+            self._search.forget(spec.lr)  # it may be asked for again; given up, it stays in flight for good
 
     def save(self, checkpoint_path: str) -> None:
         """Write the state of the search to a file, as JSON."""
@@ -178,6 +207,14 @@ class LearningRateSearcher(Searcher):
             with self._open(self._journal) as book:
                 self._take_in(book)
 
+    def _given_up(self) -> list[float]:
+        """Return the learning rates that give no loss, or no further one."""
+        return sorted(lr for lr, n in self._failures.items() if n > 1)
+
+    def _is_running(self) -> bool:
+        """Return whether a trial runs whose result is not known."""
+        return bool(set(self._in_flight.values()) - self._told)
+
     def _next(self, lr: float) -> TrialSpec:
         """Return the next trial at a learning rate, of the first seed there that has no result."""
         trials = (TrialSpec(self._schedule, lr, seed) for seed in itertools.count())
@@ -188,6 +225,7 @@ class LearningRateSearcher(Searcher):
             result.spec.lr, result.loss, status="ok" if result.status == "ok" else "diverged", foreign=foreign
         )
         self._told.add(result.spec)
+        self._failures.pop(result.spec.lr, None)
 
     def _open(self, path: Path) -> SearchJournal:
         """Open the journal for a moment; held open, it would stay locked after an interrupt."""

@@ -12,6 +12,9 @@ from .valley import Point, highest_ridge
 # Two-sided 95 % points of Student's t for 1 to 10 degrees of freedom; beyond these 1.96 + 2.7 / dof is as good.
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 _NORMAL = 1.96
+# A loss has exploded so many tolerances above the best, if that is so many times as far as any loss before it.
+_FAR = 1000
+_FARTHER = 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,34 @@ class Evidence:
 
     @cached_property
     def means(self) -> dict[float, float]:
-        """The mean loss of each learning rate that did not diverge, ascending."""
+        """The mean loss of each learning rate that neither diverged nor exploded, ascending."""
+        first = self.exploded[0] if self.exploded else math.inf
+        return {lr: mean for lr, mean in self._finite.items() if lr < first}
+
+    @cached_property
+    def exploded(self) -> tuple[float, ...]:
+        """The learning rates beyond the best whose losses are finite and say nothing: as good as diverged, ascending.
+
+        From the first one on that lies above the best a hundred times as far as every smaller learning rate, and a
+        thousand tolerances.
+        """
+        means = self._finite
+        best = min(means, key=means.__getitem__, default=math.inf)
+        highest = _FAR * self.slack / _FARTHER
+        for lr, mean in means.items():
+            height = mean - means[best]
+            if lr > best and height > _FARTHER * highest:
+                return tuple(other for other in means if other >= lr)
+            highest = max(highest, height)
+        return ()
+
+    @cached_property
+    def walls(self) -> tuple[float, ...]:
+        """The learning rates that diverged or exploded, ascending."""
+        return tuple(sorted((*self.diverged, *self.exploded)))
+
+    @cached_property
+    def _finite(self) -> dict[float, float]:
         bad = set(self.diverged)
         return {
             lr: math.fsum(tell.loss for tell in self.tells if tell.lr == lr) / n
@@ -106,13 +136,22 @@ class Evidence:
         return tuple(Point(math.log(lr), loss, width / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
 
     @cached_property
+    def second_valley(self) -> tuple[Point, Point, Point] | None:
+        """A point that lies above two others on both of its sides, as (valley, ridge, valley); None without one."""
+        ridge = highest_ridge(self.points)
+        return None if ridge is None or ridge[0] <= self.slack else ridge[1]
+
+    @cached_property
     def doubt(self) -> str | None:
         """Why this is not one valley, in words; None when it may be."""
         if self.diverged and self.means and self.diverged[0] < max(self.means):
-            lr = min(lr for lr in self.means if lr > self.diverged[0])
-            return f"lr={self.diverged[0]:.4g} diverged, and the larger lr={lr:.4g} did not"
-        ridge = highest_ridge(self.points)
-        if ridge is None or ridge[0] <= self.slack:
+            bad = self.diverged[0]
+            lr = min(lr for lr in self.means if lr > bad)
+            n_diverged = sum(tell.lr == bad and tell.status == "diverged" for tell in self.tells)
+            times = "" if n_diverged == self.counts[bad] else f" in {n_diverged} of {self.counts[bad]} trials"
+            return f"lr={bad:.4g} diverged{times}, and the larger lr={lr:.4g} did not"
+        ridge = self.second_valley
+        if ridge is None:
             return None
-        left, top, right = (f"lr={math.exp(p.x):.4g} (loss {p.loss:.6g})" for p in ridge[1])
+        left, top, right = (f"lr={math.exp(p.x):.4g} (loss {p.loss:.6g})" for p in ridge)
         return f"{top} lies above both {left} and {right}: more than one valley"

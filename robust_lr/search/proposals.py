@@ -11,7 +11,8 @@ Two stages:
   that diverged, the edge may lie anywhere, and one more outcome is that this one diverges too. Trials in flight lie on
   the same curve, so that those of a batch complement each other.
 
-In doubt the first stage is the full coarse grid, and the second splits the gaps of the best's valley.
+In doubt the first stage is the full coarse grid, and the second splits the gaps of the best's valley. A ridge between
+two valleys may be noise: where nothing is known of it, ridge and higher valley are run once more before all else.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def trials_left(situation: Situation) -> float:
 def _to_look_at(situation: Situation, in_flight: Sequence[float]) -> float | None:
     taken = [*situation.tried, *in_flight]
     if situation.evidence.doubt is not None:
-        return next(iter(situation.unseen(situation.grid, taken)), None)
+        repeat = next((x for x in situation.to_repeat if all(abs(x - other) > FINEST for other in in_flight)), None)
+        return next(iter(situation.unseen(situation.grid, taken)), None) if repeat is None else repeat
     opening = next(_openings(situation, taken), None)
     if opening is not None:
         return opening
@@ -128,7 +130,7 @@ def _best_split(valley: Valley, situation: Situation, in_flight: Sequence[float]
     def risk(x: float) -> float:
         """The probability that x diverges, if the edge lies anywhere before the first learning rate that did."""
         last = valley.points[-1].x
-        return 0.0 if situation.wall is None else max(0.0, (x - last) / (valley.high - last))
+        return 0.0 if situation.wall is None else max(0.0, (x - last) / (situation.wall - last))
 
     tolerance = situation.tolerance
     scores = [(*score(x), x) for x in _candidates(outlook, situation, in_flight)]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .evidence import Tell
 
-Stop = Literal["tolerance", "noise-limited", "max_trials", "doubt", "diverged", "resolution", "failures"]
+Stop = Literal["tolerance", "noise-limited", "max_trials", "doubt", "diverged", "edge", "resolution", "failures"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,16 @@ class SearchResult:
             - "max_trials": so many were told;
             - "doubt": this is not one valley; the full coarse grid has been tried, and the valley of the best searched;
             - "diverged": so did every learning rate;
+            - "edge": the loss still falls at an end of the range, and nothing bounds it there;
             - "resolution": what could be better is too near to what was tried;
             - "failures": too many learning rates gave no loss; only who runs the trials can say so, as
-              `robust_lr_optuna.search_of` does.
+              `robust_lr_optuna.search_of` and `robust_lr_ray.LearningRateSearcher.result` do.
         reason: the same in words; empty while it has not.
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
             Conservative: between two measured learning rates it ends where the chord between them reaches that loss,
             and a convex curve lies below its chords. None without an `lr`.
-        cliff: the smallest learning rate above `lr` that diverged, as a multiple of `lr`; None when none did.
+        cliff: the smallest learning rate above `lr` that diverged, or whose loss exploded, as a multiple of `lr`; None
+            when none did.
         doubt: why this is not one valley, in words; None when it may be.
         history: every tell, in the order in which they came.
         tolerance: the tolerance as a loss; with `relative` that of this best loss.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal, Self
 
-from ..checks import check_number, check_whole
+from ..checks import check_flag, check_number, check_whole
 from ..exceptions import DataError, GridError, RobustLRError
 from ..schedule_specs import parse_schedule
 from ..schedules import Schedule
@@ -16,7 +15,7 @@ from ..theory import resolution_for_tolerance
 from .evidence import Tell
 from .proposals import next_x
 from .result import SearchResult
-from .situation import Settings, Situation
+from .situation import LARGEST, SMALLEST, Settings, Situation
 from .stopping import reason_to_stop, summarise
 
 _FORMAT = 1
@@ -24,6 +23,10 @@ _RATIO = 4.0
 _MODERATE_TOLERANCE = 0.25
 _TOTAL_STEPS = 10_000
 _SAME = 1e-9
+# Beyond these a coarse step more may be no float.
+# No two learning rates nearer than half a percent are told apart.
+_NARROWEST = 1.01
+_FINEST_RATIO = 1.05
 
 
 class LearningRateSearch:
@@ -43,17 +46,22 @@ class LearningRateSearch:
 
     Everything is a function of the options and of what was told, in whatever order; there is no randomness and no I/O.
 
+    A trial that fails has no result: `forget` it, and its learning rate may be asked for again. Where all depends on
+    trials in flight, `ask` returns ``[]`` and the search is not done: a loop ``while not search.done: for lr in
+    search.ask()`` then turns until one of them is told or forgotten, so let it wait for one.
+
     Args:
-        lr_min: the smallest learning rate of the range, > 0.
-        lr_max: the largest, > lr_min.
+        lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
+        lr_max: the largest, too, and at least 1.01 times lr_min: no two nearer than half a percent are told apart.
         tolerance: by how much the loss may exceed the least in the range, > 0; a loss, or a share of the best loss.
         schedule: the schedule that the trials train under, a `Schedule` or its spec; it gives the ratio.
-        ratio: the coarse step of the search, a factor > 1. Left out, it is the resolution that theory gives the
+        ratio: the coarse step of the search, a factor >= 1.05. Left out, it is the resolution that theory gives the
             schedule for 25 % more suboptimality over 10 000 steps, and 4 without a schedule.
         start: where to begin, in the range; there is no look at the range then, only a walk downhill from here. Left
             out, the search begins in the geometric centre.
         max_trials: stop after as many tells, >= 1.
-        relative: whether the tolerance is a share of the absolute value of the best loss.
+        relative: whether the tolerance is a share of the absolute value of the best loss. A share of a loss near 0
+            means nothing: give an absolute tolerance there.
         extend: whether to go beyond the range when the best lies on its end and a step of the ratio could gain more
             than the tolerance: to larger learning rates first, never past one that diverged, and on each side by the
             width of the range at most.
@@ -91,24 +99,28 @@ class LearningRateSearch:
         extend: bool = True,
         noise: float | None = None,
     ) -> None:
-        low = check_number("lr_min", lr_min, above=0, error=GridError)
-        high = check_number("lr_max", lr_max, above=0, error=GridError)
+        low = _check_lr("lr_min", lr_min, error=GridError)
+        high = _check_lr("lr_max", lr_max, error=GridError)
         if low >= high:
             raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
+        if high < _NARROWEST * low:
+            raise GridError(f"lr_max must be at least {_NARROWEST} times lr_min, got {high!r} and {low!r}")
         rule = None if schedule is None else parse_schedule(schedule)
         if ratio is None:
             ratio = _RATIO if rule is None else _theoretical_ratio(str(rule), rule)
+        if check_number("ratio", ratio, above=1, error=GridError) < _FINEST_RATIO:
+            raise GridError(f"ratio must be at least {_FINEST_RATIO}, got {ratio!r}")
         most = None if max_trials is None else check_whole("max_trials", max_trials, at_least=1, error=DataError)
         self._schedule = None if rule is None else str(rule)
         self._settings = Settings(
             lr_min=low,
             lr_max=high,
             tolerance=check_number("tolerance", tolerance, above=0, error=DataError),
-            ratio=check_number("ratio", ratio, above=1, error=GridError),
+            ratio=float(ratio),
             start=None if start is None else check_number("start", start, at_least=low, at_most=high, error=GridError),
             max_trials=most,
-            relative=bool(relative),
-            extend=bool(extend),
+            relative=check_flag("relative", relative, error=DataError),
+            extend=check_flag("extend", extend, error=DataError),
             noise=None if noise is None else check_number("noise", noise, at_least=0, error=DataError),
         )
         self._situation = Situation(self._settings, ())
@@ -145,27 +157,28 @@ class LearningRateSearch:
         """Add the result of one trial; several at one learning rate are seeds of it.
 
         Args:
-            lr: a learning rate that was asked for (up to a relative 1e-9), in any order, forgotten ones included.
+            lr: a learning rate that was asked for (up to a relative 1e-9), in any order, forgotten ones included. It is
+                in flight no longer.
             loss: the final loss, finite; any number, NaN too, when the trial diverged.
             status: "ok", or "diverged", which counts as +inf.
-            foreign: whether the learning rate was tried by hand; then it may be any > 0.
+            foreign: whether the learning rate was tried by hand; then it may be any from 1e-300 to 1e300, and one in
+                flight stays there, since the trial that was asked for still runs.
 
         Raises:
             DataError: when the learning rate was never asked for, the loss of an "ok" trial is not finite, or the
                 status is another one. A trial that failed has no result: `forget` it.
         """
         number = check_number("lr", lr, above=0, error=DataError)
+        foreign = check_flag("foreign", foreign, error=DataError)
         if status not in ("ok", "diverged"):
             raise DataError(f"status must be 'ok' or 'diverged', got {status!r}; forget a trial that failed")
         known = self._known(number)
         if known is None and not foreign:
             raise DataError(f"lr={number!r} was never asked for; tell(..., foreign=True) adds a trial of your own")
-        if status == "ok" and not (isinstance(loss, numbers.Real) and math.isfinite(loss)):
-            raise DataError(f"loss must be a finite number, got {loss!r}; without one the status is 'diverged'")
-        number = number if known is None else known
-        if number in self._in_flight:
+        number = _check_lr("lr", number, error=DataError) if known is None else known
+        tell = Tell(number, _finite(loss) if status == "ok" else math.inf, status, foreign)
+        if not foreign and number in self._in_flight:
             self._in_flight.remove(number)
-        tell = Tell(number, math.inf if status == "diverged" else float(loss), status, bool(foreign))
         self._situation = Situation(self._settings, (*self._situation.tells, tell))
 
     def forget(self, lr: float) -> None:
@@ -176,7 +189,8 @@ class LearningRateSearch:
         """
         known = self._known(check_number("lr", lr, above=0, error=DataError))
         if known not in self._in_flight:
-            raise DataError(f"lr={lr!r} is not in flight; in flight are {self._in_flight}")
+            others = f"in flight are {self._in_flight}" if self._in_flight else "none is"
+            raise DataError(f"lr={lr!r} is not in flight; {others}")
         self._in_flight.remove(known)
 
     @property
@@ -218,13 +232,17 @@ class LearningRateSearch:
             raise DataError(f"expected the state of a LearningRateSearch in the format {_FORMAT}, got {found!r}")
         try:
             search = cls(**state["settings"])
+            # Not parsed: the spec of a table cannot be read back, and that of a function may be none to import here.
             search._schedule = state["schedule"]
-            search._asked = {float(lr) for lr in state["asked"]}
+            if not isinstance(search._schedule, str | None):
+                raise DataError(f"schedule must be a spec or None, got {search._schedule!r}")
+            search._asked = {check_number("asked", lr, above=0, error=DataError) for lr in state["asked"]}
             for told in state["tells"]:
                 loss = math.inf if told["loss"] is None else told["loss"]
-                foreign = bool(told["foreign"])
-                search.tell(told["lr"], loss, status=told["status"], foreign=foreign)
-            search._in_flight = [float(lr) for lr in state["in_flight"]]
+                search.tell(told["lr"], loss, status=told["status"], foreign=told["foreign"])
+            search._in_flight = [check_number("in_flight", lr, above=0, error=DataError) for lr in state["in_flight"]]
+            if not search._asked.issuperset(search._in_flight):
+                raise DataError(f"in_flight must be among asked, got {search._in_flight}")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the state of this LearningRateSearch is damaged: {error}") from error
         return search
@@ -240,6 +258,20 @@ class LearningRateSearch:
     def _known(self, lr: float) -> float | None:
         told = self._situation.evidence.counts
         return next((k for k in (*self._asked, *told) if abs(k - lr) <= _SAME * lr), None)
+
+
+def _check_lr(name: str, value: object, *, error: type[RobustLRError]) -> float:
+    lr = check_number(name, value, above=0, error=error)
+    if not SMALLEST <= lr <= LARGEST:
+        raise error(f"{name} must be from {SMALLEST:g} to {LARGEST:g}, got {value!r}")
+    return lr
+
+
+def _finite(loss: object) -> float:
+    try:
+        return check_number("loss", loss, error=DataError)
+    except DataError as error:
+        raise DataError(f"{error}; without one the status is 'diverged'") from None
 
 
 def _theoretical_ratio(spec: str, rule: Schedule) -> float:

@@ -14,6 +14,11 @@ from .valley import Gap, Valley
 
 # A cell of the first look at the range is at most so many coarse steps wide: at a ratio of 4, 1.8 decades.
 _STEPS_A_LOOK = 3
+_MOST_LOOKS = 9
+# What a float holds, with room to calculate.
+SMALLEST, LARGEST = 1e-300, 1e300
+# So many second seeds say how much noise there is.
+_SEEDS_IN_DOUBT = 2
 # Where all diverge, so many coarse steps below the range are tried.
 _STEPS_AWAY = 3
 # No two learning rates nearer than half a percent are told apart.
@@ -71,29 +76,32 @@ class Situation:
 
     @cached_property
     def wall(self) -> float | None:
-        """log of the smallest learning rate that diverged over the best; None when there is none."""
-        best = min(self.evidence.means, key=self.evidence.means.__getitem__, default=0.0)
-        return min((math.log(lr) for lr in self.evidence.diverged if lr > best), default=None)
+        """log of the smallest learning rate over the best that diverged or exploded; None when there is none."""
+        means = self.evidence.means
+        # Without a finite loss a divergence that was added by hand below the range says nothing of the range.
+        lowest = min((self.settings.lr_min, *self._own)) * (1 - _SAME)
+        best = min(means, key=means.__getitem__, default=lowest)
+        return min((math.log(lr) for lr in self.evidence.walls if lr > best), default=None)
 
     @cached_property
     def range(self) -> tuple[float, float]:
         """log of the smallest and largest learning rate that may be asked for.
 
-        The range that was asked for, with what was told outside of it, and a step of the coarse ratio more where that
-        is called for (`edge`), on each side as far as the range is wide at most. Where everything diverged, three such
-        steps below the range are tried.
+        The range that was asked for; or, where it may be extended, with what was told outside of it, and a step of the
+        coarse ratio more where that is called for (`edge`), on each side as far as the range is wide at most. Where
+        everything diverged, three such steps below the range are tried.
         """
         low, high = self._told_range
         if not self.settings.extend:
             return low, high
-        first, last = self._asked_range
-        step, most = math.log(self.settings.ratio), last - first
+        (least, most), step = self._limits, math.log(self.settings.ratio)
+        all_diverged = not self.evidence.points and bool(self._own) and math.log(min(self._own)) <= low + _SAME
         if self.edge == "upper":
-            high = max(high, math.log(self.lr_at(min(high + step, last + most))))
+            high = max(high, math.log(self.lr_at(min(high + step, most))))
         elif self.edge == "lower":
-            low = min(low, math.log(self.lr_at(max(low - step, first - most))))
-        elif not self.evidence.points and self.tried and self.tried[0] <= low:
-            low = min(low, math.log(self.lr_at(max(low - step, first - min(_STEPS_AWAY * step, most)))))
+            low = min(low, math.log(self.lr_at(max(low - step, least))))
+        elif all_diverged:
+            low = min(low, math.log(self.lr_at(max(low - step, self._asked_range[0] - _STEPS_AWAY * step, least))))
         return low, high
 
     @cached_property
@@ -122,15 +130,32 @@ class Situation:
         return math.log(self.settings.lr_min), math.log(self.settings.lr_max)
 
     @cached_property
-    def _told_range(self) -> tuple[float, float]:
+    def _limits(self) -> tuple[float, float]:
         first, last = self._asked_range
-        finite = [p.x for p in self.evidence.points] or self.tried[:1]
-        return min([first, *finite]), max([last, *finite])
+        width = last - first
+        return max(first - width, math.log(SMALLEST)), min(last + width, math.log(LARGEST))
+
+    @cached_property
+    def _own(self) -> tuple[float, ...]:
+        return tuple(tell.lr for tell in self.tells if not tell.foreign)
+
+    @cached_property
+    def _told_range(self) -> tuple[float, float]:
+        (first, last), (least, most) = self._asked_range, self._limits
+        if not self.settings.extend:
+            return first, last
+        finite = [p.x for p in self.evidence.points] or [math.log(lr) for lr in self._own]
+        told = [x for x in finite if least - _SAME <= x <= most + _SAME]
+        return min([first, *told]), max([last, *told])
 
     def lr_at(self, x: float) -> float:
         """The learning rate at ``x = log(lr)``: one that is known already as it is, another with four digits."""
-        known = (*self.evidence.counts, self.settings.lr_min, self.settings.lr_max)
-        return next((lr for lr in known if abs(math.log(lr) - x) < _SAME), float(f"{math.exp(x):.{_DIGITS}g}"))
+        first, last = self.settings.lr_min, self.settings.lr_max
+        known = next((lr for lr in (*self.evidence.counts, first, last) if abs(math.log(lr) - x) < _SAME), None)
+        if known is not None:
+            return known
+        rounded = float(f"{math.exp(x):.{_DIGITS}g}")
+        return min(max(rounded, first), last) if math.log(first) <= x <= math.log(last) else rounded
 
     @cached_property
     def valley(self) -> Valley | None:
@@ -138,13 +163,13 @@ class Situation:
         left, right = self._between
         points = tuple(p for p in self.evidence.points if left < p.x < right)
         low, high = self.range
-        return Valley(points, max(low, left), high if self.wall is None else right) if points else None
+        return Valley(points, max(low, left), min(high, right)) if points else None
 
     @cached_property
     def _between(self) -> tuple[float, float]:
         means = self.evidence.means
         best = min(means, key=means.__getitem__, default=0.0)
-        below = max((math.log(lr) for lr in self.evidence.diverged if lr < best), default=-math.inf)
+        below = max((math.log(lr) for lr in self.evidence.walls if lr < best), default=-math.inf)
         return below, math.inf if self.wall is None else self.wall
 
     @cached_property
@@ -152,7 +177,7 @@ class Situation:
         """Whether the valley is still open to larger, and to smaller learning rates: nothing tried there is higher."""
         points = self.evidence.points
         if not points:
-            return not self.evidence.diverged, True
+            return not self.evidence.walls, True
         least = min(p.loss for p in points)
         best = [p.x for p in points if p.loss == least]
         return self.wall is None and points[-1].x == best[-1], points[0].x == best[0]
@@ -162,7 +187,7 @@ class Situation:
         """Where the range is looked at before all else: the middles of an odd number of cells, the centre first."""
         low, high = self._asked_range
         n = math.ceil((high - low) / (_STEPS_A_LOOK * math.log(self.settings.ratio)) - 1e-9)
-        return _middles(low, high, max(3, n + (n + 1) % 2))
+        return _middles(low, high, min(max(3, n + (n + 1) % 2), _MOST_LOOKS))
 
     @cached_property
     def bends(self) -> list[float]:
@@ -183,6 +208,18 @@ class Situation:
         low, high = self.range
         return _middles(low, high, max(3, math.ceil((high - low) / math.log(self.settings.ratio) - 1e-9)))
 
+    @cached_property
+    def to_repeat(self) -> tuple[float, ...]:
+        """Where a second seed would tell whether a doubt is noise: at the ridge, then in the higher valley."""
+        valleys, counts = self.evidence.second_valley, self.evidence.counts
+        if self.settings.noise is not None or valleys is None:
+            return ()
+        left, ridge, right = valleys
+        higher = max(left, right, key=lambda p: p.loss)
+        once = {math.log(lr) for lr, n in counts.items() if n == 1}
+        repeated = sum(counts.values()) - len(counts)
+        return tuple(p.x for p in (ridge, higher) if p.x in once) if repeated < _SEEDS_IN_DOUBT else ()
+
     def unseen(self, cells: tuple[float, ...], tried: list[float]) -> list[float]:
         """Return which cells, given by their middles, hold no tried x; those that must diverge are left out."""
         half = min(b - a for a, b in pairwise(sorted(cells))) / 2
@@ -196,9 +233,13 @@ class Situation:
 
     @cached_property
     def open_gaps(self) -> tuple[Gap, ...]:
-        """The gaps that can hide more than the tolerance and are wide enough for another learning rate."""
+        """The gaps that can hide more than the tolerance and are wide enough for another learning rate.
+
+        One that nothing is known of, as where the loss falls ever faster, is done with below half a coarse step.
+        """
         gaps = () if self.valley is None else self.valley.gaps
-        return tuple(gap for gap in gaps if gap.gain > self.tolerance and gap.right - gap.left > 2 * FINEST)
+        least = {True: 2 * FINEST, False: max(math.log(self.settings.ratio) / 2, 2 * FINEST)}
+        return tuple(g for g in gaps if g.gain > self.tolerance and g.right - g.left > least[math.isfinite(g.gain)])
 
 
 def _middles(low: float, high: float, n: int) -> tuple[float, ...]:

@@ -24,16 +24,16 @@ def reason_to_stop(situation: Situation) -> tuple[Stop, str] | None:
     if not noise_limited and next_x(situation, ()) is not None:
         return None
     if situation.evidence.doubt is not None:
-        return (
-            "doubt",
-            "there is more than one valley; the coarse grid was tried, then the valley of the best",
-        )
+        return "doubt", f"{situation.evidence.doubt}; the coarse grid was tried, then the valley of the best"
     if noise_limited:
         return "noise-limited", "what is left to gain is below what the noise lets one see"
     if situation.valley is None:
         return "diverged", "every learning rate that was tried diverged"
     if situation.valley.excess_bound <= situation.tolerance:
-        return "tolerance", "nothing in the range is better by more than the tolerance"
+        end = f"; the best is at its {situation.edge} end" if situation.edge else ""
+        return "tolerance", f"nothing in the range is better by more than the tolerance{end}"
+    if situation.edge:
+        return "edge", f"the loss still falls at the {situation.edge} end of the range: widen it"
     return "resolution", "the learning rates that could be better are too near to those that were tried"
 
 

@@ -67,8 +67,8 @@ class Valley:
 
     Args:
         points: at least one, ascending in x, finite.
-        low: the left end of the range, at most the first x.
-        high: the right end, at least the last x; the curve is finite to the left of it.
+        low: the left end of the range; points outside of it count for the lines alone.
+        high: the right end; the curve is finite to the left of it.
 
     Example:
         >>> valley = Valley((Point(-1.0, 1.0), Point(0.0, 0.0), Point(1.0, 1.0)), low=-1.0, high=1.0)
@@ -120,9 +120,13 @@ class Valley:
 
     def _gaps(self, errors: float) -> tuple[Gap, ...]:
         first, last = self.core
-        xs = [p.x for p in self.points[first : last + 1]]
-        ends = [*([self.low] if first == 0 else []), *xs, *([self.high] if last == len(self.points) - 1 else [])]
-        return tuple(self._gap(left, right, errors) for left, right in pairwise(ends) if right > left)
+        ends = [p.x for p in self.points[first : last + 1]]
+        if first == 0 and self.low < ends[0]:
+            ends.insert(0, self.low)
+        if last == len(self.points) - 1 and self.high > ends[-1]:
+            ends.append(self.high)
+        inside = [(max(left, self.low), min(right, self.high)) for left, right in pairwise(ends)]
+        return tuple(self._gap(left, right, errors) for left, right in inside if right > left)
 
     def _gap(self, left: float, right: float, errors: float) -> Gap:
         pairs = self._pairs(left, right)
@@ -193,10 +197,13 @@ def _highest_minimum(lines: Sequence[tuple[float, float]]) -> tuple[float, float
     """Return where on [0, 1] the least of the lines is highest, and its value there; a line is (at 0, at 1)."""
     if not lines:
         return 0.5, math.inf
-    shares = [0.0, 1.0]
-    for (a0, a1), (b0, b1) in combinations(lines, 2):
+    highest = max((min(line[end] for line in lines), float(end)) for end in (0, 1))
+    for one, other in combinations(lines, 2):
+        (a0, a1), (b0, b1) = one, other
         if (a0 - b0) * (a1 - b1) < 0:
-            shares.append((a0 - b0) / ((a0 - b0) - (a1 - b1)))
-    values = [min((1 - s) * line[0] + s * line[1] for line in lines) for s in shares]
-    highest = max(range(len(shares)), key=values.__getitem__)
-    return shares[highest], values[highest]
+            share = (a0 - b0) / ((a0 - b0) - (a1 - b1))
+            # On a line that comes down from a loss of 1e30 nothing is left of the value where it crosses a flat one.
+            steep = max(one, other, key=lambda line: abs(line[1] - line[0]))
+            least = min((1 - share) * line[0] + share * line[1] for line in lines if line is not steep)
+            highest = max(highest, (least, share))
+    return highest[1], highest[0]

@@ -31,9 +31,17 @@ def slow(*, lr, schedule, seed):
     return train(lr=lr, schedule=schedule, seed=seed)
 def bad(*, lr, schedule, seed):
     raise OSError("the disk is away")
+def flaky(*, lr, schedule, seed):
+    with open("tries.txt", "a+") as file:
+        file.write(".")
+        if file.tell() <= 2:  # what the runner tries before it gives up
+            raise OSError("not yet")
+    return train(lr=lr, schedule=schedule, seed=seed)
 def explode(*, lr, schedule, seed):
     return float("nan")
 def edge(*, lr, schedule, seed):
+    with open("calls.txt", "a") as file:
+        print(lr, seed, file=file)
     return 0.3 + 0.03 * math.log(lr / 0.001) ** 2
 """
 RANGE = ("--lr-min", "1e-4", "--lr-max", "1")
@@ -108,7 +116,17 @@ def test_it_says_why_when_it_stops_without_a_bound(search):
 def test_a_function_that_always_fails_is_one_line_and_exit_code_one(search):
     code, out, err = search("bad", *RANGE)
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith("error: train failed twice in a row at lr=0.01, seed 0: OSError: the disk")
+    *tries, last = err.splitlines()
+    assert last.startswith("error: train failed twice in a row at lr=0.01, seed 0: OSError: the disk")
+    assert tries == ["lr 0.01, seed 0: failed (OSError: the disk is away); no finite loss so far"] * 2
+
+
+def test_only_results_are_counted(search):
+    _, out, err = search("flaky", *RANGE, "--tolerance", "0.005")
+    failure, *results = err.splitlines()
+    assert failure == "lr 0.01, seed 0: failed (OSError: not yet); no finite loss so far"
+    assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(results, 1))
+    assert f"{len(results)} trials" in out
 
 
 @pytest.mark.parametrize(
@@ -118,6 +136,7 @@ def test_a_function_that_always_fails_is_one_line_and_exit_code_one(search):
         (["--lr-min", "1", "--lr-max", "0.1"], "error: lr_min must be below lr_max"),
         ([*RANGE, "--schedule", "cosin"], "error: "),
         ([*RANGE, "--start", "7"], "error: start must be a finite number"),
+        ([*RANGE, "--noise", "nan"], "error: noise must be a finite number >= 0, got nan"),
         ([*RANGE, "--address", "auto"], "--address is for --ray"),
         ([], "--lr-min"),
     ],
@@ -133,6 +152,25 @@ def test_a_start_and_a_range_that_is_too_low_find_the_way(search):
     code, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--start", "5e-5")
     assert code in (0, 1)
     assert re.match(r"best learning rate 0.00[01]", out)
+
+
+def test_without_extension_it_stays_in_the_range_and_says_that_more_lies_beyond(search, tmp_path):
+    _, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--no-extend")
+    assert out.startswith("best learning rate 0.0001, ")
+    assert "the best lies on the upper end of the range: look beyond it\n" in out
+    tried = [float(line.split()[0]) for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    assert max(tried) == 1e-4
+
+
+def test_the_seed_is_that_of_the_first_trial_at_each_learning_rate(search, tmp_path):
+    assert search("train", *RANGE, "--tolerance", "0.005", "--seed", 7)[0] == 0
+    assert {line.split()[1] for line in (tmp_path / "calls.txt").read_text().splitlines()} == {"7"}
+
+
+def test_noise_that_hides_the_rest_ends_the_search(search):
+    code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--noise", "0.05")
+    assert code == 0
+    assert "stopped: what is left to gain is below what the noise lets one see\n" in out
 
 
 def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):

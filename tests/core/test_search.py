@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from robust_lr import DataError, GridError, ScheduleError
+from robust_lr.schedules import TableSchedule
 from robust_lr.search import LearningRateSearch
 
 TOLERANCE = 0.005
@@ -455,3 +457,93 @@ def test_tells_that_cannot_be_are_refused_in_one_line():
 def test_a_state_that_is_none_is_refused(state):
     with pytest.raises(DataError, match="state of"):
         LearningRateSearch.from_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "error", "words"),
+    [
+        (1e-3, 1e308, {}, GridError, "lr_max must be from 1e-300 to 1e+300, got 1e+308"),
+        (1e-320, 0.1, {}, GridError, "lr_min must be from 1e-300 to 1e+300, got 1e-320"),
+        (1.0, 1.005, {}, GridError, "lr_max must be at least 1.01 times lr_min, got 1.005 and 1.0"),
+        (1e-3, 0.1, {"ratio": 1.01}, GridError, "ratio must be at least 1.05, got 1.01"),
+        (1e-3, 0.1, {"relative": "no"}, DataError, "relative must be True or False, got 'no'"),
+        (1e-3, 0.1, {"extend": "x"}, DataError, "extend must be True or False, got 'x'"),
+    ],
+)
+def test_options_that_no_search_can_work_with_are_refused_in_one_line(low, high, options, error, words):
+    with pytest.raises(error, match=f"^{re.escape(words)}$"):
+        new_search(low, high, **options)
+
+
+def test_a_learning_rate_too_large_for_a_float_is_refused_in_one_line():
+    with pytest.raises(GridError, match=r"^lr_max must be a finite number > 0, got a number too large for a float$"):
+        new_search(1e-3, 10**400)
+
+
+def test_the_narrowest_range_and_the_finest_ratio_end():
+    result, _ = run(new_search(1.0, 1.01, ratio=1.05, extend=False), parabola(1.005))
+    assert 1.0 <= result.lr <= 1.01
+
+
+def test_what_is_no_loss_and_no_learning_rate_is_refused_in_one_line():
+    search = new_search()
+    (lr,) = search.ask()
+    with pytest.raises(
+        DataError, match=r"^loss must be a finite number, got True; without one the status is 'diverged'$"
+    ):
+        search.tell(lr, True)
+    with pytest.raises(DataError, match=r"^loss must be a finite number, got a number too large for a float; without"):
+        search.tell(lr, 10**400)
+    with pytest.raises(DataError, match=r"^lr must be from 1e-300 to 1e\+300, got 1e\+308$"):
+        search.tell(1e308, 0.1, foreign=True)
+    with pytest.raises(DataError, match=r"^foreign must be True or False, got 'no'$"):
+        search.tell(lr, 0.1, foreign="no")
+    assert search.in_flight == (lr,)
+    assert search.result.n_trials == 0
+
+
+def test_forgetting_what_is_not_in_flight_says_what_is():
+    search = new_search()
+    with pytest.raises(DataError, match=r"^lr=0.5 is not in flight; none is$"):
+        search.forget(0.5)
+    search.ask()
+    with pytest.raises(DataError, match=r"^lr=0.5 is not in flight; in flight are \[0.01\]$"):
+        search.forget(0.5)
+
+
+def test_a_result_of_ones_own_leaves_the_trial_in_flight_that_runs_at_its_learning_rate():
+    loss, search = parabola(0.03), new_search(1e-4, 1.0)
+    lr, other = search.ask(2)
+    search.tell(lr, loss(lr), foreign=True)
+    assert search.in_flight == (lr, other)
+    assert lr not in search.ask(2)
+    search.tell(lr, loss(lr))
+    assert lr not in search.in_flight
+    assert [told.foreign for told in search.result.history] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"in_flight": [math.nan]},
+        {"in_flight": [-1.0]},
+        {"in_flight": ["x"]},
+        {"in_flight": [0.5]},
+        {"asked": [0.0]},
+        {"asked": None},
+        {"schedule": 3},
+        {"tells": [{"lr": 0.01, "loss": 10**400, "status": "ok", "foreign": True}]},
+        {"tells": [{"lr": 0.01, "loss": 0.3, "status": "ok", "foreign": "no"}]},
+    ],
+)
+def test_a_damaged_state_is_refused_in_one_line(damage):
+    search = new_search()
+    search.ask(2)
+    with pytest.raises(DataError, match=r"^the state of this LearningRateSearch is damaged: .+$"):
+        LearningRateSearch.from_dict(search.to_dict() | damage)
+
+
+def test_a_search_under_a_schedule_that_no_spec_describes_goes_on():
+    search = new_search(schedule=TableSchedule([1.0, 0.5, 0.1]))
+    search.ask()
+    assert LearningRateSearch.from_dict(search.to_dict()).result.schedule == search.result.schedule

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GridError, ScheduleError, TrialDiverged
+from robust_lr import DataError, GridError, RobustLRWarning, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch
 from robust_lr_optuna import learning_rate_sampler
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
@@ -145,7 +145,23 @@ def test_a_search_whose_trials_all_fail_ends_and_says_so(study):
     study.optimize(lambda trial: 1 / (suggest(trial) * 0), catch=ZeroDivisionError, n_trials=50)
     assert len(study.trials) == 9
     assert search_of(study).stop == "failures"
-    assert search_of(study).reason == "there is no loss at lr=0.0004642, 0.01, 0.2154"
+    assert search_of(study).reason == "trials end without a loss at lr=0.0004642, 0.01, 0.2154"
+
+
+@pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
+def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, noise=0.001))
+
+    def fails_on_another_seed(trial):
+        if suggest(trial) in lrs_of(study, TrialState.COMPLETE):
+            raise error
+        return objective(trial)
+
+    study.optimize(fails_on_another_seed, catch=MemoryError, n_trials=50)
+    assert study.sampler.is_done(study)
+    assert len(study.trials) < 50
+    assert search_of(study).stop == "failures"
+    assert search_of(study).loss == study.best_value
 
 
 def test_a_search_whose_trials_are_all_pruned_ends_and_says_so(study):
@@ -166,9 +182,22 @@ def test_other_parameters_come_from_the_independent_sampler():
     assert len({trial.params["momentum"] for trial in study.trials}) == len(study.trials)
 
 
-def test_an_objective_that_never_asks_for_a_learning_rate_leaves_the_study_as_it_would_be(study):
-    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
+def test_an_objective_that_never_asks_for_the_learning_rate_is_warned_of_once(study):
+    with pytest.warns(RobustLRWarning) as caught:
+        study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-4, 1.0, log=True), n_trials=4)
+    assert [str(warning.message) for warning in caught] == [
+        "trial 0 has no parameter 'lr' to search, only ['learning_rate']; "
+        "LearningRateSampler(name=...) says which it is"
+    ]
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+
+
+def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of_only_before_it_ever_did(study):
+    def at_times(trial):
+        return objective(trial) if trial.number % 2 == 0 else trial.suggest_float("x", 0.0, 1.0)
+
+    study.optimize(at_times)
+    assert [trial.params["lr"] for trial in study.trials[::2]] == searched(valley)
 
 
 def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
@@ -461,7 +490,9 @@ def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study)
         ({"lr_min": 1.0, "lr_max": 0.1}, GridError, "lr_min must be below lr_max, got 1.0 and 0.1"),
         ({"lr_min": -1.0}, GridError, "lr_min must be a finite number > 0, got -1.0"),
         ({"lr_max": "1"}, GridError, "lr_max must be a finite number > 0, got '1'"),
-        ({"lr_min": 0.1, "start": 0.01}, GridError, "start must be a finite number >= 0.1"),
+        ({"lr_min": 0.1, "start": 0.01}, GridError, r"start must be a finite number >= 0\.1, got 0\.01"),
+        ({"lr_max": 1, "start": 5}, GridError, "start must be a finite number > 0 and <= 1, got 5"),
+        ({"start": 0}, GridError, "start must be a finite number > 0, got 0"),
         ({"retries": -1}, DataError, "retries must be a whole number of at least 0, got -1"),
         ({"schedule": "cosin"}, ScheduleError, "cosin"),
         ({"max_trials": 0}, DataError, "max_trials must be a whole number of at least 1, got 0"),
@@ -479,7 +510,10 @@ def test_a_wrong_option_is_an_error_in_one_line(options, error, message):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda trial: trial.suggest_float("lr", 0.0, 1.0), "lr_min must be a finite number > 0, got 0.0"),
+        (
+            lambda trial: trial.suggest_float("lr", 0.0, 1.0),
+            r"lr must be suggested from a range above 0, or lr_min be given, got suggest_float\('lr', 0\.0, 1\.0\)",
+        ),
         (lambda trial: trial.suggest_float("lr", 0.1, 1.0, step=0.1), "suggested as a float without a step, got Float"),
         (lambda trial: trial.suggest_int("lr", 1, 10), "suggested as a float without a step, got Int"),
     ],
@@ -502,15 +536,20 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
 
 # Optuna's own suite. MultiObjectiveSamplerTestCase does not apply: a search has one objective. RelativeSamplerTestCase
 # asks `sample_relative` for every parameter, which this sampler leaves to the independent one; with one that has a
-# relative space it applies.
+# relative space it applies. Its objectives have no learning rate.
 
 
+WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.RobustLRWarning")
+
+
+@WITHOUT_LR
 class TestAlone(BasicSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self):
         return lambda: LearningRateSampler(tolerance=TOLERANCE)
 
 
+@WITHOUT_LR
 class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self):

@@ -54,6 +54,79 @@ def test_a_trial_that_fails_is_asked_for_once_more_and_then_left_out():
     assert first not in others
 
 
+def search_where(fails, **options):
+    """Run a search one trial at a time, where some learning rates fail; return it and how many trials were run."""
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, **options)
+    for n_run in range(100):
+        config = searcher.suggest(str(n_run))
+        if config == searcher.FINISHED:
+            return searcher, n_run
+        if fails(config["lr"]):
+            searcher.on_trial_complete(str(n_run), error=True)
+        else:
+            searcher.on_trial_complete(str(n_run), {"loss": loss_at(config["lr"])})
+    raise TimeoutError("the search never ends")
+
+
+def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
+    def train(config):
+        raise MemoryError
+
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_trials=1)
+    grid = tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=9, max_concurrent_trials=1),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    assert len(grid) == 2
+    assert searcher.result.stop == "failures"
+
+
+def test_a_search_ends_when_it_has_given_up_three_learning_rates():
+    searcher, n_run = search_where(lambda lr: True)
+    assert n_run == 6
+    assert searcher.result.stop == "failures"
+    assert searcher.result.reason == "trials end without a loss at lr=0.0004642, 0.01, 0.2154"
+
+
+def test_a_search_goes_round_one_learning_rate_that_fails_and_ends_as_ever():
+    searcher, _ = search_where(lambda lr: lr == 0.01)
+    assert searcher.result.stop == "tolerance"
+
+
+def test_a_search_whose_failures_use_up_max_trials_says_so():
+    searcher, n_run = search_where(lambda lr: lr == 0.2154, max_trials=6)
+    assert (searcher.result.n_trials, n_run) == (5, 7)
+    assert searcher.result.stop == "failures"
+    assert searcher.result.reason == "trials end without a loss at lr=0.2154"
+
+
+def test_a_failure_that_was_made_good_does_not_count():
+    failed = set()
+
+    def fails_at_first(lr):
+        return lr not in failed and not failed.add(lr)
+
+    searcher, n_run = search_where(fails_at_first)
+    assert searcher.result == search_where(lambda lr: False)[0].result
+    assert n_run == 2 * searcher.result.n_trials
+
+
+def test_results_that_come_after_the_third_failure_still_count(tmp_path):
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005)
+    running = searcher.suggest("first")["lr"]
+    for trial in range(6):
+        searcher.suggest(str(trial))
+        searcher.on_trial_complete(str(trial), error=True)
+    assert searcher.suggest("another") == searcher.FINISHED
+    assert searcher.result.stop == "failures"
+    searcher.save(str(tmp_path / "state"))
+    restored = LearningRateSearcher(1e-4, 1.0, tolerance=0.005)
+    restored.restore(str(tmp_path / "state"))
+    restored.on_trial_complete("first", {"loss": loss_at(running)})
+    assert (restored.result.lr, restored.result.stop) == (running, "failures")
+
+
 def test_what_was_saved_goes_on_as_it_would_have(tmp_path):
     searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, schedule="cosine")
     for trial in "ab":
@@ -156,6 +229,11 @@ def test_where_more_is_better_the_loss_is_the_negative():
 def test_wrong_arguments_are_refused(options, said):
     with pytest.raises(RobustLRError, match=said):
         LearningRateSearcher(**{"lr_min": 1e-4, "lr_max": 1.0, "tolerance": 0.005, **options})
+
+
+def test_an_option_that_there_is_not_is_refused_by_the_searcher_itself():
+    with pytest.raises(TypeError, match=r"^LearningRateSearcher\.__init__\(\) got an unexpected .* 'points'$"):
+        LearningRateSearcher(1e-4, 1.0, tolerance=0.005, points=3)
 
 
 def test_a_space_of_its_own_is_refused():
