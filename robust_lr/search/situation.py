@@ -200,7 +200,9 @@ class Situation:
         points, (first, last) = self.valley.points, self.valley.core
         gaps = [points[i : i + 2] for i in (last, first - 1) if 0 <= i < len(points) - 1]
         cell = abs(self.looks[0] - self.looks[1])
-        return [(a.x + b.x) / 2 for a, b in gaps if b.x - a.x > 0.6 * cell]
+        low, high = self.range
+        inside = [(max(a.x, low), min(b.x, high)) for a, b in gaps]
+        return [(left + right) / 2 for left, right in inside if right - left > 0.6 * cell]
 
     @cached_property
     def grid(self) -> tuple[float, ...]:

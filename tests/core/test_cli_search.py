@@ -27,7 +27,7 @@ def train(*, lr, schedule, seed):
         print(lr, seed, file=file)
     return 0.3 + 0.03 * math.log(lr / 0.02) ** 2 if lr < 0.2 else float("nan")
 def slow(*, lr, schedule, seed):
-    time.sleep(0.3)
+    time.sleep(1)
     return train(lr=lr, schedule=schedule, seed=seed)
 def bad(*, lr, schedule, seed):
     raise OSError("the disk is away")

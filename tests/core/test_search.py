@@ -547,3 +547,76 @@ def test_a_search_under_a_schedule_that_no_spec_describes_goes_on():
     search = new_search(schedule=TableSchedule([1.0, 0.5, 0.1]))
     search.ask()
     assert LearningRateSearch.from_dict(search.to_dict()).result.schedule == search.result.schedule
+
+
+# --- losses that are hard to read -------------------------------------------------------------------------------------
+
+
+def test_losses_that_explode_without_an_overflow_leave_the_bound_true():
+    """Gradient descent on least squares: sum of l (1 - lr l)^(2 T), up to 1e36 before it overflows."""
+    for seed in range(12):
+        curvatures = 10 ** np.random.default_rng(seed).uniform(-3, 0, size=6)
+
+        def loss(lr, curvatures=curvatures):
+            with np.errstate(over="ignore"):
+                return float((curvatures * np.abs(1 - lr * curvatures) ** 100).sum())
+
+        result, _ = run(new_search(1e-2, 1e3, tolerance=0.001, extend=False), loss)
+        assert result.stop == "tolerance"
+        assert result.loss - min(map(loss, np.geomspace(1e-2, 1e3, 5001))) <= result.excess_bound <= 0.001
+        assert result.n_trials <= 15
+
+
+@pytest.mark.parametrize("extend", [False, True])
+def test_a_loss_that_falls_ever_faster_up_to_the_end_of_the_range_is_not_chased(extend):
+    result, _ = run(new_search(1e-4, 0.1, extend=extend), lambda lr: 1 - lr)
+    assert (result.stop, result.edge) == ("edge", "upper")
+    assert result.reason == "the loss still falls at the upper end of the range: widen it"
+    assert result.lr == result.lr_range[1]
+    assert result.n_trials <= 20
+
+
+def test_a_best_at_the_end_of_the_range_is_said():
+    result, _ = run(new_search(1e-4, 0.1, extend=False), parabola(1.0))
+    assert result.stop == "tolerance"
+    assert result.reason.endswith("; the best is at its upper end")
+
+
+@pytest.mark.parametrize(("lr", "loss"), [(1e3, math.nan), (1e3, 3.0), (10.0, math.nan), (1e-6, 3.0), (1e-6, math.nan)])
+def test_what_is_known_from_outside_the_range_does_not_lead_the_search_out_of_it(lr, loss):
+    search = new_search(extend=False)
+    search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged", foreign=True)
+    result, _ = run(search, parabola(5.0))
+    assert all(1e-3 <= told.lr <= 0.1 for told in result.history if not told.foreign)
+    assert result.lr_range == (1e-3, 0.1)
+    assert result.n_trials >= 4
+
+
+def test_what_is_known_from_far_outside_does_not_lead_an_extension_further_than_the_range_is_wide():
+    search = new_search()
+    search.tell(1e6, math.nan, status="diverged", foreign=True)
+    result, _ = run(search, parabola(1e4))
+    assert result.lr_range[1] <= 10.0 * (1 + 1e-9)
+
+
+def test_a_doubt_that_was_noise_is_cleared_by_a_second_seed():
+    rng, seen = np.random.default_rng(0), []
+
+    def loss(lr):
+        noise = 0.02 * rng.standard_normal()
+        seen.append(lr)
+        return 0.3 + 0.01 * math.log(lr / 0.01) ** 2 + noise
+
+    for _ in range(20):
+        result, _ = run(new_search(1e-4, 1.0, extend=False), loss)
+        assert result.doubt is None or len(seen) > len(set(seen))
+        assert result.stop in ("tolerance", "noise-limited", "resolution")
+        seen.clear()
+
+
+def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
+    search = new_search(extend=False)
+    for lr, loss in [(0.005, 0.36), (0.02, 0.3), (0.02, 0.3), (0.08, 0.36)]:
+        search.tell(lr, loss, foreign=True)
+    search.tell(0.02, math.nan, status="diverged", foreign=True)
+    assert search.result.doubt == "lr=0.02 diverged in 1 of 3 trials, and the larger lr=0.08 did not"

@@ -75,7 +75,7 @@ def test_results_come_while_others_run_and_closing_ends_those(ray_local):
     results.close()
     assert time.monotonic() - began < 8 and not set(threading.enumerate()) - threads
     while ray_local.available_resources().get("CPU") != ray_local.cluster_resources()["CPU"]:
-        assert time.monotonic() - began < 20, "the processes of trials were left behind"
+        assert time.monotonic() - began < 60, "the processes of trials were left behind"
         time.sleep(0.1)
 
 
