@@ -27,11 +27,11 @@ def transfer_learning_rate(
 
     Measured on the tables in `benchmarks/tables` by ``python benchmarks/search_transfer.py``, in trials:
 
-    - over two decades such a search takes 0.9 less than a cold one, which takes 5.9 on average; over four 1.9 less, of
-      7.0. In 0.5 and 0.2 % of the cases it takes more than one more, three at most.
-    - From a start that is off by a factor of 3 it takes 0.5 to 0.7 less over two decades, and 1.6 to 1.7 over four.
+    - over two decades such a search takes 0.8 less than a cold one, which takes 5.9 on average; over four 1.9 less, of
+      7.1. In 0.5 and 0.2 % of the cases it takes more than one more, three at most.
+    - From a start that is off by a factor of 3 it takes 0.5 to 0.7 less over two decades, and 1.6 to 1.8 over four.
     - From one that is too low by a factor of 10 it takes 0.8 more over two decades, four at most, and 0.3 less over
-      four; from one that is too high by 10, 0.4 and 1.0 less.
+      four; from one that is too high by 10, 0.4 and 1.1 less.
 
     Args:
         result: of the search before.
