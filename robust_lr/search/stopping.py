@@ -12,6 +12,7 @@ from .valley import Valley
 
 # The fight against noise is given up when it would take more trials than this.
 _WORTH_TRYING = 6
+_ABOUT_ZERO = 1e-3
 
 
 @lru_cache(maxsize=64)
@@ -19,7 +20,8 @@ def reason_to_stop(situation: Situation) -> tuple[Stop, str] | None:
     """Return why the search is over, with its words; None when it is not."""
     settings, n_trials = situation.settings, len(situation.tells)
     if settings.max_trials is not None and n_trials >= settings.max_trials:
-        return "max_trials", f"all {settings.max_trials} trials are spent"
+        known = "" if n_trials == settings.max_trials else f", {n_trials} are known"
+        return "max_trials", f"all {settings.max_trials} trials are spent{known}"
     noise_limited = is_noise_limited(situation)
     if not noise_limited and next_x(situation, ()) is not None:
         return None
@@ -34,6 +36,9 @@ def reason_to_stop(situation: Situation) -> tuple[Stop, str] | None:
         return "tolerance", f"nothing in the range is better by more than the tolerance{end}"
     if situation.edge:
         return "edge", f"the loss still falls at the {situation.edge} end of the range: widen it"
+    losses = [p.loss for p in situation.valley.points]
+    if settings.relative and abs(min(losses)) < _ABOUT_ZERO * (max(losses) - min(losses)):
+        return "resolution", "the best loss is about 0, and a share of that is no tolerance: give an absolute one"
     return "resolution", "the learning rates that could be better are too near to those that were tried"
 
 

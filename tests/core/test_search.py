@@ -620,3 +620,15 @@ def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
         search.tell(lr, loss, foreign=True)
     search.tell(0.02, math.nan, status="diverged", foreign=True)
     assert search.result.doubt == "lr=0.02 diverged in 1 of 3 trials, and the larger lr=0.08 did not"
+
+
+def test_a_share_of_a_loss_near_zero_is_said_to_be_no_tolerance():
+    result, _ = run(new_search(1e-4, 1.0, tolerance=0.01, relative=True), parabola(0.02, floor=0.0))
+    assert result.reason == "the best loss is about 0, and a share of that is no tolerance: give an absolute one"
+
+
+def test_results_beyond_max_trials_are_counted_in_the_reason():
+    search = new_search(max_trials=2)
+    for lr in (0.002, 0.01, 0.05):
+        search.tell(lr, parabola(0.01)(lr), foreign=True)
+    assert search.result.reason == "all 2 trials are spent, 3 are known"
