@@ -166,6 +166,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
             start=self.start,
             extend=self.extend,
             max_trials=self.max_trials,
+            noise=0.0,  # the same splits and seeds at every learning rate: to try one again would say nothing
         )
         self._check_options()
         trials = _Trials(evaluate_candidates, self._cv)

@@ -40,9 +40,9 @@ class LearningRateSearch:
 
     A convex curve without noise never breaks this. What the search does when a curve is not like that: where the loss
     flattens out far from the valley, it uses the convex part alone, and says so; a second valley (a loss above those on
-    both of its sides by more than the tolerance and the noise) is a doubt: the bound is withdrawn, and the full coarse
-    grid is tried. The range is first looked at in three places (more when it is wider than ``ratio**9``), so a valley
-    narrower than the distance between these can be missed.
+    both of its sides by more than the tolerance and the noise) is a doubt: the bound is withdrawn, the full coarse grid
+    is tried, and then the valley of the best. The range is first looked at in three places (more when it is wider than
+    ``ratio**9``), so a valley narrower than the distance between these can be missed.
 
     Everything is a function of the options and of what was told, in whatever order; there is no randomness and no I/O.
 
@@ -66,8 +66,8 @@ class LearningRateSearch:
             than the tolerance: to larger learning rates first, never past one that diverged, and on each side by the
             width of the range at most.
         noise: the standard deviation of the loss over seeds, >= 0. Left out, it is pooled from the learning rates told
-            more than once, and taken for none where there is none. With noise `ask` may return a learning rate again:
-            it wants another seed.
+            more than once, and taken for none where there is none. With noise, and in a doubt that noise may have made,
+            `ask` may return a learning rate again: it wants another seed. 0 says that there is none.
 
     Raises:
         GridError: when the range, the ratio or the start is none.

@@ -175,7 +175,9 @@ def test_noise_that_hides_the_rest_ends_the_search(search):
 
 def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):
     (tmp_path / "module.py").write_text(TRAIN)
-    command = [sys.executable, "-c", "from robust_lr.cli import main; main()", "search", "module:slow", *RANGE]
+    # A job in the background of a shell is born with interrupts ignored.
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom robust_lr.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "search", "module:slow", *RANGE]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline, journal = time.monotonic() + 30, tmp_path / "search.jsonl"
     while not (journal.exists() and b'"trial"' in journal.read_bytes()) and time.monotonic() < deadline:
