@@ -176,7 +176,8 @@ def test_noise_that_hides_the_rest_ends_the_search(search):
 def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):
     (tmp_path / "module.py").write_text(TRAIN)
     # A job in the background of a shell is born with interrupts ignored.
-    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom robust_lr.cli import main\nmain()"
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{interruptible}\nfrom robust_lr.cli import main; main()"
     command = [sys.executable, "-c", code, "search", "module:slow", *RANGE]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline, journal = time.monotonic() + 30, tmp_path / "search.jsonl"
