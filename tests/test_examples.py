@@ -40,9 +40,11 @@ ARGUMENTS = {
 
 
 ELSEWHERE = {"ray_sweep.py"}  # tests/ray/test_job_submit.py runs it on a cluster
+SLOW = {"ray_ddp_trial.py"}  # tests/ray/test_worker_group.py shows the same in less time
+NAMES = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in ELSEWHERE)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in ELSEWHERE))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
 def test_example_runs_and_keeps_its_promise(name, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name), *ARGUMENTS.get(name, [])],

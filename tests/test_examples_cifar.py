@@ -229,6 +229,7 @@ def smoke(folder, tmp_path, runner):
     )
 
 
+@pytest.mark.slow
 def test_the_smoke_tier_ends_with_a_recommendation_and_a_report_on_ray(folder, tmp_path):
     done = smoke(folder, tmp_path, "ray")
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ but its slope is known better.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,17 +137,24 @@ class Valley:
 
     def _pairs(self, left: float, right: float) -> list[tuple[Point, Point]]:
         """The pairs (near, far) of points of the core on one side of a stretch whose lines can bound it."""
+        core, xs, n_near = self._near
+        i, j = bisect_right(xs, left), bisect_left(xs, right)
+        sides = core[max(i - n_near, 0) : i][::-1], core[j : j + n_near]
+        return [pair for side in sides for pair in combinations(side, 2)]
+
+    @cached_property
+    def _near(self) -> tuple[tuple[Point, ...], list[float], int]:
+        """The points of the core, their x, and how many on each side of a stretch have lines that can bound it."""
         first, last = self.core
         core = self.points[first : last + 1]
-        n_near = 3 if any(p.error for p in core) else 2
-        below = [p for p in core if p.x <= left][: -n_near - 1 : -1]
-        above = [p for p in core if p.x >= right][:n_near]
-        return [pair for side in (below, above) for pair in combinations(side, 2)]
+        return core, [p.x for p in core], 3 if any(p.error for p in core) else 2
 
     def _gain(self, near: Point, far: Point, x: float, errors: float) -> float:
         t, best = (x - near.x) / (near.x - far.x), self.points[self.best]
         # Written so that a pair that holds the best itself subtracts no two large numbers.
         gain = (best.loss - near.loss) + t * (far.loss - near.loss)
+        if not (best.error or near.error or far.error):
+            return gain
         own, raised = 0.0, 0.0
         for weight, point in ((1 + t, near), (-t, far)):
             if point is best:

@@ -298,7 +298,7 @@ def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
 
 def test_another_seed_is_asked_for_where_it_helps_more_than_another_learning_rate():
     repeats = 0
-    for seed in range(10):
+    for seed in range(3):
         result, _ = run(new_search(noise=0.0015), noisy(parabola(0.02), 0.0015, seed))
         repeats += result.n_trials - len({t.lr for t in result.history})
     assert repeats > 0
@@ -607,7 +607,7 @@ def test_a_doubt_that_was_noise_is_cleared_by_a_second_seed():
         seen.append(lr)
         return 0.3 + 0.01 * math.log(lr / 0.01) ** 2 + noise
 
-    for _ in range(20):
+    for _ in range(8):
         result, _ = run(new_search(1e-4, 1.0, extend=False), loss)
         assert result.doubt is None or len(seen) > len(set(seen))
         assert result.stop in ("tolerance", "noise-limited", "resolution")
@@ -623,7 +623,7 @@ def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
 
 
 def test_a_share_of_a_loss_near_zero_is_said_to_be_no_tolerance():
-    result, _ = run(new_search(1e-4, 1.0, tolerance=0.01, relative=True), parabola(0.02, floor=0.0))
+    result, _ = run(new_search(tolerance=0.01, relative=True), parabola(0.02, floor=0.0))
     assert result.reason == "the best loss is about 0, and a share of that is no tolerance: give an absolute one"
 
 
