@@ -1,8 +1,10 @@
-"""The README keeps its word: its Python runs, and its command lines are ones that the program knows."""
+"""The README keeps its word, and the page on the search: the Python runs, and the command lines are known."""
 
 import io
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -15,6 +17,7 @@ from robust_lr.cli import app
 from robust_lr.console import print_analysis
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
+SEARCH = (Path(__file__).parents[1] / "docs" / "search.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    robust-lr ")]
 
@@ -39,6 +42,25 @@ def test_the_python_in_the_readme_runs_and_prints_what_it_should(code, prints, c
     finally:
         optuna.logging.set_verbosity(verbosity)
     assert re.search(prints, capsys.readouterr().out)
+
+
+# Ray's is the one of tests/ray/test_learning_rate_searcher.py.
+PAGE = [code for code in re.findall(r"```python\n(.*?)```", SEARCH, re.DOTALL) if "ray" not in code]
+
+
+@pytest.mark.parametrize("code", PAGE)
+def test_the_python_in_the_page_on_the_search_runs_and_prints_a_learning_rate_or_a_count(code, tmp_path):
+    (tmp_path / "page.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "page.py"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d", done.stdout)
 
 
 SPECS = re.findall(r"^\| `([^|]+)` \|", README, re.MULTILINE)
