@@ -33,8 +33,8 @@ from torch import Tensor, nn
 
 import robust_lr
 from robust_lr import GeometricGrid, PackedRunner, SweepResult, TrainFunction, run_sweep
-from robust_lr.linear_models import LinearModelTask
-from robust_lr.training import SupervisedTask
+from robust_lr.linear.models import LinearModelTask
+from robust_lr_torch import SupervisedTask
 
 TABLES = Path(__file__).parent / "tables"
 SCHEDULES = ("constant", "linear", "cosine")

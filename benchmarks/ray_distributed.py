@@ -30,8 +30,8 @@ def train(*, lr: float, schedule: Schedule, seed: int) -> float:
     from torch import nn
     from torch.nn.parallel import DistributedDataParallel
 
-    from robust_lr.training import AnnealedLR
     from robust_lr_ray import shard
+    from robust_lr_torch import AnnealedLR
 
     torch.manual_seed(seed)
     inputs, targets = torch.randn(1024, 32), torch.randn(1024, 1)

@@ -23,7 +23,7 @@ import numpy as np
 from search import TOLERANCE
 from search_tables import Case, cases
 
-from robust_lr.search.valley import Point, Valley, highest_ridge
+from robust_lr.search.convex_bound import Point, Valley, highest_ridge
 
 N_PLACES = 29
 MOST = 6

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from robust_lr import GeometricGrid, PackedRunner, SweepResult, run_sweep
 from robust_lr.analysis import analyze_sweep
-from robust_lr.console import make_console, print_analysis
-from robust_lr.training import SupervisedTask
+from robust_lr.report.console import make_console, print_analysis
+from robust_lr_torch import SupervisedTask
 
 TEXT = "\n".join(topics[name] for name in sorted(topics))
 ALPHABET = sorted(set(TEXT))

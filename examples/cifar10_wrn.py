@@ -50,10 +50,10 @@ from robust_lr import (
     parse_schedule,
     run_sweep,
 )
-from robust_lr.console import make_console, print_analysis
 from robust_lr.divergence import DivergenceWatch
-from robust_lr.report import write_report
-from robust_lr.training import AnnealedLR, SupervisedTask
+from robust_lr.report.console import make_console, print_analysis
+from robust_lr.report.html import write_report
+from robust_lr_torch import AnnealedLR, SupervisedTask
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"

@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 
 from robust_lr import GeometricGrid, analyze_sweep
-from robust_lr.console import make_console, print_analysis
+from robust_lr.report.console import make_console, print_analysis
 from robust_lr_optuna import GeometricGridSampler, cell_of, journal_storage, reap_stale, sweep_from_study
 
 GRID = GeometricGrid(1e-2, 3.0, n_points=9)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
 from robust_lr import GeometricGrid, analyze_sweep
-from robust_lr.console import make_console, print_analysis
+from robust_lr.report.console import make_console, print_analysis
 from robust_lr_optuna import GeometricGridSampler, sweep_from_study
 
 INPUTS, LABELS = load_digits(return_X_y=True)

@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from robust_lr import GeometricGrid, run_sweep
 from robust_lr.divergence import DivergenceWatch
-from robust_lr.schedules import Schedule
-from robust_lr.training import AnnealedLR
+from robust_lr.schedules.closed_forms import Schedule
 from robust_lr_ray import RayRunner, device, raise_if_diverged, shard, trial_checkpoint, world_size
+from robust_lr_torch import AnnealedLR
 
 STEPS, BATCH, STEPS_PER_CHECKPOINT = 60, 64, 20
 

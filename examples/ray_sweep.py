@@ -19,10 +19,10 @@ from torch import nn
 
 from robust_lr import GeometricGrid, RobustLRError, run_sweep
 from robust_lr.analysis import analyze_sweep
-from robust_lr.console import make_console, print_analysis
-from robust_lr.report import write_report
-from robust_lr.training import SupervisedTask
+from robust_lr.report.console import make_console, print_analysis
+from robust_lr.report.html import write_report
 from robust_lr_ray import RayRunner
+from robust_lr_torch import SupervisedTask
 
 
 def make_model() -> nn.Module:

@@ -6,10 +6,10 @@ A softmax regression, trained in numpy. The search stops when no learning rate i
 the tolerance, if the loss is one valley.
 """
 
-from robust_lr.demo import demo_task
-from robust_lr.learning_rate_search import search_learning_rate
-from robust_lr.search_transfer import transfer_learning_rate
-from robust_lr.search_words import search_headline, search_sentences
+from robust_lr.cli.demo import demo_task
+from robust_lr.search.run import search_learning_rate
+from robust_lr.search.transfer import transfer_learning_rate
+from robust_lr.search.words import search_headline, search_sentences
 
 LR_MIN, LR_MAX, TOLERANCE = 1e-3, 10.0, 0.005
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import check_number, check_whole
+from ._checks import check_number, check_whole
 from .exceptions import DataError
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import check_number, check_whole
+from ._checks import check_number, check_whole
 from .exceptions import GridError
 
 SIGNIFICANT_DIGITS = 12

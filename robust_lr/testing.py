@@ -32,8 +32,8 @@ import pytest
 
 from .exceptions import TrialDiverged
 from .runners import Runner
-from .schedule_specs import parse_schedule
-from .schedules import Constant, CosineDecay, Schedule
+from .schedules.closed_forms import Constant, CosineDecay, Schedule
+from .schedules.specs import parse_schedule
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
 SCHEDULES: Mapping[str, Schedule] = {"constant": Constant(), "cosine": CosineDecay()}

@@ -36,10 +36,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import check_number, check_whole
+from ._checks import check_number, check_whole
 from .exceptions import ScheduleError
-from .schedule_specs import parse_schedule
-from .schedules import Schedule
+from .schedules.closed_forms import Schedule
+from .schedules.specs import parse_schedule
 
 ScheduleLike: TypeAlias = str | Schedule | ArrayLike
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from .schedules import Schedule
+from .schedules.closed_forms import Schedule
 
 Status = Literal["ok", "diverged", "failed", "out_of_memory"]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from robust_lr import SweepResult, analyze_sweep, parse_schedule
-from robust_lr.cli import app
-from robust_lr.console import print_analysis
+from robust_lr.cli.main import app
+from robust_lr.report.console import print_analysis
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SEARCH = (Path(__file__).parents[1] / "docs" / "search.md").read_text()

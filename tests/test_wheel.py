@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"robust_lr", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn"}
+PACKAGES = {"robust_lr", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_torch"}
 
 
 def _run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -105,6 +105,6 @@ def test_the_demo_names_the_extras_it_needs(installed, tmp_path):
 
 
 def test_training_names_its_extra(installed, tmp_path):
-    done = _run(installed / "python", "-c", "import robust_lr.training", cwd=tmp_path)
+    done = _run(installed / "python", "-c", "import robust_lr_torch", cwd=tmp_path)
     assert done.returncode != 0
     assert "pip install 'robust-lr[torch]'" in done.stderr.strip().splitlines()[-1], done.stderr

@@ -13,9 +13,9 @@ from optuna.artifacts import upload_artifact
 from optuna.study import Study
 
 from robust_lr import Analysis, RobustLRError
-from robust_lr.analysis.rows import degradation_rows, recommendation_rows
-from robust_lr.analysis.words import alerts, caveats, comparison_sentences, conclusion, headline
-from robust_lr.report import write_report
+from robust_lr.report.html import write_report
+from robust_lr.report.tables import degradation_rows, recommendation_rows
+from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, headline
 
 from .plots import analyze_study, plot_degradation, plot_learning_rate
 

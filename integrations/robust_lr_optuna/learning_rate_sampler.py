@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import DataError, GridError, RobustLRWarning, Schedule
-from robust_lr.checks import check_number, check_whole
+from robust_lr._checks import check_number, check_whole
 from robust_lr.search import LearningRateSearch
 
 from .fixed_trials import is_fixed, values_of

@@ -10,8 +10,8 @@ from typing import Any, TypeGuard
 from optuna.trial import FrozenTrial
 
 from robust_lr import DataError
-from robust_lr.csv_table import DEFAULT_SCHEDULE
-from robust_lr.foreign_sweeps import label_text, read_lr
+from robust_lr.readers.external import label_text, read_lr
+from robust_lr.readers.table import DEFAULT_SCHEDULE
 
 from .entries import cell_of, is_order, order_in
 from .work_log import SAME, Axes, Cell

@@ -9,7 +9,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from robust_lr import DataError
-from robust_lr.checks import check_whole
+from robust_lr._checks import check_whole
 from robust_lr.divergence import DivergenceWatch
 
 from .outcomes import DIVERGED

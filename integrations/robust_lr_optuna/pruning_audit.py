@@ -21,7 +21,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import DataError, InsufficientDataError
-from robust_lr.checks import check_number, check_whole
+from robust_lr._checks import check_number, check_whole
 
 from .entries import is_order
 from .outcomes import has_diverged
@@ -87,7 +87,7 @@ class PruningAudit:
         return tuple(dict.fromkeys(entry.schedule for entry in self.figures))
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table, for `robust_lr.console.print_rows`."""
+        """Return header and rows of the table, for `robust_lr.report.console.print_rows`."""
         header = ["schedule", "pruner", "best lost", "at most", "in quarter 1 / 2 / 3 / 4", "compute", "excess loss"]
         return header, [
             [

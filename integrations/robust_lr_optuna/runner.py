@@ -13,9 +13,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from robust_lr import DataError, RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial
-from robust_lr.checks import check_whole
+from robust_lr._checks import check_whole
+from robust_lr._labels import has_text, is_vague
 from robust_lr.grids import SIGNIFICANT_DIGITS
-from robust_lr.labels import has_text, is_vague
 
 from .entries import cell_of
 from .outcomes import has_diverged

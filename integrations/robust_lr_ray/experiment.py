@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_lr import DataError
-from robust_lr.foreign_sweeps import trials_in_words
+from robust_lr.readers.external import trials_in_words
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid

@@ -24,7 +24,7 @@ def packed_trial(
     To run a whole sweep in packs, with a journal, is what ``RayRunner(slots="auto")`` is for.
 
     Args:
-        task: a training function that says how it is packed, such as a `robust_lr.training.SupervisedTask`. It trains
+        task: a training function that says how it is packed, such as a `robust_lr_torch.SupervisedTask`. It trains
             on the GPU of the trial, if it has one.
         lrs_per_trial: replicas trained at a time, at least 1; the others of the list follow as slots become free.
             "auto" leaves it to the task, by the memory of the GPU and two timings.
@@ -35,7 +35,7 @@ def packed_trial(
 
     Example:
         >>> from ray import tune
-        >>> from robust_lr.demo import demo_task
+        >>> from robust_lr.cli.demo import demo_task
         >>> space = {"lrs": [0.5, 2.0, 8.0], "schedule": tune.grid_search(["constant", "cosine"]), "seed": 0}
         >>> trainable = tune.with_resources(packed_trial(demo_task()), {"cpu": 1})
         >>> results = tune.Tuner(trainable, param_space=space).fit()  # doctest: +SKIP

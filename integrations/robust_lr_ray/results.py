@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from robust_lr import DataError, SweepResult, TrialResult, TrialSpec
-from robust_lr.csv_table import DEFAULT_SCHEDULE
-from robust_lr.foreign_sweeps import (
+from robust_lr.readers.external import (
     ForeignTrial,
     counted_trials,
     label_text,
@@ -22,6 +21,7 @@ from robust_lr.foreign_sweeps import (
     sweep_of_trials,
     trials_in_words,
 )
+from robust_lr.readers.table import DEFAULT_SCHEDULE
 from robust_lr.trials import Status
 
 from .cells import result_of, spec_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
-from robust_lr.checks import check_whole
+from robust_lr._checks import check_whole
 
 from .cells import schedule_of, spec_of
 from .cluster import Cluster, actor_options, check_resources, connected, in_words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robust_lr import GeometricGrid, RobustLRError, Schedule, TrialSpec
-from robust_lr.axes import read_learning_rates, read_schedules, read_seeds
+from robust_lr.sweep.axes import read_learning_rates, read_schedules, read_seeds
 from robust_lr.trials import expand_trials
 
 from .cells import cell_config, schedule_text

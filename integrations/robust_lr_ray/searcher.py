@@ -24,7 +24,7 @@ from robust_lr import (
     parse_schedule,
 )
 from robust_lr.grids import SIGNIFICANT_DIGITS
-from robust_lr.journal import Journal
+from robust_lr.journal.journal import Journal
 
 from .cells import from_list, result_of, spec_of, to_list
 from .search_space import Axes, Schedules, check_tuner

@@ -16,7 +16,7 @@ from ray.util import get_node_ip_address, placement_group, remove_placement_grou
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from robust_lr import RobustLRError, TrialResult, TrialSpec, evaluate_trial
-from robust_lr.checks import check_number, check_whole
+from robust_lr._checks import check_number, check_whole
 
 from .checkpoints import TrialCheckpoint, checkpointing
 from .cluster import actor_options

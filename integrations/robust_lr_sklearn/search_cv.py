@@ -18,7 +18,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
 from robust_lr import DataError, RobustLRWarning
-from robust_lr.checks import check_whole
+from robust_lr._checks import check_whole
 from robust_lr.search import LearningRateSearch
 
 # Where an estimator of scikit-learn does not read its learning rate: (another parameter, its value).

@@ -6,8 +6,8 @@ from .degradation import DegradationCurve as DegradationCurve
 from .degradation import degradation_curve as degradation_curve
 from .profile import LearningRateProfile as LearningRateProfile
 from .profile import learning_rate_profile as learning_rate_profile
-from .recommend import Recommendation as Recommendation
-from .recommend import recommend as recommend
+from .recommendation import Recommendation as Recommendation
+from .recommendation import recommend as recommend
 from .summary import Analysis as Analysis
 from .summary import ScheduleAnalysis as ScheduleAnalysis
 from .summary import analyze_sweep as analyze_sweep

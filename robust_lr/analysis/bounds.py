@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_number
+from .._checks import check_number
 from ..exceptions import DataError
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import InsufficientDataError
-from ..results import SweepResult
+from ..sweep.results import SweepResult
 from .bounds import check_confidence_level, mean_bounds
 from .selection import CrossFit, LossBlock, cross_fit, loss_block
 

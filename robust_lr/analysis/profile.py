@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import SweepResult
+from ..sweep.results import SweepResult
 from .bounds import check_confidence_level, mean_bounds
 from .selection import LossBlock, loss_block
 

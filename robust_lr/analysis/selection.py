@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import InsufficientDataError
-from ..results import SweepResult
+from ..sweep.results import SweepResult
 
 Array = NDArray[np.float64]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..exceptions import InsufficientDataError
-from ..results import SweepResult
+from ..sweep.results import SweepResult
 from .bounds import check_confidence_level
 from .comparison import ScheduleComparison, compare_schedules
 from .degradation import DegradationCurve, degradation_curve
 from .profile import LearningRateProfile, learning_rate_profile
-from .recommend import Recommendation, check_tolerance, recommend
+from .recommendation import Recommendation, check_tolerance, recommend
 
 SCHEMA_VERSION = 1
 

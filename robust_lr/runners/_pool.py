@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from .._text import last_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from ._worker import CannotLoad, Crash, Message, Wants, child_inherits, work
@@ -166,7 +167,7 @@ class Pool:
         if isinstance(message, CannotLoad):
             raise RobustLRError(
                 "the worker processes cannot load train: define it in a module or script that they can import, or use "
-                f"SerialRunner; {_last_line(message.traceback)}"
+                f"SerialRunner; {last_line(message.traceback)}"
             )
         if isinstance(message, Crash):
             worker.last_words, worker.status = message.traceback, message.status
@@ -193,7 +194,7 @@ class Pool:
         cause = worker.last_words or f"worker died with exit code {code}{signal_name}"
         n_together = len(trials) if worker.is_ready else seat.capacity if worker.is_up else 0
         if n_together > 1:
-            seat.capacity = halved(n_together, _last_line(cause))
+            seat.capacity = halved(n_together, last_line(cause))
             seat.suspects.extendleft(reversed(trials))
             return []
         if not worker.is_ready:
@@ -212,7 +213,7 @@ class Pool:
             hint = "a script must start its sweep under `if __name__ == '__main__':`; their own errors are on stderr"
             raise RobustLRError(
                 f"{self.early_deaths} worker processes in a row ended with exit code {code} before they were ready: "
-                f"{_last_line(last_words) if last_words else hint}"
+                f"{last_line(last_words) if last_words else hint}"
             )
 
     def stop(self) -> None:
@@ -228,10 +229,6 @@ class Pool:
             if seat.worker is not None:
                 _end(seat.worker, seconds=max(0.0, deadline - time.monotonic()))
                 seat.worker = None
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
 
 
 def _send(pipe: Connection, message: object) -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from ..exceptions import RobustLRError, TrialDiverged
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 
 

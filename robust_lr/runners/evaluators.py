@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..exceptions import RobustLRError
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, evaluate_trial, failed_trial, is_out_of_memory
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from ..checks import check_whole
+from .._checks import check_whole
+from .._text import levels_to_user
 from ..exceptions import NotVectorisable, RobustLRError, RobustLRWarning
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator
 from .evaluators import OneByOne, evaluate_here
@@ -89,7 +89,7 @@ class PackedRunner:
     always for small models; where it does not, the task's plan says so, and the trials run one after the other.
 
     The training function must say how: a `Packable`, with the method `plan_packs`, such as
-    `robust_lr.linear_models.LinearModelTask` or `robust_lr.training.SupervisedTask`. Any other, and one that cannot be
+    `robust_lr.linear.models.LinearModelTask` or `robust_lr_torch.SupervisedTask`. Any other, and one that cannot be
     vectorised, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
     logged to the logger "robust_lr" at level INFO.
 
@@ -208,7 +208,7 @@ class PackedRunner:
         except NotVectorisable as error:
             if self.strict:
                 raise
-            warnings.warn(f"running one after the other: {error}", RobustLRWarning, _levels_to_user())
+            warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())
             return self._one_by_one(train, trials, schedules, "")  # the warning has said it
 
     def _one_by_one(
@@ -230,15 +230,6 @@ class PackedRunner:
             device=self.device,
             memory_limit=self.memory_limit,
         )
-
-
-def _levels_to_user() -> int:
-    """Return how far up the stack, from the caller on, the first frame outside of this package is."""
-    package = __name__.partition(".")[0] + "."
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _check_engine(engine: object, known: Sequence[str]) -> None:

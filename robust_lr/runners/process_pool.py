@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ..checks import check_whole
+from .._checks import check_whole
 from ..exceptions import RobustLRError
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator
 from .evaluators import OneByOne

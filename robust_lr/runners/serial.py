@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..checks import check_whole
+from .._checks import check_whole
 from ..exceptions import RobustLRError
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import evaluate_trial
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 
-from .outlook import Outlook
-from .situation import FINEST, Situation
-from .valley import Valley
+from .convex_bound import Valley
+from .lookahead import Outlook
+from .state import FINEST, Situation
 
 _N_SPREAD = 11
 # Nearer to the end of a gap than this share of it, a trial tells the slope there and little else.

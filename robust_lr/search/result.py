@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .evidence import Tell
+from .observations import Tell
 
 Stop = Literal["tolerance", "noise-limited", "max_trials", "doubt", "diverged", "edge", "resolution", "failures"]
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal, Self
 
-from ..checks import check_flag, check_number, check_whole
+from .._checks import check_flag, check_number, check_whole
 from ..exceptions import DataError, GridError, RobustLRError
-from ..schedule_specs import parse_schedule
-from ..schedules import Schedule
+from ..schedules.closed_forms import Schedule
+from ..schedules.specs import parse_schedule
 from ..theory import resolution_for_tolerance
-from .evidence import Tell
+from .observations import Tell
 from .proposals import next_x
 from .result import SearchResult
-from .situation import LARGEST, SMALLEST, Settings, Situation
+from .state import LARGEST, SMALLEST, Settings, Situation
 from .stopping import reason_to_stop, summarise
 
 _FORMAT = 1
@@ -33,8 +33,9 @@ class LearningRateSearch:
     """Find a learning rate whose loss is within a tolerance of the best in a range, in few trials, and know when.
 
     The loss f is taken for one valley in ``x = log(lr)`` that is convex around its minimum. Then the secants through
-    the learning rates tried so far bound what any other one can still gain (`robust_lr.search.valley` derives it), the
-    next trial is the one that lowers that bound most, and the search is over when it is at most the tolerance::
+    the learning rates tried so far bound what any other one can still gain (`robust_lr.search.convex_bound` derives
+    it), the next trial is the one that lowers that bound most, and the search is over when that is at most the
+    tolerance::
 
         f(best) - min f <= excess_bound <= tolerance
 

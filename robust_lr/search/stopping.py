@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from .convex_bound import Valley
 from .proposals import next_x, trials_left
 from .result import SearchResult, Stop
-from .situation import Situation
-from .valley import Valley
+from .state import Situation
 
 # The fight against noise is given up when it would take more trials than this.
 _WORTH_TRYING = 6

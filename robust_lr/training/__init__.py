@@ -1,20 +1,12 @@
-"""Training under a schedule with PyTorch; the only part of robust_lr that imports torch (``robust-lr[torch]``)."""
+"""Deprecated: what was here is in `robust_lr_torch`. This name goes with version 0.3."""
 
-import os
+import importlib
+import warnings
 
-try:
-    import torch as torch
-except ModuleNotFoundError as error:
-    if error.name != "torch":  # an installed torch that is broken must say so itself
-        raise
-    raise ModuleNotFoundError(
-        "robust_lr.training needs PyTorch: pip install 'robust-lr[torch]'", name="torch"
-    ) from error
 
-from .lr_scheduler import AnnealedLR as AnnealedLR
-from .tabulate import tabulate_scheduler as tabulate_scheduler
-from .task import SupervisedTask as SupervisedTask
-
-# Otherwise the last bit of MKL's matrix products depends on where in memory the operands lie, and so on the lane of a
-# replica in a pack. MKL reads it at its first product; it costs nothing that could be measured.
-os.environ.setdefault("MKL_CBWR", "AUTO")
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    value = getattr(importlib.import_module("robust_lr_torch"), name)
+    warnings.warn(f"robust_lr.training is now robust_lr_torch: import {name} from there", DeprecationWarning, 2)
+    return value

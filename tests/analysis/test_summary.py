@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from robust_lr import DataError, SweepResult
 from robust_lr.analysis import analyze_sweep
-from robust_lr.analysis.rows import degradation_rows, recommendation_rows
-from robust_lr.analysis.words import alerts, caveats, comparison_sentences, conclusion, details, headline
+from robust_lr.report.tables import degradation_rows, recommendation_rows
+from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, details, headline
 
 INF, NAN = math.inf, math.nan
 

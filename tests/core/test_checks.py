@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from robust_lr.checks import check_flag, check_number, check_whole
+from robust_lr._checks import check_flag, check_number, check_whole
 from robust_lr.exceptions import GridError
 
 

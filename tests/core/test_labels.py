@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robust_lr.labels import is_vague, label_of
+from robust_lr._labels import is_vague, label_of
 
 BIG = np.zeros((1, 3000))
 OBJECTS = np.array([1, "a", None], dtype=object)
@@ -76,7 +76,7 @@ def test_what_has_no_text_is_vague(value):
 
 
 def test_a_label_is_the_same_in_every_process():
-    code = "from robust_lr.labels import label_of; print(label_of([{'a', 'b', 'c', 'd'}, {'x': 0.1}, len]))"
+    code = "from robust_lr._labels import label_of; print(label_of([{'a', 'b', 'c', 'd'}, {'x': 0.1}, len]))"
     assert len({subprocess.check_output([sys.executable, "-c", code]) for _ in range(3)}) == 1
 
 

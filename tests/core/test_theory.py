@@ -10,8 +10,8 @@ import pytest
 
 from robust_lr import theory
 from robust_lr.exceptions import ScheduleError
-from robust_lr.schedule_specs import parse_schedule
-from robust_lr.schedules import FunctionSchedule, TableSchedule
+from robust_lr.schedules.closed_forms import FunctionSchedule, TableSchedule
+from robust_lr.schedules.specs import parse_schedule
 
 SPECS = [
     "constant",

@@ -9,7 +9,9 @@ import sys
 import optuna
 import pytest
 
-from robust_lr import GeometricGrid, arguments, cli
+from robust_lr import GeometricGrid
+from robust_lr.cli import arguments
+from robust_lr.cli import main as cli
 from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.storages import journal_storage
 

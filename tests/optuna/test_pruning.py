@@ -15,8 +15,8 @@ from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
 from robust_lr import DataError, GeometricGrid, InsufficientDataError
-from robust_lr.console import make_console, print_rows
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.report.console import make_console, print_rows
 from robust_lr_optuna import DivergencePruner, audit_pruning
 from robust_lr_optuna.results import sweep_from_study
 from robust_lr_optuna.sampler import GeometricGridSampler

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from robust_lr.search import LearningRateSearch
-from robust_lr.search.valley import Point, Valley, height_above_chord
+from robust_lr.search.convex_bound import Point, Valley, height_above_chord
 
 LOW, HIGH = -7.0, 2.0
 TOLERANCE = 0.005

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from robust_lr import cli
+from robust_lr.cli import main as cli
 
 
 @pytest.fixture(scope="module")

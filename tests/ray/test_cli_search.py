@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from robust_lr import cli, search_learning_rate
-from robust_lr.journal import read_journal
+from robust_lr import search_learning_rate
+from robust_lr.cli import main as cli
+from robust_lr.journal.journal import read_journal
 
 
 def train(*, lr, schedule, seed):

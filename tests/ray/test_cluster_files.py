@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from ray.scripts.scripts import cli
 from typer.testing import CliRunner
 
-from robust_lr.cli import app
+from robust_lr.cli.main import app
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CLUSTER = EXAMPLES / "cluster"

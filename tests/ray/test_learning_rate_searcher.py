@@ -12,7 +12,7 @@ import pytest
 from ray import tune
 
 from robust_lr import DataError, LearningRateSearch, RobustLRError, SweepResult, search_learning_rate
-from robust_lr.journal import read_journal
+from robust_lr.journal.journal import read_journal
 from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search
 from tests.ray.killed_search import loss_at

@@ -8,7 +8,7 @@ import pytest
 from ray import tune
 
 from robust_lr import RobustLRError, SerialRunner, run_sweep
-from robust_lr.demo import demo_task
+from robust_lr.cli.demo import demo_task
 from robust_lr.testing import train_quadratic
 from robust_lr_ray import packed_trial, sweep_from_result_grid
 

@@ -34,9 +34,9 @@ def train_together(*, lr, schedule, seed, folder):
     from torch.nn.parallel import DistributedDataParallel
 
     from robust_lr.divergence import DivergenceWatch
-    from robust_lr.training import AnnealedLR
     from robust_lr_ray.checkpoints import trial_checkpoint
     from robust_lr_ray.ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
+    from robust_lr_torch import AnnealedLR
 
     torch.manual_seed(seed)
     inputs, targets = torch.randn(64, 5), torch.randn(64, 1)

@@ -1,0 +1,41 @@
+"""Pieces of messages: counts with their nouns, the last line of an error, the place in the user's code."""
+
+from __future__ import annotations
+
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def count_of(n: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 trial`` or ``3 trials``."""
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def last_line(error: str | None) -> str:
+    """Return the last line of an error's text, which names the exception."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1] if lines else "no reason given"
+
+
+def place_of(error: str | None) -> str:
+    """Return where a traceback points in the user's code, as `` (file, line n)``; empty when it points nowhere.
+
+    This is the innermost frame outside of this package, and outside of libraries where there is one.
+    """
+    frames = re.findall(r'File "([^"<]+)", line (\d+), in ', (error or "").rpartition("Traceback (most recent")[2])
+    frames = [(file, line) for file, line in frames if not Path(file).is_relative_to(_PACKAGE)]
+    stdlib = sysconfig.get_path("stdlib")
+    own = [(file, line) for file, line in frames if "-packages" not in file and not Path(file).is_relative_to(stdlib)]
+    return " ({}, line {})".format(*(own or frames)[-1]) if frames else ""
+
+
+def levels_to_user() -> int:
+    """Return the `stacklevel` with which a warning, raised by the caller, points at the first frame outside of us."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE.name:
+        frame, level = frame.f_back, level + 1
+    return level

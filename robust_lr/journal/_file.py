@@ -1,0 +1,124 @@
+"""A file that one process appends lines to, each of them whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from ..exceptions import JournalError
+
+
+class JournalFile:
+    """A locked file, made when missing; its folder is not.
+
+    The lock is the operating system's, on the open file: it ends with the process, however that ends. A child that is
+    forked from this process has the file closed.
+
+    Raises:
+        JournalError: when the file cannot be opened, or another process has it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._descriptor = -1
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise JournalError(f"cannot open the journal {self.path}: {error.strerror}") from None
+        _open_files.add(self)
+        if not _lock(self._descriptor):
+            self.close()
+            raise JournalError(
+                f"the journal {self.path} is being written by another sweep: wait for that one, or name another journal"
+            )
+
+    def read(self) -> bytes:
+        """Return all of the file."""
+        return self.path.read_bytes()
+
+    def append(self, line: bytes, *, after: int | None = None) -> None:
+        """Put `line` at the end, or after the first `after` bytes, and on the disk.
+
+        Raises:
+            JournalError: when it cannot be written, with the file as it was before; or when this is closed,
+                or the file was deleted.
+        """
+        if self._descriptor < 0:
+            raise JournalError(f"the journal {self.path} is closed")
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise JournalError(
+                f"the journal {self.path} was deleted while its sweep was running; begin the sweep again"
+            )
+        size = os.fstat(self._descriptor).st_size if after is None else after
+        try:
+            self.truncate(size)
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._descriptor)
+            if size == 0:
+                _sync_folder(self.path.parent)
+        except OSError as error:
+            self.truncate(size)
+            raise JournalError(f"cannot write the journal {self.path}: {error.strerror}") from None
+
+    def truncate(self, size: int) -> None:
+        """Cut off what is behind the first `size` bytes."""
+        if os.fstat(self._descriptor).st_size > size:
+            os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        """Close the file and give up the lock; closing again does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            _open_files.discard(self)
+
+
+_open_files: set[JournalFile] = set()
+
+
+def _close_all() -> None:
+    for file in list(_open_files):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has a part in the lock, and would hold it on when this process is killed.
+    os.register_at_fork(after_in_child=_close_all)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> bool:
+        # Windows keeps others from reading what is locked, so the locked byte lies far behind the end.
+        os.lseek(descriptor, 1 << 40, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _sync_folder(folder: Path) -> None:
+        """Windows cannot, and need not."""
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        # flock, not lockf: a POSIX lock ends as soon as this process closes any other handle of the file.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _sync_folder(folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,163 @@
+"""The format of the journal: records to lines of JSON and back. `robust_lr.journal.journal` describes it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
+
+from ..exceptions import JournalError
+from ..trials import Status, TrialResult, TrialSpec
+
+FORMAT = 1
+_OPENING = b'{"record": "sweep", "format": '
+
+
+@dataclass(frozen=True)
+class SweepHeader:
+    """What a journal says of its sweep.
+
+    Attributes:
+        learning_rates: all of them, in the order of the sweep.
+        schedules: spec of each schedule by its name.
+        seeds: all of them.
+        train: label of the training function, None when it has none.
+        created: when the line was written, ISO 8601 in UTC.
+        library: the version of robust-lr that wrote it.
+    """
+
+    learning_rates: tuple[float, ...]
+    schedules: Mapping[str, str]
+    seeds: tuple[int, ...]
+    train: str | None = None
+    created: str = ""
+    library: str = ""
+
+
+@dataclass(frozen=True)
+class JournalContents:
+    """What a journal holds.
+
+    Attributes:
+        header: the sweep, as its last "sweep" line has it.
+        results: one for each trial that was run, failed ones included, in order of completion; the last line of a
+            trial wins.
+    """
+
+    header: SweepHeader
+    results: tuple[TrialResult, ...]
+
+
+def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]:
+    """Return what the data hold, None where no sweep was begun, and how many bytes of them are good."""
+    *lines, torn = data.split(b"\n")
+    if not lines and (_OPENING.startswith(torn) or torn.startswith(_OPENING)):
+        return None, 0
+    header: SweepHeader | None = None
+    results: dict[TrialSpec, TrialResult] = {}
+    n_good_bytes = 0
+    for number, line in enumerate(lines, 1):
+        record = _load(line)
+        if header is None and (record is None or record.get("record") != "sweep"):
+            break
+        if record is None and number == len(lines) and not torn:
+            break  # a last line that the disk did not get whole
+        with _naming_the_line(path, number):
+            if record is not None and record["record"] == "sweep":
+                header = _read_header(path, record)
+            else:
+                result = _read_trial(record or {})
+                results.pop(result.spec, None)
+                results[result.spec] = result
+        n_good_bytes += len(line) + 1
+    if header is None:
+        raise JournalError(f"{path} is not a journal of robust-lr, and was left as it is")
+    return JournalContents(header, tuple(results.values())), n_good_bytes
+
+
+@contextlib.contextmanager
+def _naming_the_line(path: Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise JournalError(f"line {number} of the journal {path} cannot be read; restore it or remove it") from None
+
+
+def _load(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def dump_record(record: Mapping[str, Any]) -> bytes:
+    """Return a record as one line of strict JSON."""
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def header_record(header: SweepHeader) -> dict[str, Any]:
+    """Return the record of a sweep."""
+    return {
+        "record": "sweep",
+        "format": FORMAT,
+        "library": header.library,
+        "learning_rates": header.learning_rates,
+        "schedules": dict(header.schedules),
+        "seeds": header.seeds,
+        "train": header.train,
+        "created": header.created,
+    }
+
+
+def _read_header(path: Path, record: Mapping[str, Any]) -> SweepHeader:
+    if record["format"] > FORMAT:
+        raise JournalError(
+            f"{path} was written by a newer robust-lr: its journal format is {record['format']}, this reads {FORMAT}"
+        )
+    return SweepHeader(
+        tuple(float(lr) for lr in record["learning_rates"]),
+        MappingProxyType(dict(record["schedules"])),
+        tuple(int(seed) for seed in record["seeds"]),
+        record["train"],
+        record["created"],
+        record["library"],
+    )
+
+
+def trial_record(result: TrialResult) -> dict[str, Any]:
+    """Return the record of a trial, None in place of numbers that are not finite."""
+    return {
+        "record": "trial",
+        "schedule": result.spec.schedule,
+        "lr": float(result.spec.lr),
+        "seed": int(result.spec.seed),
+        "status": result.status,
+        "loss": _finite(result.loss),
+        "seconds": _finite(result.seconds),
+        "metrics": {name: _finite(value) for name, value in result.metrics.items()},
+        "error": result.error,
+    }
+
+
+def _read_trial(record: Mapping[str, Any]) -> TrialResult:
+    spec = TrialSpec(str(record["schedule"]), float(record["lr"]), int(record["seed"]))
+    status = record["status"]
+    if status not in get_args(Status):
+        raise ValueError(status)
+    loss = float(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
+    metrics = {name: _number(value) for name, value in record["metrics"].items()}
+    return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, record["error"])
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,298 @@
+"""Linear, logistic and softmax regression as a TrainFunction: the task that the closed-form engine trains."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._checks import check_number, check_whole
+from .._labels import label_of
+from ..divergence import DivergenceWatch
+from ..exceptions import DataError, NotVectorisable
+from ..runners.evaluators import OneByOne
+from ..runners.packed import PackPlan
+from ..schedules.closed_forms import Schedule
+from ..schedules.specs import parse_schedule
+from ..trials import TrialSpec
+from .closed_form import LANES, ClosedFormPacks, Kind, train_alone
+
+Array = NDArray[Any]
+
+_MOST_SLOTS = 256  # beyond it a trial costs no less
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearModelTask:
+    """Train ``outputs = inputs @ W + b`` by mini-batch SGD from zero and return its final loss: a `TrainFunction`.
+
+    Step t = 0..T-1 takes B rows and the learning rate ``lr * schedule(t, T)`` on the objective
+    ``F(W, b) = loss + weight_decay / 2 * |W|**2``. With n examples of d inputs and k outputs, the loss is
+
+    - "linear": the mean of ``(outputs - targets)**2`` over all n k numbers;
+    - "logistic": the mean binary cross-entropy of ``sigmoid(outputs)`` over all n k numbers;
+    - "softmax": the mean cross-entropy over the n rows; k is the largest class number plus one.
+
+    What is returned as "loss" is F over the whole training set. The seed draws the batches, with replacement, by
+    ``numpy.random.default_rng(seed).integers(n, size=(T, B))``: the same for every learning rate and schedule. All is
+    computed in the type of the inputs. `PackedRunner` trains many trials at a time, with the same results to the last
+    bit.
+
+    Args:
+        kind: "linear", "logistic" or "softmax".
+        train_data: (inputs, targets): inputs float32 or float64, shape (n, d); targets of shape (n,) or (n, k), in
+            [0, 1] for "logistic"; for "softmax" whole class numbers >= 0, shape (n,).
+        total_steps: T, >= 1.
+        batch_size: B, >= 1.
+        momentum: >= 0; the update is that of `torch.optim.SGD`.
+        dampening: the share of a gradient that does not enter the momentum, in [0, 1].
+        nesterov: whether the momentum is that of Nesterov; it needs a momentum > 0 and no dampening.
+        weight_decay: the coefficient of the penalty, >= 0; the bias has none.
+        has_bias: whether there is a b.
+        validation_data: as `train_data`; adds "validation_loss", without the penalty, and for "softmax", and for
+            "logistic" where all its targets are 0 or 1, "validation_accuracy".
+        divergence_factor: > 1; see `robust_lr.divergence.DivergenceWatch`.
+        divergence_patience: steps, >= 1.
+
+    Raises:
+        DataError: when built, for anything above that does not hold.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 16)[:, None]
+        >>> task = LinearModelTask(kind="linear", train_data=(x, 3 * x + 1), total_steps=100, batch_size=4)
+        >>> task(lr=0.3, schedule="cosine", seed=0)["loss"] < 1e-3
+        True
+        >>> task(lr=300.0, schedule="cosine", seed=0)["loss"]
+        inf
+    """
+
+    kind: Kind
+    train_data: tuple[Array, Array] = field(repr=False)
+    total_steps: int
+    batch_size: int
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    has_bias: bool = True
+    validation_data: tuple[Array, Array] | None = field(default=None, repr=False)
+    divergence_factor: float = 1e6
+    divergence_patience: int = 100
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise DataError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        for name in ("total_steps", "batch_size"):
+            self._set(name, check_whole(name, getattr(self, name), at_least=1, error=DataError))
+        for name in ("momentum", "weight_decay"):
+            self._set(name, check_number(name, getattr(self, name), at_least=0, error=DataError))
+        self._set("dampening", check_number("dampening", self.dampening, error=DataError, at_least=0, at_most=1))
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise DataError(
+                f"nesterov needs momentum > 0 and dampening 0, got momentum={self.momentum}, dampening={self.dampening}"
+            )
+        DivergenceWatch(factor=self.divergence_factor, patience=self.divergence_patience)
+        self._set("train_data", _checked_data("train_data", self.kind, self.train_data))
+        if self.validation_data is None:
+            return
+        self._set("validation_data", _checked_data("validation_data", self.kind, self.validation_data))
+        shapes = [(a.shape[1:], a.dtype) for a in (*self.train_data, *self.validation_data)]
+        if shapes[:2] != shapes[2:]:
+            raise DataError(
+                f"validation_data must have the columns and types of train_data, {_columns(shapes[:2])}; got "
+                f"{_columns(shapes[2:])}"
+            )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def label(self) -> str:
+        """Name of the task in the journal of a sweep: another one for each task whose results may be different."""
+        parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self)}
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+        return f"{type(self).__module__}:{type(self).__qualname__}({self.kind}, sha={digest})"
+
+    def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
+        """Train once and return "loss", and the figures on the validation data.
+
+        A trial that diverges, by the rule of `robust_lr.divergence.DivergenceWatch` on the objectives of its batches,
+        ends there, with an infinite loss (and validation loss) and "diverged_at_step", counted from 0; it is T when
+        only the final loss is not finite.
+
+        Args:
+            lr: the peak learning rate, finite and > 0.
+            schedule: a `Schedule` or its spec.
+            seed: a whole number >= 0.
+
+        Raises:
+            DataError: when `lr` or `seed` is out of range.
+        """
+        schedule = parse_schedule(schedule) if isinstance(schedule, str) else schedule
+        return train_alone(self, lr=lr, schedule=schedule, seed=seed)
+
+    def plan_packs(
+        self,
+        trials: Sequence[TrialSpec],
+        schedules: Mapping[str, Schedule],
+        *,
+        engine: str,
+        slots: int | Literal["auto"],
+        n_workers: int,
+        device: str | None,
+        memory_limit: int | None,
+    ) -> PackPlan:
+        """Choose how to train these trials; `PackedRunner` asks, and says what the arguments are.
+
+        Raises:
+            NotVectorisable: for another engine than "auto", "closed_form" or "sequential", and for another device than
+                the CPU.
+        """
+        if engine == "sequential":
+            return PackPlan(engine, 1, 1.0, lambda _: OneByOne(self, dict(schedules)), "one after the other")
+        if engine not in ("auto", "closed_form"):
+            raise NotVectorisable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
+        if device not in (None, "cpu"):
+            raise NotVectorisable(f"the closed-form engine runs on the CPU, not on {device!r}")
+        size = _balanced_slots(len(trials), n_workers) if slots == "auto" else slots
+        if memory_limit is not None:
+            size = min(size, max(1, memory_limit // self._group_bytes) * LANES)
+        note = f"closed form: {len(trials)} trials, {size} at a time in each of {n_workers} processes"
+
+        def make_evaluator(slots: int) -> ClosedFormPacks:
+            return ClosedFormPacks(problem=self, schedules=dict(schedules), slots=slots)
+
+        return PackPlan("closed_form", size, math.nan, make_evaluator, note)
+
+    @property
+    def _group_bytes(self) -> int:
+        weights, _ = self.initial(0)
+        n_copies = 2 if self.momentum else 1
+        return n_copies * LANES * (weights.nbytes + weights[:1].nbytes) + self.batches(0).nbytes
+
+    @property
+    def inputs(self) -> Array:
+        """The training inputs, shape (n, d)."""
+        return self.train_data[0]
+
+    @property
+    def targets(self) -> Array:
+        """The training targets: shape (n, k), or class numbers, shape (n,)."""
+        return self.train_data[1]
+
+    @property
+    def bias_decay(self) -> float:
+        """Zero: the penalty leaves the bias out."""
+        return 0.0
+
+    @property
+    def penalty(self) -> float:
+        """The coefficient of ``|W|**2 / 2`` in the objective."""
+        return self.weight_decay
+
+    def initial(self, seed: int) -> tuple[Array, Array | None]:
+        """Return the weights, shape (d, k), and the bias, shape (k,), or None: zeros for every seed."""
+        inputs, targets = self.train_data
+        k = targets.shape[1] if self.kind != "softmax" else 1 + max(int(t.max()) for _, t in self._data())
+        return np.zeros((inputs.shape[1], k), inputs.dtype), np.zeros(k, inputs.dtype) if self.has_bias else None
+
+    def batches(self, seed: int) -> NDArray[np.int64]:
+        """Return which rows of the training data each step of a seed sees, shape (T, B)."""
+        seed = check_whole("seed", seed, at_least=0, error=DataError)
+        size = (self.total_steps, self.batch_size)
+        return np.random.default_rng(seed).integers(0, len(self.inputs), size=size)
+
+    def evaluate(self, weights: Array, bias: Array | None) -> dict[str, float]:
+        """Return the figures of a model: "loss", and those on the validation data."""
+        with np.errstate(all="ignore"):  # divergence is a result
+            losses = []
+            for inputs, targets in self._data():
+                outputs = _products(inputs, weights) + (0 if bias is None else bias)
+                losses.append(float(np.mean(_LOSSES[self.kind](outputs, targets), dtype=np.float64)))
+            square = float(np.sum(np.square(weights, dtype=np.float64)))
+        figures = {"loss": losses[0] + 0.5 * self.weight_decay * square}
+        if self.validation_data is not None:
+            figures["validation_loss"] = losses[1]
+            if self.kind == "softmax":
+                figures["validation_accuracy"] = float(np.mean(outputs.argmax(axis=1) == targets))
+            elif self.kind == "logistic" and np.isin(targets, (0, 1)).all():
+                figures["validation_accuracy"] = float(np.mean((outputs > 0) == targets))
+        return figures
+
+    def diverged(self, step: int) -> dict[str, float]:
+        """Return the figures of a trial that diverged at this step."""
+        figures = {"loss": math.inf, "diverged_at_step": float(step)}
+        return figures if self.validation_data is None else {**figures, "validation_loss": math.inf}
+
+    def _data(self) -> list[tuple[Array, Array]]:
+        return [self.train_data, *([] if self.validation_data is None else [self.validation_data])]
+
+
+def _products(inputs: Array, weights: Array) -> Array:
+    """Return ``inputs @ weights``, a few rows at a time, so that BLAS stays in one thread.
+
+    Several threads take longer to start than these sums take, and their number may change the last bit.
+    """
+    n_rows = max(1, (1 << (17 if weights.shape[1] > 1 else 13)) // weights.size)
+    return np.concatenate([inputs[start : start + n_rows] @ weights for start in range(0, len(inputs), n_rows)])
+
+
+def _square_errors(outputs: Array, targets: Array) -> Array:
+    return np.asarray((outputs - targets) ** 2)
+
+
+def _binary_cross_entropies(logits: Array, targets: Array) -> Array:
+    return np.asarray(np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - targets * logits)
+
+
+def _cross_entropies(logits: Array, labels: Array) -> Array:
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
+
+
+_LOSSES = {"linear": _square_errors, "logistic": _binary_cross_entropies, "softmax": _cross_entropies}
+
+
+def _balanced_slots(n_trials: int, n_workers: int) -> int:
+    """Return the size of packs that are equally full in every round, of about `_MOST_SLOTS` at most."""
+    n_rounds = max(1, math.ceil(n_trials / (_MOST_SLOTS * n_workers)))
+    return LANES * max(1, math.ceil(n_trials / (n_rounds * n_workers * LANES)))
+
+
+def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return copies that cannot be written to: inputs (n, d), and targets (n, k) or class numbers (n,)."""
+    try:
+        inputs, targets = (np.array(part, order="C") for part in data)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be a pair of arrays (inputs, targets)") from None
+    if inputs.dtype not in (np.float32, np.float64) or inputs.ndim != 2 or inputs.size == 0:
+        raise DataError(f"the inputs of {name} must be float32 or float64 of shape (n, d), got {_shape(inputs)}")
+    if len(targets.shape) not in (1, 2) or len(targets) != len(inputs) or targets.size == 0:
+        raise DataError(f"{name} must have as many targets as inputs, {len(inputs)}; got targets {_shape(targets)}")
+    if kind == "softmax":
+        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0:
+            raise DataError(f"the targets of {name} must be whole class numbers >= 0, one a row, got {_shape(targets)}")
+        targets = targets.astype(np.intp)
+    else:
+        if not (np.issubdtype(targets.dtype, np.number) or targets.dtype == bool) or np.iscomplexobj(targets):
+            raise DataError(f"the targets of {name} must be numbers, got {_shape(targets)}")
+        targets = targets.astype(inputs.dtype).reshape(len(targets), -1)
+        if kind == "logistic" and not ((targets >= 0) & (targets <= 1)).all():
+            raise DataError(f"the targets of {name} must be in [0, 1], got {targets.min():g} to {targets.max():g}")
+    for array in (inputs, targets):
+        array.flags.writeable = False
+    return inputs, targets
+
+
+def _shape(array: Array) -> str:
+    least = f", least {array.min()}" if np.issubdtype(array.dtype, np.integer) and array.size else ""
+    return f"{array.dtype} of shape {array.shape}{least}"
+
+
+def _columns(parts: list[tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
+    return " and ".join(f"{dtype}{list(shape)}" for shape, dtype in parts)

@@ -1,0 +1,62 @@
+"""One table over several sweeps of the same schedules: does what holds for one hold for all?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..analysis.summary import Analysis, ScheduleAnalysis
+from .tables import Rows
+
+
+def group_rows(analyses: Mapping[str, Analysis]) -> Rows:
+    """Return header and rows, one row a schedule over all the sweeps that have it.
+
+    The largest excess is over the sweeps whose grid reaches far enough to measure it; the ratio for all is the smallest
+    of the recommended ones, and "-" when some sweep has no recommendation.
+
+    Args:
+        analyses: one a sweep, by its name.
+    """
+    header = [
+        "schedule",
+        "sweeps",
+        "best lr",
+        "lowest in",
+        "best on the edge",
+        "every 2nd costs at most",
+        "ratio for all",
+    ]
+    by_schedule: dict[str, list[ScheduleAnalysis]] = {}
+    wins: dict[str, int] = {}
+    for analysis in analyses.values():
+        for entry in analysis.schedules:
+            by_schedule.setdefault(entry.schedule, []).append(entry)
+        known = [e.profile for e in analysis.schedules if e.profile is not None]
+        if known:
+            lowest = min(known, key=lambda profile: profile.best_loss).schedule
+            wins[lowest] = wins.get(lowest, 0) + 1
+    return header, [_row(name, entries, wins.get(name, 0)) for name, entries in by_schedule.items()]
+
+
+def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
+    profiles = [e.profile for e in entries if e.profile is not None]
+    best = sorted(p.best_lr for p in profiles)
+    span = "-" if not best else f"{best[0]:g}" if best[0] == best[-1] else f"{best[0]:g} to {best[-1]:g}"
+    costs = [e.curve.worst[1] for e in entries if e.curve is not None and e.curve.covered[1]]
+    ratios = [e.recommendation.ratio for e in entries if e.recommendation is not None]
+    edges = sum(p.edge is not None for p in profiles)
+    return [
+        name,
+        str(len(entries)),
+        span,
+        f"{wins} of {len(entries)}",
+        f"{edges} of {len(profiles)}",
+        f"{_cost(np.max(costs))} ({len(costs)} measured)" if costs else "-",
+        f"{min(ratios):.4g}" if len(ratios) == len(entries) else "-",
+    ]
+
+
+def _cost(excess: float) -> str:
+    return f"{excess:.4f}" if np.isfinite(excess) else "diverged"

@@ -1,0 +1,96 @@
+"""What trials that are not run yet may show: plausible losses, and the valley that there would be then."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .convex_bound import Point, Valley
+from .curves import curves_through
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A valley, and plausible curves through its best point and two neighbours in the core as guesses of the rest.
+
+    Args:
+        valley: what is known.
+        counts: how often each of its points was measured.
+        error: the error of a point that is measured once.
+        tolerance: losses that differ by less are taken for equal, > 0.
+    """
+
+    valley: Valley
+    counts: tuple[int, ...]
+    error: float
+    tolerance: float
+
+    @cached_property
+    def curves(self) -> tuple[tuple[float, Callable[[float], float]], ...]:
+        """The plausible curves as (weight, loss at x), by the next two points of the core; a parabola without one."""
+        points, (first, last) = self.valley.points, self.valley.core
+        best, three = points[self.valley.best], self._three
+        others = [p for p in three if p is not best]
+        near = sorted((p for p in points[first : last + 1] if p not in three), key=lambda p: abs(p.x - best.x))[:2]
+        curves = curves_through(best, others, near=near, tolerance=self.tolerance) if len(others) == 2 else ()
+        return curves or ((1.0, self._parabola),)
+
+    def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> Valley:
+        """Return the valley after trials at these x, with the losses of a curve where a convex one can have them.
+
+        A point that is measured again keeps its loss, and its error shrinks; a trial beyond the range is left out.
+        """
+        points, counts = list(self.valley.points), list(self.counts)
+        for x in xs:
+            known = [p.x for p in points]
+            if x in known:
+                i = known.index(x)
+                points[i] = points[i]._replace(error=points[i].error * math.sqrt(counts[i] / (counts[i] + 1)))
+                counts[i] += 1
+            elif x < self.valley.high:
+                i = bisect(known, x)
+                low, high = self._limits(x)
+                points.insert(i, Point(x, min(max(curve(x), low), high), self.error))
+                counts.insert(i, 1)
+        return Valley(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
+
+    @cached_property
+    def vertex(self) -> float | None:
+        """The x of the minimum of the parabola; None where it has none."""
+        if len(self._three) < 3:
+            return None
+        (x0, f0, _), (x1, f1, _), (x2, f2, _) = self._three
+        left, right = (f1 - f0) / (x1 - x0), (f2 - f1) / (x2 - x1)
+        if right <= left:
+            return None
+        # The slope of a parabola is that of a chord in its middle, and zero where the line through two of these is.
+        return (x0 + x1) / 2 - left * ((x2 - x0) / 2) / (right - left)
+
+    def _limits(self, x: float) -> tuple[float, float]:
+        """The least and largest loss of a convex curve at x: on the gain line, and on the chord."""
+        points = self.valley.points
+        i = bisect([p.x for p in points], x)
+        above = math.inf
+        if 0 < i < len(points):
+            share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
+            above = (1 - share) * points[i - 1].loss + share * points[i].loss
+        gain = self.valley.gain_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
+        return min(points[self.valley.best].loss - gain, above), above
+
+    @cached_property
+    def _three(self) -> tuple[Point, ...]:
+        first, last = self.valley.core
+        begin = min(max(self.valley.best - 1, first), max(last - 2, first))
+        return self.valley.points[begin : min(begin + 3, last + 1)]
+
+    def _parabola(self, x: float) -> float:
+        """The polynomial through the best three points; a line or a constant where the core has fewer."""
+        (x0, f0, _), *others = self._three
+        slopes = [(f - f0) / (other - x0) for other, f, _ in others]
+        slope = slopes[0] if slopes else 0.0
+        if len(others) == 2:
+            slope += (slopes[1] - slopes[0]) / (others[1].x - others[0].x) * (x - others[0].x)
+        return f0 + (x - x0) * slope

@@ -1,0 +1,101 @@
+"""What a search knows while it goes on, on stderr: a live table on a terminal, and a line a trial elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+from ..trials import TrialResult, TrialSpec
+from . import SearchResult
+from .words import search_headline, search_sentences
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+
+class SearchProgress:
+    """A context manager that shows what was tried, what runs, and what is known.
+
+    Args:
+        show: None shows it only when stderr is a terminal; True and False force it. Nothing is shown when False.
+        console: where rich writes, stderr by default.
+
+    Example:
+        >>> with SearchProgress(show=False) as progress:
+        ...     pass  # progress.begin(trials, search.result), then progress.add(result, search.result) for each
+    """
+
+    def __init__(self, *, show: bool | None = None, console: Console | None = None) -> None:
+        self._show = sys.stderr.isatty() if show is None else show
+        self._console, self._live = console, None
+        self._running: list[TrialSpec] = []
+
+    _live: Live | None
+
+    def begin(self, trials: Sequence[TrialSpec], known: SearchResult) -> None:
+        """Show that these trials run next."""
+        self._running = list(trials)
+        self._draw(known)
+
+    def add(self, result: TrialResult, known: SearchResult) -> None:
+        """Show what came of a trial, and what is known with it."""
+        if result.is_final:
+            self._running.remove(result.spec)
+        if self._live is not None or self._console is None:
+            self._draw(known)
+            return
+        found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")
+        if not result.is_final:
+            found += f" ({(result.error or 'no reason given').strip().splitlines()[-1]})"
+        bound = "" if known.excess_bound is None else f", nothing is better by more than {known.excess_bound:.2g}"
+        best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
+        number = f"trial {known.n_trials}: " if result.is_final else ""  # a failure is no result, and runs once more
+        line = f"{number}lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
+        self._console.print(line, soft_wrap=True)
+
+    def _draw(self, known: SearchResult) -> None:
+        if self._live is not None:
+            self._live.update(_table(known, self._running), refresh=True)
+
+    def __enter__(self) -> Self:
+        if self._show:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._console = self._console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+            if self._console.is_terminal:
+                self._live = Live(console=self._console, auto_refresh=False)
+                self._live.start()
+        else:
+            self._console = None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _table(known: SearchResult, running: Sequence[TrialSpec]) -> Group:
+    """The learning rates, ascending, those beside the best marked as its bracket; below them what is known."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    tried = sorted({tell.lr for tell in known.history})
+    at = tried.index(known.lr) if known.lr in tried else -2
+    marks = {lr: "bracket" for i, lr in enumerate(tried) if abs(i - at) == 1} | {known.lr: "best"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("learning rate", justify="right")
+    table.add_column("loss", justify="right")
+    table.add_column("", justify="left")
+    for lr in sorted({*tried, *(trial.lr for trial in running)}):
+        losses = [tell.loss for tell in known.history if tell.lr == lr]
+        loss = " ".join("diverged" if tell == float("inf") else f"{tell:.6g}" for tell in losses)
+        next_one = ["next"] if any(trial.lr == lr for trial in running) else []
+        table.add_row(f"{lr:.4g}", loss, ", ".join([*([marks[lr]] if lr in marks else []), *next_one]))
+    words = [search_headline(known), *search_sentences(known)] if known.stop is None else []
+    return Group(table, *map(Text, words))

@@ -1,0 +1,107 @@
+"""A progress bar for a sweep, drawn by rich on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self, get_args
+
+from ..trials import Status, TrialResult
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+class SweepProgress:
+    """A context manager that shows how many trials are done, the best loss so far, and the time that is left.
+
+    Args:
+        n_trials: all trials of the sweep.
+        finished: those that a journal already holds.
+        show: None draws only when stderr is a terminal; True and False force it. Nothing is drawn when False.
+        console: where rich draws, stderr by default.
+
+    Example:
+        >>> with SweepProgress(80, show=False) as progress:
+        ...     pass  # progress.add(result) for each result that comes in
+        >>> progress.summary
+        'no result yet'
+    """
+
+    def __init__(
+        self,
+        n_trials: int,
+        *,
+        finished: Iterable[TrialResult] = (),
+        show: bool | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self._n_trials, self._console = n_trials, console
+        self._show = sys.stderr.isatty() if show is None else show
+        self._counts: Counter[str] = Counter()
+        self._best: TrialResult | None = None
+        self._bar: Progress | None = None
+        for result in finished:
+            self._count(result)
+
+    @property
+    def summary(self) -> str:
+        """What has come of the trials so far, such as ``best 0.213 (cosine, lr 0.01), 2 diverged, 1 failed``."""
+        parts = []
+        if self._best is not None:
+            parts.append(f"best {self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})")
+        for status in get_args(Status)[1:]:
+            if self._counts[status]:
+                parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")
+        return ", ".join(parts) or "no result yet"
+
+    def add(self, result: TrialResult) -> None:
+        """Count a result and redraw."""
+        self._count(result)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._counts.total(), summary=self.summary)
+
+    def _count(self, result: TrialResult) -> None:
+        self._counts[result.status] += 1
+        if result.status == "ok" and (self._best is None or result.loss < self._best.loss):
+            self._best = result
+
+    def __enter__(self) -> Self:
+        if self._show:
+            self._bar = _make_bar(self._console)
+            self._bar.start()
+            self._bar.add_task("", total=self._n_trials, completed=self._counts.total(), summary=self.summary)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _make_bar(console: Console | None) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[summary]}", markup=False),
+        TextColumn("| elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        refresh_per_second=4,
+        # rich forgets what is older than 30 s, and with it the speed of trials that take minutes.
+        speed_estimate_period=24 * 3600.0,
+    )

@@ -1,0 +1,304 @@
+"""The results of a sweep: one loss for each schedule, learning rate and seed."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import check_whole
+from ..exceptions import DataError
+from ..journal.journal import read_journal
+from ..readers.table import TableRow, read_table, replicate_seeds
+from ..trials import Status, TrialResult, TrialSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class SweepResult:
+    """Final losses over schedules x learning rates x seeds, the value that every analysis starts from.
+
+    Attributes:
+        schedules: names of the schedules, S of them.
+        learning_rates: ascending, shape (L,), float64; any positive spacing.
+        seeds: K whole numbers; one seed is one draw shared by all schedules and learning rates.
+        loss: shape (S, L, K), float64, lower is better: +inf where the run diverged, NaN where there is no result.
+        seconds: shape (S, L, K), wall-clock seconds of each trial, NaN where unknown.
+        metrics: further metrics by name, each of shape (S, L, K), NaN where absent.
+        specs: the spec of each schedule by its name, where known.
+        failures: the trials that failed or ran out of memory, with their error text.
+        notes: what a reader of the figures must know about how the data were read.
+
+    Raises:
+        DataError: when the shapes disagree, a learning rate is not positive, a seed is no whole number, or a loss is
+            -inf.
+
+    Example:
+        >>> sweep = SweepResult(("cosine",), [0.1, 1.0], (0, 1), [[[0.5, 0.6], [0.4, float("inf")]]])
+        >>> sweep.diverged.sum()
+        np.int64(1)
+    """
+
+    schedules: tuple[str, ...]
+    learning_rates: Array
+    seeds: tuple[int, ...]
+    loss: Array
+    seconds: Array
+    metrics: Mapping[str, Array]
+    specs: Mapping[str, str]
+    failures: tuple[TrialResult, ...]
+    notes: tuple[str, ...]
+
+    def __init__(
+        self,
+        schedules: Sequence[str],
+        learning_rates: ArrayLike,
+        seeds: Sequence[int],
+        loss: ArrayLike,
+        *,
+        seconds: ArrayLike = math.nan,
+        metrics: Mapping[str, ArrayLike] = MappingProxyType({}),
+        specs: Mapping[str, str] = MappingProxyType({}),
+        failures: Sequence[TrialResult] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
+        lrs = _frozen(learning_rates)
+        shape = (len(schedules), lrs.size, len(seeds))
+        if lrs.ndim != 1 or 0 in shape:
+            raise DataError(f"a sweep needs at least one schedule, learning rate and seed, got {shape}")
+        if not (np.all(np.isfinite(lrs) & (lrs > 0)) and np.all(np.diff(lrs) > 0)):
+            raise DataError("learning_rates must be positive, finite, distinct and ascending")
+        whole_seeds = tuple(check_whole("a seed", seed, error=DataError) for seed in seeds)
+        for name, values in (("schedules", schedules), ("seeds", whole_seeds)):
+            if len(set(values)) != len(values):
+                raise DataError(f"{name} must be distinct, got {list(values)}")
+        losses, each = _shaped("loss", loss, shape), _frozen(seconds)
+        if np.any(np.isneginf(losses)):
+            raise DataError("a loss of -inf is no result: a diverged run is +inf, a missing one NaN")
+        for attribute, value in (
+            ("schedules", tuple(str(s) for s in schedules)),
+            ("learning_rates", lrs),
+            ("seeds", whole_seeds),
+            ("loss", losses),
+            ("seconds", _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape)),
+            ("metrics", MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()})),
+            ("specs", MappingProxyType(dict(specs))),
+            ("failures", tuple(failures)),
+            ("notes", tuple(notes)),
+        ):
+            object.__setattr__(self, attribute, value)
+
+    @classmethod
+    def from_trials(
+        cls,
+        schedules: Mapping[str, str],
+        learning_rates: Collection[float],
+        seeds: Sequence[int],
+        results: Iterable[TrialResult],
+        *,
+        notes: Sequence[str] = (),
+    ) -> Self:
+        """Return the sweep that these trial results make up; a later result of a trial replaces an earlier one.
+
+        Args:
+            schedules: spec of each schedule by its name.
+            learning_rates: all learning rates of the sweep, in any order.
+            seeds: all seeds of the sweep.
+            results: any of its trials, in any order; trials without a result are NaN.
+            notes: kept as `notes`.
+
+        Raises:
+            DataError: when a result does not belong to the sweep.
+        """
+        lrs = sorted(float(lr) for lr in learning_rates)
+        place = [{key: i for i, key in enumerate(axis)} for axis in (list(schedules), lrs, list(seeds))]
+        shape = (len(schedules), len(lrs), len(seeds))
+        loss, seconds = np.full(shape, math.nan), np.full(shape, math.nan)
+        metrics: dict[str, Array] = {}
+        latest = {result.spec: result for result in results}
+        for spec, result in latest.items():
+            try:
+                cell = tuple(p[key] for p, key in zip(place, (spec.schedule, spec.lr, spec.seed), strict=True))
+            except KeyError:
+                raise DataError(f"{spec} is no trial of this sweep") from None
+            loss[cell] = {"ok": result.loss, "diverged": math.inf}.get(result.status, math.nan)
+            seconds[cell] = result.seconds
+            for name, value in result.metrics.items():
+                metrics.setdefault(name, np.full(shape, math.nan))[cell] = value
+        return cls(
+            list(schedules), lrs, list(seeds), loss,
+            seconds=seconds, metrics=metrics, specs=schedules, notes=notes,
+            failures=[r for r in latest.values() if not r.is_final],
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        """What it holds, without the arrays."""
+        lrs = self.learning_rates
+        span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
+        return (
+            f"SweepResult({', '.join(self.schedules)}; {_count(lrs.size, 'learning rate')} {span}; "
+            f"{_count(len(self.seeds), 'seed')}; {_count(self.n_trials, 'result')}, "
+            f"{int(self.diverged.sum())} diverged)"
+        )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        lr_column: str = "lr",
+        loss_column: str = "loss",
+        schedule_column: str | None = None,
+        seed_column: str | None = None,
+    ) -> Self:
+        """Return the sweep in a CSV file with one run a row; see `read_table` for how it is read.
+
+        Learning rates may be spaced in any way. Repeats of a learning rate without a seed column are its replicates,
+        unless all of a schedule's are identical: then the rows were duplicated, and count once. A note says which.
+
+        Raises:
+            DataError: when the file cannot be read as a sweep.
+        """
+        table = read_table(
+            path, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column, seed_column=seed_column
+        )
+        return cls.from_rows(table.rows, notes=table.notes)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[TableRow], *, notes: Sequence[str] = ()) -> Self:
+        """Return the sweep that the rows of a table make up.
+
+        Raises:
+            DataError: when two rows give the same trial different losses.
+        """
+        results = [
+            TrialResult(TrialSpec(row.schedule, row.lr, seed), row.loss, "diverged" if math.isinf(row.loss) else "ok")
+            for row, seed in replicate_seeds(rows)
+        ]
+        dropped = len(rows) - len(results)
+        specs = [result.spec for result in results]
+        without_seeds = any(row.seed is None for row in rows)
+        if dropped:
+            why = " (without a seed column, identical repeats are taken for duplicated rows)" if without_seeds else ""
+            notes = [*notes, f"{_count(dropped, 'row')} repeated another exactly and counted once{why}"]
+        if without_seeds and any(spec.seed for spec in specs):
+            notes = [*notes, "without a seed column, repeats are taken for replicates, paired in the order of the rows"]
+        schedules = {spec.schedule: "" for spec in specs}
+        return cls.from_trials(
+            schedules, {spec.lr for spec in specs}, sorted({spec.seed for spec in specs}), results, notes=notes
+        )
+
+    @classmethod
+    def from_journal(cls, path: str | Path) -> Self:
+        """Return the sweep in a journal that `run_sweep` wrote, finished or not.
+
+        Raises:
+            JournalError: when the file is no journal.
+        """
+        contents = read_journal(path)
+        header = contents.header
+        return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write one row a trial: schedule, lr, seed, loss (inf where it diverged), seconds, and the metrics.
+
+        A metric that has the name of one of these columns is written as ``metric_lr``, say. One that a diverged run
+        did not report is nan, so that `from_csv` knows the divergence by that column too.
+        """
+        columns = ["schedule", "lr", "seed", "loss", "seconds"]
+        names = list(self.metrics)
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*columns, *(f"metric_{name}" if name in columns else name for name in names)])
+            for trial in self.trials():
+                if trial.is_final:
+                    s = trial.spec
+                    missing = math.nan if trial.status == "diverged" else ""
+                    values = [trial.metrics.get(name, missing) for name in names]
+                    writer.writerow([s.schedule, s.lr, s.seed, trial.loss, trial.seconds, *values])
+
+    def with_loss(self, metric: str) -> Self:
+        """Return the same sweep judged by one of its metrics (lower is better); a note says so.
+
+        A run that diverged stays diverged, and one whose metric is infinite has diverged too. One whose metric is NaN
+        has no result.
+
+        Raises:
+            DataError: when the sweep has no metric of that name.
+
+        Example:
+            >>> inf, nan = float("inf"), float("nan")
+            >>> metrics = {"validation_loss": [[[0.7], [nan]]]}
+            >>> sweep = SweepResult(("cosine",), [0.1, 1.0], (0,), [[[0.5], [inf]]], metrics=metrics)
+            >>> sweep.with_loss("validation_loss").loss.tolist()
+            [[[0.7], [inf]]]
+        """
+        if metric not in self.metrics:
+            raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
+        values = np.where(np.isinf(self.metrics[metric]), math.inf, self.metrics[metric])
+        loss = np.where(np.isfinite(self.loss), values, self.loss)
+        notes = [*self.notes, f"judged by the metric {metric!r}"]
+        missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
+        if missing:
+            runs = "1 run has" if missing == 1 else f"{missing} runs have"
+            notes.append(f"{runs} no {metric!r} and no part in the figures")
+        return replace(self, loss=loss, notes=tuple(notes))
+
+    @property
+    def diverged(self) -> NDArray[np.bool_]:
+        """True where a run diverged, shape (S, L, K)."""
+        return np.isposinf(self.loss)
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials that have a result, diverged ones included."""
+        return int(np.sum(~np.isnan(self.loss)))
+
+    def index(self, schedule: str) -> int:
+        """Return the position of a schedule on the first axis.
+
+        Raises:
+            DataError: when the sweep has no schedule of that name.
+        """
+        if schedule not in self.schedules:
+            raise DataError(f"the sweep has no schedule {schedule!r}; it has {', '.join(self.schedules)}")
+        return self.schedules.index(schedule)
+
+    def trials(self) -> list[TrialResult]:
+        """Return every trial that has a result, and the failed ones, as `TrialResult` values."""
+        found = []
+        for s, i, k in np.argwhere(~np.isnan(self.loss)):
+            cell = (int(s), int(i), int(k))
+            spec = TrialSpec(self.schedules[s], float(self.learning_rates[i]), self.seeds[k])
+            metrics = {n: float(v[cell]) for n, v in self.metrics.items() if not np.isnan(v[cell])}
+            status: Status = "diverged" if self.diverged[cell] else "ok"
+            found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
+        return found + list(self.failures)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _frozen(values: ArrayLike) -> Array:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"expected an array of numbers, got {' '.join(repr(values).split())[:80]}") from None
+    array.setflags(write=False)
+    return array
+
+
+def _shaped(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Array:
+    array = _frozen(values)
+    if array.shape != shape:
+        raise DataError(f"{name} must have the shape (schedules, learning rates, seeds) = {shape}, got {array.shape}")
+    return array

@@ -1,0 +1,69 @@
+"""What a user types on the command line means what it says."""
+
+import math
+import sys
+
+import pytest
+
+from robust_lr import DataError, SweepResult
+from robust_lr.cli.arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
+
+INF, NAN = math.inf, math.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [("0.003", (0.003, False)), ("1%", (0.01, True)), ("1e-3", (0.001, False)), ("50 %", (0.5, True))],
+)
+def test_a_tolerance_is_a_loss_or_a_percentage(text, means):
+    assert parse_tolerance(text) == means
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "abc", "nan", "inf", "%", "1%%"])
+def test_what_is_no_tolerance_is_refused(text):
+    with pytest.raises(DataError, match=r"tolerance must be a positive number such as 0\.003 or 1%"):
+        parse_tolerance(text)
+
+
+def test_a_percentage_is_of_the_lowest_loss():
+    sweep = SweepResult(("a",), [0.1, 1.0], (0,), [[[2.0], [float("inf")]]])
+    assert absolute_tolerance("1%", sweep) == pytest.approx(0.02)
+    assert absolute_tolerance("0.5", sweep) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "tolerance"),
+    [
+        ([[1.0, 3.0], [0.1, 4.1]], 0.02),  # not of the lowest single run
+        ([[0.1, INF], [3.0, 5.0]], 0.04),  # a mean with a divergence in it is no mean
+        ([[2.0, NAN], [NAN, NAN]], 0.02),
+        ([[-4.0, -2.0], [INF, 1.0]], 0.03),
+        ([[1e308, 1e308], [1.7e308, 1.7e308]], 1e306),
+        ([[INF, 1.0], [INF, NAN]], 0.01),
+    ],
+)
+def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
+    sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
+    assert absolute_tolerance("1%", sweep) == pytest.approx(tolerance)
+
+
+def test_commas_inside_brackets_do_not_split_schedules():
+    assert split_specs("constant, wsd(0.2, shape=1-sqrt),cosine") == ["constant", "wsd(0.2, shape=1-sqrt)", "cosine"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def test_a_function_is_found_by_module_or_by_file(folder):
+    (folder / "my_training_a.py").write_text("def train(*, lr, schedule, seed):\n    return lr\n")
+    assert import_function("my_training_a:train") is import_function("my_training_a.py:train")
+
+
+def test_a_file_that_another_module_hides_is_refused_rather_than_mistaken(folder):
+    (folder / "random.py").write_text("def train(*, lr, schedule, seed):\n    return lr\n")
+    with pytest.raises(DataError, match="another module has the name 'random'; rename the file"):
+        import_function("random.py:train")

@@ -1,0 +1,211 @@
+"""`robust-lr search` as its users type it: resumable, in plain words, with the right exit code."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from robust_lr.cli import main as cli
+from robust_lr.journal.journal import read_journal
+from robust_lr.search import LearningRateSearch
+from robust_lr.search.progress import SearchProgress
+from robust_lr.trials import TrialResult, TrialSpec
+
+TRAIN = """
+import math, time
+def train(*, lr, schedule, seed):
+    with open("calls.txt", "a") as file:
+        print(lr, seed, file=file)
+    return 0.3 + 0.03 * math.log(lr / 0.02) ** 2 if lr < 0.2 else float("nan")
+def slow(*, lr, schedule, seed):
+    time.sleep(1)
+    return train(lr=lr, schedule=schedule, seed=seed)
+def bad(*, lr, schedule, seed):
+    raise OSError("the disk is away")
+def flaky(*, lr, schedule, seed):
+    with open("tries.txt", "a+") as file:
+        file.write(".")
+        if file.tell() <= 2:  # what the runner tries before it gives up
+            raise OSError("not yet")
+    return train(lr=lr, schedule=schedule, seed=seed)
+def explode(*, lr, schedule, seed):
+    return float("nan")
+def edge(*, lr, schedule, seed):
+    with open("calls.txt", "a") as file:
+        print(lr, seed, file=file)
+    return 0.3 + 0.03 * math.log(lr / 0.001) ** 2
+"""
+RANGE = ("--lr-min", "1e-4", "--lr-max", "1")
+names = itertools.count()
+
+
+@pytest.fixture
+def search(capsys, monkeypatch, tmp_path):
+    """Run `robust-lr search` in tmp_path on a function of TRAIN; return exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    module = f"search_module_{next(names)}"
+    (tmp_path / f"{module}.py").write_text(TRAIN)
+
+    def run(function, *arguments, command="search"):
+        target = f"{module}:{function}" if command == "search" else function
+        monkeypatch.setattr(sys, "argv", ["robust-lr", command, target, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+            raise SystemExit(0)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+def test_it_ends_with_the_best_learning_rate_and_what_any_other_could_still_give(search):
+    code, out, err = search("train", *RANGE, "--tolerance", "0.005")
+    assert code == 0
+    first, second, *_ = out.splitlines()
+    found = re.fullmatch(r"best learning rate (\S+), loss (\S+), (\d+) trials", first)
+    assert found
+    assert 0.3 <= float(found[2]) <= 0.305
+    bound = re.match(r"the best you have is within (\S+) of what any learning rate from 0.0001 to \S+ can give", second)
+    assert bound
+    assert float(bound[1]) <= 0.005
+    assert re.search(r"within 0\.005 of the best: \S+ to \S+\n", out)
+    assert re.search(r"the nearest larger learning rate that diverged: \S+ times the best\n", out)
+    assert "stopped: nothing in the range is better by more than the tolerance\n" in out
+    assert len(err.splitlines()) == int(found[3])
+    assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(err.splitlines(), 1))
+
+
+def test_the_same_command_continues_the_search_and_then_has_nothing_to_run(search, tmp_path):
+    assert search("train", *RANGE, "--tolerance", "0.1%", "--max-trials", 3)[0] == 1
+    code, out, _ = search("train", *RANGE, "--tolerance", "0.1%")
+    calls = (tmp_path / "calls.txt").read_text().splitlines()
+    assert code == 0
+    assert f"{len(calls)} trials" in out
+    assert len(set(calls)) == len(calls)
+    assert search("train", *RANGE, "--tolerance", "0.1%")[1:] == (out, "")
+    assert (tmp_path / "calls.txt").read_text().splitlines() == calls
+
+
+def test_its_journal_can_be_analysed(search):
+    search("train", *RANGE)
+    _, out, err = search("search.jsonl", command="analyze")
+    assert "best learning rate 0.0" in out.lower()
+    assert err == ""
+
+
+def test_it_says_why_when_it_stops_without_a_bound(search):
+    code, out, _ = search("explode", *RANGE)
+    assert code == 1
+    assert out.startswith("no learning rate with a finite loss, ")
+    assert "is not known: no learning rate with a finite loss is known" in out
+    assert "stopped: every learning rate that was tried diverged\n" in out
+
+
+def test_a_function_that_always_fails_is_one_line_and_exit_code_one(search):
+    code, out, err = search("bad", *RANGE)
+    assert (code, out) == (1, "")
+    *tries, last = err.splitlines()
+    assert last.startswith("error: train failed twice in a row at lr=0.01, seed 0: OSError: the disk")
+    assert tries == ["lr 0.01, seed 0: failed (OSError: the disk is away); no finite loss so far"] * 2
+
+
+def test_only_results_are_counted(search):
+    _, out, err = search("flaky", *RANGE, "--tolerance", "0.005")
+    failure, *results = err.splitlines()
+    assert failure == "lr 0.01, seed 0: failed (OSError: not yet); no finite loss so far"
+    assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(results, 1))
+    assert f"{len(results)} trials" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*RANGE, "--tolerance", "none"], "error: tolerance must be a positive number"),
+        (["--lr-min", "1", "--lr-max", "0.1"], "error: lr_min must be below lr_max"),
+        ([*RANGE, "--schedule", "cosin"], "error: "),
+        ([*RANGE, "--start", "7"], "error: start must be a finite number"),
+        ([*RANGE, "--noise", "nan"], "error: noise must be a finite number >= 0, got nan"),
+        ([*RANGE, "--address", "auto"], "--address is for --ray"),
+        ([], "--lr-min"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two_and_leaves_no_journal(search, tmp_path, arguments, words):
+    code, out, err = search("train", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert not (tmp_path / "search.jsonl").exists()
+
+
+def test_a_start_and_a_range_that_is_too_low_find_the_way(search):
+    code, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--start", "5e-5")
+    assert code in (0, 1)
+    assert re.match(r"best learning rate 0.00[01]", out)
+
+
+def test_without_extension_it_stays_in_the_range_and_says_that_more_lies_beyond(search, tmp_path):
+    _, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--no-extend")
+    assert out.startswith("best learning rate 0.0001, ")
+    assert "the best lies on the upper end of the range: look beyond it\n" in out
+    tried = [float(line.split()[0]) for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    assert max(tried) == 1e-4
+
+
+def test_the_seed_is_that_of_the_first_trial_at_each_learning_rate(search, tmp_path):
+    assert search("train", *RANGE, "--tolerance", "0.005", "--seed", 7)[0] == 0
+    assert {line.split()[1] for line in (tmp_path / "calls.txt").read_text().splitlines()} == {"7"}
+
+
+def test_noise_that_hides_the_rest_ends_the_search(search):
+    code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--noise", "0.05")
+    assert code == 0
+    assert "stopped: what is left to gain is below what the noise lets one see\n" in out
+
+
+def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):
+    (tmp_path / "module.py").write_text(TRAIN)
+    # A job in the background of a shell is born with interrupts ignored.
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{interruptible}\nfrom robust_lr.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "search", "module:slow", *RANGE]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline, journal = time.monotonic() + 30, tmp_path / "search.jsonl"
+    while not (journal.exists() and b'"trial"' in journal.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1].startswith("interrupted; every finished trial is in the journal")
+    assert 1 <= len(read_journal(journal).results) <= 2
+
+
+def test_on_a_terminal_a_table_shows_the_bracket_the_best_the_bound_and_what_runs_next():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    search = LearningRateSearch(1e-3, 0.1, tolerance=0.01)
+    with SearchProgress(show=True, console=console) as progress:
+        for loss in (0.4, 0.5, 0.6):
+            (lr,) = search.ask()
+            trial = TrialSpec("cosine", lr, 0)
+            progress.begin([trial], search.result)
+            search.tell(lr, loss)
+            progress.add(TrialResult(trial, loss, "ok"), search.result)
+        lrs = search.ask(2)
+        progress.begin([TrialSpec("cosine", lr, 0) for lr in lrs], search.result)
+    last = screen.getvalue().rpartition("\x1b[2K")[2]  # what was drawn after all else was wiped
+    assert re.search(rf" {search.result.lr:.4g} +0\.4 +best", last)
+    assert last.count("bracket") == 2
+    assert last.count("next") == len(lrs)
+    assert "the best you have is within" in last

@@ -1,0 +1,369 @@
+"""The search over a training function: in rounds, by any runner, and with a journal the same however often it dies."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SerialRunner, SweepResult, TrialError, run_sweep
+from robust_lr.exceptions import DataError, GridError, JournalError, ScheduleError
+from robust_lr.journal.journal import Journal, read_journal
+from robust_lr.search.run import search_learning_rate
+
+RANGE = (1e-4, 1.0)
+DIVERGES_FROM = 0.2
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+from robust_lr import ProcessPoolRunner
+from robust_lr.learning_rate_search import search_learning_rate
+from module_to_kill import train
+if __name__ == "__main__":
+    search_learning_rate(train, 1e-4, 1.0, tolerance=0.001, n_parallel=2, runner=ProcessPoolRunner(2),
+                         journal={journal!r}, label="valley")
+"""
+MODULE = """
+import math, time
+def train(*, lr, schedule, seed):
+    time.sleep(0.05)
+    return math.nan if lr >= 0.2 else 0.3 + 0.03 * math.log(lr / 0.02) ** 2
+"""
+
+
+def loss_at(lr):
+    return math.nan if lr >= DIVERGES_FROM else 0.3 + 0.03 * math.log(lr / 0.02) ** 2
+
+
+class Recorder:
+    """A training function that knows what it was called with."""
+
+    label = "valley"
+
+    def __init__(self, loss=lambda lr, seed: loss_at(lr)):
+        self.loss, self.calls = loss, []
+
+    def __call__(self, *, lr, schedule, seed):
+        self.calls.append((lr, seed))
+        return self.loss(lr, seed)
+
+
+def run(train=None, *, tolerance=0.001, **options):
+    return search_learning_rate(train or Recorder(), *RANGE, tolerance=tolerance, **options)
+
+
+def trials_in(journal):
+    return [result.spec for result in read_journal(journal).results]
+
+
+def test_the_best_is_within_the_tolerance_and_so_is_the_bound():
+    train = Recorder()
+    result = run(train, tolerance=0.005)
+    assert result.loss <= 0.3 + result.excess_bound
+    assert result.excess_bound <= 0.005
+    assert result.stop == "tolerance"
+    assert result.n_trials == len(train.calls) == len(set(train.calls)) < 10
+    assert result.schedule == "cosine"
+
+
+def test_a_round_has_as_many_trials_as_run_at_a_time():
+    rounds = []
+
+    class Counting:
+        def run(self, train, trials, schedules):
+            rounds.append(len(trials))
+            return SerialRunner().run(train, trials, schedules)
+
+    result = run(runner=Counting(), n_parallel=3)
+    assert max(rounds) == 3
+    assert sum(rounds) == result.n_trials
+    assert len(rounds) < run().n_trials
+
+
+def test_a_runner_that_can_is_held_once_from_the_first_round_to_the_end_and_not_where_none_runs(tmp_path):
+    seen = []
+
+    class Cluster:
+        @contextmanager
+        def held(self):
+            seen.append("starts")
+            try:
+                yield
+            finally:
+                seen.append("ends")
+
+        def run(self, train, trials, schedules):
+            seen.extend("trial" for _ in trials)
+            return SerialRunner().run(train, trials, schedules)
+
+    result = run(runner=Cluster(), journal=tmp_path / "search.jsonl")
+    assert seen == ["starts", *["trial"] * result.n_trials, "ends"]
+    seen.clear()
+    assert run(runner=Cluster(), journal=tmp_path / "search.jsonl") == result
+    assert seen == []
+    with pytest.raises(TrialError):
+        run(Recorder(lambda lr, seed: 1 / 0), runner=Cluster())
+    assert seen[-1] == "ends"
+
+
+def test_the_order_in_which_the_trials_of_a_round_end_changes_nothing():
+    class Backwards:
+        def run(self, train, trials, schedules):
+            return SerialRunner().run(train, list(reversed(trials)), schedules)
+
+    forwards, backwards = Recorder(), Recorder()
+    run(forwards, n_parallel=3)
+    run(backwards, n_parallel=3, runner=Backwards())
+    assert set(forwards.calls) == set(backwards.calls)
+
+
+@pytest.mark.parametrize("n_parallel", [1, 3])
+def test_killed_after_any_trial_it_makes_the_same_trials_none_twice(n_parallel, tmp_path):
+    whole = Recorder()
+    journal = tmp_path / "whole.jsonl"
+    result = run(whole, tolerance=0.01, n_parallel=n_parallel, journal=journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for n_lines in range(len(lines)):
+        part = tmp_path / f"{n_lines}.jsonl"
+        part.write_bytes(b"".join(lines[:n_lines]) + lines[n_lines][:20])  # the kill also tore a line
+        rest = Recorder()
+        done = len(trials_in(part)) if n_lines else 0
+        again = run(rest, tolerance=0.01, n_parallel=n_parallel, journal=part)
+        assert (again.lr, again.loss, again.excess_bound, again.n_trials) == (
+            result.lr,
+            result.loss,
+            result.excess_bound,
+            result.n_trials,
+        )
+        assert len(rest.calls) == len(whole.calls) - done
+        assert set(trials_in(part)) == set(trials_in(journal))
+        assert len(trials_in(part)) == result.n_trials
+
+
+def test_killed_for_real_at_random_moments_with_a_pool_of_processes(tmp_path):
+    (tmp_path / "module_to_kill.py").write_text(MODULE)
+    journal = tmp_path / "killed.jsonl"
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(tmp_path), journal=str(journal)))
+    undisturbed = tmp_path / "undisturbed.jsonl"
+    run(n_parallel=2, journal=undisturbed)
+    moments = random.Random(0)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for n_trials in (2, 5):
+        process = subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and n_results(journal) < n_trials and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0.0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert n_results(journal) < len(trials_in(undisturbed))
+    subprocess.run([sys.executable, str(script)], env=environment, check=True, timeout=60)
+    assert set(trials_in(journal)) == set(trials_in(undisturbed))
+    assert n_results(journal) == len(trials_in(undisturbed))
+
+
+def n_results(journal):
+    return journal.read_bytes().count(b'"record": "trial"') if journal.exists() else 0
+
+
+def test_a_finished_search_runs_nothing_and_finds_the_same(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    first = run(journal=journal)
+    size, again = journal.stat().st_size, Recorder()
+    assert run(again, journal=journal) == first
+    assert again.calls == []
+    assert journal.stat().st_size == size
+
+
+def test_the_journal_is_that_of_a_sweep(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    result = run(journal=journal)
+    sweep = SweepResult.from_journal(journal)
+    assert sweep.n_trials == result.n_trials
+    assert sorted({tell.lr for tell in result.history}) == sweep.learning_rates.tolist()
+    assert sweep.schedules == ("cosine",)
+
+
+def test_what_a_sweep_has_measured_is_used(tmp_path):
+    journal = tmp_path / "sweep.jsonl"
+    cold, warm = Recorder(), Recorder()
+    run(cold)
+    run_sweep(Recorder(), GeometricGrid(*RANGE, 9), ["cosine", "constant"], 1, journal=journal)
+    result = run(warm, journal=journal)
+    assert result.n_trials == 9 + len(warm.calls)
+    assert sum(tell.foreign for tell in result.history) > 0
+    assert len(warm.calls) < len(cold.calls)
+    again = Recorder()
+    assert run(again, journal=journal).lr == result.lr
+    assert again.calls == []
+
+
+def test_a_search_on_top_of_a_sweep_can_be_killed_as_well(tmp_path):
+    journal = tmp_path / "sweep.jsonl"
+    run_sweep(Recorder(), GeometricGrid(*RANGE, 5), ["cosine"], 1, journal=journal)
+    before = len(journal.read_bytes().splitlines())
+    result = run(journal=journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for n_lines in range(before, len(lines)):
+        part = tmp_path / f"{n_lines}.jsonl"
+        part.write_bytes(b"".join(lines[:n_lines]))
+        assert run(journal=part).n_trials == result.n_trials
+        assert set(trials_in(part)) == set(trials_in(journal))
+
+
+def test_a_finer_tolerance_goes_on_from_the_coarser_one(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    coarse, fine = Recorder(), Recorder()
+    run(coarse, tolerance=0.05, journal=journal)
+    result = run(fine, tolerance=0.0005, journal=journal)
+    assert result.excess_bound <= 0.0005
+    assert not set(coarse.calls) & set(fine.calls)
+    assert result.n_trials == len(coarse.calls) + len(fine.calls)
+
+
+def test_searches_under_two_schedules_share_a_journal(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    one, two = run(journal=journal), run(journal=journal, schedule="constant")
+    sweep = SweepResult.from_journal(journal)
+    assert sweep.schedules == ("cosine", "constant")
+    assert sweep.n_trials == one.n_trials + two.n_trials
+    train = Recorder()
+    run(train, journal=journal)
+    assert train.calls == []
+
+
+def test_each_further_trial_at_a_learning_rate_has_the_next_seed(tmp_path):
+    repeated = 0
+    for number in range(4):  # whether the search wants a seed again depends on the losses
+        noise = random.Random(number)
+        train = Recorder(lambda lr, seed, noise=noise: loss_at(lr) + noise.gauss(0, 0.001))
+        journal = tmp_path / f"noisy_{number}.jsonl"
+        result = run(train, tolerance=0.003, noise=0.001, seed=7, journal=journal, max_trials=16)
+        assert len(set(train.calls)) == len(train.calls) == result.n_trials
+        for lr, n in Counter(lr for lr, _ in train.calls).items():
+            assert sorted(seed for other, seed in train.calls if other == lr) == list(range(7, 7 + n))
+            repeated += n > 1
+        if repeated:
+            break
+    assert repeated
+
+
+def test_a_trial_that_fails_once_runs_again_and_nothing_else_changes(tmp_path):
+    def fails_first(lr, seed):
+        if len(train.calls) == 2:
+            raise OSError("the disk is away")
+        return loss_at(lr)
+
+    train, good = Recorder(fails_first), Recorder()
+    assert run(train, runner=SerialRunner(retries=0), journal=tmp_path / "a.jsonl").lr == run(good).lr
+    assert Counter(train.calls) == Counter(good.calls) + Counter(train.calls[1:2])
+
+
+def test_a_trial_that_fails_twice_ends_the_search_and_the_rest_of_its_round_is_kept(tmp_path):
+    def fails_below(lr, seed):
+        if lr < 0.001:
+            raise OSError("the disk is away")
+        return loss_at(lr)
+
+    journal = tmp_path / "search.jsonl"
+    with pytest.raises(TrialError, match=r"^train failed twice in a row at lr=\S+, seed 0: OSError: the disk is away"):
+        run(Recorder(fails_below), n_parallel=3, runner=SerialRunner(retries=0), journal=journal)
+    assert sum(result.is_final for result in read_journal(journal).results) == 2
+    healed = Recorder()
+    assert run(healed, n_parallel=3, journal=journal).n_trials == len(healed.calls) + 2
+
+
+def test_where_everything_diverges_it_says_so():
+    result = run(Recorder(lambda lr, seed: math.inf))
+    assert math.isnan(result.lr)
+    assert result.stop == "diverged"
+
+
+def test_max_trials_is_kept_over_restarts(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    assert run(journal=journal, max_trials=3).n_trials == 3
+    train = Recorder()
+    assert run(train, journal=journal, max_trials=4).stop == "max_trials"
+    assert len(train.calls) == 1
+
+
+def test_another_training_function_or_one_without_a_name_has_no_place_in_the_journal(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    run(journal=journal)
+    with pytest.raises(JournalError, match="the training function is valley in the journal and other here"):
+        run(journal=journal, label="other")
+    with pytest.raises(JournalError, match="give it a label"):
+        run(lambda *, lr, schedule, seed: lr, journal=tmp_path / "lambda.jsonl")
+
+
+def test_two_searches_cannot_write_one_journal(tmp_path):
+    journal = tmp_path / "search.jsonl"
+    run(journal=journal, max_trials=2)
+    header = read_journal(journal).header
+    axes = {"learning_rates": header.learning_rates, "schedules": header.schedules, "seeds": header.seeds}
+    with Journal.open(journal, **axes), pytest.raises(JournalError, match="is being written by another"):
+        run(journal=journal)
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a journal\n")
+    with pytest.raises(JournalError, match="is not a journal"):
+        run(journal=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "not a journal\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"train": 3}, RobustLRError),
+        ({"lr_max": 1e-4}, GridError),
+        ({"lr_min": -1.0}, GridError),
+        ({"tolerance": math.nan}, DataError),
+        ({"n_parallel": 0}, RobustLRError),
+        ({"seed": 0.5}, RobustLRError),
+        ({"schedule": "cosin"}, ScheduleError),
+        ({"start": 5.0}, GridError),
+        ({"max_trials": 0}, DataError),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_any_training(options, error):
+    train = Recorder()
+    given = {"train": train, "lr_min": 1e-4, "lr_max": 1.0, "tolerance": 0.01, **options}
+    with pytest.raises(error) as refused:
+        search_learning_rate(given.pop("train"), given.pop("lr_min"), given.pop("lr_max"), **given)
+    assert "\n" not in str(refused.value)
+    assert train.calls == []
+
+
+def test_what_does_not_pickle_is_refused_by_the_pool_as_in_a_sweep():
+    with pytest.raises(RobustLRError, match="must be importable by the worker processes"):
+        run(lambda *, lr, schedule, seed: lr, runner=ProcessPoolRunner(1))
+
+
+def test_elsewhere_than_on_a_terminal_the_progress_is_a_line_a_trial(capsys):
+    result = run(progress=True)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert len(lines) == result.n_trials
+    assert lines[0].startswith("trial 1: lr ")
+    assert any("diverged" in line for line in lines)
+    assert lines[-1].endswith(f"nothing is better by more than {result.excess_bound:.2g}")
+    run()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_file_is_not_made_by_a_search_that_is_refused(tmp_path):
+    with pytest.raises(GridError):
+        search_learning_rate(Recorder(), 1.0, 0.1, tolerance=0.1, journal=tmp_path / "no.jsonl")
+    assert not Path(tmp_path / "no.jsonl").exists()

@@ -1,0 +1,634 @@
+"""The learning-rate search: what somebody relies on who asks it, tells it, and believes what it says at its end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from robust_lr import DataError, GridError, ScheduleError
+from robust_lr.schedules.closed_forms import TableSchedule
+from robust_lr.search import LearningRateSearch
+
+TOLERANCE = 0.005
+
+
+def parabola(best, bend=0.03, floor=0.3):
+    return lambda lr: floor + bend * math.log(lr / best) ** 2
+
+
+def with_cliff(loss, edge):
+    return lambda lr: loss(lr) if lr < edge else math.inf
+
+
+def tell(search, lr, loss):
+    search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged")
+
+
+def run(search, loss, n=1, most=60):
+    """Search to the end; return the result and the number of rounds."""
+    rounds = 0
+    while asked := search.ask(n):
+        rounds += 1
+        for lr in asked:
+            tell(search, lr, loss(lr))
+        assert search.result.n_trials < most
+    assert search.done
+    return search.result, rounds
+
+
+def new_search(low=1e-3, high=0.1, **options):
+    return LearningRateSearch(low, high, **{"tolerance": TOLERANCE} | options)
+
+
+# --- finding the best, and stopping -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high", "most"), [(1e-3, 0.1, 6), (1e-4, 1.0, 7), (1e-6, 100.0, 9)])
+def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, most):
+    for best in np.geomspace(3 * low, high / 3, 9):
+        for bend in (0.0026, 0.01, 0.05):
+            result, _ = run(new_search(low, high), parabola(best, bend))
+            assert result.n_trials <= most
+            assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+            assert result.stop == "tolerance"
+
+
+def test_two_decades_take_five_trials_on_average():
+    bends = np.geomspace(0.0026, 0.052, 7)
+    trials = [
+        run(new_search(), parabola(best, bend))[0].n_trials for best in np.geomspace(1.6e-3, 0.063, 9) for bend in bends
+    ]
+    assert np.mean(trials) <= 5
+
+
+def test_four_workers_need_two_rounds_in_the_median():
+    rounds = [run(new_search(1e-4, 1.0), parabola(best), n=4)[1] for best in np.geomspace(4e-4, 0.3, 15)]
+    assert np.median(rounds) <= 2
+
+
+def test_the_first_trial_is_the_centre_of_the_range_or_the_start():
+    assert new_search().ask() == [0.01]
+    assert new_search(start=0.02).ask() == [0.02]
+
+
+def test_a_good_start_saves_the_look_at_a_wide_range():
+    result, _ = run(new_search(1e-6, 100.0, start=0.02), parabola(0.03))
+    assert result.n_trials <= 5
+
+
+def test_a_bad_start_walks_downhill_by_growing_steps():
+    result, _ = run(new_search(1e-6, 1.0, start=1e-5), parabola(0.03))
+    assert result.loss - 0.3 <= TOLERANCE
+    assert result.n_trials <= 9
+
+
+def test_a_relative_tolerance_is_a_share_of_the_best_loss():
+    result, _ = run(new_search(tolerance=0.1, relative=True), parabola(0.02))
+    assert result.tolerance == pytest.approx(0.1 * result.loss)
+    assert result.excess_bound <= result.tolerance
+
+
+def test_a_schedule_that_theory_finds_robust_has_a_wider_coarse_step():
+    steps = [0.01 / min(new_search(schedule=s, start=0.01).ask(2)) for s in ("constant", "polynomial(2)")]
+    assert steps[0] == pytest.approx(4.0, rel=1e-3)
+    assert steps[1] > 6
+    assert new_search(schedule="cosine").result.schedule == "cosine"
+
+
+def test_the_search_stops_when_its_trials_are_spent():
+    search = new_search(max_trials=3)
+    assert len(search.ask(10)) == 3
+    assert search.ask() == []
+    result, _ = run(new_search(max_trials=3), parabola(0.02, bend=0.5))
+    assert (result.n_trials, result.stop, result.reason) == (3, "max_trials", "all 3 trials are spent")
+    assert result.excess_bound > TOLERANCE
+
+
+def test_a_tolerance_too_fine_for_learning_rates_half_a_percent_apart_ends_by_the_resolution():
+    result, _ = run(new_search(tolerance=1e-5), lambda lr: abs(math.log(lr / 0.0213)))
+    assert result.stop == "resolution"
+    assert result.excess_bound > 1e-5
+
+
+def test_losses_that_are_all_equal_leave_nothing_to_gain():
+    result, _ = run(new_search(), lambda lr: 1.0)
+    assert (result.n_trials, result.excess_bound) == (3, 0.0)
+
+
+# --- cliffs and edges -------------------------------------------------------------------------------------------------
+
+
+def test_a_learning_rate_that_diverged_closes_the_range_above_it():
+    result, _ = run(new_search(1e-4, 1.0), with_cliff(parabola(0.02), 0.05))
+    diverged = [t.lr for t in result.history if t.status == "diverged"]
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+    assert result.cliff == pytest.approx(min(diverged) / result.lr)
+    assert all(later.lr < diverged[0] for later in result.history[result.history.index(_first_diverged(result)) + 1 :])
+
+
+def _first_diverged(result):
+    return next(t for t in result.history if t.status == "diverged")
+
+
+def test_a_cliff_is_bisected_only_as_long_as_that_can_gain_the_tolerance():
+    steep, flat = (
+        run(new_search(), with_cliff(lambda lr, s=slope: 1 - s * math.log(lr), 0.03))[0] for slope in (0.1, 0.002)
+    )
+    assert flat.n_trials < steep.n_trials <= 14
+    assert steep.excess_bound <= TOLERANCE
+    assert flat.cliff > 1.5
+
+
+def test_when_the_best_is_the_upper_end_the_range_is_extended_unless_told_not_to():
+    extended, _ = run(new_search(), parabola(0.7))
+    assert extended.loss - 0.3 <= TOLERANCE
+    assert extended.lr_range[1] > 0.1
+    assert extended.edge is None
+    kept, _ = run(new_search(extend=False), parabola(0.7))
+    assert max(t.lr for t in kept.history) <= 0.1
+    assert kept.edge == "upper"
+    assert "beyond the upper end" in kept.bound_note
+
+
+def test_when_the_best_is_the_lower_end_the_range_is_extended_downwards():
+    result, _ = run(new_search(), parabola(2e-4))
+    assert result.loss - 0.3 <= TOLERANCE
+    assert result.lr_range[0] < 1e-3
+
+
+def test_an_extension_is_no_wider_than_the_range():
+    result, _ = run(new_search(), lambda lr: -math.log(lr))
+    assert result.edge == "upper"
+    assert max(t.lr for t in result.history) <= 0.1 * 100 * 1.001
+
+
+def test_nothing_is_tried_past_a_learning_rate_that_diverged_when_the_range_is_extended():
+    result, _ = run(new_search(), with_cliff(parabola(5.0, bend=0.005), 0.25))
+    diverged = [t.lr for t in result.history if t.status == "diverged"]
+    assert diverged == sorted(diverged, reverse=True)
+    after = result.history[result.history.index(_first_diverged(result)) + 1 :]
+    assert all(t.lr < diverged[0] for t in after)
+    assert result.excess_bound <= TOLERANCE
+
+
+def test_when_everything_diverges_the_search_says_so_and_has_no_learning_rate():
+    result, _ = run(new_search(), lambda lr: math.inf)
+    assert math.isnan(result.lr)
+    assert (result.loss, result.excess_bound, result.good_interval) == (math.inf, None, None)
+    assert result.stop == "diverged"
+    assert min(t.lr for t in result.history) < 1e-3
+
+
+def test_a_plateau_far_from_the_valley_is_no_doubt_and_its_bend_is_reported():
+    def loss(lr):
+        return 0.3 + 2 / (1 + (lr / 0.003) ** 2) + 0.02 * math.log(lr / 0.05) ** 2 * (lr > 0.05)
+
+    result, _ = run(new_search(1e-7, 1.0), loss)
+    assert result.doubt is None
+    assert "and has one valley" in result.bound_note
+    least = min(loss(lr) for lr in np.geomspace(1e-7, 1.0, 2001))
+    assert result.loss - least <= result.excess_bound <= TOLERANCE
+
+
+# --- doubt ------------------------------------------------------------------------------------------------------------
+
+
+def two_valleys(first, second, difference, bend):
+    return lambda lr: min(parabola(first, bend)(lr), parabola(second, bend, 0.3 + difference)(lr))
+
+
+def test_a_second_valley_is_reported_the_bound_withdrawn_and_the_coarse_grid_tried():
+    result, _ = run(new_search(1e-4, 1.0), two_valleys(1e-3, 0.1, 0.02, 0.04))
+    assert "more than one valley" in result.doubt
+    assert result.excess_bound is None
+    assert result.bound_note.startswith("withdrawn")
+    assert result.stop == "doubt"
+    xs = np.log(sorted([1e-4, *(t.lr for t in result.history), 1.0]))
+    assert np.diff(xs).max() <= 2 * math.log(4)
+
+
+def test_in_doubt_the_valley_of_the_best_is_still_searched():
+    def loss(lr):
+        return 0.3 + min(0.03 * math.log(lr / 1e-3) ** 2, 0.02 + 0.03 * math.log(lr / 0.4) ** 2)
+
+    result, _ = run(new_search(1e-4, 1.0, extend=False), loss)
+    assert result.stop == "doubt"
+    assert result.excess_bound is None
+    assert result.loss <= 0.3 + TOLERANCE
+
+
+def test_ups_and_downs_far_above_the_best_are_no_doubt():
+    def loss(lr):
+        valley = 0.3 + 0.03 * math.log(lr / 1e-3) ** 2
+        return valley if lr < 1e-2 else 2.3 + 0.03 * math.sin(20 * math.log(lr))
+
+    result, _ = run(new_search(1e-5, 1.0, extend=False), loss)
+    assert result.doubt is None
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+
+
+def test_when_everything_diverges_three_coarse_steps_below_the_range_are_tried():
+    for n in (1, 4):
+        result, _ = run(new_search(1e-4, 1.0), lambda lr: math.inf, n=n)
+        assert result.stop == "diverged"
+        assert result.lr_range[0] == pytest.approx(1e-4 / 4**3, rel=1e-3)
+        assert min(tell.lr for tell in result.history) == result.lr_range[0]
+
+
+@pytest.mark.parametrize("decades", [2, 4])
+def test_two_valleys_are_doubted_in_nine_of_ten_cases(decades):
+    rng = np.random.default_rng(decades)
+    low, high = 10.0 ** (-decades / 2), 10.0 ** (decades / 2)
+    doubted, n = 0, 0
+    while n < 100:
+        first, second = np.sort(rng.uniform(math.log(low) * 0.9, math.log(high) * 0.9, 2))
+        bend, difference = np.exp(rng.uniform(math.log(0.0026), math.log(0.052))), rng.uniform(-0.1, 0.1)
+        loss = two_valleys(math.exp(first), math.exp(second), difference, bend)
+        top = max(loss(math.exp(x)) for x in np.linspace(first, second, 101))
+        if second - first < 0.4 * math.log(high / low) or top < 0.35 + max(difference, 0.0):
+            continue
+        n += 1
+        doubted += run(new_search(low, high, extend=False), loss)[0].doubt is not None
+    assert doubted >= 90
+
+
+def test_a_divergence_below_a_learning_rate_that_works_is_a_doubt():
+    result, _ = run(new_search(), lambda lr: math.inf if lr < 0.005 else parabola(0.02)(lr))
+    assert "diverged, and the larger" in result.doubt
+    assert result.excess_bound is None
+
+
+def test_a_wiggle_below_the_tolerance_is_no_second_valley():
+    rng = np.random.default_rng(0)
+    wiggles = {}
+    for best in np.geomspace(3e-3, 0.05, 12):
+        loss = lambda lr, best=best: parabola(best)(lr) + wiggles.setdefault(lr, 2e-4 * rng.normal())  # noqa: E731
+        result, _ = run(new_search(), loss)
+        assert result.doubt is None
+        assert parabola(best)(result.lr) - 0.3 <= TOLERANCE
+        assert result.n_trials <= 12
+
+
+# --- noise ------------------------------------------------------------------------------------------------------------
+
+
+def noisy(loss, size, seed):
+    rng = np.random.default_rng(seed)
+    return lambda lr: loss(lr) + size * rng.normal()
+
+
+def test_with_little_noise_the_bound_counts_it_and_still_closes():
+    for seed in range(10):
+        result, _ = run(new_search(noise=3e-4), noisy(parabola(0.02), 3e-4, seed))
+        assert result.stop == "tolerance"
+        assert "95 % intervals" in result.bound_note
+        assert parabola(0.02)(result.lr) - 0.3 <= result.excess_bound
+
+
+def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
+    result, _ = run(new_search(noise=0.05), noisy(parabola(0.02, bend=0.05), 0.05, 0))
+    assert result.stop == "noise-limited"
+    assert result.n_trials <= 8
+
+
+def test_another_seed_is_asked_for_where_it_helps_more_than_another_learning_rate():
+    repeats = 0
+    for seed in range(3):
+        result, _ = run(new_search(noise=0.0015), noisy(parabola(0.02), 0.0015, seed))
+        repeats += result.n_trials - len({t.lr for t in result.history})
+    assert repeats > 0
+
+
+def test_several_tells_at_one_learning_rate_are_averaged_and_tell_the_noise():
+    search = new_search()
+    (lr,) = search.ask()
+    for loss in (0.50, 0.52, 0.54):
+        search.tell(lr, loss)
+    assert search.result.loss == pytest.approx(0.52)
+    assert search.result.n_trials == 3
+
+
+def test_a_learning_rate_that_diverged_with_one_seed_counts_as_diverged():
+    search = new_search()
+    (lr,) = search.ask()
+    search.tell(lr, 0.5)
+    search.tell(lr, math.nan, status="diverged")
+    assert math.isnan(search.result.lr)
+
+
+# --- ask, tell, forget ------------------------------------------------------------------------------------------------
+
+
+def test_asking_again_before_telling_never_repeats_a_learning_rate():
+    search = new_search(1e-4, 1.0)
+    asked = search.ask(3) + search.ask() + search.ask(4)
+    assert len(set(asked)) == len(asked) == 8
+    assert search.in_flight == tuple(asked)
+
+
+def test_the_order_of_the_tells_makes_no_difference():
+    loss = parabola(0.03)
+    outcomes = set()
+    for order in itertools.permutations(range(4)):
+        search = new_search(1e-4, 1.0)
+        asked = search.ask(4)
+        for i in order:
+            tell(search, asked[i], loss(asked[i]))
+        result = search.result
+        outcomes.add((tuple(search.ask(2)), result.lr, result.excess_bound))
+    assert len(outcomes) == 1
+
+
+def test_a_forgotten_learning_rate_is_asked_for_again_and_may_still_be_told():
+    search = new_search()
+    (lr,) = search.ask()
+    search.forget(lr)
+    assert search.in_flight == ()
+    assert search.ask() == [lr]
+    search.forget(lr)
+    search.tell(lr, 0.4)
+    assert search.result.loss == 0.4
+    with pytest.raises(DataError, match="not in flight"):
+        search.forget(lr)
+
+
+def test_learning_rates_of_ones_own_are_used():
+    loss = parabola(0.03)
+    search = new_search(1e-4, 1.0)
+    for lr in (0.0025, 0.01, 0.03, 0.1):
+        search.tell(lr, loss(lr), foreign=True)
+    result, _ = run(search, loss)
+    assert [t.foreign for t in result.history[:4]] == [True] * 4
+    alone, _ = run(new_search(1e-4, 1.0), loss)
+    assert result.n_trials - 4 < alone.n_trials
+
+
+def test_a_learning_rate_that_went_through_a_logarithm_is_still_known():
+    search = new_search()
+    (lr,) = search.ask()
+    search.tell(math.exp(math.log(lr)) * (1 + 1e-12), 0.5)
+    assert search.result.lr == lr
+
+
+def test_a_search_that_was_stopped_after_any_trial_goes_on_the_same():
+    loss = with_cliff(parabola(0.03), 0.2)
+    search, undisturbed = new_search(1e-4, 1.0), new_search(1e-4, 1.0)
+    expected, _ = run(undisturbed, loss)
+    while asked := search.ask(1):
+        search = LearningRateSearch.from_dict(json.loads(json.dumps(search.to_dict(), allow_nan=False)))
+        assert search.in_flight == tuple(asked)
+        tell(search, asked[0], loss(asked[0]))
+        search = LearningRateSearch.from_dict(json.loads(json.dumps(search.to_dict(), allow_nan=False)))
+    assert search.result == expected
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_may_be_asked_for_before_anything_is_known():
+    result = new_search().result
+    assert math.isnan(result.lr)
+    assert (result.excess_bound, result.n_trials, result.history) == (None, 0, ())
+    assert (result.stop, result.reason) == (None, "")
+
+
+def test_every_learning_rate_in_the_good_interval_is_within_the_tolerance_of_the_best():
+    loss = with_cliff(parabola(0.02), 0.06)
+    result, _ = run(new_search(1e-4, 1.0), loss)
+    low, high = result.good_interval
+    assert low < result.lr < high
+    assert all(loss(lr) <= result.loss + TOLERANCE + 1e-12 for lr in np.geomspace(low, high, 101))
+
+
+def test_a_result_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        new_search().result.lr = 1.0
+
+
+# --- errors at the door -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "error", "words"),
+    [
+        (0.1, 0.1, {}, GridError, "lr_min must be below lr_max, got 0.1 and 0.1"),
+        (-1.0, 0.1, {}, GridError, "lr_min must be a finite number > 0, got -1.0"),
+        (1e-3, math.inf, {}, GridError, "lr_max must be a finite number > 0, got inf"),
+        (1e-3, 0.1, {"tolerance": math.nan}, DataError, "tolerance must be a finite number > 0, got nan"),
+        (1e-3, 0.1, {"tolerance": 0.0}, DataError, "tolerance must be a finite number > 0, got 0.0"),
+        (1e-3, 0.1, {"ratio": 1.0}, GridError, "ratio must be a finite number > 1, got 1.0"),
+        (1e-3, 0.1, {"start": 1.0}, GridError, "start must be a finite number >= 0.001 and <= 0.1, got 1.0"),
+        (1e-3, 0.1, {"max_trials": 0}, DataError, "max_trials must be a whole number of at least 1, got 0"),
+        (1e-3, 0.1, {"noise": -1.0}, DataError, "noise must be a finite number >= 0, got -1.0"),
+        (1e-3, 0.1, {"schedule": "cosin"}, ScheduleError, "unknown schedule 'cosin'"),
+    ],
+)
+def test_options_out_of_range_are_refused_in_one_line(low, high, options, error, words):
+    with pytest.raises(error) as caught:
+        new_search(low, high, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tells_that_cannot_be_are_refused_in_one_line():
+    search = new_search()
+    (lr,) = search.ask()
+    with pytest.raises(DataError, match=r"lr=0.5 was never asked for; tell\(..., foreign=True\)"):
+        search.tell(0.5, 0.1)
+    with pytest.raises(DataError, match="loss must be a finite number, got inf; without one the status is 'diverged'"):
+        search.tell(lr, math.inf)
+    with pytest.raises(DataError, match="loss must be a finite number, got nan"):
+        search.tell(lr, math.nan)
+    with pytest.raises(DataError, match="status must be 'ok' or 'diverged', got 'failed'"):
+        search.tell(lr, 0.1, status="failed")
+    with pytest.raises(DataError, match="lr must be a finite number > 0, got -1"):
+        search.tell(-1, 0.1, foreign=True)
+    with pytest.raises(DataError, match="n must be a whole number of at least 1, got 0"):
+        search.ask(0)
+    assert search.in_flight == (lr,)
+
+
+@pytest.mark.parametrize("state", [{}, None, {"format": 99}, {"format": 1}, {"format": 1, "settings": {}}])
+def test_a_state_that_is_none_is_refused(state):
+    with pytest.raises(DataError, match="state of"):
+        LearningRateSearch.from_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "error", "words"),
+    [
+        (1e-3, 1e308, {}, GridError, "lr_max must be from 1e-300 to 1e+300, got 1e+308"),
+        (1e-320, 0.1, {}, GridError, "lr_min must be from 1e-300 to 1e+300, got 1e-320"),
+        (1.0, 1.005, {}, GridError, "lr_max must be at least 1.01 times lr_min, got 1.005 and 1.0"),
+        (1e-3, 0.1, {"ratio": 1.01}, GridError, "ratio must be at least 1.05, got 1.01"),
+        (1e-3, 0.1, {"relative": "no"}, DataError, "relative must be True or False, got 'no'"),
+        (1e-3, 0.1, {"extend": "x"}, DataError, "extend must be True or False, got 'x'"),
+    ],
+)
+def test_options_that_no_search_can_work_with_are_refused_in_one_line(low, high, options, error, words):
+    with pytest.raises(error, match=f"^{re.escape(words)}$"):
+        new_search(low, high, **options)
+
+
+def test_a_learning_rate_too_large_for_a_float_is_refused_in_one_line():
+    with pytest.raises(GridError, match=r"^lr_max must be a finite number > 0, got a number too large for a float$"):
+        new_search(1e-3, 10**400)
+
+
+def test_the_narrowest_range_and_the_finest_ratio_end():
+    result, _ = run(new_search(1.0, 1.01, ratio=1.05, extend=False), parabola(1.005))
+    assert 1.0 <= result.lr <= 1.01
+
+
+def test_what_is_no_loss_and_no_learning_rate_is_refused_in_one_line():
+    search = new_search()
+    (lr,) = search.ask()
+    with pytest.raises(
+        DataError, match=r"^loss must be a finite number, got True; without one the status is 'diverged'$"
+    ):
+        search.tell(lr, True)
+    with pytest.raises(DataError, match=r"^loss must be a finite number, got a number too large for a float; without"):
+        search.tell(lr, 10**400)
+    with pytest.raises(DataError, match=r"^lr must be from 1e-300 to 1e\+300, got 1e\+308$"):
+        search.tell(1e308, 0.1, foreign=True)
+    with pytest.raises(DataError, match=r"^foreign must be True or False, got 'no'$"):
+        search.tell(lr, 0.1, foreign="no")
+    assert search.in_flight == (lr,)
+    assert search.result.n_trials == 0
+
+
+def test_forgetting_what_is_not_in_flight_says_what_is():
+    search = new_search()
+    with pytest.raises(DataError, match=r"^lr=0.5 is not in flight; none is$"):
+        search.forget(0.5)
+    search.ask()
+    with pytest.raises(DataError, match=r"^lr=0.5 is not in flight; in flight are \[0.01\]$"):
+        search.forget(0.5)
+
+
+def test_a_result_of_ones_own_leaves_the_trial_in_flight_that_runs_at_its_learning_rate():
+    loss, search = parabola(0.03), new_search(1e-4, 1.0)
+    lr, other = search.ask(2)
+    search.tell(lr, loss(lr), foreign=True)
+    assert search.in_flight == (lr, other)
+    assert lr not in search.ask(2)
+    search.tell(lr, loss(lr))
+    assert lr not in search.in_flight
+    assert [told.foreign for told in search.result.history] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"in_flight": [math.nan]},
+        {"in_flight": [-1.0]},
+        {"in_flight": ["x"]},
+        {"in_flight": [0.5]},
+        {"asked": [0.0]},
+        {"asked": None},
+        {"schedule": 3},
+        {"tells": [{"lr": 0.01, "loss": 10**400, "status": "ok", "foreign": True}]},
+        {"tells": [{"lr": 0.01, "loss": 0.3, "status": "ok", "foreign": "no"}]},
+    ],
+)
+def test_a_damaged_state_is_refused_in_one_line(damage):
+    search = new_search()
+    search.ask(2)
+    with pytest.raises(DataError, match=r"^the state of this LearningRateSearch is damaged: .+$"):
+        LearningRateSearch.from_dict(search.to_dict() | damage)
+
+
+def test_a_search_under_a_schedule_that_no_spec_describes_goes_on():
+    search = new_search(schedule=TableSchedule([1.0, 0.5, 0.1]))
+    search.ask()
+    assert LearningRateSearch.from_dict(search.to_dict()).result.schedule == search.result.schedule
+
+
+# --- losses that are hard to read -------------------------------------------------------------------------------------
+
+
+def test_losses_that_explode_without_an_overflow_leave_the_bound_true():
+    """Gradient descent on least squares: sum of l (1 - lr l)^(2 T), up to 1e36 before it overflows."""
+    for seed in range(12):
+        curvatures = 10 ** np.random.default_rng(seed).uniform(-3, 0, size=6)
+
+        def loss(lr, curvatures=curvatures):
+            with np.errstate(over="ignore"):
+                return float((curvatures * np.abs(1 - lr * curvatures) ** 100).sum())
+
+        result, _ = run(new_search(1e-2, 1e3, tolerance=0.001, extend=False), loss)
+        assert result.stop == "tolerance"
+        assert result.loss - min(map(loss, np.geomspace(1e-2, 1e3, 5001))) <= result.excess_bound <= 0.001
+        assert result.n_trials <= 15
+
+
+@pytest.mark.parametrize("extend", [False, True])
+def test_a_loss_that_falls_ever_faster_up_to_the_end_of_the_range_is_not_chased(extend):
+    result, _ = run(new_search(1e-4, 0.1, extend=extend), lambda lr: 1 - lr)
+    assert (result.stop, result.edge) == ("edge", "upper")
+    assert result.reason == "the loss still falls at the upper end of the range: widen it"
+    assert result.lr == result.lr_range[1]
+    assert result.n_trials <= 20
+
+
+def test_a_best_at_the_end_of_the_range_is_said():
+    result, _ = run(new_search(1e-4, 0.1, extend=False), parabola(1.0))
+    assert result.stop == "tolerance"
+    assert result.reason.endswith("; the best is at its upper end")
+
+
+@pytest.mark.parametrize(("lr", "loss"), [(1e3, math.nan), (1e3, 3.0), (10.0, math.nan), (1e-6, 3.0), (1e-6, math.nan)])
+def test_what_is_known_from_outside_the_range_does_not_lead_the_search_out_of_it(lr, loss):
+    search = new_search(extend=False)
+    search.tell(lr, loss, status="ok" if math.isfinite(loss) else "diverged", foreign=True)
+    result, _ = run(search, parabola(5.0))
+    assert all(1e-3 <= told.lr <= 0.1 for told in result.history if not told.foreign)
+    assert result.lr_range == (1e-3, 0.1)
+    assert result.n_trials >= 4
+
+
+def test_what_is_known_from_far_outside_does_not_lead_an_extension_further_than_the_range_is_wide():
+    search = new_search()
+    search.tell(1e6, math.nan, status="diverged", foreign=True)
+    result, _ = run(search, parabola(1e4))
+    assert result.lr_range[1] <= 10.0 * (1 + 1e-9)
+
+
+def test_a_doubt_that_was_noise_is_cleared_by_a_second_seed():
+    rng, seen = np.random.default_rng(0), []
+
+    def loss(lr):
+        noise = 0.02 * rng.standard_normal()
+        seen.append(lr)
+        return 0.3 + 0.01 * math.log(lr / 0.01) ** 2 + noise
+
+    for _ in range(8):
+        result, _ = run(new_search(1e-4, 1.0, extend=False), loss)
+        assert result.doubt is None or len(seen) > len(set(seen))
+        assert result.stop in ("tolerance", "noise-limited", "resolution")
+        seen.clear()
+
+
+def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
+    search = new_search(extend=False)
+    for lr, loss in [(0.005, 0.36), (0.02, 0.3), (0.02, 0.3), (0.08, 0.36)]:
+        search.tell(lr, loss, foreign=True)
+    search.tell(0.02, math.nan, status="diverged", foreign=True)
+    assert search.result.doubt == "lr=0.02 diverged in 1 of 3 trials, and the larger lr=0.08 did not"
+
+
+def test_a_share_of_a_loss_near_zero_is_said_to_be_no_tolerance():
+    result, _ = run(new_search(tolerance=0.01, relative=True), parabola(0.02, floor=0.0))
+    assert result.reason == "the best loss is about 0, and a share of that is no tolerance: give an absolute one"
+
+
+def test_results_beyond_max_trials_are_counted_in_the_reason():
+    search = new_search(max_trials=2)
+    for lr in (0.002, 0.01, 0.05):
+        search.tell(lr, parabola(0.01)(lr), foreign=True)
+    assert search.result.reason == "all 2 trials are spent, 3 are known"

@@ -1,0 +1,98 @@
+"""The start that theory takes from one search to the next, and what it costs where theory is wrong."""
+
+from __future__ import annotations
+
+import math
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from robust_lr import transfer_ratio, tuned_bound
+from robust_lr.exceptions import DataError, ScheduleError
+from robust_lr.search import LearningRateSearch
+from robust_lr.search.transfer import transfer_learning_rate
+
+LOW, HIGH, TOLERANCE = 1e-4, 1.0, 0.005
+N_CURVES = 8
+
+
+def carried_out(loss, low=LOW, high=HIGH, **options):
+    search = LearningRateSearch(low, high, tolerance=TOLERANCE, **options)
+    while not search.done:
+        for lr in search.ask():
+            search.tell(lr, loss(lr), status="ok" if math.isfinite(loss(lr)) else "diverged")
+    return search.result
+
+
+@pytest.fixture
+def constant():
+    return carried_out(lambda lr: 0.3 + 0.03 * math.log(lr / 0.02) ** 2, schedule="constant")
+
+
+def valleys(kind):
+    """Valleys that lose 0.005 to 0.1 at a factor of 4 from their minimum, which has room for a factor of 10."""
+    rng = np.random.default_rng(0)
+    for _ in range(N_CURVES):
+        best = math.exp(rng.uniform(math.log(10 * LOW), math.log(HIGH / 10)))
+        left, right = np.exp(rng.uniform(math.log(0.0026), math.log(0.052), 2))
+        cliff = best * 4 if kind == "cliff" else math.inf
+        if kind == "parabola":
+            right = left
+
+        def loss(lr, best=best, left=left, right=right, cliff=cliff):
+            x = math.log(lr / best)
+            return math.inf if lr >= cliff else 0.3 + (left if x < 0 else right) * x * x
+
+        yield best, loss
+
+
+def test_to_another_schedule_it_is_the_ratio_of_theory(constant):
+    start = transfer_learning_rate(constant, to_schedule="cosine")
+    assert start / constant.lr == pytest.approx(transfer_ratio("constant", "cosine", total_steps=10_000))
+
+
+def test_a_longer_training_wants_a_lower_learning_rate(constant):
+    start = transfer_learning_rate(constant, from_total_steps=1000, to_total_steps=4000)
+    tuned = [tuned_bound("constant", total_steps=n).learning_rate for n in (1000, 4000)]
+    assert start / constant.lr == pytest.approx(tuned[1] / tuned[0])
+    assert 0.4 < start / constant.lr < 0.5
+
+
+def test_schedule_and_length_may_change_together_and_the_way_back_is_the_inverse(constant):
+    there = transfer_learning_rate(constant, to_schedule="linear", from_total_steps=1000, to_total_steps=4000)
+    other = carried_out(lambda lr: abs(math.log(lr / constant.lr)), schedule="linear", start=constant.lr)
+    assert other.lr == constant.lr
+    back = transfer_learning_rate(other, to_schedule="constant", from_total_steps=4000, to_total_steps=1000)
+    assert there * back == pytest.approx(constant.lr**2)
+
+
+def test_the_number_of_steps_hardly_matters_between_two_schedules(constant):
+    starts = [transfer_learning_rate(constant, to_schedule="cosine", from_total_steps=n) for n in (100, 10**6)]
+    assert starts[1] / starts[0] < 2
+
+
+@pytest.mark.parametrize("kind", ["parabola", "lopsided", "cliff"])
+def test_a_start_that_is_right_saves_trials_and_one_that_is_wrong_costs_one_at_most_on_average(kind):
+    cold = mean(carried_out(loss).n_trials for _, loss in valleys(kind))
+    for off, saved in [(1, 1), (2, 0.5), (0.5, 0.5), (10, -1), (0.1, -1)]:
+        found = [carried_out(loss, start=best * off, ratio=2) for best, loss in valleys(kind)]
+        assert all(result.loss <= 0.3 + TOLERANCE for result in found)
+        assert cold - mean(result.n_trials for result in found) >= saved, f"off by a factor of {off}"
+
+
+def test_what_cannot_be_transferred_is_refused_in_one_line(constant):
+    blank = carried_out(lambda lr: (lr - 0.1) ** 2)
+    diverged = carried_out(lambda lr: math.inf, schedule="cosine")
+    for given, options, error, words in [
+        (0.1, {"to_schedule": "cosine"}, DataError, "result must be the SearchResult of a search, got float"),
+        (constant, {}, DataError, "nothing to transfer to"),
+        (constant, {"to_total_steps": 10}, DataError, "to_total_steps=10 needs from_total_steps"),
+        (constant, {"to_schedule": "cosin"}, ScheduleError, "cosin"),
+        (constant, {"to_schedule": "cosine", "from_total_steps": 0}, DataError, "from_total_steps must be a whole"),
+        (blank, {"to_schedule": "cosine"}, ScheduleError, "the search was told of no schedule"),
+        (diverged, {"to_schedule": "linear"}, DataError, "there is no learning rate to transfer"),
+    ]:
+        with pytest.raises(error, match=words) as refused:
+            transfer_learning_rate(given, **options)
+        assert "\n" not in str(refused.value)

@@ -1,0 +1,370 @@
+"""PackedRunner with a SupervisedTask: which engine it takes and why, memory, falling back, processes, resuming."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robust_lr import NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
+from robust_lr.journal.journal import read_journal
+from robust_lr.testing import train_quadratic
+from robust_lr.trials import TrialSpec
+from tests.torch import models_that_do_not_pack
+from tests.torch.packing.test_vectorize import REASONS, line_of
+from tests.torch.tasks import SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[3]
+SPECS = trials(seeds=range(3), schedules=SCHEDULES)
+
+
+def run(runner, t, specs=SPECS):
+    results = {r.spec: r for r in runner.run(t, specs, SCHEDULES)}
+    assert len(results) == len(specs)
+    return {spec: (r.status, r.loss, dict(r.metrics)) for spec, r in results.items()}
+
+
+def plan(t, specs=SPECS, **options):
+    """The plan and its note."""
+    options = {"engine": "auto", "slots": "auto", "n_workers": 1, "device": None, "memory_limit": None} | options
+    return t.plan_packs(specs, SCHEDULES, **options)
+
+
+def assert_close(results, expected, tolerance=1e-6):
+    for spec, (status, loss, metrics) in expected.items():
+        assert results[spec][0] == status and results[spec][2].keys() == metrics.keys()
+        assert loss == results[spec][1] or abs(loss - results[spec][1]) <= tolerance
+
+
+# The choice
+
+
+def test_a_sweep_that_is_over_in_a_moment_is_not_packed():
+    chosen = plan(task(), SPECS[:2])
+    assert chosen.engine == "sequential" and chosen.note.startswith("one after the other: it takes about 0.0")
+    assert plan(task(), []).note == "one after the other: there are no trials"
+
+
+def test_a_linear_model_is_trained_in_closed_form():
+    t = task(partial(nn.Linear, D, K), total_steps=400)
+    chosen = plan(t)
+    assert chosen.engine == "closed_form" and chosen.gain > 1.3
+    assert chosen.note.startswith("closed form in numpy") and "times as fast as one after the other" in chosen.note
+    assert_close(run(PackedRunner(), t), run(SerialRunner(), t))
+
+
+def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_measured():
+    t = task(make_dropout_network, total_steps=1000)
+    chosen = plan(t, trials(seeds=range(16), schedules=SCHEDULES))
+    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.3 and chosen.slots in (8, 16, 32, 64)
+    assert "us a step alone" in chosen.note and chosen.note.endswith("kB a replica")
+
+
+def test_the_engine_asked_for_is_taken_and_the_packs_are_of_one_size():
+    t = task()
+    assert plan(t, engine="sequential").note == "one after the other: as asked for"
+    for slots, n_workers, expected in (("auto", 1, 12), ("auto", 2, 6), (8, 1, 6), (5, 1, 4), (3, 2, 3), (99, 1, 12)):
+        chosen = plan(t, engine="packed", slots=slots, n_workers=n_workers)
+        assert (chosen.engine, chosen.slots) == ("packed", expected) and math.isnan(chosen.gain)
+    with pytest.raises(NotVectorisable, match="the closed-form engine does not fit: the model must be one"):
+        plan(t, engine="closed_form")
+
+
+def test_the_choice_and_the_bytes_of_a_replica_are_logged(caplog):
+    caplog.set_level(logging.INFO, "robust_lr")
+    t = task()
+    run(PackedRunner(engine="packed", slots=4), t, SPECS[:4])
+    (message,) = caplog.messages
+    assert re.fullmatch(r"packed, 4 slots, \d\.\d+ kB a replica", message)
+    assert t.optimizer_options == {}
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential", "packed"])
+def test_every_engine_gives_the_results_of_one_after_the_other(engine):
+    t = task(make_dropout_network, validation_data=examples(9, seed=3))
+    assert_close(run(PackedRunner(engine=engine), t), run(SerialRunner(), t))
+
+
+# Memory
+
+
+def test_a_small_limit_means_fewer_slots_and_the_same_results():
+    t = task()
+    everything = plan(t, engine="packed")
+    limited = plan(t, engine="packed", memory_limit=10_000)
+    assert everything.slots == 12 and 1 <= limited.slots < 5
+    assert plan(t, engine="packed", memory_limit=1).slots == 1
+    expected = run(PackedRunner(engine="packed"), t)
+    for limit in (10_000, 1):
+        assert run(PackedRunner(engine="packed", memory_limit=limit), t) == expected
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from functools import partial
+import torch
+from torch import nn
+from robust_lr import PackedRunner
+from tests.torch.tasks import SCHEDULES, D, K, task, trials
+
+def wide():
+    return nn.Sequential(nn.Linear(D, 20_000), nn.ReLU(), nn.Linear(20_000, K))
+
+torch.set_num_threads(1)
+t = task(wide, batch_size=40, total_steps=2)
+specs = trials(lrs=(0.001, 0.01), seeds=range(8))
+plan = t.plan_packs(specs, SCHEDULES, engine="packed", slots=16, n_workers=1, device=None, memory_limit=2**40)
+assert plan.slots == 16
+def used():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used() + 120 * 2**20,) * 2)
+runner = PackedRunner(engine="packed", slots=16, memory_limit=2**40)
+results = list(runner.run(t, specs, SCHEDULES))
+print(len({r.spec for r in results}), {r.status for r in results})
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is kept by Linux only")
+def test_a_pack_that_does_not_fit_is_split_and_finishes():
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split("\n")[-2] == "16 {'ok'}"
+    assert "they are run again, at most 8 at a time" in done.stderr
+
+
+# What cannot be packed
+
+
+@pytest.mark.parametrize("name", [*REASONS, "CountsItsCalls"])
+def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name):
+    t = task(getattr(models_that_do_not_pack, name))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = run(PackedRunner(engine="packed"), t, SPECS[:4])
+    (text,) = [str(w.message) for w in caught if w.category is RobustLRWarning]
+    assert text.startswith("running one after the other: ") and "\n" not in text
+    assert text.endswith(f"({line_of(name)})") if name in REASONS else "n_calls changes with each step" in text
+    assert results == run(SerialRunner(), t, SPECS[:4])
+    with pytest.raises(NotVectorisable):
+        run(PackedRunner(engine="packed", strict=True), t, SPECS[:4])
+
+
+# Processes
+
+
+def test_packs_in_two_processes_give_the_results_of_one():
+    t = task(make_network, optimizer=torch.optim.AdamW)
+    expected = run(PackedRunner(engine="packed", slots=3), t)
+    assert run(PackedRunner(2, engine="packed", slots=3), t) == expected
+
+
+KILLED = """
+import sys
+import torch
+from robust_lr import PackedRunner, run_sweep
+from tests.torch.tasks import SCHEDULES
+from tests.torch.packing.test_plan import slow_task
+
+torch.set_num_threads(1)
+run_sweep(slow_task(), [0.01, 0.02, 0.05, 0.1], SCHEDULES, 3, runner=PackedRunner(engine="packed", slots=4),
+          journal=sys.argv[1])
+"""
+
+
+def slow_task():
+    return task(make_network, total_steps=400, check_every=100)
+
+
+def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not journal.exists() or len(journal.read_text().splitlines()) < 6):
+            assert process.poll() is None
+            time.sleep(0.002)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = [line for line in journal.read_text().splitlines() if '"loss"' in line]
+    assert 4 <= len(finished) < 24
+    before = {r.spec for r in read_journal(journal).results}
+    again = []
+
+    class Watched(PackedRunner):
+        def run(self, train, specs, schedules):
+            again.extend(specs)
+            return super().run(train, specs, schedules)
+
+    lrs = [0.01, 0.02, 0.05, 0.1]
+    sweep = run_sweep(slow_task(), lrs, SCHEDULES, 3, runner=Watched(engine="packed", slots=4), journal=journal)
+    specs = [TrialSpec(schedule, lr, seed) for schedule in SCHEDULES for lr in lrs for seed in range(3)]
+    assert before and not before & set(again) and before | set(again) == set(specs)
+    whole = run_sweep(slow_task(), lrs, SCHEDULES, 3, runner=PackedRunner(engine="packed", slots=5))
+    assert {r.spec: r.loss for r in sweep.trials()} == {r.spec: r.loss for r in whole.trials()}
+
+
+# What a pack would do otherwise than the trial alone, and so must not do
+
+
+def with_hook():
+    model = make_network()
+    model[0].weight.register_hook(lambda gradient: 0 * gradient)
+    return model
+
+
+class ReplacesItsBuffer(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.register_buffer("mean", torch.zeros(D))
+
+    def forward(self, x):
+        if not self.training:
+            return nn.Linear.forward(self, x - self.mean)
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return nn.Linear.forward(self, x)
+
+
+class KeepsATensor(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.mean = torch.zeros(D)
+
+    forward = ReplacesItsBuffer.forward
+
+
+class RandomFeatures(nn.Linear):
+    """Each seed has features of its own, in a plain attribute that a pack does not know of."""
+
+    def __init__(self):
+        super().__init__(9, K)
+        self.features = torch.randn(D, 9)
+
+    def forward(self, x):
+        return 1e-4 * super().forward(x @ self.features)
+
+
+class FillsABufferLater(nn.Linear):
+    def __init__(self):
+        super().__init__(D, K)
+        self.register_buffer("first", None)
+
+    def forward(self, x):
+        if self.first is None:
+            self.first = x[:1].detach()
+        return super().forward(x - self.first)
+
+
+def sgd_at_a_tenth(parameters, lr):
+    return torch.optim.SGD(parameters, lr=0.1 * lr)
+
+
+def decay_by_lr(parameters, lr):
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4 / lr)
+
+
+def tiny_squares(outputs, targets):
+    return 1e-6 * outputs.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"optimizer": sgd_at_a_tenth}, "another learning rate than it is given"),
+        ({"optimizer": decay_by_lr}, "another weight_decay at another learning rate"),
+        ({"make_model": with_hook}, "hook on its gradient"),
+        ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
+        ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
+        ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
+        ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
+    t = task(**{"make_model": make_network, **changes})
+    specs = [TrialSpec("constant", lr, seed) for lr in (1e-4, 0.1) for seed in (0, 1)]
+    with pytest.raises(NotVectorisable, match=reason):
+        run(PackedRunner(engine="packed", strict=True), t, specs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run(PackedRunner(engine="packed"), t, specs) == run(SerialRunner(), t, specs)
+
+
+@pytest.mark.parametrize("optimizer", [sgd_at_a_tenth])
+def test_the_closed_form_too_asks_what_the_optimizer_makes_of_a_learning_rate(optimizer):
+    t = task(lambda: nn.Linear(D, K), optimizer=optimizer)
+    with pytest.raises(NotVectorisable, match="another learning rate"):
+        run(PackedRunner(engine="closed_form", strict=True), t, SPECS[:2])
+
+
+class DataWithNoise:
+    """Draws its augmentation when it is read."""
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, rows):
+        return self.inputs[rows] + 0.01 * torch.randn_like(self.inputs[rows])
+
+
+def test_data_that_draw_random_numbers_are_not_packed():
+    inputs, targets = task().train_data
+    t = task(train_data=(DataWithNoise(inputs), targets))
+    with pytest.raises(NotVectorisable, match="data draw random numbers"):
+        run(PackedRunner(engine="packed", strict=True), t, SPECS[:2])
+
+
+class FailsForSeed3:
+    """Data that cannot be read twice in the batches of seed 3."""
+
+    def __init__(self, inputs, first_row):
+        self.inputs, self.first_row, self.failures = inputs, first_row, 0
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, rows):
+        if rows[0] == self.first_row and self.failures < 2:
+            self.failures += 1
+            raise OSError("the disk is away")
+        return self.inputs[rows]
+
+
+def test_a_pack_that_broke_down_is_not_used_again():
+    plain = task()
+    inputs, targets = plain.train_data
+    data = FailsForSeed3(inputs, plain.batch_indices(3)[1][0])
+    t = task(train_data=(data, targets))
+    specs = [TrialSpec("constant", 0.1, seed) for seed in range(6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [r.spec for r in PackedRunner(engine="packed", slots=2, retries=0).run(t, specs, SCHEDULES)]
+    assert sorted(spec.seed for spec in found) == list(range(6)), "each trial has one result"
+
+
+def test_a_device_is_for_the_task_in_every_engine():
+    with pytest.raises(RobustLRError, match="device='cuda' is for a task"):
+        PackedRunner(device="cuda").run(train_quadratic, SPECS[:1], SCHEDULES)
+    asked = PackedRunner(engine="sequential", device="cuda")
+    evaluator = asked._plan(task(), SPECS[:1], SCHEDULES).make_evaluator(1)
+    assert evaluator.train.device == "cuda"
+    with pytest.raises(RobustLRError, match="each worker sees one GPU"):
+        PackedRunner(device="cuda:1", devices=("0", "1"))

@@ -1,0 +1,89 @@
+"""Small tasks for the tests of packed training, and the two ways to train them: alone and in a pack."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from robust_lr import FunctionSchedule, TrialSpec, parse_schedule
+from robust_lr.runners.evaluators import TrialList
+from robust_lr_torch import SupervisedTask
+from robust_lr_torch.packing.pack import PackEvaluator
+
+N, D, K = 40, 8, 3
+SCHEDULES = {name: parse_schedule(name) for name in ("constant", "cosine")}
+
+
+def examples(n=N, d=D, dtype=torch.float32, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator)
+    return x.to(dtype), (x[:, 0] > 0).long() + (x[:, 1 % d] > 0.5).long()
+
+
+def make_network():
+    return nn.Sequential(nn.Linear(D, 11), nn.Tanh(), nn.Linear(11, K))
+
+
+def make_dropout_network():
+    return nn.Sequential(nn.Linear(D, 11), nn.Dropout(0.4), nn.Sigmoid(), nn.Linear(11, K))
+
+
+class In64:
+    """Makes the models of another function in float64."""
+
+    def __init__(self, make_model):
+        self.make_model = make_model
+
+    def __call__(self):
+        return self.make_model().double()
+
+
+def task(make_model=make_network, dtype=torch.float32, **changes):
+    options = {
+        "make_model": In64(make_model) if dtype == torch.float64 else make_model,
+        "train_data": examples(dtype=dtype),
+        "loss": functional.cross_entropy,
+        "total_steps": 8,
+        "batch_size": 7,
+        "check_every": 5,
+    }
+    return SupervisedTask(**{**options, **changes})
+
+
+def trials(lrs=(0.01, 0.1), seeds=(0, 1), schedules=("cosine",)):
+    return [TrialSpec(schedule, lr, seed) for lr in lrs for seed in seeds for schedule in schedules]
+
+
+def alone(t, specs, schedules=SCHEDULES):
+    """The slow obvious twin: what the task returns for each trial, one after the other."""
+    return {spec: t(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed) for spec in specs}
+
+
+def packed(t, specs, slots, schedules=SCHEDULES, **options):
+    """What a pack returns for each trial, in the form of `alone`."""
+    evaluator = PackEvaluator(t, schedules, slots, **options)
+    results = {}
+    for result in evaluator.results(TrialList(specs)):
+        assert result.status != "failed", result.error
+        assert result.spec not in results
+        results[result.spec] = {"loss": result.loss, **result.metrics}
+    return results
+
+
+def halves(step, total_steps):
+    return 0.5 ** (4 * step / total_steps)
+
+
+def every_schedule():
+    names = (
+        "constant",
+        "inverse-sqrt",
+        "linear",
+        "polynomial(2)",
+        "cosine(floor=0.1)",
+        "wsd(0.2)",
+        "warmup(0.3)+cosine",
+        "warmup(steps=3)+inverse-sqrt+cooldown(0.3)",
+    )
+    return {**{name: parse_schedule(name) for name in names}, "halves": FunctionSchedule(halves)}
