@@ -8,14 +8,16 @@ import numbers
 
 import numpy as np
 
-from .exceptions import RobustLRError
+from .exceptions import OptionError, RobustLRError
 
 
-def check_whole(name: str, value: object, *, at_least: float = -math.inf, error: type[RobustLRError]) -> int:
+def check_whole(
+    name: str, value: object, *, at_least: float = -math.inf, error: type[RobustLRError] = OptionError
+) -> int:
     """Return the value as an int; raise `error` when it is no whole number, or below `at_least`.
 
     Example:
-        >>> check_whole("n_points", 3, at_least=1, error=RobustLRError)
+        >>> check_whole("n_points", 3, at_least=1)
         3
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
@@ -28,7 +30,7 @@ def check_number(
     name: str,
     value: object,
     *,
-    error: type[RobustLRError],
+    error: type[RobustLRError] = OptionError,
     above: float = -math.inf,
     at_least: float = -math.inf,
     below: float = math.inf,
@@ -37,7 +39,7 @@ def check_number(
     """Return the value as a float; raise `error` when it is no finite number within the bounds.
 
     Example:
-        >>> check_number("floor", 0.1, at_least=0, below=1, error=RobustLRError)
+        >>> check_number("floor", 0.1, at_least=0, below=1)
         0.1
     """
     number, came = math.nan, "a number too large for a float"  # whose digits may be too many even to print
@@ -54,11 +56,11 @@ def check_number(
     return number
 
 
-def check_flag(name: str, value: object, *, error: type[RobustLRError]) -> bool:
+def check_flag(name: str, value: object, *, error: type[RobustLRError] = OptionError) -> bool:
     """Return the value as a bool; raise `error` when it is neither True nor False.
 
     Example:
-        >>> check_flag("relative", True, error=RobustLRError)
+        >>> check_flag("relative", True)
         True
     """
     if not isinstance(value, bool | np.bool_):

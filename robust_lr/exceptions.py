@@ -7,6 +7,10 @@ class RobustLRError(Exception):
     """Base of all errors raised by robust-lr; catch it to catch them all."""
 
 
+class OptionError(RobustLRError, ValueError):
+    """An option is of the wrong type or out of its range, or two options exclude each other."""
+
+
 class GridError(RobustLRError, ValueError):
     """A learning-rate grid was asked for that cannot exist, such as one with ``lr_min <= 0``."""
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from its own room and from the rooms before it. A package stands for its modules
 # that have no place of their own.
 ROOMS = """
-exceptions _checks _labels _text
+exceptions _checks _labels _text _tolerance
 grids schedules theory
 trials divergence
 search
@@ -36,7 +36,7 @@ ORDER = {name: number for number, line in enumerate(ROOMS.strip().splitlines()) 
 HEAVY = ("torch", "optuna", "ray", "sklearn", "pandas", "matplotlib", "scipy")
 PLUGINS = ("robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_torch")
 # What the plug-ins share with the core, and nobody else may rely on.
-SHARED = ("robust_lr._checks", "robust_lr._labels", "robust_lr._text")
+SHARED = ("robust_lr._checks", "robust_lr._labels", "robust_lr._text", "robust_lr._tolerance")
 
 
 class Import:
