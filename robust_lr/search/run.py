@@ -17,7 +17,7 @@ from ..schedules.closed_forms import Schedule
 from ..sweep.axes import read_schedules, spec_text
 from ..sweep.carry_out import carry_out, check_specs, journal_label
 from ..trials import TrainFunction, TrialResult, TrialSpec
-from . import LearningRateSearch, SearchResult
+from . import LearningRateSearch, SearchOptions, SearchResult
 from .progress import SearchProgress
 
 _TRIES = 2
@@ -108,8 +108,8 @@ def search_learning_rate(
     named = read_schedules([schedule])
     (name,) = named
     search = LearningRateSearch(
-        lr_min, lr_max, tolerance=tolerance, schedule=named[name], ratio=ratio, start=start,
-        max_trials=max_trials, relative=relative, extend=extend, noise=noise,
+        lr_min, lr_max, tolerance=f"{100 * tolerance}%" if relative else tolerance, schedule=named[name],
+        options=SearchOptions(ratio=ratio, start=start, max_trials=max_trials, extend=extend, noise=noise),
     )  # fmt: skip
     with ExitStack() as stack:
         book = None if journal is None else stack.enter_context(_open_journal(journal, train, label, named))
@@ -189,13 +189,13 @@ class _Trials:
                 for trial in new:
                     self._search.forget(trial.lr)
                 for result in others:
-                    self.tell(result, foreign=True)
+                    self.tell(result, external=True)
             elif new or not asked:
                 return new
 
-    def tell(self, result: TrialResult, *, foreign: bool = False) -> None:
+    def tell(self, result: TrialResult, *, external: bool = False) -> None:
         status: Literal["ok", "diverged"] = "diverged" if result.status == "diverged" else "ok"
-        self._search.tell(result.spec.lr, result.loss, status=status, foreign=foreign)
+        self._search.tell(result.spec.lr, result.loss, status=status, external=external)
         self._told.add(result.spec)
 
     def _next(self, lr: float) -> TrialSpec:
