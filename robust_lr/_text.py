@@ -1,10 +1,11 @@
-"""Pieces of messages: counts with their nouns, the last line of an error, the place in the user's code."""
+"""Pieces of messages: counts with their nouns, lists, the last line of an error, the place in the user's code."""
 
 from __future__ import annotations
 
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -13,6 +14,12 @@ _PACKAGE = Path(__file__).parent
 def count_of(n: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 trial`` or ``3 trials``."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def listed(items: Iterable[str]) -> str:
+    """Return the items as a list in a sentence, such as ``a, b and c``."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def last_line(error: str | None) -> str:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 from ..trials import TrialResult, TrialSpec
-from .search import LearningRateSearch
+from . import LearningRateSearch
 
 
 class SearchPlan:

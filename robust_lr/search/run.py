@@ -13,11 +13,9 @@ from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import MAX_RETRIES, TrialLedger
 from ..trials import TrainFunction
-from .options import SearchOptions
+from . import LearningRateSearch, SearchOptions, SearchResult
 from .plan import SearchPlan
 from .progress import SearchProgress
-from .result import SearchResult
-from .search import LearningRateSearch
 
 
 def search_learning_rate(
@@ -101,7 +99,8 @@ def search_learning_rate(
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         view = stack.enter_context(SearchProgress(show=progress))
-        view.show(ledger, search.result)
+        view.begin(ledger.waiting, search.result)
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
-            view.add(result, ledger, search.result)
+            view.add(result, search.result)
+            view.begin([*ledger.in_flight, *ledger.waiting], search.result)
     return search.result
