@@ -1,4 +1,4 @@
-"""The ledger hands out each trial once, again after a failure, and gives up in the end; the journal has the outcomes."""
+"""The ledger hands out each trial once, again after a failure, and gives up in the end; the journal has outcomes."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from robust_lr.runners import TrialList
 from torch import nn
 from torch.nn import functional
 
 from robust_lr import FunctionSchedule, TrialSpec, parse_schedule
+from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing.pack import PackEvaluator
 

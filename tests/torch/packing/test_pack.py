@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robust_lr.runners import TrialList
 from torch import nn
 from torch.nn import functional
 
 from robust_lr import TrialSpec
+from robust_lr.runners import TrialList
 from robust_lr_torch import tabulate_scheduler
 from robust_lr_torch.packing.pack import Pack, PackEvaluator
 from tests.torch.tasks import (
