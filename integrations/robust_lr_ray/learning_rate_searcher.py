@@ -25,7 +25,6 @@ from robust_lr import (
     TrialSpec,
     parse_schedule,
 )
-from robust_lr.journal.search_journal import SearchJournal
 from robust_lr.readers.runs import DEFAULT_SCHEDULE
 
 from .cells import from_list, result_of, schedule_text, to_list

@@ -42,7 +42,7 @@ class TrialQueue:
             thread, in one list for each request.
     """
 
-    label = None
+    label: str | None = None
 
     def __init__(self, request: Callable[[int], None]) -> None:
         self._request = request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Literal
 
 from ..trials import TrialResult, TrialSpec
 from . import LearningRateSearch
@@ -67,7 +68,9 @@ class SearchPlan:
         self._tell(result)
 
     def _tell(self, result: TrialResult, *, external: bool = False) -> None:
-        status = "failed" if not result.is_final else "diverged" if result.status == "diverged" else "ok"
+        status: Literal["ok", "diverged", "failed"] = "failed"
+        if result.is_final:
+            status = "diverged" if result.status == "diverged" else "ok"
         self.search.tell(result.spec.lr, result.loss, status=status, external=external)
         self._told.add(result.spec)
 

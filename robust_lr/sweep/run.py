@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
+from .._labels import spec_text
 from .._text import last_line, levels_to_user, place_of
 from ..exceptions import OptionError, RobustLRWarning, TrialError
 from ..grids import GeometricGrid
@@ -14,7 +15,7 @@ from ..journal import open_journal
 from ..runners import Runner, SerialRunner
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
-from .axes import read_learning_rates, read_schedules, read_seeds, spec_text
+from .axes import read_learning_rates, read_schedules, read_seeds
 from .ledger import MAX_RETRIES, TrialLedger
 from .progress import SweepProgress
 from .results import SweepResult
