@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ._convex_bound import Point, ConvexBound
+from ._convex_bound import ConvexBound, Point
 from ._curves import curves_through
 
 

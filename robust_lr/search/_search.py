@@ -95,9 +95,7 @@ class LearningRateSearch:
         rule = None if schedule is None else parse_schedule(schedule)
         self._schedule = None if rule is None else str(rule)
         ratio = options.ratio or (_RATIO if rule is None else _theoretical_ratio(rule))
-        settings = Settings(
-            lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options
-        )
+        settings = Settings(lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options)
         self._asked: set[float] = set()
         self._in_flight: list[float] = []
         self._enter(SearchState(settings, ()))

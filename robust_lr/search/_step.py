@@ -105,7 +105,9 @@ def _noise(state: SearchState, trials_left: float) -> str:
     points, std = state.valley.points, state.evidence.seed_std
     best = points[state.valley.best]
     close = [lr for lr, p in zip(state.valley_lrs, points, strict=True) if p.loss - p.error <= best.loss + best.error]
-    noise = f"seeds differ by about {std:.2g}" if std else f"the loss goes up and down by {state.evidence.noise_margin:.2g}"
+    noise = (
+        f"seeds differ by about {std:.2g}" if std else f"the loss goes up and down by {state.evidence.noise_margin:.2g}"
+    )
     hidden = f"{close[0]:.2g} to {close[-1]:.2g} cannot be told apart" if len(close) > 1 else "no more can be seen"
     more = "many" if trials_left == math.inf else f"about {math.ceil(trials_left)}"
     return f"{noise}, so {hidden}; {more} more trials would be needed"

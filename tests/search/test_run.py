@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SerialRunner, SweepResult, TrialError, run_sweep
-from robust_lr.exceptions import DataError, GridError, JournalError, ScheduleError
+from robust_lr.exceptions import GridError, JournalError, OptionError, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.search.run import search_learning_rate
 
@@ -26,7 +26,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
 from robust_lr import ProcessPoolRunner
-from robust_lr.learning_rate_search import search_learning_rate
+from robust_lr.search.run import search_learning_rate
 from module_to_kill import train
 if __name__ == "__main__":
     search_learning_rate(train, 1e-4, 1.0, tolerance=0.001, n_parallel=2, runner=ProcessPoolRunner(2),
@@ -201,7 +201,7 @@ def test_what_a_sweep_has_measured_is_used(tmp_path):
     run_sweep(Recorder(), GeometricGrid(*RANGE, 9), ["cosine", "constant"], 1, journal=journal)
     result = run(warm, journal=journal)
     assert result.n_trials == 9 + len(warm.calls)
-    assert sum(tell.foreign for tell in result.history) > 0
+    assert sum(tell.external for tell in result.history) > 0
     assert len(warm.calls) < len(cold.calls)
     again = Recorder()
     assert run(again, journal=journal).lr == result.lr
@@ -328,12 +328,12 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
         ({"train": 3}, RobustLRError),
         ({"lr_max": 1e-4}, GridError),
         ({"lr_min": -1.0}, GridError),
-        ({"tolerance": math.nan}, DataError),
+        ({"tolerance": math.nan}, OptionError),
         ({"n_parallel": 0}, RobustLRError),
         ({"seed": 0.5}, RobustLRError),
         ({"schedule": "cosin"}, ScheduleError),
         ({"start": 5.0}, GridError),
-        ({"max_trials": 0}, DataError),
+        ({"max_trials": 0}, OptionError),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_any_training(options, error):
