@@ -16,9 +16,12 @@ def count_of(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def listed(items: Iterable[str]) -> str:
-    """Return the items as a list in a sentence, such as ``a, b and c``."""
-    *others, last = items
+def listed(items: Iterable[str], *, at_most: int = 20) -> str:
+    """Return the items as a list in a sentence, such as ``a, b and c``, cut short where there are very many."""
+    names = list(items)
+    if len(names) > at_most:
+        return f"{', '.join(names[:at_most])} and {len(names) - at_most} more"
+    *others, last = names or [""]
     return f"{', '.join(others)} and {last}" if others else last
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
+from robust_lr.journal.search_journal import SearchJournal
 
 from robust_lr import (
     DataError,
@@ -24,8 +25,7 @@ from robust_lr import (
     TrialSpec,
     parse_schedule,
 )
-from robust_lr.journal.search_journal import SearchJournal
-from robust_lr.readers.table import DEFAULT_SCHEDULE
+from robust_lr.readers.runs import DEFAULT_SCHEDULE
 
 from .cells import from_list, result_of, schedule_text, to_list
 from .search_space import check_tuner
