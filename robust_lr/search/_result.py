@@ -12,9 +12,9 @@ Stop = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
-    """What a learning-rate search knows, at its end or on its way.
+    """What a learning-rate search knows, at its end or on its way; ``print(result)`` says it in words.
 
     Attributes:
         lr: the best learning rate tried; NaN while none has a finite loss.
@@ -65,3 +65,19 @@ class SearchResult:
     lr_range: tuple[float, float]
     edge: Literal["lower", "upper"] | None
     schedule: str | None
+
+    def __str__(self) -> str:
+        from .words import search_text
+
+        return search_text(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult(lr={self.lr!r}, loss={self.loss!r}, n_trials={self.n_trials}, "
+            f"excess_bound={self.excess_bound!r}, stop={self.stop!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        from .words import search_html
+
+        return search_html(self)

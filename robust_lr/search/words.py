@@ -1,9 +1,11 @@
-"""A learning-rate search in words: what it has found, why it stopped, and how sure that is."""
+"""A search in words: what it has found, how sure that is, why it stopped, and a table of what it tried."""
 
 from __future__ import annotations
 
+import html
 import math
 
+from .._text import count_of, listed
 from ._result import SearchResult
 
 
@@ -12,44 +14,79 @@ def search_headline(result: SearchResult) -> str:
 
     Example:
         >>> from robust_lr.search import LearningRateSearch
-        >>> search = LearningRateSearch(1e-3, 0.1, tolerance=0.005)
-        >>> search_headline(search.result)
-        'no learning rate with a finite loss yet, 0 trials'
+        >>> search_headline(LearningRateSearch(1e-3, 0.1, tolerance=0.005).result)
+        'No learning rate has a finite loss yet (0 trials)'
     """
-    trials = f"{result.n_trials} trial" + ("" if result.n_trials == 1 else "s")
+    trials = count_of(result.n_trials, "trial")
     if math.isnan(result.lr):
-        return f"no learning rate with a finite loss{' yet' if result.stop is None else ''}, {trials}"
-    return f"best learning rate {result.lr:.4g}, loss {result.loss:.6g}, {trials}"
-
-
-def bound_sentence(result: SearchResult) -> str:
-    """Return how much better any other learning rate can be, or why that is not known."""
-    if result.excess_bound is None:
-        return f"how much better another learning rate can be is not known: {result.bound_note}"
-    low, high = result.lr_range
-    return (
-        f"the best you have is within {_short(result.excess_bound)} of what any learning rate from {low:.4g} to "
-        f"{high:.4g} can give ({result.bound_note})"
-    )
+        return f"No learning rate has a finite loss{' yet' if result.stop is None else ''} ({trials})"
+    return f"Best learning rate: {result.lr:.4g} (loss {result.loss:.6g}, {trials})"
 
 
 def search_sentences(result: SearchResult) -> list[str]:
-    """Return all that a search knows at its end, or on its way, a sentence each, after the headline."""
-    sentences = [bound_sentence(result)]
+    """Return what else a search knows, at its end or on its way, one sentence an item."""
+    sentences = [_bound(result)]
     if result.good_interval is not None:
-        low, high = result.good_interval
-        sentences.append(f"within {_short(result.tolerance)} of the best: {low:.4g} to {high:.4g}")
+        low, high = (f"{lr:.4g}" for lr in result.good_interval)
+        where = f"From {low} to {high}" if low != high else f"At {low}"
+        sentences.append(f"{where} the loss is within {_rounded_up(result.tolerance)} of the best.")
     if result.cliff is not None:
-        sentences.append(f"the nearest larger learning rate that diverged: {result.cliff:.4g}")
+        sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
     if result.edge is not None:
-        sentences.append(f"the best lies on the {result.edge} end of the range: look beyond it")
+        sentences.append(f"The best lies on the {result.edge} end of the range: look beyond it.")
+    if result.failed and result.stop != "failures":
+        them = "it" if len(result.failed) == 1 else "them"
+        failed = listed(f"{lr:.4g}" for lr in result.failed)
+        sentences.append(f"Trials at lr = {failed} failed; the search left {them} out.")
     if result.stop is not None:
-        sentences.append(f"stopped: {result.reason}")
+        # Why there is no bound has been said.
+        sentences.append(f"Stopped: {result.reason.removeprefix(f'{result.assumption_violation}; ')}.")
     return sentences
 
 
-def _short(loss: float) -> str:
-    """A loss with two digits, rounded up: what is said to be within it is."""
+def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
+    """Return (learning rate, its losses or what became of it, "best" or "bracket"), ascending."""
+    lrs = sorted({each.lr for each in result.history})
+    at = lrs.index(result.lr) if result.lr in lrs else -2
+    marks = {lr: "bracket" for i, lr in enumerate(lrs) if abs(i - at) == 1} | {result.lr: "best"}
+    told: dict[float, list[str]] = {lr: [] for lr in lrs}
+    for each in result.history:
+        told[each.lr].append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
+    return [(lr, " ".join(told[lr]), marks.get(lr, "")) for lr in lrs]
+
+
+def search_text(result: SearchResult) -> str:
+    """Return the findings and a table of what was tried."""
+    lines = [search_headline(result), *search_sentences(result)]
+    rows = [("learning rate", "loss", ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(result))]
+    width = max(len(loss) for _, loss, _ in rows)
+    table = [f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows] if len(rows) > 1 else []
+    return "\n".join([*lines, "", *table] if table else lines)
+
+
+def search_html(result: SearchResult) -> str:
+    """Return the same for a notebook."""
+    rows = [
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in (f"{lr:.4g}", loss, mark)) + "</tr>"
+        for lr, loss, mark in tried_rows(result)
+    ]
+    table = "<table><tr><th>learning rate</th><th>loss</th><th></th></tr>" + "".join(rows) + "</table>" if rows else ""
+    lines = (html.escape(line) for line in search_sentences(result))
+    return f"<p><b>{html.escape(search_headline(result))}</b></p><p>{'<br>'.join(lines)}</p>{table}"
+
+
+def _bound(result: SearchResult) -> str:
+    if result.excess_bound is None:
+        return f"How much another learning rate could gain is unknown: {result.bound_note}."
+    low, high = result.lr_range
+    return (
+        f"No learning rate from {low:.4g} to {high:.4g} is better by more than {_rounded_up(result.excess_bound)}, "
+        f"{result.bound_note}."
+    )
+
+
+def _rounded_up(loss: float) -> str:
+    """A loss with two digits, rounded up: what is said to be within it must be."""
     if not 0 < loss < math.inf:
         return f"{loss:g}"
     unit = 10.0 ** (math.floor(math.log10(loss)) - 1)
