@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from ..trials import TrialResult, TrialSpec
-from . import SearchResult
-from .words import search_headline, search_sentences, tried_rows
+from ._result import SearchResult, search_headline, search_sentences, tried_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
