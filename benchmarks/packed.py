@@ -45,7 +45,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 import robust_lr
-from robust_lr import CosineDecay, NotVectorisable, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr import CosineDecay, NotVectorizable, Schedule, SerialRunner, TrialResult, TrialSpec
 from robust_lr.runners import Runner
 from robust_lr.runners.base import Evaluator
 from robust_lr.runners.evaluators import evaluate_here
@@ -393,7 +393,7 @@ class Bench:
         try:
             plan = self.plan(self.sweep, "auto", trials)
             choice = {"engine": plan.engine, "slots": plan.slots, "note": plan.note}
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             choice = {"engine": "sequential", "slots": 1, "note": str(error)}
         return {**choice, "seconds": time.perf_counter() - start, "total_steps": self.sweep.total_steps}
 
@@ -403,7 +403,7 @@ class Bench:
         """Return the engine, ready to run all trials; nothing when it cannot train this model."""
         try:
             plan = self.plan(self.task, engine, trials, slots)
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             if engine != "closed_form":
                 print(f"{self.work.name}, {name}: {error}")
             return {}

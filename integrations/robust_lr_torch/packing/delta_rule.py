@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 
 from .rules import check_dtypes, per_replica
 
@@ -78,7 +78,7 @@ class DeltaRule:
 
 
 def check_linear(make_optimizer: Callable[[list[nn.Parameter]], Optimizer], name: str) -> None:
-    """Raise `NotVectorisable` unless a `DeltaRule` trains each replica of a small stack as if it were alone.
+    """Raise `NotVectorizable` unless a `DeltaRule` trains each replica of a small stack as if it were alone.
 
     Replicas with different gradients, and learning rates that change from step to step, make 20 steps in float64 both
     ways; one has no gradient, and one has only NaN, which must not spread. What an optimizer does only after 20 steps
@@ -89,21 +89,21 @@ def check_linear(make_optimizer: Callable[[list[nn.Parameter]], Optimizer], name
         name: of the optimizer, for the error.
 
     Raises:
-        NotVectorisable: when a replica in the stack and alone differ by more than 1e-9 of a value, or a step fails.
+        NotVectorizable: when a replica in the stack and alone differ by more than 1e-9 of a value, or a step fails.
 
     Example:
         >>> check_linear(torch.optim.RMSprop, "RMSprop")
         >>> check_linear(torch.optim.ASGD, "ASGD")
         Traceback (most recent call last):
-        robust_lr.exceptions.NotVectorisable: ASGD is not elementwise and linear in the learning rate: at step 0 ...
+        robust_lr.exceptions.NotVectorizable: ASGD is not elementwise and linear in the learning rate: at step 0 ...
     """
     with torch.random.fork_rng(devices=[]):
         try:
             step = _first_difference(make_optimizer)
         except Exception as error:  # what an optimizer raises is its own affair
-            raise NotVectorisable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
+            raise NotVectorizable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
     if step is not None:
-        raise NotVectorisable(
+        raise NotVectorizable(
             f"{name} is not elementwise and linear in the learning rate: at step {step} a replica in a pack is not "
             "what it is alone, so its replicas have to be trained one after the other"
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear.closed_form import Kind
 
 from .replica_optimizers import rule_of
@@ -101,7 +101,7 @@ def linear_problem(task: Trainable) -> SupervisedLinearProblem:
     `torch.optim.SGD`; without penalty or clipping, on the CPU.
 
     Raises:
-        NotVectorisable: when it is another kind of task; the reason says what stands in the way.
+        NotVectorizable: when it is another kind of task; the reason says what stands in the way.
     """
     inputs, targets = task.train_data
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
@@ -166,5 +166,5 @@ def _layer(model: nn.Module) -> nn.Linear:
     return last
 
 
-def _no(reason: str) -> NotVectorisable:
-    return NotVectorisable(f"the closed-form engine does not fit: {reason}")
+def _no(reason: str) -> NotVectorizable:
+    return NotVectorizable(f"the closed-form engine does not fit: {reason}")

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear.closed_form import LANES, ClosedFormPacks, train_alone
 from robust_lr.runners.base import Evaluator, is_out_of_memory
 from robust_lr.runners.evaluators import OneByOne, TrialList
@@ -67,7 +67,7 @@ def plan_packs(
     a factor of 1.1.
 
     Raises:
-        NotVectorisable: when the replicas cannot be trained together, or not by the engine asked for.
+        NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
     """
     sweep = _Sweep(task, tuple(trials), dict(schedules), n_workers, slots, memory_limit)
     if engine == "sequential":
@@ -144,7 +144,7 @@ class _Sweep:
                 pass
         expected = self.task.evaluate(model)["loss"]
         if math.isfinite(expected) and not math.isclose(found, expected, rel_tol=1e-3):
-            raise NotVectorisable(
+            raise NotVectorizable(
                 f"{n_steps} steps in closed form end in another loss than the task's: {found:.7g}, {expected:.7g}"
             )
 
@@ -167,12 +167,12 @@ class _Sweep:
             together = pack.steps(n_steps)
             for lane, spec in enumerate(pair):
                 self._compare(spec, together[:, lane], pack.model(lane))
-        except NotVectorisable:
+        except NotVectorizable:
             raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise NotVectorisable(f"a first pack of two fails: {str(error).strip().splitlines()[0]}") from error
+            raise NotVectorizable(f"a first pack of two fails: {str(error).strip().splitlines()[0]}") from error
         finally:
             pack.clear()
 
@@ -194,7 +194,7 @@ class _Sweep:
             pairs.append((end, packed_end, 1e-2))  # that of batch norm after Adam differs by more than rounding
         for step, (value, other, tolerance) in enumerate(pairs):
             if math.isfinite(value) and not abs(value - other) <= tolerance * scale:
-                raise NotVectorisable(
+                raise NotVectorizable(
                     f"after {step} steps a pack has another objective than a trial alone, {other:.7g} and {value:.7g}; "
                     "the model may keep values outside of its parameters and buffers, or count its calls"
                 )
@@ -238,7 +238,7 @@ class _Pilot:
         self.allowance = whole * (_PILOT_SHARE_OF_SHORT_STEPS if alone < _SHORT_STEP else _PILOT_SHARE)
         try:
             seconds = self._seconds_closed_form(alone)
-        except NotVectorisable:
+        except NotVectorizable:
             pass
         else:
             if alone >= LEAST_GAIN * seconds:
@@ -289,7 +289,7 @@ class _Pilot:
         slots = best.slots if best is not None and best.gain >= LEAST_GAIN else 1
         try:
             plan = self._timed(slots, alone, compiled=True)
-        except NotVectorisable:
+        except NotVectorizable:
             return best
         return plan if plan is not None and plan.gain > 1.1 * gain else best
 

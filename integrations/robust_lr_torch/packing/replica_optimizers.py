@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from robust_lr._checks import check_number
-from robust_lr.exceptions import DataError, NotVectorisable
+from robust_lr.exceptions import DataError, NotVectorizable
 
 from .delta_rule import DeltaRule, check_linear, first_line
 from .rules import AdamRule, SGDRule, per_replica
@@ -28,7 +28,7 @@ def rule_for(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> Updat
         make_optimizer: makes the optimizer of the parameters that it gets, with any learning rate.
 
     Raises:
-        NotVectorisable: for another kind of optimizer, several parameter groups, options that are tensors,
+        NotVectorizable: for another kind of optimizer, several parameter groups, options that are tensors,
             ``differentiable=True``, hooks on the step, or a step that was replaced.
 
     Example:
@@ -38,16 +38,16 @@ def rule_for(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> Updat
         'DeltaRule'
         >>> rule_for(torch.optim.ASGD)
         Traceback (most recent call last):
-        robust_lr.exceptions.NotVectorisable: torch.optim.ASGD is not elementwise and linear in the learning rate: ...
+        robust_lr.exceptions.NotVectorizable: torch.optim.ASGD is not elementwise and linear in the learning rate: ...
     """
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3), (2, 3, 1, 1))]
     try:
         optimizer = make_optimizer(parameters)
     except Exception as error:  # the user's function may fail in any way
         reason = f"the optimizer cannot be made for parameters of 1, 2 and 4 dimensions: {first_line(error)}"
-        raise NotVectorisable(reason) from error
+        raise NotVectorizable(reason) from error
     if not isinstance(optimizer, Optimizer):
-        raise NotVectorisable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        raise NotVectorizable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
     kind = type(optimizer)
     is_public = getattr(torch.optim, kind.__name__, None) is kind
     name = f"torch.optim.{kind.__name__}" if is_public else f"{kind.__module__}.{kind.__qualname__}"
@@ -67,7 +67,7 @@ def rule_of(optimizer: Callable[..., Optimizer], options: Mapping[str, Any]) -> 
     """Return the rule of ``optimizer(parameters, lr=lr, **options)``, for any learning rate.
 
     Raises:
-        NotVectorisable: as `rule_for`; and when the optimizer takes another learning rate than it is given, or other
+        NotVectorizable: as `rule_for`; and when the optimizer takes another learning rate than it is given, or other
             options with another learning rate.
     """
 
@@ -79,11 +79,11 @@ def rule_of(optimizer: Callable[..., Optimizer], options: Mapping[str, Any]) -> 
         (group,) = made(lr)([nn.Parameter(torch.zeros(3))]).param_groups
         (at_one,) = made(1.0)([nn.Parameter(torch.zeros(3))]).param_groups
         if group["lr"] != lr:
-            raise NotVectorisable(
+            raise NotVectorizable(
                 f"the optimizer trains at another learning rate than it is given: {group['lr']}, not {lr}"
             )
         if other := [name for name in group if name not in ("params", "lr") and group[name] != at_one[name]]:
-            raise NotVectorisable(f"the optimizer has another {other[0]} at another learning rate")
+            raise NotVectorizable(f"the optimizer has another {other[0]} at another learning rate")
     return rule
 
 
@@ -118,20 +118,20 @@ def clip_grad_norm_per_replica(grads: dict[str, Tensor], max_norm: float) -> Non
 def _only_group(optimizer: Optimizer, parameters: list[nn.Parameter], name: str) -> dict[str, Any]:
     """Return the options of the optimizer; raise when there is more to it than they say."""
     if len(optimizer.param_groups) != 1:
-        raise NotVectorisable(f"{name} has {len(optimizer.param_groups)} parameter groups; a pack needs one")
+        raise NotVectorizable(f"{name} has {len(optimizer.param_groups)} parameter groups; a pack needs one")
     options: dict[str, Any] = optimizer.param_groups[0]
     if [id(p) for p in options["params"]] != [id(p) for p in parameters]:
-        raise NotVectorisable(f"{name} does not hold the parameters of the model in their order; a pack needs them all")
+        raise NotVectorizable(f"{name} does not hold the parameters of the model in their order; a pack needs them all")
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        raise NotVectorisable(f"{name} has hooks on its step, which a pack would not call")
+        raise NotVectorizable(f"{name} has hooks on its step, which a pack would not call")
     if "step" in vars(optimizer):
-        raise NotVectorisable(f"{name} has a step that was replaced, which a pack would not call")
+        raise NotVectorizable(f"{name} has a step that was replaced, which a pack would not call")
     if "lr" not in options:
-        raise NotVectorisable(f"{name} has no option lr; a pack sets it for each replica")
+        raise NotVectorizable(f"{name} has no option lr; a pack sets it for each replica")
     for option, value in options.items():
         values = value if isinstance(value, tuple | list) else (value,)
         if option != "params" and any(isinstance(v, Tensor) for v in values):
-            raise NotVectorisable(f"{name} has a tensor for {option}; a pack needs a number")
+            raise NotVectorizable(f"{name} has a tensor for {option}; a pack needs a number")
     if options.get("differentiable"):
-        raise NotVectorisable(f"{name} is differentiable=True, which a pack is not")
+        raise NotVectorizable(f"{name} is differentiable=True, which a pack is not")
     return options

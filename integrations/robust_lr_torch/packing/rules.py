@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 
 
 class UpdateRule(Protocol):
@@ -41,7 +41,7 @@ class UpdateRule(Protocol):
         """Return the state before step 0: zeros, with one row for each replica.
 
         Raises:
-            NotVectorisable: when a parameter is neither float32 nor float64.
+            NotVectorizable: when a parameter is neither float32 nor float64.
         """
 
     def update(
@@ -232,10 +232,10 @@ def per_replica(values: Tensor, param: Tensor) -> Tensor:
 
 
 def check_dtypes(params: dict[str, Tensor]) -> None:
-    """Raise `NotVectorisable` for a parameter in which the learning rate of a replica would be rounded too much."""
+    """Raise `NotVectorizable` for a parameter in which the learning rate of a replica would be rounded too much."""
     for name, param in params.items():
         if param.dtype not in (torch.float32, torch.float64):
-            raise NotVectorisable(f"a pack trains parameters of float32 or float64, but {name} is {param.dtype}")
+            raise NotVectorizable(f"a pack trains parameters of float32 or float64, but {name} is {param.dtype}")
 
 
 def _zeros(kind: str, params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 
 from .noise import CounterNoise
 from .replica_optimizers import UpdateRule, clip_grad_norm_per_replica, rule_of
@@ -105,7 +105,7 @@ class TracedStep:
         """Return the step compiled by torch's inductor.
 
         Raises:
-            NotVectorisable: when this machine cannot compile it, as for want of a C++ compiler.
+            NotVectorizable: when this machine cannot compile it, as for want of a C++ compiler.
         """
         import torch._inductor as inductor
 
@@ -113,7 +113,7 @@ class TracedStep:
             with torch.inference_mode():
                 return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
         except Exception as error:
-            raise NotVectorisable(f"torch cannot compile it: {_first_line(error)}") from error
+            raise NotVectorizable(f"torch cannot compile it: {_first_line(error)}") from error
 
 
 class _Objective(nn.Module):
@@ -132,7 +132,7 @@ def inspect_replica(task: Trainable, seed: int) -> Replica:
     """Run one step of one replica, and return what it is made of.
 
     Raises:
-        NotVectorisable: when the step does what replicas cannot do together, with the place in the user's code.
+        NotVectorizable: when the step does what replicas cannot do together, with the place in the user's code.
     """
     rule = rule_of(task.optimizer, task.optimizer_options)
     model = task.initial_model(seed)
@@ -144,17 +144,17 @@ def inspect_replica(task: Trainable, seed: int) -> Replica:
             with _Inspector() as inspector:  # type: ignore[no-untyped-call]
                 value = _Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
             value.backward()
-    except NotVectorisable as error:
-        raise NotVectorisable(error.reason, error.where or _place_of(task.make_model)) from None
+    except NotVectorizable as error:
+        raise NotVectorizable(error.reason, error.where or _place_of(task.make_model)) from None
     except Exception as error:
         where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
-        raise NotVectorisable(f"its first step fails: {_first_line(error)}", where) from error
+        raise NotVectorizable(f"its first step fails: {_first_line(error)}", where) from error
     for name, value in _hidden_state(model).items():
         if not _is_same(before.get(name, None if isinstance(value, Tensor) else value), value):
-            raise NotVectorisable(f"its attribute {name} changes with each step", _place_of(task.make_model))
+            raise NotVectorizable(f"its attribute {name} changes with each step", _place_of(task.make_model))
     trained = tuple(name for name, p in model.named_parameters() if p.requires_grad and p.grad is not None)
     if not trained:
-        raise NotVectorisable("no parameter gets a gradient", _place_of(task.make_model))
+        raise NotVectorizable("no parameter gets a gradient", _place_of(task.make_model))
     return Replica(task.initial_model(seed), trained, rule, inspector.n_operations)
 
 
@@ -163,17 +163,17 @@ def _first_batch(task: Trainable, seed: int) -> tuple[Tensor, Tensor]:
     rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
     inputs, targets = (data[rows].to(task.device) for data in task.train_data)
     if not torch.equal(torch.get_rng_state(), generator):
-        raise NotVectorisable("the training data draw random numbers")
+        raise NotVectorizable("the training data draw random numbers")
     return inputs, targets
 
 
 def _refuse_hooks(model: nn.Module) -> None:
     for name, p in model.named_parameters():
         if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
-            raise NotVectorisable(f"the parameter {name} has a hook on its gradient, which a pack would not call")
+            raise NotVectorizable(f"the parameter {name} has a hook on its gradient, which a pack would not call")
     for name, module in model.named_modules():
         if module._backward_hooks or module._backward_pre_hooks:
-            raise NotVectorisable(f"the module {name or type(module).__name__} has a hook on its backward pass")
+            raise NotVectorizable(f"the module {name or type(module).__name__} has a hook on its backward pass")
 
 
 def _hidden_state(model: nn.Module) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def trace_step(
         lanes: replicas in the stacks.
 
     Raises:
-        NotVectorisable: when torch.func cannot batch the objective.
+        NotVectorizable: when torch.func cannot batch the objective.
     """
     objective, rule = _Objective(task, replica.model), replica.rule
     fixed, structure = tree_flatten(list(stacks))
@@ -253,7 +253,7 @@ def trace_step(
             graph(*copies())
     except Exception as error:
         where = user_place(traceback.extract_tb(error.__traceback__)) or _place_of(task.make_model)
-        raise NotVectorisable(f"torch.func cannot batch it: {_first_line(error)}", where) from error
+        raise NotVectorizable(f"torch.func cannot batch it: {_first_line(error)}", where) from error
     return TracedStep(graph, (*fixed, *data), tuple(moving), lanes, _bytes_of(list(data)))
 
 
@@ -274,7 +274,7 @@ class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if reason := _obstacle(func, args):
-            raise NotVectorisable(reason, self._place())
+            raise NotVectorizable(reason, self._place())
         self.n_operations += 1
         return func(*args, **(kwargs or {}))
 

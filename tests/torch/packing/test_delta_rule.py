@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim import SGD, Optimizer
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr_torch.packing.delta_rule import DeltaRule
 from robust_lr_torch.packing.replica_optimizers import rule_for
 
@@ -120,7 +120,7 @@ def test_an_own_optimizer_that_is_elementwise_and_linear_is_accepted(kind):
 def test_an_optimizer_that_is_not_elementwise_and_linear_is_refused(kind):
     name = kind.__name__
     with pytest.raises(
-        NotVectorisable, match=rf"{name} is not elementwise and linear in the learning rate: at step \d+ "
+        NotVectorizable, match=rf"{name} is not elementwise and linear in the learning rate: at step \d+ "
     ):
         rule_for(kind)
 
@@ -135,21 +135,21 @@ def test_an_optimizer_that_is_not_elementwise_and_linear_is_refused(kind):
     ],
 )
 def test_an_optimizer_that_fails_on_a_stack_is_refused_with_what_it_says(kind, reason):
-    with pytest.raises(NotVectorisable, match=reason) as caught:
+    with pytest.raises(NotVectorizable, match=reason) as caught:
         rule_for(kind)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="a newer version of torch has it")
 def test_an_optimizer_of_matrices_only_is_refused():
-    with pytest.raises(NotVectorisable, match="parameters of 1, 2 and 4 dimensions: Muon only supports 2D parameters"):
+    with pytest.raises(NotVectorizable, match="parameters of 1, 2 and 4 dimensions: Muon only supports 2D parameters"):
         rule_for(torch.optim.Muon)
 
 
 @pytest.mark.parametrize("kind", [Noisy, torch.optim.RAdam])
 def test_the_probe_leaves_the_random_state_alone(kind):
     before = torch.get_rng_state()
-    with suppress(NotVectorisable):
+    with suppress(NotVectorizable):
         rule_for(kind)
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import NotVectorisable
+from robust_lr import NotVectorizable
 from robust_lr.linear.closed_form import ClosedFormPacks
 from robust_lr.runners.evaluators import TrialList
 from robust_lr_torch.packing.linear_problem import linear_problem
@@ -146,6 +146,6 @@ class Rows(list):
     ],
 )
 def test_another_task_is_refused_with_the_reason(changes, reason):
-    with pytest.raises(NotVectorisable, match=f"the closed-form engine does not fit: .*{reason}") as error:
+    with pytest.raises(NotVectorizable, match=f"the closed-form engine does not fit: .*{reason}") as error:
         linear_problem(linear_task(**changes))
     assert "\n" not in str(error.value)

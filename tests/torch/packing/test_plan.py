@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
+from robust_lr import NotVectorizable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
 from robust_lr.journal.journal import read_journal
 from robust_lr.testing import train_quadratic
 from robust_lr.trials import TrialSpec
@@ -80,7 +80,7 @@ def test_the_engine_asked_for_is_taken_and_the_packs_are_of_one_size():
     for slots, n_workers, expected in (("auto", 1, 12), ("auto", 2, 6), (8, 1, 6), (5, 1, 4), (3, 2, 3), (99, 1, 12)):
         chosen = plan(t, engine="packed", slots=slots, n_workers=n_workers)
         assert (chosen.engine, chosen.slots) == ("packed", expected) and math.isnan(chosen.gain)
-    with pytest.raises(NotVectorisable, match="the closed-form engine does not fit: the model must be one"):
+    with pytest.raises(NotVectorizable, match="the closed-form engine does not fit: the model must be one"):
         plan(t, engine="closed_form")
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
     assert text.startswith("running one after the other: ") and "\n" not in text
     assert text.endswith(f"({line_of(name)})") if name in REASONS else "n_calls changes with each step" in text
     assert results == run(SerialRunner(), t, SPECS[:4])
-    with pytest.raises(NotVectorisable):
+    with pytest.raises(NotVectorizable):
         run(PackedRunner(engine="packed", strict=True), t, SPECS[:4])
 
 
@@ -298,7 +298,7 @@ def tiny_squares(outputs, targets):
 def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
     t = task(**{"make_model": make_network, **changes})
     specs = [TrialSpec("constant", lr, seed) for lr in (1e-4, 0.1) for seed in (0, 1)]
-    with pytest.raises(NotVectorisable, match=reason):
+    with pytest.raises(NotVectorizable, match=reason):
         run(PackedRunner(engine="packed", strict=True), t, specs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -308,7 +308,7 @@ def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
 @pytest.mark.parametrize("optimizer", [sgd_at_a_tenth])
 def test_the_closed_form_too_asks_what_the_optimizer_makes_of_a_learning_rate(optimizer):
     t = task(lambda: nn.Linear(D, K), optimizer=optimizer)
-    with pytest.raises(NotVectorisable, match="another learning rate"):
+    with pytest.raises(NotVectorizable, match="another learning rate"):
         run(PackedRunner(engine="closed_form", strict=True), t, SPECS[:2])
 
 
@@ -328,7 +328,7 @@ class DataWithNoise:
 def test_data_that_draw_random_numbers_are_not_packed():
     inputs, targets = task().train_data
     t = task(train_data=(DataWithNoise(inputs), targets))
-    with pytest.raises(NotVectorisable, match="data draw random numbers"):
+    with pytest.raises(NotVectorizable, match="data draw random numbers"):
         run(PackedRunner(engine="packed", strict=True), t, SPECS[:2])
 
 

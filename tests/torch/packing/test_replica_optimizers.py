@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from robust_lr import DataError
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr_torch.packing.delta_rule import DeltaRule
 from robust_lr_torch.packing.replica_optimizers import clip_grad_norm_per_replica, rule_for
 from robust_lr_torch.packing.rules import SGDRule
@@ -196,7 +196,7 @@ def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64], ids=str)
 def test_parameters_in_which_a_learning_rate_would_be_rounded_are_refused(name, dtype):
-    with pytest.raises(NotVectorisable, match=f"float32 or float64, but w is {dtype}"):
+    with pytest.raises(NotVectorizable, match=f"float32 or float64, but w is {dtype}"):
         rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=dtype)})
 
 
@@ -315,7 +315,7 @@ def with_hook(params, register):
     ],
 )
 def test_an_optimizer_with_more_to_it_than_its_options_is_refused_in_one_line(make_optimizer, reason):
-    with pytest.raises(NotVectorisable, match=reason) as caught:
+    with pytest.raises(NotVectorizable, match=reason) as caught:
         rule_for(make_optimizer)
     assert "\n" not in str(caught.value)
 

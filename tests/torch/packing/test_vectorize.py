@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable
+from robust_lr import NotVectorizable
 from robust_lr_torch.packing.pack import Pack
 from robust_lr_torch.packing.vectorize import inspect_replica, state_of
 from tests.torch import models_that_do_not_pack
@@ -40,7 +40,7 @@ def line_of(name):
 
 @pytest.mark.parametrize("name", REASONS)
 def test_what_cannot_be_packed_is_refused_in_one_line_that_names_the_place(name):
-    with pytest.raises(NotVectorisable) as error:
+    with pytest.raises(NotVectorizable) as error:
         Pack(task(getattr(models_that_do_not_pack, name)), SCHEDULES, 2)
     assert error.value.reason.startswith(REASONS[name])
     assert error.value.where == line_of(name)
@@ -51,7 +51,7 @@ def test_what_cannot_be_packed_is_refused_in_one_line_that_names_the_place(name)
 
 @pytest.mark.parametrize("optimizer", ["Adafactor", "ASGD", "LBFGS"])
 def test_an_optimizer_that_cannot_step_a_stack_is_refused_by_name(optimizer):
-    with pytest.raises(NotVectorisable, match=f"torch.optim.{optimizer} "):
+    with pytest.raises(NotVectorizable, match=f"torch.optim.{optimizer} "):
         inspect_replica(task(optimizer=getattr(torch.optim, optimizer)), seed=0)
 
 
@@ -60,7 +60,7 @@ def reads_the_loss(outputs, targets):
 
 
 def test_the_place_is_that_of_the_loss_when_the_loss_is_to_blame():
-    with pytest.raises(NotVectorisable) as error:
+    with pytest.raises(NotVectorizable) as error:
         inspect_replica(task(loss=reads_the_loss), seed=0)
     assert error.value.where == f"{__file__}:{inspect.getsourcelines(reads_the_loss)[1] + 1}"
 
@@ -71,14 +71,14 @@ class Nothing(nn.Linear):
 
 
 def test_a_model_without_a_parameter_to_train_is_refused():
-    with pytest.raises(NotVectorisable, match="no parameter gets a gradient"):
+    with pytest.raises(NotVectorizable, match="no parameter gets a gradient"):
         inspect_replica(task(partial(Nothing, D, K)), seed=0)
 
 
 def test_a_parameter_of_low_precision_is_refused():
     x, y = examples()
     t = task(lambda: nn.Linear(D, K).bfloat16(), train_data=(x.bfloat16(), y))
-    with pytest.raises(NotVectorisable, match=r"float32 or float64, but weight is torch.bfloat16"):
+    with pytest.raises(NotVectorizable, match=r"float32 or float64, but weight is torch.bfloat16"):
         Pack(t, SCHEDULES, 2)
 
 
