@@ -51,7 +51,7 @@ from robust_lr.runners.base import Evaluator
 from robust_lr.runners.evaluators import evaluate_here
 from robust_lr.runners.packed import PackPlan
 from robust_lr_torch import SupervisedTask
-from robust_lr_torch.packing.pack import Pack, PackEvaluator
+from robust_lr_torch.packing._pack import Pack, PackEvaluator
 
 DOCS = Path(__file__).parents[1] / "docs" / "packed.md"
 SCHEDULES = {"cosine": CosineDecay()}

@@ -20,7 +20,7 @@ from ..runners.packed import PackPlan
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..trials import TrialSpec
-from .closed_form import Kind, LinearProblem, plan_closed_form, train_alone
+from ._closed_form import Kind, LinearProblem, losses, plan_closed_form, train_alone
 
 Array = NDArray[Any]
 
@@ -178,39 +178,36 @@ class LinearModelTask:
     def evaluate(self, weights: Array, bias: Array | None) -> dict[str, float]:
         """Return the figures of a model: "loss", and those on the validation data."""
         with np.errstate(all="ignore"):  # divergence is a result
-            losses = []
-            for inputs, targets in self._data():
-                outputs = inputs @ weights + (0 if bias is None else bias)
-                losses.append(float(np.mean(_LOSSES[self.kind](outputs, targets), dtype=np.float64)))
+            outputs = [inputs @ weights + (0 if bias is None else bias) for inputs, _ in self._data()]
+            means = [
+                float(losses(self.kind, z[None, ..., None].copy(), y[None], np.ones((1, 1), z.dtype))[0, 0])
+                for z, (_, y) in zip(outputs, self._data(), strict=True)
+            ]
             square = float(np.sum(np.square(weights, dtype=np.float64)))
-        figures = {"loss": losses[0] + 0.5 * self.weight_decay * square}
+        figures = {"loss": means[0] + 0.5 * self.weight_decay * square}
         if self.validation_data is not None:
-            figures["validation_loss"] = losses[1]
+            figures["validation_loss"] = means[1]
+            targets = self.validation_data[1]
             if self.kind == "softmax":
-                figures["validation_accuracy"] = float(np.mean(outputs.argmax(axis=1) == targets))
+                figures["validation_accuracy"] = float(np.mean(outputs[1].argmax(axis=1) == targets))
             elif self.kind == "logistic" and np.isin(targets, (0, 1)).all():
-                figures["validation_accuracy"] = float(np.mean((outputs > 0) == targets))
+                figures["validation_accuracy"] = float(np.mean((outputs[1] > 0) == targets))
         return figures
 
     @property
     def problem(self) -> LinearProblem:
         """The task as the closed-form engine trains it."""
+        names = ("kind", "total_steps", "batch_size", "momentum", "dampening", "nesterov", "weight_decay")
+        shared = {name: getattr(self, name) for name in (*names, "divergence_factor", "divergence_patience")}
         return LinearProblem(
-            kind=self.kind,
             inputs=self.train_data[0],
             targets=self.train_data[1],
-            total_steps=self.total_steps,
             initial=self.initial,
             batches=self.batches,
             evaluate=self.evaluate,
             diverged=self._diverged,
-            momentum=self.momentum,
-            dampening=self.dampening,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
             penalty=self.weight_decay,
-            divergence_factor=self.divergence_factor,
-            divergence_patience=self.divergence_patience,
+            **shared,
         )
 
     def _diverged(self, step: int) -> dict[str, float]:
@@ -219,22 +216,6 @@ class LinearModelTask:
 
     def _data(self) -> list[tuple[Array, Array]]:
         return [self.train_data, *([] if self.validation_data is None else [self.validation_data])]
-
-
-def _square_errors(outputs: Array, targets: Array) -> Array:
-    return np.asarray((outputs - targets) ** 2)
-
-
-def _binary_cross_entropies(logits: Array, targets: Array) -> Array:
-    return np.asarray(np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - targets * logits)
-
-
-def _cross_entropies(logits: Array, labels: Array) -> Array:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
-
-
-_LOSSES = {"linear": _square_errors, "logistic": _binary_cross_entropies, "softmax": _cross_entropies}
 
 
 def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from robust_lr import DataError, TrialDiverged, TrialSpec, parse_schedule
 from robust_lr.divergence import DivergenceWatch
-from robust_lr.exceptions import OptionError
-from robust_lr.linear.closed_form import ClosedFormPacks
+from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.schedules.closed_forms import tabulated
 
@@ -323,13 +322,11 @@ def test_the_multipliers_are_those_that_a_training_loop_computes_step_by_step():
         assert tabulated(schedule, 50).tolist() == [float(schedule(t, 50)) for t in range(50)]
 
 
-def test_it_pickles_and_refuses_a_pack_without_slots():
+def test_it_pickles():
     packs = ClosedFormPacks(problem=task_of(cls=LinearModelTask).problem, schedules=SCHEDULES, slots=8)
     specs = trials(lrs=(0.1,))
     again = pickle.loads(pickle.dumps(packs)).results(Source(specs))
     assert [figures(r) for r in again] == [figures(r) for r in packs.results(Source(specs))]
-    with pytest.raises(OptionError, match="slots must be a whole number of at least 1, got 0"):
-        ClosedFormPacks(problem=problem(), schedules=SCHEDULES, slots=0)
 
 
 def test_a_learning_rate_out_of_range_is_refused():

@@ -8,7 +8,7 @@ import pytest
 
 from robust_lr import DataError, GeometricGrid, TrialSpec, parse_schedule, run_sweep
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear.closed_form import ClosedFormPacks
+from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.runners.evaluators import OneByOne, TrialList
 from robust_lr.runners.packed import Packable, PackedRunner

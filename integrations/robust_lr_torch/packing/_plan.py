@@ -1,0 +1,245 @@
+"""Which engine trains a sweep, and in packs of which size: the one with the least predicted time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import torch
+
+from robust_lr._text import count_of
+from robust_lr.exceptions import NotVectorizable
+from robust_lr.linear._closed_form import plan_closed_form
+from robust_lr.runners.base import Evaluator, is_out_of_memory
+from robust_lr.runners.evaluators import OneByOne
+from robust_lr.runners.packed import PackPlan
+from robust_lr.schedules.closed_forms import Schedule
+from robust_lr.trials import TrialSpec
+
+from .._training import Training
+from ._inspect import inspect_replica
+from ._linear import linear_problem
+from ._memory import free_memory
+from ._pack import Pack, PackEvaluator, one_thread
+from ._verify import verify_closed_form, verify_pack
+
+_USUAL_SLOTS = 32
+_FIRST_SLOTS, _GROWTH = 8, 4
+_LEAST_GAIN = 1.1  # below it, the simpler engine is as good
+# What is typical, to predict with before there is a measurement:
+_SHORT_STEP = 7e-4  # seconds of a step on a CPU core below which most of it is overhead, which a pack saves
+_GAIN_OF_SHORT_STEPS, _GAIN_OF_LONG_STEPS, _GAIN_OF_MORE_SLOTS = 1.5, 1.05, 1.2
+_GAIN_OF_COMPILED_PACK, _GAIN_OF_COMPILED_STEP = 2.0, 1.3
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035
+_STEPS_TIMED, _REPLICA_STEPS_TO_TRY = 3, 20  # a slot: to verify, to warm up, to time
+
+
+def plan_packs(
+    task: Training,
+    trials: Sequence[TrialSpec],
+    schedules: Mapping[str, Schedule],
+    *,
+    engine: str,
+    slots: int | Literal["auto"],
+    n_workers: int,
+    memory_limit: int | None,
+) -> PackPlan:
+    """Choose the engine and the slots for these trials.
+
+    The closed form is taken where it fits. Else engine "auto" has one rule: an engine is tried while it is predicted
+    to end the sweep sooner, its preparation included, and the fastest of those tried is taken. First a step alone is
+    timed, then packs of 8, 32, 128, ... slots, then the compiler. What is not yet measured is predicted by what is
+    typical of models.
+
+    Raises:
+        NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
+    """
+    sweep = _Sweep(task, tuple(trials), dict(schedules), n_workers, slots, memory_limit)
+    if engine == "sequential":
+        return sweep.one_by_one("as asked for")
+    if engine == "closed_form":
+        return sweep.closed_form()
+    if engine in ("packed", "compiled"):
+        return sweep.packed(compiled=engine == "compiled")
+    if not trials:
+        return sweep.one_by_one("there are no trials")
+    try:
+        return sweep.closed_form()
+    except NotVectorizable:
+        return _Pilot(sweep).choose()
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweep:
+    task: Training
+    trials: tuple[TrialSpec, ...]
+    schedules: dict[str, Schedule]
+    n_workers: int
+    slots: int | Literal["auto"]
+    memory_limit: int | None
+
+    @property
+    def trials_per_worker(self) -> int:
+        return max(1, -(-len(self.trials) // self.n_workers))
+
+    @property
+    def tame(self) -> list[TrialSpec]:
+        """The trials, the smallest learning rates first: what is timed and compared is an ordinary run."""
+        return sorted(self.trials, key=lambda t: t.lr)
+
+    def balanced(self, most: int) -> int:
+        """Return the slots of equally full packs, at most those asked for."""
+        most = most if self.slots == "auto" else self.slots
+        return math.ceil(self.trials_per_worker / math.ceil(self.trials_per_worker / most))
+
+    def fitting(self, pack: Pack, slots: int) -> int:
+        memory = free_memory(self.task.device, self.n_workers) if self.memory_limit is None else self.memory_limit
+        return min(slots, max(1, memory // pack.traced.bytes_per_replica))
+
+    def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
+        evaluator = OneByOne(self.task, self.schedules)
+        return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
+
+    def closed_form(self) -> PackPlan:
+        problem = linear_problem(self.task)
+        if self.trials:
+            verify_closed_form(problem, self.task, self.tame[len(self.trials) // 2])
+        return plan_closed_form(
+            problem,
+            self.trials,
+            self.schedules,
+            slots=self.slots,
+            n_workers=self.n_workers,
+            memory_limit=self.memory_limit,
+        )
+
+    def packed(self, *, compiled: bool) -> PackPlan:
+        """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
+        with one_thread(self.task):
+            pack = Pack(self.task, self.schedules, 2)
+            if self.trials:
+                verify_pack(pack, self.schedules, self.tame)
+            return self.plan_of(pack, self.fitting(pack, self.balanced(_USUAL_SLOTS)), compiled=compiled)
+
+    def plan_of(
+        self, pack: Pack, slots: int, *, compiled: bool, alone: float = math.nan, seconds: float = math.nan
+    ) -> PackPlan:
+        # It goes out once: who asks again does so because something went wrong with it.
+        ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
+
+        def make(n: int) -> Evaluator:
+            spare = ready.pop() if ready else None
+            return PackEvaluator(self.task, self.schedules, n, compiled, spare if n == slots else None)
+
+        name, bytes_each = "compiled" if compiled else "packed", pack.traced.bytes_per_replica
+        said, memory = "", f"{bytes_each / 1e6:.3g} MB" if bytes_each >= 1e5 else f"{bytes_each / 1e3:.3g} kB"
+        if not math.isnan(seconds):
+            times = f"{alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
+            said = f": {alone / seconds:.3g} times as fast as one after the other ({times})"
+        note = f"{name}, {count_of(slots, 'slot')}{said}, {memory} a replica"
+        whole = seconds * self.task.total_steps * len(self.trials)
+        return PackPlan(name, slots, alone / seconds, make, note, whole)
+
+
+class _Pilot:
+    """Tries engines and keeps the best; `seconds` is what it takes for a step of a replica."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        self.sweep, self.task = sweep, sweep.task
+        self.on_cpu = torch.device(self.task.device).type == "cpu"
+        # Other processes must not decide: what takes long is interrupted more often.
+        self.clock = time.thread_time if self.on_cpu else time.perf_counter
+        self.n_steps = self.task.total_steps * sweep.trials_per_worker
+        self.alone = self.seconds = self._seconds_alone()
+        self.best: PackPlan | None = None  # one after the other
+        self.pack: Pack | None = None  # the last one tried, and what it took to make
+        self.tracing = math.nan
+
+    def choose(self) -> PackPlan:
+        sweep = self.sweep
+        with one_thread(self.task):
+            slots = sweep.balanced(_FIRST_SLOTS)
+            n_operations = inspect_replica(self.task, sweep.trials[0].seed).n_operations
+            tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
+            is_short = self.alone < _SHORT_STEP or not self.on_cpu
+            if not self._is_worth(tracing, slots, _GAIN_OF_SHORT_STEPS if is_short else _GAIN_OF_LONG_STEPS):
+                return sweep.one_by_one(f"it takes about {self.alone * self.n_steps:.2g} s as it is")
+            gain = self._try(slots)
+            while self.pack and gain > _LEAST_GAIN:
+                slots, larger = self.pack.slots, sweep.fitting(self.pack, sweep.balanced(_GROWTH * self.pack.slots))
+                if larger <= slots or not self._is_worth(_GROWTH * self.tracing, larger, _GAIN_OF_MORE_SLOTS):
+                    break
+                gain = self._try(larger)
+            self._try_compiled()
+        return self.best or sweep.one_by_one(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
+
+    def _is_worth(self, preparation: float, slots: int, gain: float) -> bool:
+        """Return whether an engine is predicted to end the sweep sooner than the best so far."""
+        left = self.n_steps * self.seconds
+        return preparation + _REPLICA_STEPS_TO_TRY * slots * self.seconds + left / gain < left
+
+    def _try_compiled(self) -> None:
+        if self.pack is None:
+            return
+        cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
+        slots, gain = (self.best.slots, _GAIN_OF_COMPILED_PACK) if self.best else (1, _GAIN_OF_COMPILED_STEP)
+        if self._is_worth(cost, slots, gain):
+            with contextlib.suppress(NotVectorizable):  # no compiler
+                self._try(slots, compiled=True)
+
+    def _try(self, slots: int, *, compiled: bool = False) -> float:
+        """Time a pack, and keep it if it is the best so far; return its gain over the best before it."""
+        n_steps = min(_STEPS_TIMED, self.task.total_steps)
+        try:
+            start = time.perf_counter()
+            pack = Pack(self.task, self.sweep.schedules, slots, compiled=compiled)
+            self.tracing = time.perf_counter() - start
+            if (fits := self.sweep.fitting(pack, slots)) < slots:
+                return self._try(fits, compiled=compiled)
+            if self.pack is None:
+                verify_pack(pack, self.sweep.schedules, self.sweep.tame)
+            for i in range(slots):
+                pack.load(self.sweep.tame[i % len(self.sweep.trials)])
+            seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * slots)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return 0.0
+            raise
+        pack.clear()
+        self.pack, gain = pack, self.seconds / seconds
+        if gain > (1.0 if compiled else _LEAST_GAIN):  # the compiler's time is spent by now
+            self.best = self.sweep.plan_of(pack, slots, compiled=compiled, alone=self.alone, seconds=seconds)
+            self.seconds = seconds
+        return gain
+
+    def _seconds_alone(self) -> float:
+        """Time a step of one trial, with the threads that it would have."""
+        task, spec = self.task, self.sweep.tame[0]
+        with one_thread(task) if self.sweep.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
+            steps = self._endless_steps(spec)
+            # On a GPU a step alone waits for the device as often as a trial does, not each time.
+            n_steps = 1 if self.on_cpu else min(task.check_every, task.total_steps)
+            return _seconds_per_call(lambda: float([next(steps) for _ in range(n_steps)][-1]), self.clock) / n_steps
+
+    def _endless_steps(self, spec: TrialSpec) -> Iterator[torch.Tensor]:
+        schedule = self.sweep.schedules[spec.schedule]
+        while True:
+            model = self.task.initial_model(spec.seed)
+            yield from self.task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
+
+
+def _seconds_per_call(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Return the median of several calls, after one that warms up; the shortest is shorter the more there are."""
+    call()
+    times, end = list[float](), time.perf_counter() + 0.05
+    while len(times) < 3 or (len(times) < 50 and time.perf_counter() < end):
+        start = clock()
+        call()
+        times.append(clock() - start)
+    return median(times)
