@@ -64,8 +64,8 @@ class SupervisedTask(Training):
 
     Example:
         >>> x = torch.linspace(-1, 1, 16).unsqueeze(1)
-        >>> task = SupervisedTask(make_model=lambda: nn.Linear(1, 1), train_data=(x, 3 * x + 1),
-        ...                       loss=nn.functional.mse_loss, total_steps=100, batch_size=4)
+        >>> task = SupervisedTask(make_model=lambda: torch.nn.Linear(1, 1), train_data=(x, 3 * x + 1),
+        ...                       loss=torch.nn.functional.mse_loss, total_steps=100, batch_size=4)
         >>> task(lr=0.3, schedule="cosine", seed=0)["loss"] < 1e-3
         True
         >>> task(lr=30.0, schedule="cosine", seed=0)["loss"]

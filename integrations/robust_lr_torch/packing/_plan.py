@@ -28,16 +28,16 @@ from ._memory import free_memory
 from ._pack import Pack, PackEvaluator, one_thread
 from ._verify import verify_closed_form, verify_pack
 
-_USUAL_SLOTS = 32
-_FIRST_SLOTS, _GROWTH = 8, 4
 _LEAST_GAIN = 1.1  # below it, the simpler engine is as good
-# What is typical, to predict with before there is a measurement:
-_SHORT_STEP = 7e-4  # seconds of a step on a CPU core below which most of it is overhead, which a pack saves
-_GAIN_OF_SHORT_STEPS, _GAIN_OF_LONG_STEPS, _GAIN_OF_MORE_SLOTS = 1.5, 1.05, 1.2
+# Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
+# CPU core, and any on a GPU, is mostly overhead, which a pack saves. A pack of longer ones falls out of the cache.
+_SHORT_STEP = 7e-4
+_SLOTS_FOR_SHORT_STEPS, _SLOTS_FOR_LONG_STEPS, _GROWTH = 48, 8, 4
+_GAIN_OF_SHORT_STEPS, _GAIN_OF_LONG_STEPS, _GAIN_OF_GROWTH = 1.5, 1.05, 1.3
 _GAIN_OF_COMPILED_PACK, _GAIN_OF_COMPILED_STEP = 2.0, 1.3
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035
-_STEPS_TIMED, _REPLICA_STEPS_TO_TRY = 3, 20  # a slot: to verify, to warm up, to time
+_STEPS_TIMED, _STEPS_TO_TRY = 3, 20  # to verify, to warm up, to time
 
 
 def plan_packs(
@@ -52,10 +52,9 @@ def plan_packs(
 ) -> PackPlan:
     """Choose the engine and the slots for these trials.
 
-    The closed form is taken where it fits. Else engine "auto" has one rule: an engine is tried while it is predicted
-    to end the sweep sooner, its preparation included, and the fastest of those tried is taken. First a step alone is
-    timed, then packs of 8, 32, 128, ... slots, then the compiler. What is not yet measured is predicted by what is
-    typical of models.
+    The closed form is taken where it fits. Else engine "auto" has one rule: what is predicted to end the sweep sooner
+    than the best so far, its preparation included, is tried, and the fastest is taken. First a step alone is timed,
+    then a pack, on a GPU larger ones, then the compiler.
 
     Raises:
         NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
@@ -125,7 +124,7 @@ class _Sweep:
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
                 verify_pack(pack, self.schedules, self.tame)
-            return self.plan_of(pack, self.fitting(pack, self.balanced(_USUAL_SLOTS)), compiled=compiled)
+            return self.plan_of(pack, self.fitting(pack, self.balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
 
     def plan_of(
         self, pack: Pack, slots: int, *, compiled: bool, alone: float = math.nan, seconds: float = math.nan
@@ -163,17 +162,17 @@ class _Pilot:
 
     def choose(self) -> PackPlan:
         sweep = self.sweep
+        is_short = self.alone < _SHORT_STEP or not self.on_cpu
         with one_thread(self.task):
-            slots = sweep.balanced(_FIRST_SLOTS)
+            slots = sweep.balanced(_SLOTS_FOR_SHORT_STEPS if is_short else _SLOTS_FOR_LONG_STEPS)
             n_operations = inspect_replica(self.task, sweep.trials[0].seed).n_operations
             tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
-            is_short = self.alone < _SHORT_STEP or not self.on_cpu
             if not self._is_worth(tracing, slots, _GAIN_OF_SHORT_STEPS if is_short else _GAIN_OF_LONG_STEPS):
                 return sweep.one_by_one(f"it takes about {self.alone * self.n_steps:.2g} s as it is")
             gain = self._try(slots)
-            while self.pack and gain > _LEAST_GAIN:
+            while self.pack and gain > _LEAST_GAIN and not self.on_cpu:
                 slots, larger = self.pack.slots, sweep.fitting(self.pack, sweep.balanced(_GROWTH * self.pack.slots))
-                if larger <= slots or not self._is_worth(_GROWTH * self.tracing, larger, _GAIN_OF_MORE_SLOTS):
+                if larger <= slots or not self._is_worth(2 * self.tracing, larger, _GAIN_OF_GROWTH):
                     break
                 gain = self._try(larger)
             self._try_compiled()
@@ -182,7 +181,7 @@ class _Pilot:
     def _is_worth(self, preparation: float, slots: int, gain: float) -> bool:
         """Return whether an engine is predicted to end the sweep sooner than the best so far."""
         left = self.n_steps * self.seconds
-        return preparation + _REPLICA_STEPS_TO_TRY * slots * self.seconds + left / gain < left
+        return preparation + _STEPS_TO_TRY * slots * self.seconds + left / gain < left
 
     def _try_compiled(self) -> None:
         if self.pack is None:

@@ -70,7 +70,7 @@ def test_a_linear_model_is_trained_in_closed_form():
 def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_measured():
     t = task(make_dropout_network, total_steps=1000)
     chosen = plan(t, trials(seeds=range(16), schedules=SCHEDULES))
-    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.1 and chosen.slots in (8, 32, 64)
+    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.1 and chosen.slots in (8, 32)
     assert "us a step alone" in chosen.note and chosen.note.endswith("kB a replica")
 
 
@@ -106,7 +106,7 @@ def test_a_small_limit_means_fewer_slots_and_the_same_results():
     t = task()
     everything = plan(t, engine="packed")
     limited = plan(t, engine="packed", memory_limit=10_000)
-    assert everything.slots == 12 and 1 <= limited.slots < 5
+    assert everything.slots == 12 and 1 <= limited.slots < 12
     assert plan(t, engine="packed", memory_limit=1).slots == 1
     expected = run(PackedRunner(engine="packed"), t)
     for limit in (10_000, 1):
@@ -187,14 +187,14 @@ run_sweep(slow_task(), [0.01, 0.02, 0.05, 0.1], SCHEDULES, 3, runner=PackedRunne
 
 
 def slow_task():
-    return task(make_network, total_steps=400, check_every=100)
+    return task(make_network, total_steps=1000, check_every=100)
 
 
 def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_path):
     journal = tmp_path / "journal.jsonl"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline and (not journal.exists() or len(journal.read_text().splitlines()) < 6):
             assert process.poll() is None
             time.sleep(0.002)
