@@ -41,14 +41,14 @@ def explode(*, lr, schedule, seed):
     return float("nan")
 """
 PACKABLE = """
-from robust_lr.runners import OneByOne, PackPlan
+from robust_lr.runners import PackPlan, SequentialEvaluator
 class Valley:
     label = "valley"
     def __call__(self, *, lr, schedule, seed):
         return (lr - 0.1) ** 2 + 0.01 * seed
     def plan_packs(self, trials, schedules, *, slots, n_workers, **options):
         note = f"packed, 5 slots in each of {n_workers}: 7.0 times as fast"
-        return PackPlan("packed", 5, 7.0, lambda slots: OneByOne(self, schedules), note)
+        return PackPlan("packed", 5, 7.0, lambda slots: SequentialEvaluator(self, schedules), note)
 task = Valley()
 """
 WITH_METRIC = """
@@ -595,7 +595,7 @@ def test_a_journal_has_no_columns(robust_lr, module, option):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"))
     answer = robust_lr("analyze", "j.jsonl", option, "seed")
     assert answer.code == 2
-    assert f"{option} is for CSV files" in answer.err
+    assert "is for tables; j.jsonl is a journal" in answer.err
 
 
 def test_a_journal_is_judged_by_the_metric_that_is_asked_for(robust_lr, module):

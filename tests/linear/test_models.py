@@ -10,7 +10,7 @@ from robust_lr import DataError, GeometricGrid, TrialSpec, parse_schedule, run_s
 from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
-from robust_lr.runners.evaluators import OneByOne, TrialList
+from robust_lr.runners import SequentialEvaluator, TrialList
 from robust_lr.runners.packed import Packable, PackedRunner
 
 KINDS = ("linear", "logistic", "softmax")
@@ -201,7 +201,7 @@ def test_the_plan_names_the_engine_and_makes_evaluators_of_the_size_asked_for():
     assert plan(task(), slots=5).slots == 5
     assert plan(task(), slots=100, memory_limit=1).slots == 1
     sequential = plan(task(), engine="sequential")
-    assert sequential.engine == "sequential" and isinstance(sequential.make_evaluator(1), OneByOne)
+    assert sequential.engine == "sequential" and isinstance(sequential.make_evaluator(1), SequentialEvaluator)
 
 
 @pytest.mark.parametrize("change", [{"engine": "packed"}, {"engine": "compiled"}, {"device": "cuda"}])
@@ -213,7 +213,7 @@ def test_another_engine_or_device_is_refused_with_the_reason(change):
 def test_a_pack_gives_what_one_trial_after_the_other_gives():
     model = task("logistic", momentum=0.9)
     in_packs = {r.spec: r.loss for r in plan(model).make_evaluator(8).results(TrialList(TRIALS))}
-    alone = {r.spec: r.loss for r in OneByOne(model, SCHEDULES).results(TrialList(TRIALS))}
+    alone = {r.spec: r.loss for r in SequentialEvaluator(model, SCHEDULES).results(TrialList(TRIALS))}
     assert in_packs == pytest.approx(alone, rel=1e-12)
 
 

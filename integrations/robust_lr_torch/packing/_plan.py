@@ -15,8 +15,8 @@ import torch
 from robust_lr._text import count_of
 from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear._closed_form import plan_closed_form
+from robust_lr.runners import SequentialEvaluator
 from robust_lr.runners.base import Evaluator, is_out_of_memory
-from robust_lr.runners.evaluators import OneByOne
 from robust_lr.runners.packed import PackPlan
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
@@ -102,7 +102,7 @@ class _Sweep:
         return min(slots, max(1, memory // pack.traced.bytes_per_replica))
 
     def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
-        evaluator = OneByOne(self.task, self.schedules)
+        evaluator = SequentialEvaluator(self.task, self.schedules)
         return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
 
     def closed_form(self) -> PackPlan:
