@@ -26,10 +26,9 @@ from ..trials import TrialResult, TrialSpec
 Kind = Literal["linear", "logistic", "softmax"]
 Array = NDArray[Any]
 
-_MOST_SLOTS = 256  # beyond it a trial costs no less
+_MOST_SLOTS, _STACK_BYTES = 256, 1 << 20  # beyond it a trial costs no less, and the weights fall out of the cache
 _COPIES = 4  # of the weights of a trial: as they begin, momentum, gradient, scratch
 _BLOCK = 64  # steps between two looks at the objectives
-_STACK_BYTES = 1 << 20  # of weights that are stepped together: more fall out of the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +69,13 @@ def plan_closed_form(
     problem: LinearProblem,
     trials: Sequence[TrialSpec],
     schedules: Mapping[str, Schedule],
-    *,
     slots: int | Literal["auto"],
     n_workers: int,
     memory_limit: int | None,
 ) -> PackPlan:
     n_trials, (weights, _) = max(1, len(trials)), problem.initial(0)
-    n_rounds = math.ceil(n_trials / (_MOST_SLOTS * n_workers))
+    most = min(_MOST_SLOTS, max(1, _STACK_BYTES // weights.nbytes))
+    n_rounds = math.ceil(n_trials / (most * n_workers))
     size = math.ceil(n_trials / (n_workers * n_rounds)) if slots == "auto" else slots  # all packs equally full
     if memory_limit is not None:
         size = min(size, max(1, memory_limit // (_COPIES * weights.nbytes)))
@@ -137,19 +136,14 @@ class _Run:
         return figures if math.isfinite(figures["loss"]) else problem.diverged(problem.total_steps)
 
 
-def _stacks(runs: Sequence[_Run]) -> Iterator[list[list[_Run]]]:
-    """Yield rectangles of runs: each row has one seed, and so one batch at each step."""
+def _stacks(runs: Sequence[_Run]) -> list[list[list[_Run]]]:
+    """Return rectangles of runs: each row has one seed, and so one batch at each step."""
     by_seed, by_length = defaultdict[int, list[_Run]](list), defaultdict[int, list[list[_Run]]](list)
     for run in sorted(runs, key=lambda run: run.spec.lr):  # what diverges in one row does so in the others
         by_seed[run.spec.seed].append(run)
     for row in by_seed.values():
-        most = max(1, _STACK_BYTES // row[0].initial.nbytes)
-        size = math.ceil(len(row) / math.ceil(len(row) / most))
-        for part in (row[start : start + size] for start in range(0, len(row), size)):
-            by_length[len(part)].append(part)
-    for length, rows in by_length.items():
-        n_rows = max(1, _STACK_BYTES // (length * rows[0][0].initial.nbytes))
-        yield from (rows[start : start + n_rows] for start in range(0, len(rows), n_rows))
+        by_length[len(row)].append(row)
+    return list(by_length.values())
 
 
 def _train(problem: LinearProblem, stack: list[list[_Run]]) -> None:
@@ -216,11 +210,7 @@ def _steps(
 def losses(kind: Kind, outputs: Array, targets: Array, factors: Array) -> Array:
     """Return the mean loss of each model, (G, L), and turn the outputs into its gradient, times a factor each.
 
-    Args:
-        kind: the loss.
-        outputs: (G, B, k, L), changed in place.
-        targets: (G, B, k), or class numbers (G, B).
-        factors: (G, L).
+    The outputs are (G, B, k, L), the targets (G, B, k) or class numbers (G, B), the factors (G, L).
     """
     n_rows, batch_size, k, _ = outputs.shape
     if kind == "softmax":

@@ -159,9 +159,7 @@ class LinearModelTask:
             raise NotVectorizable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):
             raise NotVectorizable(f"the closed-form engine runs on the CPU, not on {device!r}")
-        return plan_closed_form(
-            self.problem, trials, schedules, slots=slots, n_workers=n_workers, memory_limit=memory_limit
-        )
+        return plan_closed_form(self.problem, trials, schedules, slots, n_workers, memory_limit)
 
     def initial(self, seed: int) -> tuple[Array, Array | None]:
         """Return the weights, shape (d, k), and the bias, shape (k,), or None: zeros for every seed."""

@@ -15,14 +15,9 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # of rows, numbers and keys; 
 
 
 class ReplayedSteps:
-    """Runs steps by replaying one, which reads what it needs from tables on the device by a counter that it advances.
+    """Steps made by replaying one, which reads its arguments from tables on the device by a counter that it advances.
 
-    Args:
-        step: must not wait for the device.
-        longest: the most steps that a call will ask for.
-        arguments: the rows, numbers and keys of one step, for their shapes.
-        kept: the tensors that a step changes; they are as before when this is made.
-        capture: makes the function that replays a function of no arguments; `capture_cuda_graph` on a GPU.
+    The step must not wait for the device. What is `kept` is changed by it, and afterwards as before.
     """
 
     def __init__(

@@ -60,10 +60,9 @@ class DeltaRule:
 
 
 def check_linear(make_optimizer: MakeOptimizer, name: str) -> None:
-    """Raise unless a `DeltaRule` trains each replica of a small stack as if it were alone.
+    """Refuse an optimizer unless a `DeltaRule` trains each replica of a small stack as if it were alone.
 
-    Replicas with different gradients, and learning rates that change from step to step, make 20 steps in float64 both
-    ways; one has no gradient, and one has only NaN, which must not spread.
+    One of the replicas has no gradient, and one has only NaN, which must not spread.
     """
     with torch.random.fork_rng(devices=[]):
         try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robust_lr.exceptions import NotVectorizable
+from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
 from ._delta_rule import first_line
@@ -54,11 +55,6 @@ class Objective(nn.Module):
 
 
 def inspect_replica(task: Training, seed: int) -> Replica:
-    """Run one step of one replica, and return what it is made of.
-
-    Raises:
-        NotVectorizable: when the step does what replicas cannot do together, with the place in the user's code.
-    """
     rule, place = rule_of(task.optimizer, task.optimizer_options), place_of(task.make_model)
     model = task.initial_model(seed)
     _refuse_hooks(model)
@@ -72,6 +68,8 @@ def inspect_replica(task: Training, seed: int) -> Replica:
     except NotVectorizable as error:
         raise NotVectorizable(error.reason, error.where or place) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         where = user_place(traceback.extract_tb(error.__traceback__)) or place
         raise NotVectorizable(f"its first step fails: {first_line(error)}", where) from error
     for name, value in _hidden_state(model).items():
@@ -90,11 +88,8 @@ def state_of(model: nn.Module) -> Stack:
 
 def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
     """Return ``file:line`` of the innermost frame outside of torch, this package and the standard library, or ''."""
-    own = [
-        f
-        for f in frames
-        if f.filename[:1] != "<" and not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)
-    ]
+    own = [f for f in frames if f.filename[:1] != "<"]
+    own = [f for f in own if not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)]
     own = [f for f in own if "-packages" not in f.filename] or own
     return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
 

@@ -27,15 +27,6 @@ _Array = NDArray[Any]
 
 
 def linear_problem(task: Training) -> LinearProblem:
-    """Return the task as a problem for the closed-form engine.
-
-    The model must be one `nn.Linear`, perhaps after an `nn.Flatten`; the loss `mse_loss`,
-    `binary_cross_entropy_with_logits` or `cross_entropy`, as a function or a module, with its defaults; the optimizer
-    `torch.optim.SGD`; without penalty or clipping, on the CPU.
-
-    Raises:
-        NotVectorizable: when it is another kind of task; the reason says what stands in the way.
-    """
     inputs, targets = task.train_data
     if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
         raise _no("the data are not tensors")

@@ -24,17 +24,12 @@ class CounterNoise(TorchFunctionMode):
 
     Element i (in row-major order) of the c-th dropout call (c = 0, 1, ...) since this was made is kept when
     ``hash(key, c, i) >= p * 2**32``, and is then multiplied by ``1 / (1 - p)``. The hash is in integers, so a mask is
-    the same on any device, alone or under ``torch.func.vmap`` with one key a replica; and as the key is an input, a
-    graph traced once gives the masks of each key that it is called with. Make one for each forward pass.
+    the same on any device, alone or under ``torch.func.vmap`` with one int32 key a replica; and as the key is an input,
+    a graph traced once gives the masks of each key. Make one for each forward pass.
 
-    It reaches ``functional.dropout``, ``dropout1d``, ``dropout2d`` and ``dropout3d`` (one draw a channel), attention,
-    and every module built on these. Other noise (alpha dropout, dropout between the layers of ``nn.LSTM``,
-    ``rand_like``) comes from torch's generators as ever; so does what ``torch.utils.checkpoint`` computes again.
-
-    Args:
-        key: int32, shape (), on the device of what is dropped: the key of this seed and step, see `noise_keys`.
-        write_out_attention: compute scaled dot product attention as matrix products even where it has no dropout, for
-            its kernels have no fast batching rule. With dropout it is always written out.
+    It reaches every dropout (one draw a channel in ``dropout1d`` to ``3d``) and attention. Attention with dropout is
+    written out as matrix products; without, where it is asked for, as its kernels have no fast batching rule. Other
+    noise comes from torch's generators as ever; so does what ``torch.utils.checkpoint`` computes again.
     """
 
     def __init__(self, key: Tensor, *, write_out_attention: bool = False) -> None:
@@ -139,10 +134,7 @@ def _splitmix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _hashed_positions(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return the hash of 1, 2, ... in row-major order, int32: a bijection without fixed structure, once for all keys.
-
-    They start at 1 as the hash of 0 is 0 under every key.
-    """
+    """Return the hash of 1, 2, ... (that of 0 is 0 under every key) in row-major order, int32: a bijection."""
     n = int(np.prod(shape))
     h = torch.arange(1, n + 1, dtype=torch.int32, device=device).view(shape)
     h = h.mul_(0x21F0AAAD)

@@ -16,12 +16,6 @@ from ._rules import AdamRule, SGDRule, UpdateRule
 
 
 def rule_of(optimizer: Callable[..., Optimizer], options: Mapping[str, Any]) -> UpdateRule:
-    """Return the rule of ``optimizer(parameters, lr=lr, **options)``, for any learning rate.
-
-    Raises:
-        NotVectorizable: as `rule_for`, or when the options depend on the learning rate.
-    """
-
     def made(lr: float) -> MakeOptimizer:
         return lambda parameters: optimizer(parameters, lr=lr, **options)
 
@@ -40,12 +34,7 @@ def rule_of(optimizer: Callable[..., Optimizer], options: Mapping[str, Any]) -> 
 def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
     """Return the rule that updates each replica of a stack as the user's optimizer updates it alone.
 
-    SGD, Adam and AdamW of ``torch.optim`` (not their subclasses) have rules of their own. Any other optimizer is probed
-    first: it can be used if it is elementwise and linear in the learning rate.
-
-    Raises:
-        NotVectorizable: for another kind of optimizer, several parameter groups, options that are tensors,
-            ``differentiable=True``, hooks on the step, or a step that was replaced.
+    SGD, Adam and AdamW of ``torch.optim`` (not their subclasses) have rules of their own. Any other is probed first.
     """
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3), (2, 3, 1, 1))]
     try:

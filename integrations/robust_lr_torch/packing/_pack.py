@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robust_lr.runners.base import TrialSource, evaluate_trial, failed_trial, is_out_of_memory
+from robust_lr.runners.base import TrialSource, evaluate_trial, failed_trial
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialResult, TrialSpec
 
@@ -34,47 +34,40 @@ _SECONDS_TO_COMPANY = 0.02  # the trials of one message of the pool come togethe
 
 @dataclass(frozen=True)
 class PackEvaluator:
-    """The `Evaluator` that trains up to `slots` trials of a task at once.
-
-    `ready` is an empty pack for just this, if there is one; it stays behind when the evaluator is pickled.
-    """
+    """The `Evaluator` that trains up to `slots` trials of a task at once."""
 
     task: Training
     schedules: Mapping[str, Schedule]
     slots: int
     compiled: bool = False
-    ready: Pack | None = field(default=None, repr=False, compare=False)
+    ready: Pack | None = field(default=None, repr=False, compare=False)  # stays behind when this is pickled
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         with one_thread(self.task):
             pack = self.ready or Pack(self.task, self.schedules, self.slots, compiled=self.compiled)
         while True:
-            trials = _take(source, pack)
-            for spec in trials:
-                try:
-                    with one_thread(self.task):
-                        pack.load(spec)
-                except Exception:
-                    yield failed_trial(spec, traceback.format_exc())
-            if pack.specs:
-                with one_thread(self.task):
-                    finished = pack.run_block()
-                yield from finished
-            elif not trials:
+            trials, finished = _take(source, pack), list[TrialResult]()
+            if not (trials or pack.specs):
                 return
+            with one_thread(self.task):
+                for spec in trials:
+                    try:
+                        pack.load(spec)
+                    except Exception:
+                        finished.append(failed_trial(spec, traceback.format_exc()))
+                if pack.specs:
+                    finished += pack.run_block()
+            yield from finished
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "ready": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task, self.schedules, self.slots, self.compiled)
 
 
 class Pack:
-    """The stacked parameters, buffers and optimizer states of `slots` replicas, and the trial that each is training.
+    """The stacked parameters, buffers and optimizer states of `slots` replicas, which all step together.
 
-    All slots step together. What distinguishes them at a step (learning rate, bias corrections, batch, dropout key) is
-    read from tables of the trial, so that a slot starts over while the others go on, and nothing is traced again.
+    What distinguishes them at a step (learning rate, batch, dropout key) is read from tables of the trial in the slot,
+    so that a slot starts over while the others go on, and nothing is traced again.
     """
 
     def __init__(
@@ -100,12 +93,10 @@ class Pack:
 
     @property
     def specs(self) -> list[TrialSpec]:
-        """The trials in training."""
         return [occupant.spec for occupant in self._occupants.values()]
 
     @property
     def n_free(self) -> int:
-        """The number of trials that can be loaded now."""
         if self.replica.rule.in_phase and self._occupants:
             return 0
         return self.slots - len(self._occupants)
@@ -120,7 +111,6 @@ class Pack:
         self._occupants[slot] = occupant
 
     def clear(self) -> None:
-        """Drop the trials in training."""
         self._occupants.clear()
 
     def run_block(self) -> list[TrialResult]:
@@ -182,27 +172,21 @@ class Pack:
                 return None
 
     def _finish(self, slot: int, diverged_at: int | None) -> TrialResult:
-        occupant, out_of_memory = self._occupants[slot], list[Exception]()
+        occupant = self._occupants[slot]
         spec = occupant.spec
 
         def outcome(**trial: Any) -> dict[str, float]:
             if diverged_at is not None:
                 return self.task.failure(diverged_at)
-            try:
-                with self.task.noise_of(spec.seed):
-                    return self.task.outcome(self.model(slot))
-            except Exception as error:
-                out_of_memory.extend([error] if is_out_of_memory(error) else [])
-                raise
+            with self.task.noise_of(spec.seed):
+                return self.task.outcome(self.model(slot))
 
         result = evaluate_trial(outcome, spec, self.tables.schedules[spec.schedule])
-        if out_of_memory and self.slots > 1:  # a smaller pack leaves room for the evaluation
-            raise out_of_memory[0]
+        if result.status == "out_of_memory" and self.slots > 1:  # a smaller pack leaves room for the evaluation
+            raise MemoryError(result.error)
         del self._occupants[slot]
         self._fill(slot, self.tables.initial(spec.seed))  # so that what an empty slot goes on computing stays tame
-        return TrialResult(
-            spec, result.loss, result.status, occupant.seconds + result.seconds, result.metrics, result.error
-        )
+        return replace(result, seconds=occupant.seconds + result.seconds)
 
     def _fill(self, slot: int, initial: Stack) -> None:
         with torch.no_grad():
@@ -246,10 +230,9 @@ def _take(source: TrialSource, pack: Pack) -> list[TrialSpec]:
 def one_thread(task: Training) -> Iterator[None]:
     """Let torch use one thread on the CPU: more wait for each other in every operation of a small model."""
     threads = torch.get_num_threads()
-    if torch.device(task.device).type == "cpu" and threads > 1:
+    if torch.device(task.device).type == "cpu":
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)

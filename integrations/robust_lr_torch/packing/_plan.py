@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
@@ -55,156 +54,116 @@ def plan_packs(
     The closed form is taken where it fits. Else engine "auto" has one rule: what is predicted to end the sweep sooner
     than the best so far, its preparation included, is tried, and the fastest is taken. First a step alone is timed,
     then a pack, on a GPU larger ones, then the compiler.
-
-    Raises:
-        NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
     """
-    sweep = _Sweep(task, tuple(trials), dict(schedules), n_workers, slots, memory_limit)
+    planner = _Planner(task, trials, dict(schedules), n_workers, slots, memory_limit)
     if engine == "sequential":
-        return sweep.one_by_one("as asked for")
+        return planner.sequential("as asked for")
     if engine == "closed_form":
-        return sweep.closed_form()
+        return planner.closed_form()
     if engine in ("packed", "compiled"):
-        return sweep.packed(compiled=engine == "compiled")
+        return planner.packed(compiled=engine == "compiled")
     if not trials:
-        return sweep.one_by_one("there are no trials")
-    try:
-        return sweep.closed_form()
-    except NotVectorizable:
-        return _Pilot(sweep).choose()
+        return planner.sequential("there are no trials")
+    with contextlib.suppress(NotVectorizable):
+        return planner.closed_form()
+    return planner.fastest()
 
 
-@dataclass(frozen=True, eq=False)
-class _Sweep:
-    task: Training
-    trials: tuple[TrialSpec, ...]
-    schedules: dict[str, Schedule]
-    n_workers: int
-    slots: int | Literal["auto"]
-    memory_limit: int | None
+class _Planner:
+    def __init__(
+        self,
+        task: Training,
+        trials: Sequence[TrialSpec],
+        schedules: dict[str, Schedule],
+        n_workers: int,
+        slots: int | Literal["auto"],
+        memory_limit: int | None,
+    ) -> None:
+        self.task, self.schedules, self.n_workers, self.slots = task, schedules, n_workers, slots
+        # Small learning rates first: what is timed and compared is an ordinary run.
+        self.trials = sorted(trials, key=lambda t: t.lr)
+        self.memory_limit = memory_limit
+        self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
+        self.on_cpu = torch.device(task.device).type == "cpu"
+        # Other processes must not decide: what takes long is interrupted more often.
+        self.clock = time.thread_time if self.on_cpu else time.perf_counter
+        self.alone = self.seconds = math.nan  # of a step of a replica, alone and by the best engine so far
+        self.best: PackPlan | None = None  # sequential
+        self.pack: Pack | None = None  # the last one tried, and what it took to make
+        self.tracing = math.nan
 
-    @property
-    def trials_per_worker(self) -> int:
-        return max(1, -(-len(self.trials) // self.n_workers))
-
-    @property
-    def tame(self) -> list[TrialSpec]:
-        """The trials, the smallest learning rates first: what is timed and compared is an ordinary run."""
-        return sorted(self.trials, key=lambda t: t.lr)
-
-    def balanced(self, most: int) -> int:
-        """Return the slots of equally full packs, at most those asked for."""
-        most = most if self.slots == "auto" else self.slots
-        return math.ceil(self.trials_per_worker / math.ceil(self.trials_per_worker / most))
-
-    def fitting(self, pack: Pack, slots: int) -> int:
-        memory = free_memory(self.task.device, self.n_workers) if self.memory_limit is None else self.memory_limit
-        return min(slots, max(1, memory // pack.traced.bytes_per_replica))
-
-    def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
+    def sequential(self, why: str) -> PackPlan:
         evaluator = SequentialEvaluator(self.task, self.schedules)
-        return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
+        return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"one after the other: {why}")
 
     def closed_form(self) -> PackPlan:
         problem = linear_problem(self.task)
         if self.trials:
-            verify_closed_form(problem, self.task, self.tame[len(self.trials) // 2])
-        return plan_closed_form(
-            problem,
-            self.trials,
-            self.schedules,
-            slots=self.slots,
-            n_workers=self.n_workers,
-            memory_limit=self.memory_limit,
-        )
+            verify_closed_form(problem, self.task, self.trials[len(self.trials) // 2])
+        limits = self.slots, self.n_workers, self.memory_limit
+        return plan_closed_form(problem, self.trials, self.schedules, *limits)
 
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
         with one_thread(self.task):
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
-                verify_pack(pack, self.schedules, self.tame)
-            return self.plan_of(pack, self.fitting(pack, self.balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
+                verify_pack(pack, self.schedules, self.trials)
+        return self._plan_of(pack, self._fitting(pack, self._balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
 
-    def plan_of(
-        self, pack: Pack, slots: int, *, compiled: bool, alone: float = math.nan, seconds: float = math.nan
-    ) -> PackPlan:
-        # It goes out once: who asks again does so because something went wrong with it.
-        ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
-
-        def make(n: int) -> Evaluator:
-            spare = ready.pop() if ready else None
-            return PackEvaluator(self.task, self.schedules, n, compiled, spare if n == slots else None)
-
-        name, bytes_each = "compiled" if compiled else "packed", pack.traced.bytes_per_replica
-        said, memory = "", f"{bytes_each / 1e6:.3g} MB" if bytes_each >= 1e5 else f"{bytes_each / 1e3:.3g} kB"
-        if not math.isnan(seconds):
-            times = f"{alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
-            said = f": {alone / seconds:.3g} times as fast as one after the other ({times})"
-        note = f"{name}, {count_of(slots, 'slot')}{said}, {memory} a replica"
-        whole = seconds * self.task.total_steps * len(self.trials)
-        return PackPlan(name, slots, alone / seconds, make, note, whole)
-
-
-class _Pilot:
-    """Tries engines and keeps the best; `seconds` is what it takes for a step of a replica."""
-
-    def __init__(self, sweep: _Sweep) -> None:
-        self.sweep, self.task = sweep, sweep.task
-        self.on_cpu = torch.device(self.task.device).type == "cpu"
-        # Other processes must not decide: what takes long is interrupted more often.
-        self.clock = time.thread_time if self.on_cpu else time.perf_counter
-        self.n_steps = self.task.total_steps * sweep.trials_per_worker
+    def fastest(self) -> PackPlan:
         self.alone = self.seconds = self._seconds_alone()
-        self.best: PackPlan | None = None  # one after the other
-        self.pack: Pack | None = None  # the last one tried, and what it took to make
-        self.tracing = math.nan
-
-    def choose(self) -> PackPlan:
-        sweep = self.sweep
         is_short = self.alone < _SHORT_STEP or not self.on_cpu
         with one_thread(self.task):
-            slots = sweep.balanced(_SLOTS_FOR_SHORT_STEPS if is_short else _SLOTS_FOR_LONG_STEPS)
-            n_operations = inspect_replica(self.task, sweep.trials[0].seed).n_operations
+            slots = self._balanced(_SLOTS_FOR_SHORT_STEPS if is_short else _SLOTS_FOR_LONG_STEPS)
+            n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
             tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
             if not self._is_worth(tracing, slots, _GAIN_OF_SHORT_STEPS if is_short else _GAIN_OF_LONG_STEPS):
-                return sweep.one_by_one(f"it takes about {self.alone * self.n_steps:.2g} s as it is")
+                return self.sequential(f"it takes about {self.alone * self._n_steps:.2g} s as it is")
             gain = self._try(slots)
             while self.pack and gain > _LEAST_GAIN and not self.on_cpu:
-                slots, larger = self.pack.slots, sweep.fitting(self.pack, sweep.balanced(_GROWTH * self.pack.slots))
+                slots, larger = self.pack.slots, self._fitting(self.pack, self._balanced(_GROWTH * self.pack.slots))
                 if larger <= slots or not self._is_worth(2 * self.tracing, larger, _GAIN_OF_GROWTH):
                     break
                 gain = self._try(larger)
-            self._try_compiled()
-        return self.best or sweep.one_by_one(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
+            if self.pack:
+                cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
+                slots, gain = (self.best.slots, _GAIN_OF_COMPILED_PACK) if self.best else (1, _GAIN_OF_COMPILED_STEP)
+                if self._is_worth(cost, slots, gain):
+                    with contextlib.suppress(NotVectorizable):  # no compiler
+                        self._try(slots, compiled=True)
+        return self.best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
+
+    @property
+    def _n_steps(self) -> int:
+        return self.task.total_steps * self.trials_per_worker
+
+    def _balanced(self, most: int) -> int:
+        """Return the slots of equally full packs, at most those asked for."""
+        most = most if self.slots == "auto" else self.slots
+        return math.ceil(self.trials_per_worker / math.ceil(self.trials_per_worker / most))
+
+    def _fitting(self, pack: Pack, slots: int) -> int:
+        memory = free_memory(self.task.device, self.n_workers) if self.memory_limit is None else self.memory_limit
+        return min(slots, max(1, memory // pack.traced.bytes_per_replica))
 
     def _is_worth(self, preparation: float, slots: int, gain: float) -> bool:
-        """Return whether an engine is predicted to end the sweep sooner than the best so far."""
-        left = self.n_steps * self.seconds
+        left = self._n_steps * self.seconds
         return preparation + _STEPS_TO_TRY * slots * self.seconds + left / gain < left
-
-    def _try_compiled(self) -> None:
-        if self.pack is None:
-            return
-        cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
-        slots, gain = (self.best.slots, _GAIN_OF_COMPILED_PACK) if self.best else (1, _GAIN_OF_COMPILED_STEP)
-        if self._is_worth(cost, slots, gain):
-            with contextlib.suppress(NotVectorizable):  # no compiler
-                self._try(slots, compiled=True)
 
     def _try(self, slots: int, *, compiled: bool = False) -> float:
         """Time a pack, and keep it if it is the best so far; return its gain over the best before it."""
         n_steps = min(_STEPS_TIMED, self.task.total_steps)
         try:
             start = time.perf_counter()
-            pack = Pack(self.task, self.sweep.schedules, slots, compiled=compiled)
+            pack = Pack(self.task, self.schedules, slots, compiled=compiled)
             self.tracing = time.perf_counter() - start
-            if (fits := self.sweep.fitting(pack, slots)) < slots:
+            if (fits := self._fitting(pack, slots)) < slots:
                 return self._try(fits, compiled=compiled)
             if self.pack is None:
-                verify_pack(pack, self.sweep.schedules, self.sweep.tame)
+                verify_pack(pack, self.schedules, self.trials)
             for i in range(slots):
-                pack.load(self.sweep.tame[i % len(self.sweep.trials)])
+                pack.load(self.trials[i % len(self.trials)])
             seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * slots)
         except Exception as error:
             if is_out_of_memory(error):
@@ -213,24 +172,38 @@ class _Pilot:
         pack.clear()
         self.pack, gain = pack, self.seconds / seconds
         if gain > (1.0 if compiled else _LEAST_GAIN):  # the compiler's time is spent by now
-            self.best = self.sweep.plan_of(pack, slots, compiled=compiled, alone=self.alone, seconds=seconds)
-            self.seconds = seconds
+            self.best, self.seconds = self._plan_of(pack, slots, compiled=compiled, seconds=seconds), seconds
         return gain
+
+    def _plan_of(self, pack: Pack, slots: int, *, compiled: bool, seconds: float = math.nan) -> PackPlan:
+        # It goes out once: who asks again does so because something went wrong with it.
+        ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
+
+        def make(n: int) -> Evaluator:
+            spare = ready.pop() if ready else None
+            return PackEvaluator(self.task, self.schedules, n, compiled, spare if n == slots else None)
+
+        name, gain, n_bytes = "compiled" if compiled else "packed", self.alone / seconds, pack.traced.bytes_per_replica
+        note = f"{name}, {count_of(slots, 'slot')}, {n_bytes / 1e3:.3g} kB a replica"
+        if not math.isnan(seconds):
+            times = f"{self.alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
+            note += f": {gain:.3g} times as fast as one after the other ({times})"
+        return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
     def _seconds_alone(self) -> float:
         """Time a step of one trial, with the threads that it would have."""
-        task, spec = self.task, self.sweep.tame[0]
-        with one_thread(task) if self.sweep.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
-            steps = self._endless_steps(spec)
+        task, spec = self.task, self.trials[0]
+
+        def endless_steps() -> Iterator[torch.Tensor]:
+            while True:
+                model, schedule = task.initial_model(spec.seed), self.schedules[spec.schedule]
+                yield from task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
+
+        with one_thread(task) if self.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
+            steps = endless_steps()
             # On a GPU a step alone waits for the device as often as a trial does, not each time.
             n_steps = 1 if self.on_cpu else min(task.check_every, task.total_steps)
             return _seconds_per_call(lambda: float([next(steps) for _ in range(n_steps)][-1]), self.clock) / n_steps
-
-    def _endless_steps(self, spec: TrialSpec) -> Iterator[torch.Tensor]:
-        schedule = self.sweep.schedules[spec.schedule]
-        while True:
-            model = self.task.initial_model(spec.seed)
-            yield from self.task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
 
 
 def _seconds_per_call(call: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -78,13 +78,10 @@ class SGDRule:
 class AdamRule:
     """``torch.optim.Adam`` and ``AdamW``. With the gradient g, betas (b1, b2) and k = t + 1, step t is::
 
-        m <- b1 m + (1 - b1) g
-        v <- b2 v + (1 - b2) g^2
+        m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2
         p <- p - lr_t / (1 - b1^k) * m / (sqrt(v / (1 - b2^k)) + eps)
 
-    after ``p <- (1 - lr_t weight_decay) p`` where the weight decay is decoupled, else with ``weight_decay * p`` added
-    to g. Torch multiplies m by the step size before the division, here it is after: half the memory, a third of the
-    time, one rounding of difference.
+    Torch multiplies m by the step size before the division, here it is after: half the memory, a third of the time.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -128,7 +125,6 @@ class AdamRule:
 
 
 def clip_grad_norm_per_replica(grads: Stack, max_norm: float) -> None:
-    """Clip in place as ``torch.nn.utils.clip_grad_norm_``: times ``min(1, max_norm / (norm_r + 1e-6))``."""
     norms = [torch.linalg.vector_norm(grad.unsqueeze(-1).flatten(1), dim=1) for grad in grads.values()]
     total = torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
     factors = (max_norm / (total + 1e-6)).clamp(max=1.0)

@@ -23,8 +23,6 @@ Block = tuple[Tensor, Tensor, Tensor]  # rows (n, B), numbers of the rule (n, n_
 
 
 class TrialTables:
-    """The tables of all trials of a task."""
-
     def __init__(self, task: Training, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
         self.data = task.data_on_device()

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from robust_lr.exceptions import NotVectorizable
+from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
 from ._delta_rule import first_line
@@ -29,13 +30,8 @@ class TracedStep:
 
     ``graph(*fixed, *moving)`` updates the stacks among the fixed tensors (parameters, buffers, optimizer state), in
     place, and returns the losses, shape (C,), and, where the rule cannot be traced, the gradients instead of updating
-    the parameters.
-
-    Attributes:
-        graph: the step.
-        fixed: the stacks, and the training data where they are tensors: the same tensors at every step.
-        moving: what a step reads, as an example: rows of the data, or the batch; numbers of the rule; dropout keys.
-        n_shared_bytes: bytes of the training data among the fixed tensors, which the replicas share.
+    the parameters. Fixed is also the training data, where a step reads rows of them. What moves is the rows (C, B), or
+    else the batch (C, B, ...) of inputs and targets; the numbers of the rule (n, C); and the dropout keys (C,).
     """
 
     graph: GraphModule
@@ -45,7 +41,6 @@ class TracedStep:
 
     @property
     def bytes_per_replica(self) -> int:
-        """Bytes of all tensors that are alive at once, at the worst moment of a step, divided by the replicas."""
         return (_peak_bytes(self.graph) - self.n_shared_bytes) // len(self.moving[-1])
 
     @property
@@ -65,18 +60,6 @@ class TracedStep:
 def trace_step(
     task: Training, replica: Replica, stacks: Sequence[Stack], data: Sequence[Tensor], moving: Sequence[Tensor]
 ) -> TracedStep:
-    """Trace one step of all replicas.
-
-    Args:
-        task: the task.
-        replica: what `inspect_replica` returned.
-        stacks: trained parameters, other parameters and buffers, optimizer state. They stay as they are.
-        data: training inputs and targets, if a step is to read rows of them; else empty.
-        moving: rows (C, B), or inputs and targets (C, B, ...); numbers of the rule (n, C); dropout keys (C,).
-
-    Raises:
-        NotVectorizable: when torch.func cannot batch the objective.
-    """
     objective, rule = Objective(task, replica.model), replica.rule
     fixed, structure = tree_flatten(list(stacks))
     n_fixed, n_data = len(fixed), len(data)
@@ -109,6 +92,8 @@ def trace_step(
         with torch.no_grad():  # operations without a batching rule can leave a graph that does not run
             graph(*copies())
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         where = user_place(traceback.extract_tb(error.__traceback__)) or place_of(task.make_model)
         raise NotVectorizable(f"torch.func cannot batch it: {first_line(error)}", where) from error
     return TracedStep(graph, (*fixed, *data), tuple(moving), _bytes_of(list(data)))
