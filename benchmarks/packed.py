@@ -47,7 +47,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import robust_lr
 from robust_lr import CosineDecay, NotVectorizable, Schedule, SerialRunner, TrialResult, TrialSpec
 from robust_lr.runners import Runner, TrialList
-from robust_lr.runners.base import Evaluator
+from robust_lr.runners.base import Evaluator, TrialSource
 from robust_lr.runners.packed import PackPlan
 from robust_lr.runners.slots import evaluate_here
 from robust_lr_torch import SupervisedTask
@@ -335,11 +335,9 @@ class Prepared:
     def __init__(self, evaluator: Evaluator, slots: int) -> None:
         self.evaluator, self.slots = evaluator, slots
 
-    def run(
-        self, train: object, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
-    ) -> Iterator[TrialResult]:
+    def run(self, train: object, source: TrialSource, schedules: Mapping[str, Schedule]) -> Iterator[TrialResult]:
         """See `Runner.run`."""
-        return evaluate_here(lambda slots: self.evaluator, self.slots, TrialList(trials))
+        return evaluate_here(lambda slots: self.evaluator, self.slots, source)
 
 
 class Bench:

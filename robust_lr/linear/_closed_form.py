@@ -214,14 +214,16 @@ def losses(kind: Kind, outputs: Array, targets: Array, factors: Array) -> Array:
     """
     n_rows, batch_size, k, _ = outputs.shape
     if kind == "softmax":
-        at = np.arange(n_rows)[:, None], np.arange(batch_size), targets
+        at = targets, np.arange(n_rows)[:, None], np.arange(batch_size)
         factors = factors[:, None] / factors.dtype.type(batch_size)
-        outputs -= np.maximum.reduce(outputs, axis=2, keepdims=True)
-        chosen = outputs[at]
-        np.exp(outputs, out=outputs)
-        sums = np.add.reduce(outputs, axis=2)
-        outputs *= (factors / sums)[:, :, None]
-        outputs[at] -= factors
+        logits = outputs.transpose(2, 0, 1, 3).copy()  # classes first: sums over them then add long rows
+        logits -= np.maximum.reduce(logits, axis=0)
+        chosen = logits[at]
+        np.exp(logits, out=logits)
+        sums = np.add.reduce(logits, axis=0)
+        logits *= factors / sums
+        logits[at] -= factors
+        outputs[...] = logits.transpose(1, 2, 0, 3)
         return np.asarray(np.add.reduce(np.log(sums) - chosen, axis=1, dtype=np.float64) / batch_size)
     targets, factors = targets[..., None], factors[:, None, None] / factors.dtype.type(batch_size * k)
     if kind == "linear":
