@@ -25,7 +25,7 @@ from ._inspect import inspect_replica
 from ._linear import linear_problem
 from ._memory import free_memory
 from ._pack import Pack, PackEvaluator, one_thread
-from ._verify import verify_closed_form, verify_pack
+from ._verify import verify_pack
 
 _LEAST_GAIN = 1.1  # below it, the simpler engine is as good
 # Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
@@ -97,11 +97,8 @@ class _Planner:
         return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"one after the other: {why}")
 
     def closed_form(self) -> PackPlan:
-        problem = linear_problem(self.task)
-        if self.trials:
-            verify_closed_form(problem, self.task, self.trials[len(self.trials) // 2])
         limits = self.slots, self.n_workers, self.memory_limit
-        return plan_closed_form(problem, self.trials, self.schedules, *limits)
+        return plan_closed_form(linear_problem(self.task), self.trials, self.schedules, *limits)
 
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""

@@ -1,10 +1,9 @@
-"""Whether trials in a pack, or in closed form, begin as they do alone."""
+"""Whether trials begin in a pack as they do alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear._closed_form import LinearProblem, train_alone
 from robust_lr.runners.base import is_out_of_memory
-from robust_lr.schedules.closed_forms import Constant, Schedule
+from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
@@ -45,31 +43,14 @@ def verify_pack(pack: Pack, schedules: Mapping[str, Schedule], trials: Sequence[
         pack.clear()
 
 
-def verify_closed_form(problem: LinearProblem, task: Training, spec: TrialSpec) -> None:
-    """Raise unless the first steps of a trial end in the loss that they end in by the task itself."""
-    n = min(_STEPS, task.total_steps)
-    short = replace(problem, total_steps=n, batches=lambda seed: problem.batches(seed)[:n])
-    found = train_alone(short, lr=spec.lr, schedule=Constant(), seed=spec.seed)["loss"]
-    model, _ = _first_steps(task, spec, Constant())
-    expected = task.evaluate(model)["loss"]
-    if math.isfinite(expected) and not math.isclose(found, expected, rel_tol=1e-3):
-        raise NotVectorizable(
-            f"{n} steps in closed form end in another loss than the task's: {found:.7g}, {expected:.7g}"
-        )
-
-
-def _first_steps(task: Training, spec: TrialSpec, schedule: Schedule) -> tuple[nn.Module, list[float]]:
-    model = task.initial_model(spec.seed)
-    with task.noise_of(spec.seed):
-        steps = task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
-        return model, [float(value) for value in islice(steps, _STEPS)]
-
-
 def _compare(
     task: Training, spec: TrialSpec, schedule: Schedule, together: NDArray[np.float64], packed: nn.Module
 ) -> None:
     """Raise unless a trial alone has these objectives, and then a model that gives what the packed one does."""
-    model, alone = _first_steps(task, spec, schedule)
+    model = task.initial_model(spec.seed)
+    with task.noise_of(spec.seed):
+        steps = task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
+        alone = [float(value) for value in islice(steps, _STEPS)]
     scale = max((abs(v) for v in alone if math.isfinite(v)), default=0.0)
     pairs = [*zip(alone, together, [1e-4] * len(alone), strict=True)]
     if all(map(math.isfinite, alone)):
