@@ -15,7 +15,7 @@ from .exceptions import DataError as DataError
 from .exceptions import GridError as GridError
 from .exceptions import InsufficientDataError as InsufficientDataError
 from .exceptions import JournalError as JournalError
-from .exceptions import NotVectorisable as NotVectorisable
+from .exceptions import NotVectorizable as NotVectorizable
 from .exceptions import RobustLRError as RobustLRError
 from .exceptions import RobustLRWarning as RobustLRWarning
 from .exceptions import ScheduleError as ScheduleError

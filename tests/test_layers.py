@@ -36,7 +36,13 @@ ORDER = {name: number for number, line in enumerate(ROOMS.strip().splitlines()) 
 HEAVY = ("torch", "optuna", "ray", "sklearn", "pandas", "matplotlib", "scipy")
 PLUGINS = ("robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_torch")
 # What the plug-ins share with the core, and nobody else may rely on.
-SHARED = ("robust_lr._checks", "robust_lr._labels", "robust_lr._text", "robust_lr._tolerance")
+SHARED = (
+    "robust_lr._checks",
+    "robust_lr._labels",
+    "robust_lr._text",
+    "robust_lr._tolerance",
+    "robust_lr.linear._closed_form",
+)
 
 
 class Import:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from robust_lr import NotVectorisable, RobustLRWarning, TrialResult, TrialSpec
+from robust_lr import NotVectorizable, RobustLRWarning, TrialResult, TrialSpec
 from robust_lr.runners import Evaluator, Inbox, Packable, TrialSource, is_out_of_memory
 from robust_lr.trials import Status
 
@@ -130,7 +130,7 @@ class PackSeat:
         elif isinstance(message, _Hello):
             check_loaded(message.error)
             if message.refusal and self._strict:
-                raise NotVectorisable(message.refusal)
+                raise NotVectorizable(message.refusal)
             if message.refusal:
                 warnings.warn(f"running one after the other: {message.refusal}", RobustLRWarning, stacklevel=2)
             elif message.note:
@@ -182,7 +182,7 @@ class _PackWorker:
         train, packing = self._work.train, self._packing
         try:
             if not isinstance(train, Packable):
-                raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
             plan = train.plan_packs(
                 self._trials,
                 self._work.schedules,
@@ -192,7 +192,7 @@ class _PackWorker:
                 device=packing.device or _device(),
                 memory_limit=None,
             )
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             self._said.put(_Hello(refusal=str(error)))
             return _OneByOne(self._work)
         self._said.put(_Hello(note=plan.note))

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 from .._checks import check_flag, check_whole
 from .._text import levels_to_user
-from ..exceptions import NotVectorisable, OptionError, RobustLRWarning
+from ..exceptions import NotVectorizable, OptionError, RobustLRWarning
 from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource
@@ -75,7 +75,7 @@ class Packable(TrainFunction, Protocol):
         The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
 
         Raises:
-            NotVectorisable: when they can only be trained one after the other.
+            NotVectorizable: when they can only be trained one after the other.
         """
 
 
@@ -91,7 +91,7 @@ class PackedRunner:
 
     The training function must say how: a `Packable`, with the method `plan_packs`, such as
     `robust_lr.linear.models.LinearModelTask` or `robust_lr_torch.SupervisedTask`. Any other, and one that cannot be
-    vectorised, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
+    vectorized, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
     logged to the logger "robust_lr" at level INFO.
 
     One worker without devices is this process, and any callable will do. More workers, one pack each, are
@@ -104,7 +104,7 @@ class PackedRunner:
         slots: replicas in a pack, at least 1; "auto" leaves it to the task.
         engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
             one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
-        strict: raise `NotVectorisable` where the trials cannot be trained in packs, rather than warn. Where they can,
+        strict: raise `NotVectorizable` where the trials cannot be trained in packs, rather than warn. Where they can,
             but are no faster in packs, they still run one after the other.
         device: where the task shall train, such as "cuda"; None leaves it to the task.
         devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
@@ -114,7 +114,7 @@ class PackedRunner:
 
     Raises:
         OptionError: when an argument is wrong.
-        NotVectorisable: by `run`, when strict.
+        NotVectorizable: by `run`, when strict.
 
     Example:
         >>> from robust_lr import Constant
@@ -127,7 +127,7 @@ class PackedRunner:
         [0.0625, 0.0]
         >>> try:
         ...     PackedRunner(strict=True).run(train, TrialList(trials), {"constant": Constant()})
-        ... except NotVectorisable as error:
+        ... except NotVectorizable as error:
         ...     error.reason
         'the training function has no plan_packs, which says how to train a pack'
     """
@@ -182,9 +182,9 @@ class PackedRunner:
             return self._sequential(train, trials, schedules, "one after the other, as asked for")
         try:
             if not isinstance(train, Packable):
-                raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
             return self._ask(train, trials, schedules, self.engine)
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             if self.strict:
                 raise
             warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())

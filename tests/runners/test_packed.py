@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import Constant, FunctionSchedule, NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning
+from robust_lr import Constant, FunctionSchedule, NotVectorizable, PackedRunner, RobustLRError, RobustLRWarning
 from robust_lr.exceptions import OptionError
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import Packable, PackPlan, Runner, SerialRunner, TrialList
@@ -259,7 +259,7 @@ def test_the_plan_is_asked_for_with_the_options_of_the_runner_and_its_note_is_lo
 
 class Stubborn(Quadratic):
     def plan_packs(self, trials, schedules, **options):
-        raise NotVectorisable("the loss reads a tensor's value", "train.py:12")
+        raise NotVectorizable("the loss reads a tensor's value", "train.py:12")
 
 
 def test_what_cannot_be_packed_runs_one_after_the_other_and_says_why_once():
@@ -280,7 +280,7 @@ def test_an_ordinary_function_runs_one_after_the_other_and_says_why(n_workers):
 
 @pytest.mark.parametrize("train", [Stubborn(), train_quadratic])
 def test_a_strict_runner_raises_before_any_training(train):
-    with pytest.raises(NotVectorisable):
+    with pytest.raises(NotVectorizable):
         PackedRunner(2, strict=True).run(train, TrialList(TRIALS), SCHEDULES)
 
 

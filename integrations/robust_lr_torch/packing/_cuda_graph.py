@@ -1,4 +1,8 @@
-"""A step of a pack as one CUDA graph: the GPU is told once what to do, and then only to do it again."""
+"""A step of a pack as one CUDA graph: the GPU is told once what to do, and then only to do it again.
+
+Launching the kernels of a small model's step takes the CPU longer than the GPU takes to run them; a captured graph is
+launched as a whole.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,27 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # of rows, numbers and keys; returns the losses, shape (slots,)
+
 
 class ReplayedSteps:
-    """Runs steps by replaying one, which reads what it needs from tables on the device by a counter that it advances.
+    """Steps made by replaying one, which reads its arguments from tables on the device by a counter that it advances.
 
-    Launching the kernels of a small model's step takes the CPU longer than the GPU takes to run them; a captured graph
-    is launched as a whole.
-
-    Args:
-        step: ``step(rows, numbers, keys)`` makes one step and returns the losses, shape (lanes,); it must not wait for
-            the device.
-        longest: the most steps that a call will ask for.
-        arguments: the rows, numbers and keys of one step, for their shapes.
-        kept: the tensors that a step changes; they are as before when this is made.
-        capture: makes the function that replays a function of no arguments; `capture_cuda_graph` on a GPU.
+    The step must not wait for the device. What is `kept` is changed by it, and afterwards as before.
     """
 
     def __init__(
         self,
-        step: Callable[[Tensor, Tensor, Tensor], Tensor],
+        step: Step,
         longest: int,
         arguments: tuple[Tensor, Tensor, Tensor],
         kept: Sequence[Tensor],
         capture: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> None:
-        self._tables = [torch.zeros((longest, *a.shape), dtype=a.dtype, device=a.device) for a in arguments]
-        for table, argument in zip(self._tables, arguments, strict=True):
-            table[:] = argument
-        lanes = arguments[2].shape[0]
-        device = arguments[2].device
-        self._losses = torch.zeros(longest, lanes, dtype=arguments[1].dtype, device=device)
-        self._counter = torch.zeros(1, dtype=torch.int64, device=device)
+        self._tables = [a.repeat(longest, *[1] * a.ndim) for a in arguments]
+        _, numbers, keys = arguments
+        self._losses = numbers.new_zeros(longest, keys.shape[0])
+        self._counter = torch.zeros(1, dtype=torch.int64, device=keys.device)
 
         def next_step() -> None:
             losses = step(*(table.index_select(0, self._counter).squeeze(0) for table in self._tables))
@@ -50,7 +44,7 @@ class ReplayedSteps:
             tensor.copy_(value)
 
     def run(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
-        """Make one step for each row of the tables (at most `longest`); return the losses, shape (steps, lanes)."""
+        """Make one step for each row of the tables (at most `longest`); return the losses, shape (steps, slots)."""
         n_steps = len(rows)
         for table, values in zip(self._tables, (rows, numbers, keys), strict=True):
             table[:n_steps].copy_(values)

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import NotVectorizable
 
-from .rules import check_dtypes, per_replica
+from ._rules import Numbers, Stack, check_dtypes, per_replica
+
+MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
 # A power of two, so that it adds no rounding, and above any learning rate that works: the larger it is, the smaller is
 # the error in q - p. It is not the largest learning rate of the stack, for then results would depend on the company.
@@ -28,33 +29,18 @@ class DeltaRule:
     """An optimizer whose update is elementwise and linear in the learning rate, on a stack of replicas.
 
     One optimizer steps the whole stack at a reference learning rate, from p to q; replica r, with lr_r, is given
-    ``p + (q - p) * lr_r / reference``. The step count is the optimizer's own, so all replicas are in phase, and a rule
-    trains one stack at a time: `initial_state` starts the next. `check_linear` says if an optimizer is such a one.
-
-    Args:
-        make_optimizer: makes the optimizer of the parameters that it gets.
-
-    Example:
-        >>> rule, params = DeltaRule(torch.optim.RMSprop), {"w": torch.zeros(3, 1)}
-        >>> state = rule.initial_state(params)
-        >>> rule.update(params, {"w": torch.ones(3, 1)}, state, torch.tensor([[0.1, 0.01, 0.0]]))
-        >>> [round(w, 6) for w in params["w"].flatten().tolist()]
-        [-1.0, -0.1, 0.0]
+    ``p + (q - p) * lr_r / reference``. The step count is the optimizer's own, so all replicas are in phase.
     """
 
-    traceable: ClassVar[bool] = False
     in_phase: ClassVar[bool] = True
-    n_coefficients: ClassVar[int] = 1
 
-    def __init__(self, make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> None:
+    def __init__(self, make_optimizer: MakeOptimizer) -> None:
         self._make_optimizer = make_optimizer
 
-    def coefficients(self, lrs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``(lr_t,)``."""
+    def coefficients(self, lrs: Numbers) -> Numbers:
         return lrs[:, np.newaxis]
 
-    def initial_state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Make a new optimizer, which keeps the state to itself; return an empty state."""
+    def initial_state(self, params: Stack) -> Stack:
         check_dtypes(params)
         with torch.inference_mode(mode=False):
             self._stepped = {name: nn.Parameter(param.detach().clone()) for name, param in params.items()}
@@ -62,63 +48,42 @@ class DeltaRule:
         return {}
 
     @torch.no_grad()
-    def update(
-        self, params: dict[str, Tensor], grads: dict[str, Tensor], state: dict[str, Tensor], coefficients: Tensor
-    ) -> None:
-        """Make one step, in place on `params`."""
-        fractions = coefficients[0] / _REFERENCE
+    def update(self, params: Stack, grads: Stack, state: Stack, coefficients: Tensor) -> None:
         for name, stepped in self._stepped.items():
             stepped.copy_(params[name])
             stepped.grad = grads[name]
         self._optimizer.param_groups[0]["lr"] = _REFERENCE
         self._optimizer.step()
         for name, stepped in self._stepped.items():
-            params[name].lerp_(stepped, per_replica(fractions, stepped))
+            params[name].lerp_(stepped, per_replica(coefficients[0] / _REFERENCE, stepped))
             stepped.grad = None
 
 
-def check_linear(make_optimizer: Callable[[list[nn.Parameter]], Optimizer], name: str) -> None:
-    """Raise `NotVectorisable` unless a `DeltaRule` trains each replica of a small stack as if it were alone.
+def check_linear(make_optimizer: MakeOptimizer, name: str) -> None:
+    """Refuse an optimizer unless a `DeltaRule` trains each replica of a small stack as if it were alone.
 
-    Replicas with different gradients, and learning rates that change from step to step, make 20 steps in float64 both
-    ways; one has no gradient, and one has only NaN, which must not spread. What an optimizer does only after 20 steps
-    is not seen. The random state of the caller is left as it was.
-
-    Args:
-        make_optimizer: makes the optimizer of the parameters that it gets.
-        name: of the optimizer, for the error.
-
-    Raises:
-        NotVectorisable: when a replica in the stack and alone differ by more than 1e-9 of a value, or a step fails.
-
-    Example:
-        >>> check_linear(torch.optim.RMSprop, "RMSprop")
-        >>> check_linear(torch.optim.ASGD, "ASGD")
-        Traceback (most recent call last):
-        robust_lr.exceptions.NotVectorisable: ASGD is not elementwise and linear in the learning rate: at step 0 ...
+    One of the replicas has no gradient, and one has only NaN, which must not spread.
     """
     with torch.random.fork_rng(devices=[]):
         try:
             step = _first_difference(make_optimizer)
         except Exception as error:  # what an optimizer raises is its own affair
-            raise NotVectorisable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
+            raise NotVectorizable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
     if step is not None:
-        raise NotVectorisable(
+        raise NotVectorizable(
             f"{name} is not elementwise and linear in the learning rate: at step {step} a replica in a pack is not "
             "what it is alone, so its replicas have to be trained one after the other"
         )
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, its type when it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _first_difference(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> int | None:
-    """Return the first step (from 0) of the probe after which a replica in the stack is not what it is alone."""
+def _first_difference(make_optimizer: MakeOptimizer) -> int | None:
     generator = torch.Generator().manual_seed(0)
 
-    def draw() -> dict[str, Tensor]:
+    def draw() -> Stack:
         shapes = {str(shape): (len(_PEAKS), *shape) for shape in _SHAPES}
         return {k: torch.randn(shape, generator=generator, dtype=torch.float64) for k, shape in shapes.items()}
 

@@ -1,4 +1,4 @@
-"""What of a task can be packed: the replica as found, what stands in the way and where, and the traced step."""
+"""What of a task can be packed: the replica as found, what stands in the way, and where."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import inspect
 import pickle
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable
-from robust_lr_torch.packing.pack import Pack
-from robust_lr_torch.packing.vectorize import inspect_replica, state_of
+from robust_lr import NotVectorizable
+from robust_lr_torch.packing._inspect import inspect_replica, state_of
+from robust_lr_torch.packing._pack import Pack
 from tests.torch import models_that_do_not_pack
-from tests.torch.tasks import SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
+from tests.torch.tasks import SCHEDULES, D, K, examples, task
 
 torch.set_num_threads(1)
 
@@ -40,7 +39,7 @@ def line_of(name):
 
 @pytest.mark.parametrize("name", REASONS)
 def test_what_cannot_be_packed_is_refused_in_one_line_that_names_the_place(name):
-    with pytest.raises(NotVectorisable) as error:
+    with pytest.raises(NotVectorizable) as error:
         Pack(task(getattr(models_that_do_not_pack, name)), SCHEDULES, 2)
     assert error.value.reason.startswith(REASONS[name])
     assert error.value.where == line_of(name)
@@ -51,7 +50,7 @@ def test_what_cannot_be_packed_is_refused_in_one_line_that_names_the_place(name)
 
 @pytest.mark.parametrize("optimizer", ["Adafactor", "ASGD", "LBFGS"])
 def test_an_optimizer_that_cannot_step_a_stack_is_refused_by_name(optimizer):
-    with pytest.raises(NotVectorisable, match=f"torch.optim.{optimizer} "):
+    with pytest.raises(NotVectorizable, match=f"torch.optim.{optimizer} "):
         inspect_replica(task(optimizer=getattr(torch.optim, optimizer)), seed=0)
 
 
@@ -60,7 +59,7 @@ def reads_the_loss(outputs, targets):
 
 
 def test_the_place_is_that_of_the_loss_when_the_loss_is_to_blame():
-    with pytest.raises(NotVectorisable) as error:
+    with pytest.raises(NotVectorizable) as error:
         inspect_replica(task(loss=reads_the_loss), seed=0)
     assert error.value.where == f"{__file__}:{inspect.getsourcelines(reads_the_loss)[1] + 1}"
 
@@ -71,14 +70,14 @@ class Nothing(nn.Linear):
 
 
 def test_a_model_without_a_parameter_to_train_is_refused():
-    with pytest.raises(NotVectorisable, match="no parameter gets a gradient"):
+    with pytest.raises(NotVectorizable, match="no parameter gets a gradient"):
         inspect_replica(task(partial(Nothing, D, K)), seed=0)
 
 
 def test_a_parameter_of_low_precision_is_refused():
     x, y = examples()
     t = task(lambda: nn.Linear(D, K).bfloat16(), train_data=(x.bfloat16(), y))
-    with pytest.raises(NotVectorisable, match=r"float32 or float64, but weight is torch.bfloat16"):
+    with pytest.raises(NotVectorizable, match=r"float32 or float64, but weight is torch.bfloat16"):
         Pack(t, SCHEDULES, 2)
 
 
@@ -113,65 +112,3 @@ def test_looking_at_a_replica_changes_nothing():
     untouched = state_of(t.initial_model(3))
     assert all(torch.equal(value, untouched[name]) for name, value in replica.state.items())
     assert all(p.grad is None for p in replica.model.parameters())
-
-
-def test_tracing_changes_nothing_and_a_step_changes_what_it_is_given():
-    t = task(make_dropout_network, optimizer=torch.optim.AdamW)
-    pack = Pack(t, SCHEDULES, 3)
-    for spec in trials()[:3]:
-        pack.load(spec)
-    for lane, spec in enumerate(trials()[:3]):
-        initial = pack.task.initial_model(spec.seed).state_dict()
-        assert all(torch.equal(value, initial[name]) for name, value in pack.model(lane).state_dict().items())
-    *changing, inputs, targets = pack.traced.fixed
-    before = [tensor.clone() for tensor in changing]
-    pack.steps(1)
-    assert not any(torch.equal(a, b) for a, b in zip(before, changing, strict=True))
-    assert all(map(torch.equal, (inputs, targets), t.train_data))
-
-
-def test_a_traced_step_is_the_step_of_each_replica():
-    t = task(make_dropout_network)
-    pack = Pack(t, SCHEDULES, 2)
-    for spec in trials(lrs=(0.1,)):
-        pack.load(spec)
-    objectives = pack.steps(4)
-    for lane, spec in enumerate(trials(lrs=(0.1,))):
-        model = t.initial_model(spec.seed)
-        steps = t.steps(model, lr=spec.lr, schedule="cosine", seed=spec.seed)
-        expected = [float(value) for value, _ in zip(steps, range(4), strict=False)]
-        assert np.allclose(objectives[:, lane], expected, rtol=0, atol=1e-6)
-
-
-def test_empty_lanes_are_left_at_the_end_where_the_kernels_need_them():
-    def spare(make_model):
-        return Pack(task(make_model, loss=nn.functional.cross_entropy), SCHEDULES, 2).traced.spare_lanes
-
-    assert Pack(task(make_model_of_products, loss=mean_size), SCHEDULES, 2).traced.spare_lanes == 0
-    assert spare(make_network) == spare(partial(nn.Linear, D, K)) == 2  # log_softmax of 7 x 3 numbers a replica
-
-
-def make_model_of_products():
-    return nn.Sequential(nn.Linear(D, 5), nn.ReLU(), nn.Linear(5, K))
-
-
-def mean_size(outputs, targets):
-    return outputs.abs().mean()
-
-
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-def test_the_bytes_of_a_replica_are_what_a_step_really_takes(optimizer):
-    """Measured by torch's profiler: what a step allocates at its worst moment, and what it is given."""
-    x, y = examples(200, d=64)
-    network = partial(lambda: nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, K)))
-    t = task(network, train_data=(x, y), batch_size=64, optimizer=getattr(torch.optim, optimizer))
-    pack = Pack(t, SCHEDULES, 8)
-    rows, numbers, keys = (table[0] for table in pack._block(1))
-    batch = pack._batch(rows)
-    given = sum(tensor.nbytes for tensor in (*pack.traced.fixed, *batch))
-    with torch.inference_mode(), torch.profiler.profile(profile_memory=True) as profiler:
-        pack.traced.graph(*pack.traced.fixed, *batch, numbers, keys)
-    changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    alive = np.cumsum([e.nbytes() for e in sorted(changes, key=lambda e: e.start_ns())])
-    measured = (given + alive.max()) / pack.lanes
-    assert measured / 1.5 < pack.traced.bytes_per_replica < measured * 1.5
