@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._page import Line, table_html, to_html
 from ..analysis import Analysis
 from .plots import degradation_figure, learning_rate_figure
 from .tables import degradation_rows, recommendation_rows
+from .text import search_caption
 from .words import caveats, comparison_sentences, conclusion, details, headline
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def write_report(
         RobustLRError: when matplotlib is not installed.
     """
     parts = [("", analyses)] if isinstance(analyses, Analysis) else list(analyses)
-    body = "".join(_part(name, analysis, level=2 if name else 1) for name, analysis in parts)
+    body = "".join(_part(name, analysis) for name, analysis in parts)
     html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
@@ -66,60 +68,46 @@ def write_report(
     Path(path).write_text(html, encoding="utf-8")
 
 
-def _part(name: str, analysis: Analysis, *, level: int) -> str:
-    sections = [f"<h2>{escape(name)}</h2>"] if level == 2 else []
-    lead = "".join(f"<p>{escape(headline(entry))}</p>" for entry in analysis.schedules)
-    sections.append(f"<div class='lead'><p><b>{escape(conclusion(analysis))}</b></p>{lead}</div>")
-    sections.extend(f"<p>{escape(caveat)}</p>" for caveat in caveats(analysis))
-    header, rows = recommendation_rows(analysis)
-    sections.append(f"<h2>What to use next (tolerance {analysis.tolerance:g})</h2>{_table(header, rows)}")
+def _part(name: str, analysis: Analysis) -> str:
+    lead = to_html([Line(conclusion(analysis), strong=True), *(Line(headline(e)) for e in analysis.schedules)])
+    sections = [f"<h2>{escape(name)}</h2>"] if name else []
+    sections += [f"<div class='lead'>{lead}</div>", to_html(Line(caveat) for caveat in caveats(analysis))]
+    sections.append(f"<h2>{escape(search_caption(analysis))}</h2>{table_html(*recommendation_rows(analysis))}")
     header, rows = degradation_rows(analysis, bands=True)
     if len(header) > 1:
         sections.append(
-            f"<h2>What a coarser grid costs at its worst offset</h2>{_table(header, rows)}"
-            "<p class='small'>Excess of the best final loss on every k-th learning rate over the best on all, largest "
-            f"over the k offsets; {analysis.confidence_level:.0%} band below it. In brackets: the sweep does not reach "
-            "far enough on both sides of the best to tell.</p>"
+            f"<h2>What a coarser grid costs in the worst case</h2>{table_html(header, rows)}"
+            "<p class='small'>How much higher the best final loss is on every k-th learning rate than on all of them, "
+            f"at the worst of the k offsets; below it the {analysis.confidence_level:.0%} band. In parentheses: the "
+            "sweep does not reach far enough on both sides of the best to tell.</p>"
         )
     sections.append(_image(learning_rate_figure(analysis), "Final loss against learning rate"))
     if rows:
         sections.append(_image(degradation_figure(analysis), "Excess loss against the ratio of the grid"))
         sections.append(
             "<p class='small'>The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to "
-            "the last trustworthy point: bound, not prediction. It knows no stability cliff.</p>"
+            "the last trustworthy point: a bound, not a prediction. It knows no stability cliff.</p>"
         )
-    ends = comparison_sentences(analysis)
-    if ends:
-        sections.append("<h2>Which schedule ends lower</h2>" + "".join(f"<p>{escape(s)}</p>" for s in ends))
+    if ends := comparison_sentences(analysis):
+        sections.append("<h2>Which schedule ends lowest</h2>" + to_html(map(Line, ends)))
     sections.append("<h2>Schedule by schedule</h2>")
     for entry in analysis.schedules:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in details(entry, analysis.tolerance))
-        sections.append(f"<p><b>{escape(entry.schedule)}</b></p><ul>{lines or '<li>no result</li>'}</ul>")
+        lines = details(entry, analysis.tolerance) or ["no result"]
+        sections.append(to_html([Line(entry.schedule, strong=True), *(Line(line, indented=True) for line in lines)]))
     return "".join(sections)
 
 
 def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
     from .. import __version__
 
-    sweep = analysis.sweep
-    lines = "\n".join(escape(line) for line in reproduce)
+    sweep, lines = analysis.sweep, "\n".join(escape(line) for line in reproduce)
     commands = f"<pre>{lines}</pre>" if lines else ""
     return (
-        f"<h2>How to reproduce</h2>{commands}<p class='small'>{sweep.learning_rates.size} learning rates "
-        f"{sweep.learning_rates[0]:g} to {sweep.learning_rates[-1]:g}, {len(sweep.seeds)} seeds, "
-        f"{sweep.n_trials} results, {int(sweep.diverged.sum())} diverged, {len(sweep.failures)} failed. "
+        f"<h2>How to reproduce</h2>{commands}<p class='small'>{escape(sweep.describe())}, {len(sweep.failures)} failed. "
         f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning "
         "rate is chosen on all seeds but one and scored on that one. "
         f"robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell).replace(chr(10), '<br>')}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _image(figure: Figure, alt: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
+from .._page import Block, Line, Table, to_html, to_text
 from .._text import count_of
 from ..exceptions import DataError
 from ..journal.journal import read_journal
@@ -141,15 +142,33 @@ class SweepResult:
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
-    def __repr__(self) -> str:
-        """What it holds, without the arrays."""
+    def describe(self) -> str:
+        """Return what the sweep holds, in one line."""
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
         return (
-            f"SweepResult({', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
+            f"{', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
             f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
-            f"{int(self.diverged.sum())} diverged)"
+            f"{int(self.diverged.sum())} diverged"
         )
+
+    def __repr__(self) -> str:
+        return f"SweepResult({self.describe()})"
+
+    def __str__(self) -> str:
+        """What it holds, and the mean loss at each learning rate."""
+        return to_text(self._blocks())
+
+    def _repr_html_(self) -> str:
+        return to_html(self._blocks())
+
+    def _blocks(self) -> list[Block]:
+        rows = [
+            [f"{lr:g}", *(_mean_text(self.loss[s, i]) for s in range(len(self.schedules)))]
+            for i, lr in enumerate(self.learning_rates)
+        ]
+        table = Table("Mean loss over the seeds", ["learning rate", *self.schedules], rows)
+        return [Line(f"{self.describe()}."), *(Line(f"Note: {note}.") for note in self.notes), table]
 
     @classmethod
     def from_runs(
@@ -297,6 +316,14 @@ class SweepResult:
             status: Status = "diverged" if self.diverged[cell] else "ok"
             found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
         return found + list(self.failures)
+
+
+def _mean_text(losses: Array) -> str:
+    known = losses[~np.isnan(losses)]
+    if not known.size:
+        return "-"
+    text = f"{known.mean():.4f}" if np.isfinite(known).all() else "diverged"
+    return text if known.size == losses.size else f"{text} ({known.size} of {losses.size})"
 
 
 def _frozen(values: ArrayLike) -> Array:
