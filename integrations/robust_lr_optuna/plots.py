@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 
 from robust_lr import Analysis, RobustLRError, analyze_sweep
-from robust_lr.report.charts import Area, Axis, Chart, Curve, degradation_chart, learning_rate_chart
+from robust_lr.report.charts import Area, Axis, Chart, Curve
+from robust_lr.report.figures import degradation_chart, learning_rate_chart
 
 from .results import sweep_from_study
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-
-import numpy as np
 
 from ..analysis import Analysis, ScheduleAnalysis
 from .tables import Rows
@@ -45,10 +44,12 @@ def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
         span,
         f"{wins} of {len(entries)}",
         f"{edges} of {len(profiles)}",
-        f"at most {_cost(np.max(costs))} ({len(costs)} measured)" if costs else "-",
+        _worst(costs) if costs else "-",
         f"{min(ratios):.4g}" if len(ratios) == len(entries) else "-",
     ]
 
 
-def _cost(excess: float) -> str:
-    return f"{excess:.4f}" if np.isfinite(excess) else "diverged"
+def _worst(costs: list[float]) -> str:
+    worst = max(costs)
+    text = f"at most {worst:.4f}" if math.isfinite(worst) else "diverged"
+    return f"{text} ({len(costs)} measured)"

@@ -103,9 +103,9 @@ def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
     sweep, lines = analysis.sweep, "\n".join(escape(line) for line in reproduce)
     commands = f"<pre>{lines}</pre>" if lines else ""
     return (
-        f"<h2>How to reproduce</h2>{commands}<p class='small'>{escape(sweep.describe())}, {len(sweep.failures)} failed. "
-        f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning "
-        "rate is chosen on all seeds but one and scored on that one. "
+        f"<h2>How to reproduce</h2>{commands}<p class='small'>{escape(sweep.describe())}, {len(sweep.failures)} "
+        f"failed. Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; each "
+        "learning rate is chosen on all seeds but one and scored on that one. "
         f"robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
     )
 

@@ -1,4 +1,4 @@
-"""Charts drawn by matplotlib: one panel a schedule, with the others in gray behind it, and a learning-rate search."""
+"""Charts drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
+from ..analysis import Analysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
-from .charts import (
-    Axis,
-    Chart,
-    Curve,
-    Panel,
-    degradation_chart,
-    excess_axes,
-    excess_panel,
-    learning_rate_chart,
-    loss_axes,
-    loss_panel,
-    search_chart,
-)
+from .charts import Chart, Curve, Note, Panel
+from .figures import degradation_chart, learning_rate_chart, search_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,61 +22,25 @@ _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _MARKERS = {"": "", "circle": "o", "star": "*", "x": "x", "triangle-up": "^"}
 
 
-def plot_learning_rate(
-    profile: LearningRateProfile, *, others: Sequence[LearningRateProfile] = (), ax: Axes | None = None
-) -> Axes:
-    """Draw the final loss against the learning rate and return the axes.
+def learning_rate_figure(analysis: Analysis) -> Figure:
+    """Return a figure of the final loss against the learning rate, one panel a schedule, the others in gray.
 
     Shows every seed (faint), the mean with its confidence band, the best learning rate, diverged runs as red crosses
-    at the top, the stability cliff, and the end of the grid where the best lies on it.
-
-    Args:
-        profile: of the schedule to show.
-        others: profiles of other schedules, drawn in gray for comparison.
-        ax: axes to draw on; new ones by default.
+    at the top, the stability cliff, the end of the grid where the best lies on it, and the recommended grid.
     """
-    x, y = loss_axes([profile, *others])
-    return _on_axes(loss_panel(profile, x, y, others=others), x, y, ax)
+    return draw(learning_rate_chart(analysis))
 
 
-def plot_degradation(
-    curve: DegradationCurve,
-    *,
-    tolerance: float | None = None,
-    recommendation: Recommendation | None = None,
-    spec: str | None = None,
-    others: Sequence[DegradationCurve] = (),
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the excess loss against the ratio of the grid and return the axes.
+def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Figure:
+    """Return a figure of the excess loss against the ratio of the grid, one panel a schedule, the others in gray.
 
     Shows the worst offset with its confidence band (hollow where the sweep is too narrow to tell), the mean over the
     offsets, the tolerance, the recommended ratio, and as a dashed guide the shape of the theoretical guarantee.
 
     Args:
-        curve: of the schedule to show.
-        tolerance: drawn as a line.
-        recommendation: its ratio is marked.
-        spec: spec of the schedule, for the guide; no guide without it, or when it cannot be parsed.
-        others: curves of other schedules, drawn in gray.
-        ax: axes to draw on; new ones by default.
-    """
-    x, y = excess_axes([curve, *others], tolerance)
-    panel = excess_panel(curve, x, y, tolerance=tolerance, recommendation=recommendation, spec=spec, others=others)
-    return _on_axes(panel, x, y, ax)
-
-
-def learning_rate_figure(analysis: Analysis) -> Figure:
-    """Return a figure with one `plot_learning_rate` panel a schedule, on shared axes."""
-    return draw(learning_rate_chart(analysis))
-
-
-def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Figure:
-    """Return a figure with one `plot_degradation` panel a schedule, on shared axes.
-
-    Args:
         analysis: of a sweep.
-        specs: spec of each schedule, for the theoretical guide; the sweep's own, or the names, by default.
+        specs: spec of each schedule, for the guide; the sweep's own, or the names, by default. There is no guide for
+            one that cannot be parsed.
     """
     return draw(degradation_chart(analysis, specs))
 
@@ -105,38 +58,36 @@ def search_figure(result: SearchResult) -> Figure:
     return draw(search_chart(result))
 
 
-def draw(chart: Chart) -> Figure:
-    """Return a chart as a figure of matplotlib, laid out."""
+def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
+    """Draw a chart, one panel on each of the axes, and return the figure; without axes, a new one that is laid out.
+
+    Raises:
+        RobustLRError: when matplotlib is not installed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a user who turns warnings into errors still gets the figure
-        figure, axes = _panels(len(chart.panels))
-        for ax, panel in zip(axes, chart.panels, strict=True):
-            _draw_panel(panel, chart.x, chart.y, ax)
+        if axes:
+            for ax, panel in zip(axes, chart.panels, strict=False):
+                _draw_panel(panel, chart, ax)
+            return axes[0].get_figure(root=True)  # type: ignore[return-value]
+        figure, own = _panels(len(chart.panels))
+        for ax, panel in zip(own, chart.panels, strict=True):
+            _draw_panel(panel, chart, ax)
             place = ax.get_subplotspec()
             if place is not None and not place.is_first_col():
                 ax.set_ylabel("")
             if not ax.xaxis.get_tick_params()["labelbottom"]:
                 ax.set_xlabel("")
-        shown = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        shown = {label: handle for ax in own for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         if shown:
-            columns = 3 if len(axes) < 3 else 4
-            figure.legend(
-                shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=7, frameon=False
-            )
+            handles, n = list(shown.values()), 2 if len(own) < 3 else 4
+            figure.legend(handles, list(shown), loc="outside lower center", ncols=n, fontsize=7, frameon=False)
         figure.suptitle(chart.title, fontsize=10, parse_math=False)
         engine = figure.get_layout_engine()
-        if engine is not None and axes:
+        if engine is not None and own:
             engine.execute(figure)
         figure.set_layout_engine("none")
     return figure
-
-
-def _on_axes(panel: Panel, x: Axis, y: Axis, ax: Axes | None) -> Axes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ax = ax if ax is not None else _panels(1)[1][0]
-        _draw_panel(panel, x, y, ax)
-    return ax
 
 
 def _panels(n: int) -> tuple[Figure, list[Axes]]:
@@ -149,7 +100,7 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
         raise RobustLRError("plots need matplotlib: pip install 'robust-lr[report]'") from error
     columns = min(max(n, 1), 4)
     rows = max(-(-n // columns), 1)
-    figure = Figure(figsize=(max(3.1 * columns, 5.0), 2.8 * rows + 1.0), layout="constrained")
+    figure = Figure(figsize=(max(3.1 * columns, 6.0), 2.8 * rows + 1.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in axes[n:]:
@@ -160,32 +111,23 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:n]
 
 
-def _draw_panel(panel: Panel, x: Axis, y: Axis, ax: Axes) -> None:
+def _draw_panel(panel: Panel, chart: Chart, ax: Axes) -> None:
     for area in panel.areas:
-        ax.fill_between(
-            area.x, area.low, area.high, color=area.color, alpha=area.opacity, lw=0, zorder=1, label=area.name
-        )
-    for order, curve in enumerate(panel.curves):
-        _draw_curve(curve, ax, order)
+        shade = ax.fill_between(area.x, area.low, area.high, color=area.color, alpha=area.opacity, lw=0)
+        shade.set(zorder=1, label=area.name)
+    for curve in panel.curves:
+        _draw_curve(curve, ax)
     for note in panel.notes:
-        upright = note.y is None
-        ax.annotate(
-            note.text, (note.x, 0.03 if note.y is None else note.y), (0, 0 if upright else 4),
-            xycoords=("data", "axes fraction") if upright else "data", textcoords="offset points",
-            rotation=90 if upright else 0, fontsize=7, color=note.color, ha="right" if upright else "center",
-            va="bottom",
-        )  # fmt: skip
-    for axis, scale, limits, ticks in (
-        (x, ax.set_xscale, ax.set_xlim, ax.set_xticks),
-        (y, ax.set_yscale, ax.set_ylim, ax.set_yticks),
-    ):
-        scale("log" if axis.log else "linear")
-        limits(axis.low, axis.high)
+        _write(note, is_left=note.x < chart.x.at(0.5), ax=ax)
+    ax.set_xscale("log" if chart.x.log else "linear")
+    ax.set_yscale("log" if chart.y.log else "linear")
+    ax.set_xlim(chart.x.low, chart.x.high)
+    ax.set_ylim(chart.y.low, chart.y.high)
+    for axis, ticks in ((chart.x, ax.set_xticks), (chart.y, ax.set_yticks)):
         ticks([], minor=True)
-        values = axis.ticks()
-        ticks(values, labels=[f"{value:g}" for value in values])
-    ax.set_xlabel(x.label, fontsize=8)
-    ax.set_ylabel(y.label, fontsize=8)
+        ticks(axis.ticks(), labels=[f"{value:g}" for value in axis.ticks()])
+    ax.set_xlabel(chart.x.label, fontsize=8)
+    ax.set_ylabel(chart.y.label, fontsize=8)
     ax.tick_params(labelsize=8)
     ax.grid(True, which="major", lw=0.4, alpha=0.5)
     name = panel.name
@@ -194,17 +136,24 @@ def _draw_panel(panel: Panel, x: Axis, y: Axis, ax: Axes) -> None:
     ax.set_title(f"{name}\n{panel.finding}", fontsize=9, y=1.0, parse_math=False)
 
 
-def _draw_curve(curve: Curve, ax: Axes, order: int) -> None:
-    marker = _MARKERS[curve.marker]
-    line = _DASHES[curve.dash] if curve.width else ""
-    together = marker if not any(curve.hollow) else ""
+def _draw_curve(curve: Curve, ax: Axes) -> None:
+    marker, line = _MARKERS[curve.marker], _DASHES[curve.dash] if curve.width else ""
     ax.plot(
-        curve.x, curve.y, linestyle=line, lw=curve.width, color=curve.color, alpha=curve.opacity, marker=together,
-        ms=curve.size, mew=1.6 if marker == "x" else 1, zorder=2 + order / 100, label=curve.name,
+        curve.x, curve.y, linestyle=line, lw=curve.width, color=curve.color, alpha=curve.opacity, label=curve.name,
+        marker="" if any(curve.hollow) else marker, ms=curve.size, mew=1.6 if marker == "x" else 1, zorder=2,
     )  # fmt: skip
-    if together != marker:
-        for hollow in (False, True):
-            points = [(a, b) for a, b, h in zip(curve.x, curve.y, curve.hollow, strict=True) if h == hollow]
-            xs, ys = zip(*points, strict=True) if points else ((), ())
-            face = "white" if hollow else curve.color
+    if any(curve.hollow):
+        for face, is_hollow in ((curve.color, False), ("white", True)):
+            points = [(a, b) for a, b, h in zip(curve.x, curve.y, curve.hollow, strict=True) if h == is_hollow]
+            xs, ys = [a for a, _ in points], [b for _, b in points]
             ax.plot(xs, ys, linestyle="", marker=marker, ms=curve.size, mfc=face, mec=curve.color, zorder=3)
+
+
+def _write(note: Note, *, is_left: bool, ax: Axes) -> None:
+    upright = note.y is None
+    ax.annotate(
+        note.text, (note.x, 0.08 if note.y is None else note.y), (0 if not upright else 3 if is_left else -3, 4),
+        xycoords=("data", "axes fraction") if upright else "data", textcoords="offset points", fontsize=7,
+        rotation=90 if upright else 0, color=note.color, va="bottom",
+        ha="center" if not upright else "left" if is_left else "right",
+    )  # fmt: skip

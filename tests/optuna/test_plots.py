@@ -76,7 +76,7 @@ def test_coarser_grids_are_shown_with_tolerance_and_recommendation():
     figure = plot_degradation(analysis)
     for entry, worst, ratio in zip(
         analysis.schedules,
-        traces(figure, "worst offset (hollow: sweep too narrow to tell)"),
+        traces(figure, "worst offset (hollow: too narrow to tell)"),
         traces(figure, "recommended ratio"),
         strict=True,
     ):
