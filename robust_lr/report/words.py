@@ -42,7 +42,7 @@ def conclusion(analysis: Analyzed) -> str:
     """
     recommended = [entry.recommendation for entry in analysis.schedules if entry.recommendation is not None]
     if not recommended:
-        return "No recommendation yet: each schedule above says what is missing."
+        return "No recommendation yet; the line of each schedule says what is missing."
     lowest = min(float(e.curve.final_loss[0]) for e in analysis.schedules if e.curve is not None)
 
     def preference(advice: Recommendation) -> tuple[bool, int, float]:
