@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
 from robust_lr import Analysis, RobustLRError, analyze_sweep
-from robust_lr.report.charts import Area, Axis, Chart, Curve
+from robust_lr.report.charts import Axis, Chart, Trace
 from robust_lr.report.figures import degradation_chart, learning_rate_chart
 
 from .results import sweep_from_study
@@ -47,11 +46,9 @@ def analyze_study(
 
 
 def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
-    """Return a figure of the final loss against the learning rate.
+    """Return a figure of the final loss against the learning rate: `robust_lr.report.plots.learning_rate_figure`.
 
-    Shows every seed (faint), the mean with its confidence band, the best learning rate, diverged runs as red crosses
-    at the top, the stability cliff in red, and the recommended grid as triangles at the bottom. Losses that are not
-    all positive, such as those of a study that maximizes, have a linear axis.
+    Losses that are not all positive, such as those of a study that maximizes, have a linear axis.
 
     Args:
         study: any study, or an analysis.
@@ -65,33 +62,16 @@ def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
         >>> import optuna
         >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         >>> study.optimize(lambda trial: (trial.suggest_float("lr", 1e-3, 1.0, log=True) - 0.1) ** 2, n_trials=9)
-        >>> plot_learning_rate(study).layout.xaxis.title.text
-        'peak learning rate'
+        >>> plot_learning_rate(study).layout.xaxis.title.text, plot_degradation(study).layout.xaxis.title.text
+        ('peak learning rate', 'ratio of the grid')
     """
     return draw(learning_rate_chart(_analysis(study, options)))
 
 
 def plot_degradation(study: Study | Analysis, **options: Any) -> go.Figure:
-    """Return a figure of the excess loss of coarser grids against their ratio, on logarithmic axes.
+    """Return a figure of the excess loss of coarser grids: `robust_lr.report.plots.degradation_figure`.
 
-    Shows the worst offset with its confidence band (hollow where the trials reach too little to both sides to tell),
-    the mean over the offsets, the tolerance, the recommended ratio, and as a dashed guide the shape of the theoretical
-    guarantee. An excess of zero is drawn at the bottom.
-
-    Args:
-        study: any study, or an analysis.
-        options: those of `analyze_study`, where it is a study.
-
-    Raises:
-        RobustLRError: when plotly is not installed.
-        DataError: when the study holds no sweep.
-
-    Example:
-        >>> import optuna
-        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        >>> study.optimize(lambda trial: (trial.suggest_float("lr", 1e-3, 1.0, log=True) - 0.1) ** 2, n_trials=9)
-        >>> plot_degradation(study).layout.xaxis.title.text
-        'ratio of the grid'
+    It takes and raises the same as `plot_learning_rate`.
     """
     return draw(degradation_chart(_analysis(study, options)))
 
@@ -116,10 +96,9 @@ def draw(chart: Chart) -> go.Figure:
     )
     known = set[str]()
     for i, panel in enumerate(chart.panels):
-        traces = [*map(_of_area, panel.areas), *map(_of_curve, panel.curves)]
-        for trace in (trace for trace in traces if trace["x"]):
-            name, place = trace["name"], {"row": i // columns + 1, "col": i % columns + 1}
-            figure.add_scatter(**trace, legendgroup=name, showlegend=name not in known, **place)
+        for trace in (trace for trace in panel.traces if trace.x):
+            name, place = trace.name, {"row": i // columns + 1, "col": i % columns + 1}
+            figure.add_scatter(**_scatter(trace), name=name, legendgroup=name, showlegend=name not in known, **place)
             known.add(name)
     figure.update_layout(
         title=chart.title,
@@ -144,34 +123,29 @@ def _analysis(study: Study | Analysis, options: dict[str, Any]) -> Analysis:
     return study
 
 
-# Lists of plain numbers: arrays would become base64, which not every plotly.js can read.
-def _of_curve(curve: Curve) -> dict[str, Any]:
-    fill: str | Sequence[str] = ["white" if hollow else curve.color for hollow in curve.hollow] or curve.color
-    marker = {"symbol": curve.marker, "size": 1.4 * curve.size, "color": fill}
-    marker["line"] = {"color": curve.color, "width": 1.5 if any(curve.hollow) else 0}
+def _scatter(trace: Trace) -> dict[str, Any]:
+    # Lists of plain numbers: arrays would become base64, which not every plotly.js can read.
+    if trace.low:
+        red, green, blue = (int(trace.color[i : i + 2], 16) for i in (1, 3, 5))
+        outline = {"x": [*trace.x, *trace.x[::-1]], "y": [*trace.low, *trace.y[::-1]], "mode": "lines"}
+        fill = f"rgba({red},{green},{blue},{trace.opacity})"
+        return outline | {"line": {"width": 0}, "fill": "toself", "fillcolor": fill, "hoverinfo": "skip"}
+    fills: str | list[str] = ["white" if hollow else trace.color for hollow in trace.hollow] or trace.color
+    edge = {"color": trace.color, "width": 1.5 if any(trace.hollow) else 0}
+    marker = {"symbol": trace.marker, "size": 1.4 * trace.size, "color": fills, "line": edge}
     return {
-        "name": curve.name, "x": list(curve.x), "y": list(curve.y), "opacity": curve.opacity,
-        "mode": "+".join(["lines"] * bool(curve.width) + ["markers"] * bool(curve.marker)),
-        "line": {"color": curve.color, "width": curve.width, "dash": curve.dash},
-        "marker": marker if curve.marker else None, "text": list(curve.texts) or None,
-        "hoverinfo": None if curve.marker else "skip", "cliponaxis": bool(curve.width),
-    }  # fmt: skip
-
-
-def _of_area(area: Area) -> dict[str, Any]:
-    red, green, blue = (int(area.color[i : i + 2], 16) for i in (1, 3, 5))
-    return {
-        "name": area.name, "x": [*area.x, *area.x[::-1]], "y": [*area.low, *area.high[::-1]], "mode": "lines",
-        "line": {"width": 0}, "fill": "toself", "fillcolor": f"rgba({red},{green},{blue},{area.opacity})",
-        "hoverinfo": "skip",
+        "x": list(trace.x), "y": list(trace.y), "opacity": trace.opacity,
+        "mode": "+".join(["lines"] * bool(trace.width) + ["markers"] * bool(trace.marker)),
+        "line": {"color": trace.color, "width": trace.width, "dash": trace.dash},
+        "marker": marker if trace.marker else None, "text": list(trace.texts) or None,
+        "hoverinfo": None if trace.marker else "skip", "cliponaxis": bool(trace.width),
     }  # fmt: skip
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
     ends = [math.log10(axis.low), math.log10(axis.high)] if axis.log else [axis.low, axis.high]
-    ticks = axis.ticks()
-    kind = "log" if axis.log else "linear"
-    return {"type": kind, "range": ends, "tickvals": ticks, "ticktext": [f"{value:g}" for value in ticks]}
+    ticks, kind = axis.ticks(), "log" if axis.log else "linear"
+    return {"type": kind, "range": ends, "tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
 def _import_plotly() -> Any:

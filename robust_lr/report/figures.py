@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,12 @@ from ..schedules.specs import parse_schedule
 from ..search import SearchResult
 from ..search.words import search_headline
 from ..theory import resolution_for_tolerance
-from .charts import (
-    COLOR,
-    CONTEXT,
-    DIVERGED,
-    GUIDE,
-    LARGEST,
-    LIMIT,
-    SMALLEST,
-    Axis,
-    Chart,
-    Drawing,
-    Note,
-    Panel,
-    linear_axis,
-    log_axis,
-)
+from .charts import Axis, Chart, Note, Panel, Trace
 
 Array = NDArray[np.float64]
 
+COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
+SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; what is nearer to zero has no decades
 VALLEY = 20.0  # losses above the lowest by more than this factor are not shown
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
@@ -48,17 +36,17 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
     profiles = [profile for profile, _ in entries]
     means = np.array([mean for profile in profiles for mean in profile.mean if math.isfinite(mean)] or [1.0, 2.0])
     low, high = float(means.min()), float(means.max())
-    y = linear_axis("final loss", [low, high])
+    y = _linear_axis("final loss", [low, high])
     if low > SMALLEST:
         span = max(min(high / low * 1.1, VALLEY), 1.01)
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
-    x = log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
-    panels = tuple(_loss_panel(profile, advice, profiles, Drawing(x=x, y=y)) for profile, advice in entries)
+    x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
+    panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
     return Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
 
 
 def _loss_panel(
-    profile: LearningRateProfile, advice: Recommendation | None, profiles: Sequence[LearningRateProfile], draw: Drawing
+    profile: LearningRateProfile, advice: Recommendation | None, profiles: Sequence[LearningRateProfile], draw: _Drawing
 ) -> Panel:
     lrs, n_seeds, (low, high) = profile.learning_rates, profile.loss.shape[1], profile.interval.T
     for other in profiles:
@@ -66,9 +54,10 @@ def _loss_panel(
             draw.line("other schedules", other.learning_rates, other.mean, CONTEXT, width=1)
     if profile.cliff is not None and profile.before_cliff is not None:
         draw.span("cliff", profile.before_cliff, profile.cliff, DIVERGED, 0.1)
-        draw.notes.append(Note(text="cliff", x=math.sqrt(profile.before_cliff * profile.cliff), color=DIVERGED))
+        draw.write("cliff", math.sqrt(profile.before_cliff * profile.cliff), color=DIVERGED)
     if profile.edge is not None:
-        draw.vertical("edge of the grid", profile.best_lr, write=True)
+        draw.vertical("edge of the grid", profile.best_lr)
+        draw.write("edge of the grid", profile.best_lr, color=LIMIT)
     if n_seeds > 1:
         for losses in profile.loss.T:
             draw.line("each seed", lrs, losses, width=0.7, opacity=0.35)
@@ -79,8 +68,8 @@ def _loss_panel(
     draw.line("best", [profile.best_lr], [profile.best_loss], width=0, marker="star", size=11)
     n_diverged = np.isinf(profile.loss).sum(axis=1)
     if n_diverged.any():
-        texts = [f"{n} of {n_seeds} diverged" for n in n_diverged[n_diverged > 0]]
-        draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts)
+        texts = tuple(f"{n} of {n_seeds} diverged" for n in n_diverged[n_diverged > 0])
+        draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts=texts)
     if advice is not None:
         draw.marks("recommended grid", advice.learning_rates, 0.03, LIMIT, "triangle-up")
     return draw.panel(profile.schedule, f"best {profile.best_loss:.4g} at {profile.best_lr:.4g}")
@@ -102,10 +91,10 @@ def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None
     bands = np.array([*chain.from_iterable(c.worst_interval[keep, 1] for c, keep in shown), high])
     top = min(float(bands[np.isfinite(bands)].max()), 10 * high)
     y = Axis(label="excess final loss", low=max(0.3 * low, SMALLEST), high=2 * top)  # zero is drawn at the bottom
-    x = log_axis("ratio of the grid", [ratio for c, keep in shown for ratio in c.ratio[keep]] or [2.0, 16.0])
+    x = _log_axis("ratio of the grid", [ratio for c, keep in shown for ratio in c.ratio[keep]] or [2.0, 16.0])
     known = analysis.sweep.specs if specs is None else specs
     panels = tuple(
-        _excess_panel(c, advice, tolerance, known.get(c.schedule) or c.schedule, curves, Drawing(x=x, y=y))
+        _excess_panel(c, advice, tolerance, known.get(c.schedule) or c.schedule, curves, _Drawing(x, y))
         for c, advice in entries
     )
     title = f"Excess loss of a coarser grid (tolerance {tolerance:.3g})" if panels else NO_DATA
@@ -114,7 +103,7 @@ def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None
 
 def _excess_panel(
     curve: DegradationCurve, advice: Recommendation | None, tolerance: float, spec: str,
-    curves: Sequence[DegradationCurve], draw: Drawing,
+    curves: Sequence[DegradationCurve], draw: _Drawing,
 ) -> Panel:  # fmt: skip
     floor = draw.y.low
     for other in curves:
@@ -125,7 +114,7 @@ def _excess_panel(
     ratio, covered, worst = curve.ratio[keep], curve.covered[keep], np.maximum(curve.worst[keep], floor)
     if curve.n_seeds > 1:
         draw.band(f"band, {curve.confidence_level:.0%}", ratio, *np.maximum(curve.worst_interval[keep], floor).T)
-    draw.line(WORST_LABEL, ratio, worst, marker="circle", hollow=~covered)
+    draw.line(WORST_LABEL, ratio, worst, marker="circle", hollow=tuple(~covered))
     draw.line("mean over offsets", ratio, np.maximum(curve.mean[keep], floor), width=0.9, opacity=0.7)
     guide = _guide(spec, ratio, worst, covered)
     if guide is not None:
@@ -149,16 +138,17 @@ def search_chart(result: SearchResult) -> Chart:
     means = {lr: math.fsum(losses) / len(losses) for lr, losses in sorted(finite.items()) if lr not in diverged}
     bound = result.excess_bound
     lowest = [] if bound is None else [result.loss - bound]
-    x = log_axis("peak learning rate", [*result.lr_range, *first])
-    y = linear_axis("final loss", [*chain.from_iterable(finite.values()), *lowest] or [0.0, 1.0])
-    draw = Drawing(x=x, y=y)
+    x = _log_axis("peak learning rate", [*result.lr_range, *first])
+    y = _linear_axis("final loss", [*chain.from_iterable(finite.values()), *lowest] or [0.0, 1.0])
+    draw = _Drawing(x, y)
     for end in result.lr_range:
         draw.vertical("range searched", end)
     for lr, losses in finite.items():
         if len(losses) > 1:
             draw.line("each trial", [lr] * len(losses), losses, CONTEXT, width=0, marker="circle")
     draw.line("mean", means, means.values(), width=1.2, marker="circle")
-    draw.notes.extend(Note(text=str(first[lr]), x=lr, y=loss) for lr, loss in means.items())
+    for lr, loss in means.items():
+        draw.write(str(first[lr]), lr, loss)
     draw.marks("diverged", sorted(diverged), 0.96, DIVERGED, "x")
     if result.good_interval is not None:
         draw.line("best", [result.lr], [result.loss], width=0, marker="star", size=11)
@@ -168,6 +158,58 @@ def search_chart(result: SearchResult) -> Chart:
         draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
     panel = draw.panel(result.schedule or "", result.reason or "not finished")
     return Chart(title=search_headline(result).capitalize(), panels=(panel,), x=x, y=y)
+
+
+class _Drawing:
+    """A panel in the making; points that the axes cannot show are left out."""
+
+    def __init__(self, x: Axis, y: Axis) -> None:
+        self.x, self.y = x, y
+        self._traces, self._notes = list[Trace](), list[Note]()
+
+    def line(self, name: str, xs: Iterable[float], ys: Iterable[float], color: str = COLOR, **style: Any) -> None:
+        kept = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+        points = [(x, y) for x, y in kept if y > 0 or not self.y.log]
+        x, y = (tuple(point[i] for point in points) for i in (0, 1))
+        self._traces.append(Trace(name=name, x=x, y=y, color=color, **style))
+
+    def marks(self, name: str, xs: Iterable[float], height: float, color: str, marker: str, **style: Any) -> None:
+        xs = list(xs)
+        self.line(name, xs, [self.y.at(height)] * len(xs), color, width=0, marker=marker, size=6, **style)
+
+    def vertical(self, name: str, at: float) -> None:
+        self.line(name, (at, at), (self.y.low, self.y.high), LIMIT, width=1, dash="dot")
+
+    def band(
+        self, name: str, xs: Iterable[float], low: Iterable[float], high: Iterable[float], color: str = COLOR,
+        opacity: float = 0.2,
+    ) -> None:  # fmt: skip
+        kept = [(float(x), float(a), float(b)) for x, a, b in zip(xs, low, high, strict=True) if math.isfinite(a + b)]
+        x, bottom, top = (tuple(point[i] for point in kept) for i in range(3))
+        self._traces.append(Trace(name=name, x=x, y=top, low=bottom, color=color, opacity=opacity))
+
+    def span(self, name: str, left: float, right: float, color: str, opacity: float) -> None:
+        self.band(name, (left, right), (self.y.low,) * 2, (self.y.high,) * 2, color, opacity)
+
+    def write(self, text: str, x: float, y: float | None = None, color: str = "black") -> None:
+        self._notes.append(Note(text=text, x=x, y=y, color=color))
+
+    def panel(self, name: str, finding: str) -> Panel:
+        return Panel(name=name, finding=finding, traces=tuple(self._traces), notes=tuple(self._notes))
+
+
+def _log_axis(label: str, values: Iterable[float]) -> Axis:
+    known = list(values)
+    low, high = min(known), max(known)
+    pad = max((high / low) ** 0.05, 1.02) if high > low else 2.0
+    return Axis(label=label, low=low / pad, high=high * pad)
+
+
+def _linear_axis(label: str, values: Iterable[float]) -> Axis:
+    known = np.clip(np.fromiter(values, float), -LARGEST, LARGEST)
+    low, high = float(known.min()), float(known.max())
+    margin = max(0.08 * (high - low), 1e-6 * max(abs(low), abs(high))) or 1.0
+    return Axis(label=label, low=low - margin, high=high + margin, log=False)
 
 
 def _drawable(curve: DegradationCurve, curves: Sequence[DegradationCurve]) -> NDArray[np.bool_]:

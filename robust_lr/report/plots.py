@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..analysis import Analysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
-from .charts import Chart, Curve, Note, Panel
+from .charts import Chart, Note, Panel, Trace
 from .figures import degradation_chart, learning_rate_chart, search_chart
 
 if TYPE_CHECKING:
@@ -112,11 +112,8 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
 
 
 def _draw_panel(panel: Panel, chart: Chart, ax: Axes) -> None:
-    for area in panel.areas:
-        shade = ax.fill_between(area.x, area.low, area.high, color=area.color, alpha=area.opacity, lw=0)
-        shade.set(zorder=1, label=area.name)
-    for curve in panel.curves:
-        _draw_curve(curve, ax)
+    for trace in panel.traces:
+        _draw_trace(trace, ax)
     for note in panel.notes:
         _write(note, is_left=note.x < chart.x.at(0.5), ax=ax)
     ax.set_xscale("log" if chart.x.log else "linear")
@@ -125,7 +122,7 @@ def _draw_panel(panel: Panel, chart: Chart, ax: Axes) -> None:
     ax.set_ylim(chart.y.low, chart.y.high)
     for axis, ticks in ((chart.x, ax.set_xticks), (chart.y, ax.set_yticks)):
         ticks([], minor=True)
-        ticks(axis.ticks(), labels=[f"{value:g}" for value in axis.ticks()])
+        ticks(list(axis.ticks()), labels=list(axis.ticks().values()))
     ax.set_xlabel(chart.x.label, fontsize=8)
     ax.set_ylabel(chart.y.label, fontsize=8)
     ax.tick_params(labelsize=8)
@@ -136,17 +133,21 @@ def _draw_panel(panel: Panel, chart: Chart, ax: Axes) -> None:
     ax.set_title(f"{name}\n{panel.finding}", fontsize=9, y=1.0, parse_math=False)
 
 
-def _draw_curve(curve: Curve, ax: Axes) -> None:
-    marker, line = _MARKERS[curve.marker], _DASHES[curve.dash] if curve.width else ""
+def _draw_trace(trace: Trace, ax: Axes) -> None:
+    if trace.low:
+        shade = ax.fill_between(trace.x, trace.low, trace.y, color=trace.color, alpha=trace.opacity, lw=0)
+        shade.set(zorder=1, label=trace.name)
+        return
+    marker, line = _MARKERS[trace.marker], _DASHES[trace.dash] if trace.width else ""
     ax.plot(
-        curve.x, curve.y, linestyle=line, lw=curve.width, color=curve.color, alpha=curve.opacity, label=curve.name,
-        marker="" if any(curve.hollow) else marker, ms=curve.size, mew=1.6 if marker == "x" else 1, zorder=2,
+        trace.x, trace.y, linestyle=line, lw=trace.width, color=trace.color, alpha=trace.opacity, label=trace.name,
+        marker="" if any(trace.hollow) else marker, ms=trace.size, mew=1.6 if marker == "x" else 1, zorder=2,
     )  # fmt: skip
-    if any(curve.hollow):
-        for face, is_hollow in ((curve.color, False), ("white", True)):
-            points = [(a, b) for a, b, h in zip(curve.x, curve.y, curve.hollow, strict=True) if h == is_hollow]
+    if any(trace.hollow):
+        for face, is_hollow in ((trace.color, False), ("white", True)):
+            points = [(a, b) for a, b, h in zip(trace.x, trace.y, trace.hollow, strict=True) if h == is_hollow]
             xs, ys = [a for a, _ in points], [b for _, b in points]
-            ax.plot(xs, ys, linestyle="", marker=marker, ms=curve.size, mfc=face, mec=curve.color, zorder=3)
+            ax.plot(xs, ys, linestyle="", marker=marker, ms=trace.size, mfc=face, mec=trace.color, zorder=3)
 
 
 def _write(note: Note, *, is_left: bool, ax: Axes) -> None:

@@ -15,8 +15,7 @@ from matplotlib.colors import to_hex
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
-from robust_lr.report.charts import DIVERGED
-from robust_lr.report.figures import GUIDE_LABEL, WORST_LABEL, degradation_chart, learning_rate_chart
+from robust_lr.report.figures import DIVERGED, GUIDE_LABEL, WORST_LABEL, degradation_chart, learning_rate_chart
 from robust_lr.report.plots import (
     degradation_figure,
     draw,
