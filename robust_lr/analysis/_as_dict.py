@@ -40,51 +40,35 @@ def analysis_dict(analysis: Analyzed) -> dict[str, Any]:
 
 def _schedule_dict(entry: ScheduleAnalysis, sweep: SweepResult) -> dict[str, Any]:
     result: dict[str, Any] = {"schedule": entry.schedule, "spec": sweep.specs.get(entry.schedule) or None}
-    if entry.profile is not None:
-        profile = entry.profile
-        result |= {
-            "best_lr": profile.best_lr,
-            "best_loss": profile.best_loss,
-            "edge": profile.edge,
-            "cliff": profile.cliff,
-            "profile": [
-                {"lr": lr, "mean": mean, "interval": interval, "n_diverged": int(np.isinf(losses).sum())}
-                for lr, mean, interval, losses in zip(
-                    profile.learning_rates, profile.mean, profile.interval, profile.loss, strict=True
-                )
-            ],
-        }
-    if entry.curve is not None:
+    if (profile := entry.profile) is not None:
+        result |= {name: getattr(profile, name) for name in ("best_lr", "best_loss", "edge", "cliff")}
+        rows = zip(
+            profile.learning_rates, profile.mean, profile.interval, np.isinf(profile.loss).sum(axis=1), strict=True
+        )
+        result["profile"] = [dict(zip(("lr", "mean", "interval", "n_diverged"), row, strict=True)) for row in rows]
+    if (curve := entry.curve) is not None:
         result["degradation"] = [
-            {key: getattr(entry.curve, attribute)[row] for key, attribute in _OF_STRIDE.items()}
-            for row in range(len(entry.curve.stride))
+            {key: getattr(curve, attribute)[row] for key, attribute in _OF_STRIDE.items()}
+            for row in range(len(curve.stride))
         ]
-    result["recommendation"] = None if entry.recommendation is None else _recommendation_dict(entry.recommendation)
-    result["missing"] = None
-    if entry.missing is not None:
-        estimate = entry.missing.estimate
-        result["missing"] = {
-            "reason": str(entry.missing),
-            "needed": entry.missing.needed,
-            "estimate": _recommendation_dict(estimate) if isinstance(estimate, Recommendation) else None,
-        }
+    result["recommendation"], result["missing"] = _recommendation_dict(entry.recommendation), None
+    if (missing := entry.missing) is not None:
+        estimate = _recommendation_dict(missing.estimate)
+        result["missing"] = {"reason": str(missing), "needed": missing.needed, "estimate": estimate}
     return result
 
 
 def _comparison_rows(comparison: ScheduleComparison) -> list[dict[str, Any]]:
+    columns = {
+        "final_loss": comparison.final_loss, "covered": comparison.covered, "above_lowest": comparison.difference,
+        "interval": comparison.interval, "tied": comparison.tied,
+    }  # fmt: skip
     return [
         {
             "n_trials": n,
             "lowest": comparison.lowest[i],
             "schedules": [
-                {
-                    "schedule": name,
-                    "final_loss": comparison.final_loss[i, s],
-                    "covered": bool(comparison.covered[i, s]),
-                    "above_lowest": comparison.difference[i, s],
-                    "interval": comparison.interval[i, s],
-                    "tied": bool(comparison.tied[i, s]),
-                }
+                {"schedule": name} | {key: values[i, s] for key, values in columns.items()}
                 for s, name in enumerate(comparison.schedules)
             ],
         }
@@ -92,7 +76,9 @@ def _comparison_rows(comparison: ScheduleComparison) -> list[dict[str, Any]]:
     ]
 
 
-def _recommendation_dict(advice: Recommendation) -> dict[str, Any]:
+def _recommendation_dict(advice: object) -> dict[str, Any] | None:
+    if not isinstance(advice, Recommendation):
+        return None
     return {name: getattr(advice, name) for name in advice.__dataclass_fields__ if name != "schedule"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,7 @@ from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
-ONE_SEED = (
-    "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic, without bounds"
-)
+ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
     """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
 
     The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
-    interval is made of paired t bounds (see `robust_lr.analysis.bounds`) and holds for each stride by itself.
+    interval is made of paired t bounds, by the intersection-union principle, and holds for each stride by itself.
     A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals say
     nothing of a divergence that no seed showed. `worst` is the largest of k estimates and so errs upwards where the
     offsets are alike; its interval allows for that. With one seed there is no interval.
@@ -110,29 +109,29 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
             f"{schedule}: {count_of(n, 'learning rate')} cannot show what a coarser grid costs",
             needed=count_of(3 - n, "more learning rate"),
         )
-    strides = np.arange(1, n)
-    fit = cross_fit(block)
-    bounds = _ExcessBounds.of(block, fit, confidence_level)
-    rows = [_one_stride(block, fit, bounds, int(k)) for k in strides]
-    lrs, best = block.learning_rates, block.best
+    strides, lrs, fit = np.arange(1, n), block.learning_rates, cross_fit(block)
+    # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so that
+    # its luck does not push the bound up.
+    baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
+    lower[block.converged] = mean_bounds(block.loss[block.converged] - baseline, confidence_level)[0]
+    rows = [_one_stride(block, fit, baseline, lower, confidence_level, int(k)) for k in strides]
     with np.errstate(over="ignore"):
         ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides])
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return DegradationCurve(
         schedule=schedule,
         stride=strides,
         ratio=ratio,
         n_trials=-(-n // strides),
-        covered=_covered(lrs, best, ratio),
+        covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
         warnings=_warnings(block),
-        **columns,
+        **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
 
 def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
-    """Whether the sweep reaches by each ratio to both sides; the full grid needs a neighbor on both sides only."""
+    # The full grid needs a neighbor on both sides only.
     reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
     covered = reach >= ratio
     covered[0] = 0 < best < len(lrs) - 1
@@ -151,32 +150,20 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
     return [np.arange(offset, n, stride) for offset in range(stride)]
 
 
-@dataclass(frozen=True, eq=False)
-class _ExcessBounds:
-    baseline: Array  # loss of each seed, shape (K,), at the best learning rate that the other seeds choose
-    lower: Array  # lower bound of mu_i - min_j mu_j for each learning rate i, shape (L,), +inf where it diverged
-    confidence_level: float
-
-    @classmethod
-    def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
-        converged, n = block.converged, len(block.learning_rates)
-        # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so
-        # that its luck does not push the bound up.
-        baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
-        lower[converged] = mean_bounds(block.loss[converged] - baseline, confidence_level)[0]
-        return cls(baseline, lower, confidence_level)
-
-
-def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
+def _one_stride(
+    block: LossBlock, fit: CrossFit, baseline: Array, lower_bounds: Array, confidence_level: float, stride: int
+) -> dict[str, Any]:
+    # baseline: each seed's loss, shape (K,), at the best learning rate that the other seeds choose; lower_bounds: of
+    # mu_i - min_j mu_j for each learning rate i, shape (L,).
     choosing = _by_offset(fit.choosing, stride)
     scores = _held_out_scores(fit, choosing)
-    excess = (scores - bounds.baseline).mean(axis=1)
+    excess = (scores - baseline).mean(axis=1)
     # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
     # leave-one-out subset would name, and the smallest of their lower bounds.
     suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
-    lower = _by_offset(bounds.lower, stride).min(axis=0)
+    lower = _by_offset(lower_bounds, stride).min(axis=0)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
-    high_of_worst, high_of_mean = _upper_bounds(block, scores, bounds.confidence_level)
+    high_of_worst, high_of_mean = _upper_bounds(block, scores, confidence_level)
     of_worst, of_mean = (lower[suspects].min(), high_of_worst), (lower.mean(), high_of_mean)
     if stride == 1:  # the full grid against itself: nothing to estimate
         of_worst = of_mean = 0.0, 0.0

@@ -118,23 +118,7 @@ def arrange(
     source: str = "the data",
     notes: Sequence[str] = (),
 ) -> Arranged:
-    """Return the trials that these runs are, and notes on what a reader of the figures cannot see.
-
-    Runs without seeds that share a learning rate are replicates, paired in their order, unless all of a schedule's
-    repeats are identical: then they are duplicates. Seeds that were drawn anew for each learning rate are ignored. A
-    run without a result counts as a failure where no other run of its trial has one.
-
-    Args:
-        runs: in the order in which they were run.
-        repeats: what happens when two runs have the same learning rate, schedule and seed, but different losses:
-            "refuse" raises, with "first" the first complete run counts.
-        direction: "maximize" where a larger value is better; the loss is then its negative.
-        source: names the data in errors.
-        notes: known already, said first.
-
-    Raises:
-        DataError: when no run has a result, or repeats contradict each other.
-    """
+    """Return the trials that these runs are, and notes on what a reader cannot see; see `SweepResult.from_runs`."""
     sign, runs = sign_of(direction), list(runs)
     said = [*notes, *on_direction(direction)]
     said += [
@@ -153,11 +137,7 @@ def arrange(
 
 
 def read_lr(value: object, where: str) -> float:
-    """Return a learning rate as a sweep holds it, with 12 significant digits; `where` names its run in errors.
-
-    Raises:
-        DataError: when it is not a positive number.
-    """
+    """Return a learning rate with 12 significant digits; raise `DataError`, naming the run, if it is not positive."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise DataError(f"{where}: lr must be a number, got {value!r}")
     lr = float(value)
@@ -172,18 +152,14 @@ def label_text(value: object) -> str:
 
 
 def sign_of(direction: Direction) -> float:
-    """Return what turns a value into a loss: 1, or -1 where a larger value is better.
-
-    Raises:
-        OptionError: when the direction is neither "minimize" nor "maximize".
-    """
+    """Return the factor that turns a value into a loss: 1, or -1 where a larger value is better."""
     if direction not in ("minimize", "maximize"):
         raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
     return 1.0 if direction == "minimize" else -1.0
 
 
 def on_direction(direction: Direction) -> list[str]:
-    """Return the note of a sweep whose losses are negatives, in a list; an empty list for any other."""
+    """Return the notes of a sweep whose losses are negatives; an empty list for any other."""
     return ["larger is better: each loss here is the negative of the value"] if direction == "maximize" else []
 
 
@@ -226,7 +202,7 @@ def _contradiction(first: Run, other: Run) -> str:
 
 
 def _duplicated_schedules(trials: Iterable[Sequence[Run]]) -> set[str]:
-    """The schedules without seeds that repeat every learning rate with the same loss, not all of them diverged."""
+    # Those without seeds that repeat every learning rate with the same loss, not all of them diverged.
     losses: dict[str, list[list[float]]] = {}
     for runs in trials:
         if runs[0].seed is None:
@@ -240,7 +216,7 @@ def _duplicated_schedules(trials: Iterable[Sequence[Run]]) -> set[str]:
 
 
 def _without_drawn_seeds(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    """The runs without their seeds where each learning rate has one of several: such seeds pair no runs."""
+    # Where each learning rate was run with one seed of several, the seeds pair nothing.
     if len({run.seed for run in runs} - {None}) < 2 or len({(run.schedule, run.lr) for run in runs}) < len(runs):
         return runs, []
     note = "no learning rate was run with two seeds: seeds are ignored, and the noise between them is unknown"
@@ -295,6 +271,5 @@ def _result(run: Run, seed: int, sign: float) -> TrialResult:
 
 
 def _shown(value: object) -> str:
-    """A value as a text in which equal values are the same; an object that only prints its address does not count."""
     text = repr(value)
     return type(value).__name__ if " at 0x" in text else text

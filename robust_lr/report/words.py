@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from .._text import count_of
+from .._text import count_of, listed
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.comparison import ScheduleComparison
 from ..analysis.degradation import ONE_SEED, DegradationCurve
@@ -192,11 +192,7 @@ def _who_wins(comparison: ScheduleComparison, row: int) -> str:
     tied = [names[s] for s in others if comparison.tied[row, s]]
     if not tied:
         return f"{lowest} ends lowest, beyond the noise"
-    return f"{'all schedules' if len(tied) == len(others) > 1 else _and([lowest, *tied])} tie"
-
-
-def _and(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{'all schedules' if len(tied) == len(others) > 1 else listed([lowest, *tied])} tie"
 
 
 def _loss(value: float) -> str:

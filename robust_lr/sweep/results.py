@@ -86,18 +86,17 @@ class SweepResult:
         losses, each = _shaped("loss", loss, shape), _frozen(seconds)
         if np.any(np.isneginf(losses)):
             raise DataError("a loss of -inf is no result: a diverged run is +inf, a missing one NaN")
-        for attribute, value in (
-            ("schedules", tuple(str(s) for s in schedules)),
-            ("learning_rates", lrs),
-            ("seeds", whole_seeds),
-            ("loss", losses),
-            ("seconds", _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape)),
-            ("metrics", MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()})),
-            ("specs", MappingProxyType(dict(specs))),
-            ("failures", tuple(failures)),
-            ("notes", tuple(notes)),
-        ):
-            object.__setattr__(self, attribute, value)
+        self.__dict__.update({  # the class is frozen
+            "schedules": tuple(str(s) for s in schedules),
+            "learning_rates": lrs,
+            "seeds": whole_seeds,
+            "loss": losses,
+            "seconds": _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape),
+            "metrics": MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()}),
+            "specs": MappingProxyType(dict(specs)),
+            "failures": tuple(failures),
+            "notes": tuple(notes),
+        })  # fmt: skip
 
     @classmethod
     def from_trials(
@@ -218,21 +217,13 @@ class SweepResult:
         seed_name: str | None = None,
         direction: Direction = "minimize",
     ) -> Self:
-        """Return the sweep in a CSV file with one run a row, as `read_table` reads it and `from_runs` understands it.
-
-        Raises:
-            DataError: when the file cannot be read as a sweep.
-        """
+        """Return the sweep in a CSV file with one run a row, read by `read_table`, understood by `from_runs`."""
         runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
         return cls.from_runs(runs, direction=direction, source=str(path))
 
     @classmethod
     def from_journal(cls, path: str | Path) -> Self:
-        """Return the sweep in a journal that `run_sweep` wrote, finished or not.
-
-        Raises:
-            JournalError: when the file is no journal.
-        """
+        """Return the sweep in a journal that `run_sweep` wrote, finished or not; raise `JournalError` for any other."""
         contents = read_journal(path)
         header = contents.header
         return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
@@ -297,11 +288,7 @@ class SweepResult:
         return int(np.sum(~np.isnan(self.loss)))
 
     def index(self, schedule: str) -> int:
-        """Return the position of a schedule on the first axis.
-
-        Raises:
-            DataError: when the sweep has no schedule of that name.
-        """
+        """Return the position of a schedule on the first axis; raise `DataError` when there is none of that name."""
         if schedule not in self.schedules:
             raise DataError(f"the sweep has no schedule {schedule!r}; it has {', '.join(self.schedules)}")
         return self.schedules.index(schedule)
