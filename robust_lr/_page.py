@@ -68,17 +68,17 @@ def to_html(blocks: Iterable[Block]) -> str:
         if isinstance(block, Line):
             parts.append(f"<p>{'<b>' * block.strong}{escape(block.text)}{'</b>' * block.strong}</p>")
         elif block is not None:
-            parts.append(f"<p>{escape(block.caption)}</p>{table_html(block.header, block.rows)}")
+            parts.append(f"<h3>{escape(block.caption)}</h3>{_table_html(block)}")
     return "".join(parts)
 
 
-def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table_html(table: Table) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         inner = "".join(f"<{tag}>{escape(cell).replace(chr(10), '<br>')}</{tag}>" for cell in cells)
         return f"<tr>{inner}</tr>"
 
-    body = "".join(line(row, "td") for row in rows)
-    return f"<div class='wide'><table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table></div>"
+    body = "".join(line(row, "td") for row in table.rows)
+    return f"<div class='wide'><table><thead>{line(table.header, 'th')}</thead><tbody>{body}</tbody></table></div>"
 
 
 def to_markdown(blocks: Iterable[Block]) -> str:

@@ -13,12 +13,18 @@ from .words import alerts, caveats, comparison_sentences, conclusion, details, h
 COSTS = "Excess loss of a coarser grid, in the worst case (in parentheses: the sweep is too narrow to tell)"
 
 
-def analysis_blocks(analysis: Analyzed, *, every_detail: bool = True) -> list[Block]:
-    """Return the tables, the recommendations in words and the alerts; with `every_detail` all else that is known."""
-    return list(_blocks(analysis, every_detail))
+def analysis_blocks(analysis: Analyzed, *, every_detail: bool = True, bands: bool = False) -> list[Block]:
+    """Return the tables, the recommendations in words and the alerts; the last block is the conclusion.
+
+    Args:
+        analysis: of a sweep.
+        every_detail: all else that is known of each schedule, too.
+        bands: the confidence bands in the table of coarser grids.
+    """
+    return list(_blocks(analysis, every_detail, bands))
 
 
-def _blocks(analysis: Analyzed, every_detail: bool) -> Iterator[Block]:
+def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Block]:
     sweep = analysis.sweep
     yield Line(f"{sweep.describe()}.")
     yield from (Line(caveat) for caveat in caveats(analysis))
@@ -27,10 +33,10 @@ def _blocks(analysis: Analyzed, every_detail: bool) -> Iterator[Block]:
         yield Line(f"Failed: {spec.schedule}, lr {spec.lr:g}, seed {spec.seed}: {last_line(failure.error)}")
     if len(sweep.failures) > 3:
         yield Line(f"and {len(sweep.failures) - 3} more")
-    header, rows = degradation_rows(analysis, bands=False)
+    header, rows = degradation_rows(analysis, bands=bands)
     if len(header) > 1:
         yield Table(COSTS, header, rows)
-    yield Table(search_caption(analysis), *recommendation_rows(analysis))
+    yield Table(f"Grid for the next search, tolerance {analysis.tolerance:.3g}", *recommendation_rows(analysis))
     for entry in analysis.schedules:
         lines = details(entry, analysis.tolerance) if every_detail else alerts(entry)
         if lines or every_detail or entry.recommendation is None:
@@ -38,8 +44,3 @@ def _blocks(analysis: Analyzed, every_detail: bool) -> Iterator[Block]:
             yield from (Line(line, indented=True) for line in lines)
     yield from (Line(sentence) for sentence in comparison_sentences(analysis))
     yield Line(conclusion(analysis), strong=True)
-
-
-def search_caption(analysis: Analyzed) -> str:
-    """Return the caption of the table of recommended grids."""
-    return f"Grid for the next search, tolerance {analysis.tolerance:.3g}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._text import count_of, listed
+from .._text import count_of, listed, loss_text
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.comparison import ScheduleComparison
 from ..analysis.degradation import ONE_SEED, DegradationCurve
@@ -24,7 +24,7 @@ def headline(entry: ScheduleAnalysis) -> str:
             return f"{advice.schedule}: keep the {trials} (ratio {advice.ratio:.4g}); {advice.limit}."
         return (
             f"{advice.schedule}: {trials} (ratio {advice.ratio:.4g}) lose at most "
-            f"{_loss(advice.confidence_interval[1])} (measured {_loss(advice.excess_loss)}; "
+            f"{loss_text(advice.confidence_interval[1])} (measured {loss_text(advice.excess_loss)}; "
             f"{entry.curve.confidence_level:.0%} confidence)."
         )
     if entry.missing is None:
@@ -51,13 +51,13 @@ def conclusion(analysis: Analyzed) -> str:
 
     advice = min(recommended, key=preference)
     best = min((e.profile for e in analysis.schedules if e.profile is not None), key=lambda p: p.best_loss)
-    now = f"Best here: {best.schedule} at learning rate {best.best_lr:.4g}, loss {_loss(best.best_loss)}."
+    now = f"Best here: {best.schedule} at learning rate {best.best_lr:.4g}, loss {loss_text(best.best_loss)}."
     if advice.trials_saved == 0:
         return f"{now} Next time, keep the grid: {advice.limit}."
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
     n_all = next(e.curve.n_trials[0] for e in analysis.schedules if e.curve and e.schedule == advice.schedule)
     lost = advice.final_loss - lowest
-    cost = "nothing" if lost <= 0 else f"less than {_loss(0.0001)}" if lost < 0.0001 else _loss(lost)
+    cost = "nothing" if lost <= 0 else f"less than {loss_text(0.0001)}" if lost < 0.0001 else loss_text(lost)
     return (
         f"{now} Next time (other data, model size or length, same range), try {advice.schedule} at "
         f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
@@ -98,7 +98,7 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
     if isinstance(estimate, Recommendation) and curve is not None and estimate.n_trials < curve.n_trials[0]:
         yield (
             f"The estimates alone suggest {count_of(estimate.n_trials, 'trial')} (ratio {estimate.ratio:.4g}), which "
-            f"would lose {_loss(estimate.excess_loss)}: treat this as a guess."
+            f"would lose {loss_text(estimate.excess_loss)}: treat this as a guess."
         )
     if advice is not None and curve is not None and advice.trials_saved:
         yield f"Why not coarser: {advice.limit}."
@@ -120,7 +120,7 @@ def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
     span = span if len(within) > 1 else "no other of the sweep"
     return (
-        f"Best learning rate {profile.best_lr:g}, loss {_loss(profile.best_loss)}; within {tolerance:.4g} of it: "
+        f"Best learning rate {profile.best_lr:g}, loss {loss_text(profile.best_loss)}; within {tolerance:.4g} of it: "
         f"{span}."
     )
 
@@ -138,7 +138,7 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
         what = (
             "training starts to diverge"
             if math.isinf(profile.mean[at])
-            else f"the loss jumps from {_loss(profile.mean[at - 1])} to {_loss(profile.mean[at])}"
+            else f"the loss jumps from {loss_text(profile.mean[at - 1])} to {loss_text(profile.mean[at])}"
         )
         yield (
             f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. Annealing does not "
@@ -155,7 +155,7 @@ def _sides(curve: DegradationCurve) -> Iterator[str]:
     for name, i in (("too low", best - 1), ("too high", best + 1)):
         if 0 <= i < len(lrs):
             factor = max(lrs[i] / lrs[best], lrs[best] / lrs[i])
-            cost = "diverges" if math.isinf(mean[i]) else f"costs {_loss(mean[i] - mean[best])}"
+            cost = "diverges" if math.isinf(mean[i]) else f"costs {loss_text(mean[i] - mean[best])}"
             parts.append(f"{factor:.3g} times {name} ({lrs[i]:g}) {cost}")
     if parts:
         yield f"A learning rate {', one '.join(parts)}."
@@ -178,7 +178,7 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     sentences = []
     for answer, rows in answers:
         n = [comparison.n_trials[i] for i in rows]
-        loss = " / ".join(_loss(np.nanmin(comparison.final_loss[i])) for i in rows)
+        loss = " / ".join(loss_text(np.nanmin(comparison.final_loss[i])) for i in rows)
         trials = count_of(n[0], "trial") if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
         sentences.append(f"With {trials}: {answer} (loss {loss}).")
     return sentences
@@ -193,10 +193,6 @@ def _who_wins(comparison: ScheduleComparison, row: int) -> str:
     if not tied:
         return f"{lowest} ends lowest, beyond the noise"
     return f"{'all schedules' if len(tied) == len(others) > 1 else listed([lowest, *tied])} tie"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def _time(seconds: float) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
 from .._page import Block, Line, Table, to_html, to_text
-from .._text import count_of
+from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
 from ..readers.runs import Direction, Repeats, Run, arrange, on_direction, sign_of
@@ -309,7 +309,7 @@ def _mean_text(losses: Array) -> str:
     known = losses[~np.isnan(losses)]
     if not known.size:
         return "-"
-    text = f"{known.mean():.4f}" if np.isfinite(known).all() else "diverged"
+    text = loss_text(float((known / known.size).sum())) if np.isfinite(known).all() else "diverged"
     return text if known.size == losses.size else f"{text} ({known.size} of {losses.size})"
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+from html import unescape
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rich.console import Console
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
 from robust_lr.exceptions import OptionError
+from robust_lr.report.console import print_analysis
 from robust_lr.report.tables import degradation_rows, recommendation_rows
 from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, details, headline
 
@@ -167,3 +171,15 @@ def test_a_percentage_is_of_the_lowest_loss():
 def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
     sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
     assert analyze_sweep(sweep, tolerance="1%").tolerance == pytest.approx(tolerance)
+
+
+def test_an_analysis_prints_what_the_command_line_prints():
+    loss = np.array([3.0, 1.5, 1.2, 1.0, 1.1, 1.4, 2.0])[None, :, None] + np.array([0.0, 1.0, 2.0])
+    analysis = analysis_of(loss, 0.25)
+    text, console = str(analysis), Console(file=io.StringIO(), width=150)
+    print_analysis(analysis, console)
+    assert text.split() == console.file.getvalue().split()
+    assert text.endswith(conclusion(analysis)) and headline(analysis.schedules[0]) in text
+    assert "\n" not in repr(analysis) and "recommended ratios: constant 8" in repr(analysis)
+    assert conclusion(analysis) in unescape(analysis._repr_html_())
+    assert analysis.to_markdown().startswith("**Best here: constant at learning rate 8")

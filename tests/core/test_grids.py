@@ -184,3 +184,8 @@ def test_a_grid_that_cannot_be_says_why_in_one_line(call, says):
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_the_old_name_of_the_largest_gap_still_answers_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="max_gap"):
+        assert GeometricGrid(1.0, 4.0, 3).cover == 2.0
