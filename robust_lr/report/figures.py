@@ -131,7 +131,7 @@ def search_chart(result: SearchResult) -> Chart:
     first, finite, diverged = dict[float, int](), dict[float, list[float]](), set[float]()
     for number, tried in enumerate(result.history, 1):
         first.setdefault(tried.lr, number)
-        if math.isfinite(tried.loss):
+        if tried.status == "ok":
             finite.setdefault(tried.lr, []).append(tried.loss)
         elif tried.status == "diverged":
             diverged.add(tried.lr)
@@ -157,7 +157,7 @@ def search_chart(result: SearchResult) -> Chart:
         name = f"nothing is lower by more than {bound:.2g}"
         draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
     panel = draw.panel(result.schedule or "", result.reason or "not finished")
-    return Chart(title=search_headline(result).capitalize(), panels=(panel,), x=x, y=y)
+    return Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
 
 
 class _Drawing:
