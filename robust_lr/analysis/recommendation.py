@@ -176,6 +176,8 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
     if math.isinf(curve.worst[row]):
         return side, f"{grid} may all diverge"
+    top = float(curve.worst_interval[row, 1])
+    allow = f"; a tolerance of {_rounded_up(top)} would allow it" if math.isfinite(top) else ""
     sides = " and ".join(
         f"a rate too {name} {'diverges' if math.isinf(cost) else f'costs {cost:.4f}'}"
         for name, cost in (("low", low), ("high", high))
@@ -183,7 +185,7 @@ def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, 
     )
     return side, (
         f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}; off by that factor, "
-        f"{sides}{_would_allow(curve, row)}"
+        f"{sides}{allow}"
     )
 
 
@@ -224,11 +226,6 @@ def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
         if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
             return f"about {count_of(total - n, 'more seed')}"
     return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
-
-
-def _would_allow(curve: DegradationCurve, row: int) -> str:
-    high = float(curve.worst_interval[row, 1])
-    return f"; a tolerance of {_rounded_up(high)} would allow it" if math.isfinite(high) else ""
 
 
 def _rounded_up(value: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from numbers import Real
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .._text import count_of, listed
 from ..exceptions import DataError, OptionError
@@ -52,8 +52,9 @@ class Run:
         DataError: when the learning rate is not a positive number.
 
     Example:
-        >>> Run(lr=0.30000000000000004, loss=float("-inf"), seed=3.0)
-        Run(lr=0.3, schedule='sweep', seed='3', loss=inf, status='diverged')
+        >>> run = Run(lr=0.30000000000000004, loss=float("-inf"), seed=3.0)
+        >>> run.lr, run.schedule, run.seed, run.loss, run.status
+        (0.3, 'sweep', '3', inf, 'diverged')
     """
 
     lr: float
@@ -84,30 +85,18 @@ class Run:
         for name, value in (changes | {"status": status, "loss": loss}).items():
             object.__setattr__(self, name, value)
 
-    def __repr__(self) -> str:
-        """What tells one run from another."""
-        return (
-            f"Run(lr={self.lr!r}, schedule={self.schedule!r}, seed={self.seed!r}, loss={self.loss!r}, "
-            f"status={self.status!r})"
-        )
-
     @property
     def has_result(self) -> bool:
         """Whether there is a loss, or the run diverged."""
         return not self.excluded and not math.isnan(self.loss)
 
-    @property
-    def _key(self) -> tuple[str, float, object]:
-        return self.schedule, self.lr, self.seed
 
-
-@dataclass(frozen=True)
-class Arranged:
+class Arranged(NamedTuple):
     """Runs as the trials of one sweep: a result for each trial, the spec of each schedule by its name, and notes."""
 
-    results: tuple[TrialResult, ...]
-    specs: Mapping[str, str]
-    notes: tuple[str, ...]
+    results: list[TrialResult]
+    specs: dict[str, str]
+    notes: list[str]
 
 
 def arrange(
@@ -119,8 +108,8 @@ def arrange(
     notes: Sequence[str] = (),
 ) -> Arranged:
     """Return the trials that these runs are, and notes on what a reader cannot see; see `SweepResult.from_runs`."""
-    sign, runs = sign_of(direction), list(runs)
-    said = [*notes, *on_direction(direction)]
+    runs, (sign, on_direction) = list(runs), direction_of(direction)
+    said = [*notes, *on_direction]
     said += [
         f"{count_of(n, 'trial')} left out: {why}" for why, n in Counter(r.excluded for r in runs if r.excluded).items()
     ]
@@ -133,7 +122,7 @@ def arrange(
     seeds, on_replicates = _seed_numbers(counted)
     said += [*on_seeds, *on_replicates, *_on_mixture(counted), *_on_spacing(counted)]
     results = [_result(run, seed, sign) for run, seed in zip(counted, seeds, strict=True)]
-    return Arranged(tuple(results), {run.schedule: run.spec for run in counted}, tuple(said))
+    return Arranged(results, {run.schedule: run.spec for run in counted}, said)
 
 
 def read_lr(value: object, where: str) -> float:
@@ -151,22 +140,18 @@ def label_text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def sign_of(direction: Direction) -> float:
-    """Return the factor that turns a value into a loss: 1, or -1 where a larger value is better."""
+def direction_of(direction: Direction) -> tuple[float, list[str]]:
+    """Return the factor that turns a value into a loss, 1 or -1, and what is to be noted of it."""
     if direction not in ("minimize", "maximize"):
         raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-    return 1.0 if direction == "minimize" else -1.0
-
-
-def on_direction(direction: Direction) -> list[str]:
-    """Return the notes of a sweep whose losses are negatives; an empty list for any other."""
-    return ["larger is better: each loss here is the negative of the value"] if direction == "maximize" else []
+    note = "larger is better: each loss here is the negative of the value"
+    return (1.0, []) if direction == "minimize" else (-1.0, [note])
 
 
 def _without_repeats(runs: Sequence[Run], repeats: Repeats) -> tuple[list[Run], list[str]]:
     by_trial: dict[tuple[str, float, object], list[int]] = {}
     for position, run in enumerate(runs):
-        by_trial.setdefault(run._key, []).append(position)
+        by_trial.setdefault((run.schedule, run.lr, run.seed), []).append(position)
     duplicated = _duplicated_schedules([[runs[i] for i in positions] for positions in by_trial.values()])
     kept, exact, later = list[int](), 0, 0
     for (schedule, _, seed), positions in by_trial.items():

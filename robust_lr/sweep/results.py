@@ -18,7 +18,7 @@ from .._page import Block, Line, Table, to_html, to_text
 from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
-from ..readers.runs import Direction, Repeats, Run, arrange, on_direction, sign_of
+from ..readers.runs import Direction, Repeats, Run, arrange, direction_of
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 
@@ -266,12 +266,12 @@ class SweepResult:
             >>> sweep.with_loss("validation_loss").loss.tolist()
             [[[0.7], [inf]]]
         """
-        sign, known = sign_of(direction), {"loss": self.loss, **self.metrics}
+        (sign, on_direction), known = direction_of(direction), {"loss": self.loss, **self.metrics}
         if metric not in known:
             raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
         values = np.where(np.isinf(known[metric]), math.inf, sign * known[metric])
         loss = np.where(np.isfinite(self.loss), values, self.loss)
-        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction(direction)]
+        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction]
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
