@@ -24,16 +24,19 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
     """Print the tables, the recommendations in words and the alerts; with `every_detail` all that is known besides."""
     if title:
         console.rule(Text(title))
+    after_line = True
     for block in analysis_blocks(analysis, every_detail=every_detail):
         if isinstance(block, Line):
+            after_line = True
             text = Text("  " * block.indented + block.text, style="bold" if block.strong else "")
             console.print(text, soft_wrap=not console.is_terminal)
         else:
+            console.print(end="\n" * after_line)
+            after_line = False
             print_rows(console, (list(block.header), [list(row) for row in block.rows]), block.caption)
 
 
 def print_rows(console: Console, content: Rows, title: str) -> None:
     """Print a header and rows of text as a table."""
-    console.print()
     console.print(Text(title, style="italic"), end="\n\n")
     console.print(Text(table_text(*content, width=console.width)), soft_wrap=True, end="\n\n")
