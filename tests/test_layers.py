@@ -22,12 +22,13 @@ exceptions _checks _labels _page _text _tolerance
 grids schedules theory
 trials divergence
 search
-journal readers.runs readers.table
+journal readers.runs readers._arrange readers.table
 runners linear
 sweep
 readers
 search.run
-analysis._bounds analysis._selection analysis.degradation analysis.profile analysis.recommendation analysis.comparison
+analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
+analysis.recommendation analysis.comparison
 analysis._entry report.words report.tables report.text
 analysis
 report

@@ -15,7 +15,7 @@ from .recommendation import Recommendation
 
 @dataclass(frozen=True, eq=False)
 class ScheduleAnalysis:
-    """What is known of one schedule; None where the data do not carry it, and then `missing` says why.
+    """What is known of one schedule; None where the data are not enough, and then `missing` says why.
 
     Attributes:
         schedule: name of the schedule.

@@ -45,7 +45,7 @@ class ScheduleComparison:
 
     @property
     def tied(self) -> NDArray[np.bool_]:
-        """True where a schedule cannot be told apart from the lowest, shape (N, S); never for one that diverged."""
+        """True where a schedule is within the noise of the lowest, shape (N, S); never for one that diverged."""
         return ~(self.interval[..., 0] > 0) & np.isfinite(self.final_loss)
 
 

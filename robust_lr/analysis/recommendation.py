@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +11,8 @@ from numpy.typing import NDArray
 from .._text import count_of
 from .._tolerance import read_tolerance
 from ..exceptions import InsufficientDataError
-from ._bounds import t_quantile
+from ._limits import Limit, band, extension, limit_of, more_seeds, on_the_edge
 from .degradation import DegradationCurve, sub_grids
-from .profile import find_cliff
-
-MAX_MORE_SEEDS = 100
-Limit = Literal["too low", "too high", "cliff", "noise", "grid", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +73,11 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
             mean loss of the curve.
 
     Raises:
-        InsufficientDataError: when the evidence carries no recommendation: one seed, the best learning rate at the
+        InsufficientDataError: when the data are not enough: one seed, the best learning rate at the
             edge of the grid or perhaps among those with missing seeds, or bands too wide even for the next coarser
             grid. `estimate` is then the `Recommendation` that the point estimates alone would give, or None, and
             `needed` says what is missing.
-        OptionError: when the tolerance is none.
+        OptionError: when the tolerance is neither a positive number nor a share.
 
     Example:
         >>> from robust_lr.analysis import degradation_curve
@@ -94,7 +89,7 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
     """
     allowed = read_tolerance(tolerance).of(float(curve.block.mean.min()))
     if not curve.covered[0]:
-        raise InsufficientDataError(f"{curve.schedule}: {_on_the_edge(curve)}", needed=_extension(curve, 1))
+        raise InsufficientDataError(f"{curve.schedule}: {on_the_edge(curve)}", needed=extension(curve, 1))
     if curve.block.unresolved_better:
         better = ", ".join(f"{lr:g}" for lr in curve.block.unresolved_better)
         raise InsufficientDataError(
@@ -112,10 +107,10 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
     advice = _build(curve, last, allowed)
     if last == 0 and advice.limited_by == "noise":
         raise InsufficientDataError(
-            f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {_band(curve, 1)}, "
+            f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {band(curve, 1)}, "
             f"exceeds the tolerance {allowed:.4g}",
             estimate=by_estimate,
-            needed=_more_seeds(curve, 1, allowed),
+            needed=more_seeds(curve, 1, allowed),
         )
     return advice
 
@@ -132,7 +127,7 @@ def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendatio
     grid = min(reversed(grids), key=lambda g: int(np.abs(g - curve.block.best).min()))
     grid = grid[curve.block.converged[grid]]  # the grid loses nothing without them
     saved = 0 if row == 0 else (len(lrs) - len(grid)) * curve.n_seeds
-    limited_by, limit = _limit(curve, row + 1, tolerance)
+    limited_by, limit = limit_of(curve, row + 1, tolerance)
     warnings = list(curve.warnings)
     if row == 0 and limited_by != "grid":
         warnings.append("the grid is already as coarse as the tolerance allows; a finer one might end lower")
@@ -153,83 +148,3 @@ def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendatio
         seconds_saved=saved * curve.block.seconds_per_trial,
         warnings=tuple(warnings),
     )
-
-
-def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, str]:
-    if row >= len(curve.stride):
-        return "none", "a coarser grid would have only one learning rate"
-    if not curve.covered[row]:
-        more = _extension(curve, row + 1) or _reach(curve, row)
-        return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: add {more}"
-    grid = f"{count_of(int(curve.n_trials[row]), 'trial')} (ratio {curve.ratio[row]:.4g})"
-    if curve.worst[row] <= tolerance:
-        return "noise", (
-            f"{grid} may be enough, but their band {_band(curve, row)} exceeds the tolerance "
-            f"({_more_seeds(curve, row, tolerance)} would decide)"
-        )
-    block, steps = curve.block, int(curve.stride[row])
-    cliff = find_cliff(block)
-    if cliff is not None and cliff - block.best <= steps and not curve.too_low[row] > curve.too_high[row]:
-        lrs = block.learning_rates
-        return "cliff", f"training breaks between {lrs[cliff - 1]:g} and {lrs[cliff]:g}, close above the best"
-    high, low = curve.too_high[row], curve.too_low[row]
-    side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
-    if math.isinf(curve.worst[row]):
-        return side, f"{grid} may all diverge"
-    top = float(curve.worst_interval[row, 1])
-    allow = f"; a tolerance of {_rounded_up(top)} would allow it" if math.isfinite(top) else ""
-    sides = " and ".join(
-        f"a rate too {name} {'diverges' if math.isinf(cost) else f'costs {cost:.4f}'}"
-        for name, cost in (("low", low), ("high", high))
-        if not math.isnan(cost)
-    )
-    return side, (
-        f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}; off by that factor, "
-        f"{sides}{allow}"
-    )
-
-
-def _on_the_edge(curve: DegradationCurve) -> str:
-    side = "highest" if curve.block.best > 0 else "lowest"
-    return f"the best learning rate, {curve.best_lr:g}, is the {side} of the sweep; the optimum may lie beyond it"
-
-
-def _extension(curve: DegradationCurve, steps: int) -> str:
-    # What to add to the sweep so that it has `steps` points on both sides of its best.
-    best, n = curve.block.best, len(curve.block.learning_rates)
-    above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
-    ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
-    parts = [f"{count_of(count, 'learning rate')} {side} {end:g}" for count, side, end in ends if count]
-    return " and ".join(parts)
-
-
-def _reach(curve: DegradationCurve, row: int) -> str:
-    # The same where the points are there but lie too close together, on a grid that is not geometric.
-    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
-    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
-    return f"learning rates {' and '.join(parts)}"
-
-
-def _band(curve: DegradationCurve, row: int) -> str:
-    low, high = curve.worst_interval[row]
-    return f"[{low:.4f}, {high:.4f}]"
-
-
-def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
-    # How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are.
-    estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
-    if estimate >= tolerance:
-        return f"a tolerance of {_rounded_up(high)}"
-    spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
-    for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
-        if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
-            return f"about {count_of(total - n, 'more seed')}"
-    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
-
-
-def _rounded_up(value: float) -> str:
-    if not (math.isfinite(value) and value > 0):
-        return f"{value:g}"
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return f"{math.ceil(value / unit) * unit:.3g}"

@@ -72,7 +72,7 @@ class Analysis:
 
 
 def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_level: float = 0.95) -> Analysis:
-    """Analyze every schedule of a sweep; a schedule that the data do not carry becomes an entry that says so.
+    """Analyze every schedule of a sweep; where the data are not enough, the entry of a schedule says what is missing.
 
     Args:
         sweep: the data.
