@@ -37,20 +37,12 @@ def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit
         return side, f"{grid} may all diverge"
     top = float(curve.worst_interval[row, 1])
     allow = f"; a tolerance of {_rounded_up(top)} would allow it" if math.isfinite(top) else ""
-    sides = " and ".join(
-        f"a rate too {name} {'diverges' if math.isinf(cost) else f'costs {cost:.4f}'}"
-        for name, cost in (("low", low), ("high", high))
-        if not math.isnan(cost)
-    )
-    return side, (
-        f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}"
-        f"{f'; off by that factor, {sides}' if sides else ''}{allow}"
-    )
+    return side, f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}{allow}"
 
 
 def on_the_edge(curve: DegradationCurve) -> str:
     side = "highest" if curve.block.best > 0 else "lowest"
-    return f"the best learning rate, {curve.best_lr:g}, is the {side} of the sweep; the optimum may lie beyond it"
+    return f"the best learning rate, {curve.best_lr:g}, is the {side} in the sweep; the optimum may lie beyond it"
 
 
 def extension(curve: DegradationCurve, steps: int) -> str:

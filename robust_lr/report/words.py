@@ -102,6 +102,7 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
         )
     if advice is not None and curve is not None and advice.trials_saved:
         yield f"Why not coarser: {advice.limit}."
+        yield from _next_ratio(curve, advice)
         yield f"This saves {advice.trials_saved} of {curve.block.loss.size} trials{_time(advice.seconds_saved)}."
     yield from _notes(entry)
 
@@ -118,7 +119,7 @@ def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     within = np.flatnonzero(profile.mean <= profile.best_loss + tolerance)
     runs = np.split(profile.learning_rates[within], np.flatnonzero(np.diff(within) > 1) + 1)
     span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
-    span = span if len(within) > 1 else "no other of the sweep"
+    span = span if len(within) > 1 else "no other in the sweep"
     return (
         f"Best learning rate {profile.best_lr:g}, loss {loss_text(profile.best_loss)}; within {tolerance:.4g} of it: "
         f"{span}."
@@ -159,6 +160,19 @@ def _sides(curve: DegradationCurve) -> Iterator[str]:
             parts.append(f"{factor:.3g} times {name} ({lrs[i]:g}) {cost}")
     if parts:
         yield f"A learning rate {', one '.join(parts)}."
+
+
+def _next_ratio(curve: DegradationCurve, advice: Recommendation) -> Iterator[str]:
+    """What each side costs at the first ratio that is not recommended."""
+    if advice.limited_by in ("too low", "too high"):
+        row = int(np.flatnonzero(curve.ratio == advice.ratio)[0]) + 1
+        costs = [
+            f"{name} {'diverges' if math.isinf(cost) else f'costs {loss_text(cost)}'}"
+            for name, cost in (("too low", curve.too_low[row]), ("too high", curve.too_high[row]))
+            if not math.isnan(cost)
+        ]
+        if costs:
+            yield f"A learning rate {curve.ratio[row]:.3g} times {', one '.join(costs)}."
 
 
 def comparison_sentences(analysis: Analyzed) -> list[str]:

@@ -126,9 +126,9 @@ def test_one_seed_gives_no_recommendation_but_its_estimate():
 @pytest.mark.parametrize(
     ("valley", "side", "needed"),
     [
-        ([5, 4, 3, 2, 1], "the highest of the sweep", "1 learning rate above 16"),
-        ([1, 2, 3, 4, 5], "the lowest of the sweep", "1 learning rate below 1"),
-        ([INF, INF, 1], "the highest of the sweep", "1 learning rate above 4"),
+        ([5, 4, 3, 2, 1], "the highest in the sweep", "1 learning rate above 16"),
+        ([1, 2, 3, 4, 5], "the lowest in the sweep", "1 learning rate below 1"),
+        ([INF, INF, 1], "the highest in the sweep", "1 learning rate above 4"),
     ],
 )
 def test_a_best_on_the_edge_asks_for_learning_rates_beyond_it(valley, side, needed):

@@ -35,7 +35,7 @@ def test_the_headline_gives_ratio_trials_and_cost():
 
 def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
     edge = headline(analysis_of(VALLEY[:4]).schedules[0])
-    assert edge.startswith("No recommendation for constant: the best learning rate, 8, is the highest of the sweep")
+    assert edge.startswith("No recommendation for constant: the best learning rate, 8, is the highest in the sweep")
     assert edge.endswith("needed: 1 learning rate above 8.")
     assert "one seed" in headline(analysis_of(VALLEY, shift=(0.0,)).schedules[0])
 
@@ -43,7 +43,7 @@ def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
 def test_the_optimum_and_its_neighbourhood_are_named():
     first = said(analysis_of(VALLEY))[0]
     assert first == "Best learning rate 16, loss 2.0000; within 0.0501 of it: 8 to 32."
-    assert said(analysis_of(VALLEY, tolerance=0.01))[0].endswith("within 0.01 of it: no other of the sweep.")
+    assert said(analysis_of(VALLEY, tolerance=0.01))[0].endswith("within 0.01 of it: no other in the sweep.")
 
 
 def test_a_gap_in_the_neighbourhood_is_not_papered_over():
@@ -56,6 +56,12 @@ def test_the_sides_are_told_by_the_factors_of_this_grid():
     assert "A learning rate 2 times too low (8) costs 0.0500, one 2 times too high (32) costs 0.0400." in lines
     lines = said(analysis_of([3.0, 1.0, INF], lrs=[0.1, 0.5, 1.0]))
     assert "A learning rate 5 times too low (0.1) costs 2.0000, one 2 times too high (1) diverges." in lines
+
+
+def test_what_each_side_costs_at_the_first_ratio_that_costs_too_much_is_said():
+    lines = said(analysis_of(VALLEY))
+    assert "A learning rate 16 times too low costs 2.0000, one too high costs 3.0000." in lines
+    assert any(line.startswith("Why not coarser: 3 trials (ratio 16) could lose 0.2000, more than") for line in lines)
 
 
 def test_a_cliff_is_told_apart_from_runs_that_diverge():
