@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import platform
+import warnings
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -100,6 +101,8 @@ def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
 
 def _image(figure: Figure, alt: str) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that the font has no glyph for a schedule's name
+        figure.savefig(buffer, format="svg")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"<p><img alt='{escape(alt)}' src='data:image/svg+xml;base64,{data}'></p>"
