@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -120,13 +121,19 @@ class GeometricGrid:
         return float(f"{math.exp(log_ratio):.{SIGNIFICANT_DIGITS}g}")
 
     @property
-    def cover(self) -> float:
+    def max_gap(self) -> float:
         """The largest factor by which an optimum inside [lr_min, lr_max] can lie below the next grid point (>= 1).
 
-        Overshoot is what annealing forgives, so the grid is read from above: whatever the best learning rate is, some
-        grid point lies between it and `cover` times it.
+        Annealing forgives overshoot, so the grid is read from above: whatever the best learning rate is, some grid
+        point lies between it and `max_gap` times it.
         """
         return max((b / a for a, b in pairwise(self._points)), default=1.0)
+
+    @property
+    def cover(self) -> float:
+        """The old name of `max_gap`, for one release."""
+        warnings.warn("GeometricGrid.cover is now max_gap", DeprecationWarning, stacklevel=2)
+        return self.max_gap
 
     def coarsen(self, stride: int, offset: int = 0) -> Self:
         """Return every `stride`-th point beginning with number `offset`: an exact sub-grid of ratio ``ratio**stride``.

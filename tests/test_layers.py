@@ -18,15 +18,18 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from its own room and from the rooms before it. A package stands for its modules
 # that have no place of their own.
 ROOMS = """
-exceptions _checks _labels _text _tolerance
+exceptions _checks _labels _page _text _tolerance
 grids schedules theory
 trials divergence
 search
-journal readers.runs readers.table
+journal readers.runs readers._arrange readers.table
 runners linear
 sweep
 readers
 search.run
+analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
+analysis.recommendation analysis.comparison
+analysis._entry report.words report.tables report.text
 analysis
 report
 cli.demo cli

@@ -11,10 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..exceptions import DataError
-from ..sweep.results import SweepResult
 
 
 def parse_tolerance(text: str) -> tuple[float, bool]:
@@ -34,23 +31,6 @@ def parse_tolerance(text: str) -> tuple[float, bool]:
     if not 0 < value < math.inf:
         raise DataError(f"tolerance must be a positive number such as 0.003 or 1%, got {text!r}")
     return value, text.endswith("%")
-
-
-def absolute_tolerance(text: str, sweep: SweepResult) -> float:
-    """Return a tolerance in units of the loss; a relative one is of the lowest mean over the seeds.
-
-    A relative one of a sweep in which that is 0, or every mean diverged, is taken as it is.
-
-    Example:
-        >>> absolute_tolerance("10%", SweepResult(("cosine",), [0.1], (0, 1), [[[1.0, 3.0]]]))
-        0.2
-    """
-    value, relative = parse_tolerance(text)
-    n_results = np.sum(~np.isnan(sweep.loss), axis=-1, keepdims=True)
-    # The division comes first: a sum of huge losses overflows, a mean of them does not.
-    means = np.nansum(sweep.loss / np.maximum(n_results, 1), axis=-1)[n_results[..., 0] > 0]
-    lowest = abs(float(means.min(initial=math.inf)))
-    return value * lowest if relative and 0 < lowest < math.inf else value
 
 
 def split_specs(text: str) -> list[str]:

@@ -34,7 +34,6 @@ from ..sweep.results import SweepResult
 from ..sweep.run import run_sweep
 from ..theory import grid_guarantee, resolution_for_tolerance
 from .arguments import (
-    absolute_tolerance,
     import_function,
     load_plugin,
     parse_tolerance,
@@ -101,7 +100,7 @@ def plan(
     say(f"{parsed}, tolerance {excess:g}: ratio at most {resolution:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = _trials(len(grid))
-    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
+    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.max_gap:.4g} times below a grid point")
     if guarantee is not None:
         say(
             f"suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "
@@ -401,7 +400,7 @@ def demo(
 
 
 def _analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95) -> Analysis:
-    return analyze_sweep(sweep, tolerance=absolute_tolerance(tolerance, sweep), confidence_level=confidence_level)
+    return analyze_sweep(sweep, tolerance=tolerance, confidence_level=confidence_level)
 
 
 def _local_runner(jobs: int, packed: bool) -> Runner:

@@ -423,7 +423,7 @@ def test_some_failed_trials_are_shown_and_the_sweep_goes_on(robust_lr, module):
 def test_a_sweep_in_which_all_diverges_is_told_as_a_result(robust_lr, module):
     answer = robust_lr(*sweep_arguments(f"{module()}:explode"))
     assert "10 results, 10 diverged" in said(answer)
-    assert "needed: learning rates below 0.01" in said(answer)
+    assert "needs learning rates below 0.01" in said(answer)
 
 
 # --- analyze
@@ -433,7 +433,7 @@ def test_a_good_table_gives_the_ratio_and_exit_code_zero(robust_lr):
     write("good.csv", GOOD)
     answer = robust_lr("analyze", "good.csv", "--tolerance", 0.0501)
     assert answer.code == 0
-    assert "Under sweep a ratio of 8, 3 trials, costs you at most 0.0500" in said(answer)
+    assert "sweep: 3 trials (ratio 8) lose at most 0.0500" in said(answer)
     assert answer.err == ""
 
 
@@ -483,7 +483,7 @@ def test_any_table_of_losses_gives_a_report_a_figure_file_and_no_traceback(robus
     content = json.loads(Path("a.json").read_text(), parse_constant=pytest.fail)
     assert (answer.code == 0) == any(s["recommendation"] for s in content["schedules"])
     assert "<script" not in Path("r.html").read_text()
-    assert "SweepResult(" in answer.out
+    assert " diverged." in answer.out
 
 
 @pytest.mark.parametrize(
@@ -553,7 +553,7 @@ def test_a_tolerance_that_is_none_is_wrong_usage_and_says_how_to_write_one(robus
     arguments = ["analyze", "good.csv"] if command == "analyze" else sweep_arguments(f"{module()}:train")
     answer = robust_lr(*arguments, "--tolerance", text)
     assert answer.code == 2
-    assert "such as 0.003 or 1%" in " ".join(answer.err.replace("│", " ").split())
+    assert "such as 0.003" in " ".join(answer.err.replace("│", " ").split())
     assert not Path("calls.txt").exists()
 
 

@@ -125,7 +125,7 @@ def test_nothing_about_a_grid_can_be_changed():
 
 def test_one_learning_rate_is_a_grid_of_ratio_one():
     grid = GeometricGrid(0.1, 0.1, 1)
-    assert (grid.values.tolist(), grid.ratio, grid.cover, len(grid)) == ([0.1], 1.0, 1.0, 1)
+    assert (grid.values.tolist(), grid.ratio, grid.max_gap, len(grid)) == ([0.1], 1.0, 1.0, 1)
     assert grid.refine() == grid == grid.coarsen(1) == grid.coarsen(5) == grid.extend()
     assert GeometricGrid(1.0, 4.0, 3).coarsen(3, 1).values.tolist() == [2.0]
 
@@ -139,8 +139,8 @@ def test_cover_is_how_far_an_optimum_can_lie_below_a_grid_point():
     grid = GeometricGrid(1e-3, 0.5, 6)
     optima = np.geomspace(grid.lr_min, grid.lr_max, 10_001)[1:-1]
     above = grid.values[np.searchsorted(grid.values, optima)]
-    assert (above / optima).max() <= grid.cover * (1 + 1e-12)
-    assert (above / optima).max() == pytest.approx(grid.cover, rel=1e-2)
+    assert (above / optima).max() <= grid.max_gap * (1 + 1e-12)
+    assert (above / optima).max() == pytest.approx(grid.max_gap, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -184,3 +184,8 @@ def test_a_grid_that_cannot_be_says_why_in_one_line(call, says):
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_the_old_name_of_the_largest_gap_still_answers_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="max_gap"):
+        assert GeometricGrid(1.0, 4.0, 3).cover == 2.0

@@ -364,9 +364,9 @@ def test_a_study_is_found_by_its_name_or_as_the_only_one(tmp_path):
     assert losses(sweep_from_storage(url)) == {("sweep", 1.0, 0): 1.0}
     add(optuna.create_study(storage=url, study_name="b"), 2.0)
     assert losses(sweep_from_storage(url, "b")) == {("sweep", 1.0, 0): 2.0}
-    with pytest.raises(DataError, match="holds 2 studies, name one of them: a, b"):
+    with pytest.raises(DataError, match="holds 2 studies, name one of them: a and b"):
         sweep_from_storage(url)
-    with pytest.raises(DataError, match="holds no study 'c'; it holds a, b"):
+    with pytest.raises(DataError, match="holds no study 'c'; it holds a and b"):
         sweep_from_storage(url, "c")
 
 

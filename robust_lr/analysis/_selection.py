@@ -27,8 +27,8 @@ class LossBlock:
         seeds: K of them.
         loss: shape (L, K), finite or +inf.
         notes: what was left out to make the block complete.
-        rivals: learning rates left out for want of some seeds that did better than the best on the seeds they have;
-            with one of them the block may not hold the optimum.
+        unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; with
+            one of them the block may not hold the optimum.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
     """
 
@@ -37,11 +37,11 @@ class LossBlock:
     seeds: tuple[int, ...]
     loss: Array
     notes: tuple[str, ...]
-    rivals: tuple[float, ...] = ()
+    unresolved_better: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
 
     @property
-    def alive(self) -> NDArray[np.bool_]:
+    def converged(self) -> NDArray[np.bool_]:
         """True for a learning rate at which no seed diverged, shape (L,). The others count as +inf when choosing."""
         return np.asarray(np.isfinite(self.loss).all(axis=1))
 
@@ -61,7 +61,6 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
 
     Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
     made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
-
     A loss beyond `EXPLODED` counts as diverged.
 
     Raises:
@@ -87,10 +86,10 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
         seeds=tuple(sweep.seeds[k] for k in seeds),
         loss=loss[np.ix_(lrs, seeds)],
         notes=_left_out(present, lrs, seeds, sweep),
-        rivals=_rivals(sweep.learning_rates, loss, lrs, seeds),
+        unresolved_better=_unresolved_better(sweep.learning_rates, loss, lrs, seeds),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
     )
-    if not block.alive.any():
+    if not block.converged.any():
         raise InsufficientDataError(
             f"{schedule}: every learning rate, {block.learning_rates[0]:g} to {block.learning_rates[-1]:g}, diverged",
             needed=f"learning rates below {block.learning_rates[0]:g}",
@@ -98,13 +97,15 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
     return block
 
 
-def _rivals(learning_rates: Array, loss: Array, lrs: NDArray[np.intp], seeds: NDArray[np.intp]) -> tuple[float, ...]:
-    """Learning rates outside the block that beat its best on the seeds that both have (on any seeds, if on none)."""
+def _unresolved_better(
+    learning_rates: Array, loss: Array, lrs: NDArray[np.intp], seeds: NDArray[np.intp]
+) -> tuple[float, ...]:
     best = lrs[loss[np.ix_(lrs, seeds)].mean(axis=1).argmin()]
     found = []
     for i in np.setdiff1d(np.flatnonzero(~np.isnan(loss).all(axis=1)), lrs):
         has = ~np.isnan(loss[i])
         shared = has & ~np.isnan(loss[best])
+        # Compared on the seeds that both have; where there is none, on the seeds that each has.
         mine, its = (loss[i, shared], loss[best, shared]) if shared.any() else (loss[i, has], loss[best, seeds])
         if mine.mean() < its.mean():
             found.append(float(learning_rates[i]))
@@ -115,14 +116,14 @@ def _left_out(
     present: NDArray[np.bool_], lrs: NDArray[np.intp], seeds: NDArray[np.intp], sweep: SweepResult
 ) -> tuple[str, ...]:
     partial = sorted(set(np.flatnonzero(present.any(axis=1))) - set(lrs.tolist()))
+    dropped = sorted(set(np.flatnonzero(present.any(axis=0))) - set(seeds.tolist()))
     notes = []
     if partial:
         names = ", ".join(f"{sweep.learning_rates[i]:g}" for i in partial)
-        notes.append(f"left out: the learning rates {names}, which lack some of the seeds")
-    dropped = sorted(set(np.flatnonzero(present.any(axis=0))) - set(seeds.tolist()))
+        notes.append(f"learning rates left out because some of their seeds are missing: {names}")
     if dropped:
         names = ", ".join(str(sweep.seeds[k]) for k in dropped)
-        notes.append(f"left out: the seeds {names}, which lack some of the learning rates")
+        notes.append(f"seeds left out because some of their learning rates are missing: {names}")
     return tuple(notes)
 
 
@@ -151,9 +152,8 @@ class CrossFit:
 
 
 def cross_fit(block: LossBlock) -> CrossFit:
-    """Return the leave-one-seed-out choices of a block."""
     n_seeds = block.loss.shape[1]
-    alive = block.alive[:, None]
-    finite = np.where(alive, block.loss, 0.0)
+    converged = block.converged[:, None]
+    finite = np.where(converged, block.loss, 0.0)
     others = (finite.sum(axis=1, keepdims=True) - finite) / (n_seeds - 1) if n_seeds > 1 else finite
-    return CrossFit(loss=block.loss, choosing=np.where(alive, others, math.inf))
+    return CrossFit(loss=block.loss, choosing=np.where(converged, others, math.inf))
