@@ -2,8 +2,8 @@
 
     python examples/optuna_search.py
 
-The objective asks for its parameters as always; only the sampler is new. With a storage, any number of processes can work
-on the same searches.
+The objective asks for its parameters as always; only the sampler is new. With a storage, any number of processes can
+work on the same searches.
 """
 
 import optuna

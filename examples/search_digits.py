@@ -2,8 +2,8 @@
 
     python examples/search_digits.py
 
-The model is a softmax regression in numpy. The search stops when no learning rate in the range can be better by more than
-the tolerance, if the loss is one convex valley.
+The model is a softmax regression in numpy. The search stops when no learning rate in the range can be better by more
+than the tolerance, if the loss is one convex valley.
 """
 
 from robust_lr import SearchOptions, search_learning_rate, transfer_learning_rate

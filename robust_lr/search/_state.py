@@ -114,8 +114,8 @@ class SearchState:
             ("lower", True, points[0].x, low, low - step),
         )
         for name, free, outermost, end, beyond in sides:
-            at_end = valley.gain_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
-            if free and best == outermost and at_end and valley.gain_at(beyond) > self.tolerance:
+            at_end = valley.max_improvement_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
+            if free and best == outermost and at_end and valley.max_improvement_at(beyond) > self.tolerance:
                 return name
         return None
 
@@ -178,4 +178,8 @@ class SearchState:
         """
         gaps = () if self.valley is None else self.valley.gaps
         least = {True: 2 * FINEST, False: max(math.log(self.settings.ratio) / 2, 2 * FINEST)}
-        return tuple(g for g in gaps if g.gain > self.tolerance and g.right - g.left > least[math.isfinite(g.gain)])
+        return tuple(
+            g
+            for g in gaps
+            if g.max_improvement > self.tolerance and g.right - g.left > least[math.isfinite(g.max_improvement)]
+        )
