@@ -12,8 +12,9 @@ opposite order) and ``t = (x - x_i) / (x_i - x_j) >= 0``::
 
 On the gap between two neighbors the pair to its left and the pair to its right give one gain line each: one falls and
 one rises, and where they cross is the most that the gap can hide. On the outermost gaps, to an end of the range or to
-the first learning rate that diverged, there is one line. No line, no bound: +inf. The largest value over all gaps is the
-excess bound: nothing in the range is lower than the best by more. Outside of the core, one valley alone rules out a gain.
+the first learning rate that diverged, there is one line. No line, no bound: +inf. The largest value over all gaps is
+the excess bound: nothing in the range is lower than the best by more. Outside of the core, one valley alone rules out
+a gain.
 
 With errors, ``|measured - f| <= e`` at each point, a gain line is raised by what they can do to it; b counts once::
 
