@@ -86,7 +86,6 @@ def test_the_closed_form_is_the_maximum_of_the_definition_on_a_mesh(error):
             # With errors a pair that is farther than the nearest three points could be a little better still.
             most = slow + 0.02 * (gap.right - gap.left) + 2 * error
             assert gap.max_improvement <= most or gap.max_improvement == slow
-            )
 
 
 def test_height_above_a_chord_is_what_the_errors_cannot_explain():
