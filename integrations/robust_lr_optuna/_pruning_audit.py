@@ -1,4 +1,4 @@
-"""What pruning would have cost a sweep whose curves are complete: Optuna's own pruners, replayed on them."""
+"""What pruning would have cost a sweep with complete curves: Optuna's own pruners, replayed on them."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError, InsufficientDataError
 from robust_lr._checks import check_number, check_whole
+from robust_lr._text import count_of, listed
+from robust_lr.exceptions import DataError, InsufficientDataError
 
-from .entries import is_order
-from .outcomes import has_diverged
-from .places import Place, Places
+from ._notes import is_log_entry
+from ._outcomes import has_diverged
+from ._trial_axes import TrialAxes
 from .pruning import DivergencePruner
 
 _FEW_LRS = 3
-_FEW_SEEDS = 5  # below, an interval for a share says next to nothing
-_HARDLY = 0.95  # of the compute: who saves less, saves nothing to speak of
+_FEW_SEEDS = 5  # below, the interval of a share says next to nothing
+_HARDLY = 0.95  # a pruner that needs more of the compute saves nothing worth mentioning
 
 Curve: TypeAlias = Sequence[float] | Mapping[int, float]
 CurveKey: TypeAlias = tuple[str, float, int | str]
+_Searches: TypeAlias = dict[tuple[str, str], "list[_Run]"]  # (schedule, seed) -> runs
 
 
 @dataclass(frozen=True)
 class PruningFigures:
     """What one pruner would have done under one schedule.
 
-    One replay is a search: all learning rates of one seed, one after the other in a random order.
+    One replay is a search: all learning rates of one seed, one after the other in random order.
 
     Attributes:
         schedule: name of the schedule.
@@ -49,10 +50,10 @@ class PruningFigures:
         n_seeds: that could be replayed.
         n_replays: seeds times orders.
         lost: share of the replays in which the learning rate with the lowest final loss of its seed was pruned.
-        lost_interval: 95 % Clopper-Pearson interval of it, a seed counting as one observation whatever its orders.
+        lost_interval: its 95 % Clopper-Pearson interval; a seed is one observation, however many orders it has.
         lost_by_quarter: `lost` by the quarter of the run in which the best was pruned, four shares.
-        compute: reports that were made, as a share of those of all runs to their ends.
-        excess_loss: final loss of the best that was not pruned above that of the best, mean of the replays.
+        compute: reports that were made, as a share of the reports of all complete runs.
+        excess_loss: final loss of the best unpruned run above that of the best run, mean of the replays.
     """
 
     schedule: str
@@ -69,7 +70,7 @@ class PruningFigures:
 
 @dataclass(frozen=True)
 class PruningAudit:
-    """What pruning would have done to a sweep whose curves are complete.
+    """What pruning would have done to a sweep with complete curves.
 
     Attributes:
         figures: one entry for each schedule and pruner.
@@ -99,12 +100,12 @@ class PruningAudit:
         ]  # fmt: skip
 
     def advice(self) -> str:
-        """Return in a few sentences which pruner the figures speak for, by schedule."""
+        """Return in a few sentences which pruner to use under each schedule."""
         sentences = [self._advice_for([f for f in self.figures if f.schedule == name]) for name in self.schedules]
         n_seeds = min(entry.n_seeds for entry in self.figures)
         if n_seeds < _FEW_SEEDS:
-            sentences.append(f"With {_count(n_seeds, 'seed')} this is a hint, no more.")
-        sentences.append("A pruned trial has no final loss: an analysis of the learning rates leaves it out.")
+            sentences.append(f"With {count_of(n_seeds, 'seed')} this is only a hint.")
+        sentences.append("A pruned trial has no final loss, so an analysis of the learning rates leaves it out.")
         return " ".join(sentences)
 
     def _advice_for(self, entries: Sequence[PruningFigures]) -> str:
@@ -115,48 +116,49 @@ class PruningAudit:
             warning = f" {worst.pruner} loses it in {worst.lost:.0%}, at an excess loss of {worst.excess_loss:.4g}."
         if not safe:
             return (
-                f"Under {entries[0].schedule} none of these saves compute and keeps the best learning rate in "
-                f"{1 - self.allowed:.0%} of the searches: prune what diverges and nothing else.{warning}"
+                f"Under {entries[0].schedule}, no pruner saves compute and keeps the best learning rate in "
+                f"{1 - self.allowed:.0%} of the searches: prune only what diverges.{warning}"
             )
         best = min(safe, key=lambda entry: (entry.compute, entry.lost))
         return (
-            f"Under {best.schedule} {best.pruner} saves {1 - best.compute:.0%} of the compute and loses the best "
-            f"learning rate in {best.lost:.0%} of the searches (at most {best.lost_interval[1]:.0%} by "
-            f"{_count(best.n_seeds, 'seed')}), at an excess loss of {best.excess_loss:.4g}.{warning}"
+            f"Under {best.schedule}, {best.pruner} saves {1 - best.compute:.0%} of the compute and loses the best "
+            f"learning rate in {best.lost:.0%} of the searches (at most {best.lost_interval[1]:.0%}, given "
+            f"{count_of(best.n_seeds, 'seed')}), at an excess loss of {best.excess_loss:.4g}.{warning}"
         )
 
 
 def audit_pruning(
     curves: Study | Mapping[CurveKey, Curve],
     *,
-    lr: str = "lr",
-    schedule: str | None = None,
-    seed: str | None = None,
+    lr_name: str = "lr",
+    schedule_name: str | None = None,
+    seed_name: str | None = None,
     pruners: Mapping[str, Callable[[], BasePruner]] | None = None,
     n_orders: int = 5,
     allowed: float = 0.05,
 ) -> PruningAudit:
-    """Return what pruners would have saved and lost on curves that are complete: no training, the curves are replayed.
+    """Return what pruners would have saved and lost on complete curves. Nothing is trained: the curves are replayed.
 
-    Each replay is a search over the learning rates of one schedule and seed, one after the other in a random order,
-    with Optuna's own pruner deciding at each report. Workers in parallel would see fewer finished trials. The orders
-    are the same for each pruner and in each call.
+    Each replay is a search over the learning rates of one schedule and seed, one after the other in random order, with
+    Optuna's own pruner deciding at each report. Parallel workers would see fewer finished trials. The orders are the
+    same for each pruner and in each call.
 
     Args:
-        curves: a study whose trials have reported intermediate values, or ``{(schedule, lr, seed): curve}`` with a
-            curve ``[loss, ...]``, after 1, 2, ... steps, or ``{step: loss}``: lower is better, its last value is the
-            final loss, and a run that diverged ends in NaN or infinity.
-        lr, schedule, seed: names in a study, as in `sweep_from_study`.
+        curves: a study whose trials reported intermediate values, or ``{(schedule, lr, seed): curve}`` with a curve
+            ``[loss, ...]``, after 1, 2, ... steps, or ``{step: loss}``: lower is better, the last value is the final
+            loss, and a run that diverged ends in NaN or infinity.
+        lr_name, schedule_name, seed_name: names in a study, as in `sweep_from_study`.
         pruners: factories by name, called for each replay. By default Optuna's Median, SuccessiveHalving and Hyperband
-            as they come, Median and SuccessiveHalving that begin after a quarter and half of the run, and
+            with their defaults, Median and SuccessiveHalving that start after a quarter and half of the run, and
             `DivergencePruner`.
-        n_orders: random orders of each seed, >= 1.
-        allowed: share of the searches that may lose their best learning rate in what `PruningAudit.advice` favours,
-            in (0, 1).
+        n_orders: random orders of each seed, at least 1.
+        allowed: share of the searches, in (0, 1), that may lose their best learning rate with a pruner that
+            `PruningAudit.advice` recommends.
 
     Raises:
-        InsufficientDataError: when no seed has complete curves of three learning rates.
-        DataError: when an argument is wrong, or a study has no such names or several objectives.
+        InsufficientDataError: if no seed has complete curves of three learning rates.
+        DataError: if a curve is malformed, or a study lacks one of the names or has several objectives.
+        OptionError: if `n_orders` or `allowed` is out of range.
 
     Example:
         >>> curves = {("cosine", lr, 0): [1 / (1 + lr * t) + 0.01 * lr for t in range(1, 9)] for lr in (1, 2, 4, 8)}
@@ -164,29 +166,30 @@ def audit_pruning(
         >>> audit.figures[0].lost, audit.figures[0].n_replays
         (0.4, 5)
     """
-    n_orders = check_whole("n_orders", n_orders, at_least=1, error=DataError)
-    check_number("allowed", allowed, above=0, below=1, error=DataError)
-    if isinstance(curves, Study):
-        searches, notes = _curves_of_study(curves, lr, schedule, seed)
-    else:
-        searches, notes = _curves_of_mapping(curves), []
-    usable: dict[str, list[_Search]] = defaultdict(list)
-    for (name, _), runs in searches.items():
-        if len(runs) >= _FEW_LRS and any(math.isfinite(run.final) for run in runs):
-            usable[name].append(_Search(runs, len(usable[name])))
-    if n_out := len(searches) - sum(map(len, usable.values())):
-        notes.append(f"{_count(n_out, 'search', 'searches')} left out: fewer than {_FEW_LRS} curves, or all diverged")
+    n_orders = check_whole("n_orders", n_orders, at_least=1)
+    check_number("allowed", allowed, above=0, below=1)
+    names = {"lr_name": lr_name, "schedule_name": schedule_name, "seed_name": seed_name}
+    searches, notes = _curves_of_study(curves, names) if isinstance(curves, Study) else _curves_of_mapping(curves)
+    usable = {
+        key: runs
+        for key, runs in searches.items()
+        if len(runs) >= _FEW_LRS and any(math.isfinite(run.final) for run in runs)
+    }
+    if n_out := len(searches) - len(usable):
+        notes.append(f"searches left out because they have fewer than {_FEW_LRS} curves or all diverged: {n_out}")
     if not usable:
         raise InsufficientDataError(
             f"no seed has complete curves of {_FEW_LRS} learning rates", needed=f"{_FEW_LRS} learning rates of a seed"
         )
-    if len({run.steps[-1] for name in usable for search in usable[name] for run in search.runs if run.ended}) > 1:
+    if len({run.steps[-1] for runs in usable.values() for run in runs if math.isfinite(run.final)}) > 1:
         notes.append("the curves end at different steps: those that stopped early are compared as if complete")
     figures = []
-    for name, group in usable.items():
-        horizon = max(run.steps[-1] for search in group for run in search.runs)
+    for name in dict.fromkeys(schedule for schedule, _ in usable):
+        group = [runs for (schedule, _), runs in usable.items() if schedule == name]
+        horizon = max(run.steps[-1] for runs in group for run in runs)
         for label, make in (pruners or _default_pruners(horizon)).items():
-            figures.append(_figures(name, label, [search.outcomes(make, n_orders) for search in group], group))
+            by_seed = [_replays(make, runs, number, n_orders) for number, runs in enumerate(group)]
+            figures.append(_figures(name, label, by_seed, group))
     return PruningAudit(tuple(figures), allowed, tuple(notes))
 
 
@@ -206,15 +209,11 @@ def _default_pruners(horizon: int) -> dict[str, Callable[[], BasePruner]]:
 
 @dataclass(frozen=True)
 class _Run:
-    """One complete curve, lower is better; it has diverged where its final loss is not finite."""
+    """One complete curve, lower is better; it diverged if its final loss is not finite."""
 
     steps: tuple[int, ...]
     values: tuple[float, ...]
     final: float
-
-    @property
-    def ended(self) -> bool:
-        return math.isfinite(self.final)
 
 
 @dataclass(frozen=True)
@@ -224,46 +223,36 @@ class _Outcome:
     excess_loss: float
 
 
-class _Search:
-    """The runs of one schedule and seed."""
+def _replays(make: Callable[[], BasePruner], runs: Sequence[_Run], number: int, n_orders: int) -> list[_Outcome]:
+    random = np.random.default_rng(number)
+    orders = [random.permutation(len(runs)) for _ in range(n_orders)]
+    return [_replay(make(), [runs[j] for j in order], f"{number}-{i}") for i, order in enumerate(orders)]
 
-    def __init__(self, runs: Sequence[_Run], number: int) -> None:
-        self.runs, self._number = runs, number
-        self.best = min(run.final for run in runs if run.ended)
 
-    @property
-    def n_reports(self) -> int:
-        return sum(len(run.values) for run in self.runs)
-
-    def outcomes(self, make: Callable[[], BasePruner], n_orders: int) -> list[_Outcome]:
-        random = np.random.default_rng(self._number)
-        orders = [random.permutation(len(self.runs)) for _ in range(n_orders)]
-        return [self._replay(make(), order, f"{self._number}-{i}") for i, order in enumerate(orders)]
-
-    def _replay(self, pruner: BasePruner, order: NDArray[np.intp], name: str) -> _Outcome:
-        storage = InMemoryStorage()
-        with _without_log(logging.getLogger("optuna.storages._in_memory")):
-            study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
-        study = Study(name, storage, RandomSampler(), pruner)
-        n_reports, lost_at, best_kept = 0, 0.0, math.inf
-        for i in order:
-            run = self.runs[i]
-            n_made = _n_made(study, study_id, run)
-            n_reports += abs(n_made)
-            if n_made > 0 and run.ended:
-                best_kept = min(best_kept, run.final)
-            elif n_made < 0 and run.final == self.best:
-                lost_at = max(lost_at, -n_made / len(run.values))
-        # Of several runs that are equally good, one is enough.
-        return _Outcome(lost_at if best_kept > self.best else None, n_reports, best_kept - self.best)
+def _replay(pruner: BasePruner, runs: Sequence[_Run], name: str) -> _Outcome:
+    storage = InMemoryStorage()
+    with _without_log(logging.getLogger("optuna.storages._in_memory")):
+        study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
+    study = Study(name, storage, RandomSampler(), pruner)
+    best = min(run.final for run in runs if math.isfinite(run.final))
+    n_reports, lost_at, best_kept = 0, 0.0, math.inf
+    for run in runs:
+        n_made = _n_made(study, study_id, run)
+        n_reports += abs(n_made)
+        if n_made > 0 and math.isfinite(run.final):
+            best_kept = min(best_kept, run.final)
+        elif n_made < 0 and run.final == best:
+            lost_at = max(lost_at, -n_made / len(run.values))
+    # If several runs are equally good, one is enough.
+    return _Outcome(lost_at if best_kept > best else None, n_reports, best_kept - best)
 
 
 def _n_made(study: Study, study_id: int, run: _Run) -> int:
-    """Run a trial along a curve; return how many reports it made, negative where it was pruned at the last of them."""
+    """Run a trial along a curve; return how many reports it made, negative if it was pruned at the last of them."""
     storage = study._storage
     trial_id = storage.create_new_trial(study_id)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, where a pruner compares NaN and infinity
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, if a pruner compares NaN and infinity
         for n_made, (step, value) in enumerate(zip(run.steps, run.values, strict=True), start=1):
             storage.set_trial_intermediate_value(trial_id, step, value)
             if study.pruner.prune(study, storage.get_trial(trial_id)):
@@ -277,24 +266,24 @@ def _n_made(study: Study, study_id: int, run: _Run) -> int:
 
 
 def _figures(
-    schedule: str, pruner: str, by_seed: Sequence[Sequence[_Outcome]], searches: Sequence[_Search]
+    schedule: str, pruner: str, by_seed: Sequence[Sequence[_Outcome]], searches: Sequence[Sequence[_Run]]
 ) -> PruningFigures:
     outcomes = [outcome for of_seed in by_seed for outcome in of_seed]
     lost_at = [outcome.lost_at for outcome in outcomes if outcome.lost_at is not None]
     quarters = Counter(min(max(math.ceil(4 * share), 1), 4) for share in lost_at)
-    lost = len(lost_at) / len(outcomes)
-    n_orders = len(outcomes) // len(by_seed)
+    lost, n, n_seeds = len(lost_at) / len(outcomes), len(outcomes), len(by_seed)
+    n_reports = sum(len(run.values) for runs in searches for run in runs) * n // n_seeds
     return PruningFigures(
         schedule=schedule,
         pruner=pruner,
-        n_learning_rates=max(len(search.runs) for search in searches),
-        n_seeds=len(by_seed),
-        n_replays=len(outcomes),
+        n_learning_rates=max(map(len, searches)),
+        n_seeds=n_seeds,
+        n_replays=n,
         lost=lost,
-        lost_interval=_interval(lost, len(by_seed)),
-        lost_by_quarter=tuple(quarters[i] / len(outcomes) for i in range(1, 5)),  # type: ignore[arg-type]
-        compute=sum(outcome.n_reports for outcome in outcomes) / (n_orders * sum(s.n_reports for s in searches)),
-        excess_loss=math.fsum(outcome.excess_loss for outcome in outcomes) / len(outcomes),
+        lost_interval=_interval(lost, n_seeds),
+        lost_by_quarter=(quarters[1] / n, quarters[2] / n, quarters[3] / n, quarters[4] / n),
+        compute=sum(outcome.n_reports for outcome in outcomes) / n_reports,
+        excess_loss=math.fsum(outcome.excess_loss for outcome in outcomes) / n,
     )
 
 
@@ -308,8 +297,8 @@ def _interval(share: float, n: int) -> tuple[float, float]:
     return low, high
 
 
-def _curves_of_mapping(curves: Mapping[CurveKey, Curve]) -> dict[tuple[str, str], list[_Run]]:
-    searches: dict[tuple[str, str], list[_Run]] = defaultdict(list)
+def _curves_of_mapping(curves: Mapping[CurveKey, Curve]) -> tuple[_Searches, list[str]]:
+    searches: _Searches = defaultdict(list)
     for key, curve in curves.items():
         if not (isinstance(key, tuple) and len(key) == 3):
             raise DataError(f"the keys of curves must be (schedule, lr, seed), got {key!r}")
@@ -321,41 +310,42 @@ def _curves_of_mapping(curves: Mapping[CurveKey, Curve]) -> dict[tuple[str, str]
             raise DataError(f"the curve of {key!r} is empty")
         values = tuple(float(by_step[step]) for step in steps)
         searches[name, str(seed)].append(_Run(tuple(steps), values, values[-1]))
-    return searches
+    return searches, []
 
 
-def _curves_of_study(
-    study: Study, lr: str, schedule: str | None, seed: str | None
-) -> tuple[dict[tuple[str, str], list[_Run]], list[str]]:
+def _curves_of_study(study: Study, names: Mapping[str, Any]) -> tuple[_Searches, list[str]]:
     if len(study.directions) > 1:
         raise DataError(f"pruning needs one objective, study {study.study_name!r} has {len(study.directions)}")
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    everything = study.get_trials(deepcopy=False)
-    places = Places(everything, lr=lr, schedule=schedule, seed=seed)
-    searches: dict[tuple[str, str], list[_Run]] = defaultdict(list)
-    known, left_out, used = Counter[tuple[str, float, str | None]](), Counter[str](), list[FrozenTrial]()
-    for trial in everything:
-        if is_order(trial) or not places.has_lr(trial) or not trial.state.is_finished():
+    trials = study.get_trials(deepcopy=False)
+    axes = TrialAxes(trials, **names)
+    searches: _Searches = defaultdict(list)
+    known, left_out, others = Counter[tuple[str, float, str]](), Counter[str](), defaultdict[str, set[str]](set)
+    for trial in trials:
+        if is_log_entry(trial) or not axes.has_lr(trial) or not trial.state.is_finished():
             continue
-        run, place = _run_of(trial, sign), places.of(trial)
-        if not isinstance(run, _Run) or not isinstance(place, Place):
-            left_out[run if isinstance(run, str) else str(place)] += 1
+        run, values = _run_of(trial, sign), axes.values_of(trial)
+        if isinstance(run, str) or isinstance(values, str):
+            left_out[run if isinstance(run, str) else str(values)] += 1
             continue
-        n_before = known[place.schedule, place.lr, place.seed]
-        if place.seed is not None and n_before:
-            left_out["another has its learning rate, schedule and seed, and came first"] += 1
+        lr = check_number(f"trial {trial.number}: {names['lr_name']}", values["lr"], above=0, error=DataError)
+        schedule, seed = str(values["schedule"]), values["seed"]
+        n_before = known[schedule, lr, str(seed)]
+        if seed is not None and n_before:
+            left_out["an earlier trial has the same learning rate, schedule and seed"] += 1
             continue
-        known[place.schedule, place.lr, place.seed] += 1
-        searches[place.schedule, f"replicate {n_before}" if place.seed is None else place.seed].append(run)
-        used.append(trial)
-    notes = [f"{_count(n, 'trial')} left out: {why}" for why, n in left_out.items()]
-    if mixed := places.mixed(used):
-        notes.append(f"the trials differ in {', '.join(mixed)} as well: the best may be so for that")
+        known[schedule, lr, str(seed)] += 1
+        searches[schedule, f"replicate {n_before}" if seed is None else str(seed)].append(run)
+        for name, value in axes.others(trial).items():
+            others[name].add(repr(value))
+    notes = [f"{count_of(n, 'trial')} left out: {why}" for why, n in left_out.items()]
+    if mixed := sorted(name for name, different in others.items() if len(different) > 1):
+        notes.append(f"the trials also differ in {listed(mixed)}, which may be why the best is best")
     return searches, notes
 
 
 def _run_of(trial: FrozenTrial, sign: float) -> _Run | str:
-    """The curve of a trial, or in words why it has none."""
+    """The curve of a trial, or why it has none."""
     reports = sorted(trial.intermediate_values.items())
     if not reports:
         return "without intermediate values"
@@ -364,7 +354,7 @@ def _run_of(trial: FrozenTrial, sign: float) -> _Run | str:
     elif has_diverged(trial):
         final = math.nan
     elif trial.state == TrialState.PRUNED:
-        return "pruned; whether it would have been the best, nobody knows"
+        return "pruned; it might have become the best"
     else:
         return "failed"
     return _Run(tuple(step for step, _ in reports), tuple(sign * value for _, value in reports), final)
@@ -372,7 +362,7 @@ def _run_of(trial: FrozenTrial, sign: float) -> _Run | str:
 
 @contextlib.contextmanager
 def _without_log(logger: logging.Logger) -> Iterator[None]:
-    """Keep one logger silent in this thread: each replay needs a study, which Optuna would announce."""
+    """Keep a logger silent in this thread: Optuna would announce the study of each replay."""
     thread = threading.get_ident()
 
     def is_of_others(record: logging.LogRecord) -> bool:
@@ -383,7 +373,3 @@ def _without_log(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_of_others)
-
-
-def _count(n: int, singular: str, plural: str | None = None) -> str:
-    return f"1 {singular}" if n == 1 else f"{n} {plural or singular + 's'}"
