@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr._checks import check_number, check_whole
 from robust_lr._text import count_of, listed
 from robust_lr.exceptions import DataError, InsufficientDataError
+from robust_lr.readers.runs import mixed_params
 
 from ._notes import is_log_entry
 from ._outcomes import has_diverged
@@ -320,7 +321,7 @@ def _curves_of_study(study: Study, names: Mapping[str, Any]) -> tuple[_Searches,
     trials = study.get_trials(deepcopy=False)
     axes = TrialAxes(trials, **names)
     searches: _Searches = defaultdict(list)
-    known, left_out, others = Counter[tuple[str, float, str]](), Counter[str](), defaultdict[str, set[str]](set)
+    known, left_out, others = Counter[tuple[str, float, str]](), Counter[str](), list[Mapping[str, Any]]()
     for trial in trials:
         if is_log_entry(trial) or not axes.has_lr(trial) or not trial.state.is_finished():
             continue
@@ -336,10 +337,9 @@ def _curves_of_study(study: Study, names: Mapping[str, Any]) -> tuple[_Searches,
             continue
         known[schedule, lr, str(seed)] += 1
         searches[schedule, f"replicate {n_before}" if seed is None else str(seed)].append(run)
-        for name, value in axes.others(trial).items():
-            others[name].add(repr(value))
+        others.append(axes.others(trial))
     notes = [f"{count_of(n, 'trial')} left out: {why}" for why, n in left_out.items()]
-    if mixed := sorted(name for name, different in others.items() if len(different) > 1):
+    if mixed := mixed_params(others):
         notes.append(f"the trials also differ in {listed(mixed)}, which may be why the best is best")
     return searches, notes
 

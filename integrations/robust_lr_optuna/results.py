@@ -24,8 +24,8 @@ from ._trial_axes import TrialAxes
 
 _PRUNED = "pruned; a loss before the end of training is not comparable with a final loss"
 _UNEXPLAINED = (
-    "failed and the study does not say why; Optuna stores a loss of NaN as a failure, so these may have diverged: an "
-    "objective that returns inf instead says so"
+    "failed, and the study does not say why; Optuna stores a loss of NaN as a failure, so these may have diverged: let "
+    "the objective return inf instead"
 )
 
 

@@ -24,7 +24,7 @@ from robust_lr import (
     parse_schedule,
 )
 from robust_lr.journal.search_journal import SearchJournal
-from robust_lr.readers.table import DEFAULT_SCHEDULE
+from robust_lr.readers.runs import DEFAULT_SCHEDULE
 
 from .cells import from_list, result_of, schedule_text, to_list
 from .search_space import check_tuner
