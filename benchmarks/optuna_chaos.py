@@ -36,7 +36,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna import GeometricGridSampler, cell_of, is_order, journal_storage, safe_sqlite_storage
+from robust_lr_optuna import GeometricGridSampler, cell_of, is_log_entry, journal_storage, safe_sqlite_storage
 
 STORAGES = ("journal", "safe sqlite", "sqlite", "postgresql")
 MANY_RETRIES = 1000  # a cell is to be missing for no other reason than a fault
@@ -61,7 +61,7 @@ class Scenario:
 
     def sampler(self) -> GeometricGridSampler:
         """Return the sampler that each worker makes for itself."""
-        return GeometricGridSampler(GeometricGrid(1e-4, 1.0, self.n_lrs), seeds=self.n_seeds, retries=MANY_RETRIES)
+        return GeometricGridSampler(GeometricGrid(1e-4, 1.0, self.n_lrs), seeds=self.n_seeds, max_retries=MANY_RETRIES)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: i
 def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
     """Return the outcome of a study that all workers have worked on, and that one has resumed after the kills."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna", "robust_lr_optuna.sampler", "robust_lr_optuna.storages"])
+    context.set_forkserver_preload(["optuna", "robust_lr_optuna.grid_sampler", "robust_lr_optuna._storages"])
     rng, name = random.Random(seed), f"chaos-{os.getpid()}-{seed}-{scenario}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(kind, url)
@@ -162,8 +162,8 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
 def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:
     """Count the completed trials of every cell that was ever ordered, from what the storage holds."""
     entries = study.get_trials(deepcopy=False)
-    orders = [entry.system_attrs["robust_lr:order"] for entry in entries if is_order(entry)]
-    trials = [entry for entry in entries if not is_order(entry)]
+    orders = [entry.system_attrs["robust_lr:order"] for entry in entries if is_log_entry(entry)]
+    trials = [entry for entry in entries if not is_log_entry(entry)]
     lrs = {f"{lr:.9g}" for order in orders for lr in order["lrs"]}
     wanted = {(lr, seed) for lr in lrs for order in orders for seed in order["seeds"]}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]

@@ -19,6 +19,7 @@ from ._pruning_audit import audit_pruning as audit_pruning
 from ._storages import journal_storage as journal_storage
 from ._storages import safe_sqlite_storage as safe_sqlite_storage
 from ._study_search import search_of as search_of
+from ._study_search import search_result as search_result
 from .dashboard import publish as publish
 from .grid_sampler import GeometricGridSampler as GeometricGridSampler
 from .learning_rate_sampler import LearningRateSampler as LearningRateSampler

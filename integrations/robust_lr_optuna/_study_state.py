@@ -82,7 +82,7 @@ class StudyState:
         return sum(number in log.assigned for number in waiting) + sum(map(is_dead, self.running()))
 
     def lost(self, max_retries: int) -> tuple[list[int], list[int], dict[int, Cell]]:
-        """Return the trials to be retried, those that never ran their cell, and those that hold another cell's result."""
+        """Return the trials to retry, those that never ran their cell, and those that hold another cell's result."""
         retry, never_ran, found = [], [], dict[int, Cell]()
         for number in sorted(self._open):
             trial = self.trials[number]

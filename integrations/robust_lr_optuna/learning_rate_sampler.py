@@ -112,7 +112,7 @@ class LearningRateSampler(PartialSampler):
         *,
         tolerance: float | str,
         schedule: str | Schedule | None = None,
-        options: SearchOptions = SearchOptions(),
+        options: SearchOptions | None = None,
         lr_name: str = "lr",
         choices: Mapping[str, Iterable[Any]] | None = None,
         independent_sampler: BaseSampler | None = None,
@@ -120,7 +120,7 @@ class LearningRateSampler(PartialSampler):
     ) -> None:
         super().__init__(independent_sampler)
         self._range, self._tolerance, self._schedule, self._lr_name = (lr_min, lr_max), tolerance, schedule, lr_name
-        self._options = dataclasses.replace(options, extend=False)
+        self._options = dataclasses.replace(options or SearchOptions(), extend=False)
         self._combinations = _combinations(lr_name, choices or {})
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
         self._check_range()

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial
 
 from robust_lr import GeometricGrid, Schedule
+from robust_lr._checks import check_number
 from robust_lr.exceptions import GridError
 from robust_lr.theory import resolution_for_tolerance
 
@@ -53,6 +54,7 @@ def annealed_grid(
         >>> len(annealed_grid(1e-4, 1.0, schedule="constant", max_suboptimality_increase=0.25))
         8
     """
+    check_number("max_suboptimality_increase", max_suboptimality_increase, above=0, at_most=1e6)
     ratio = resolution_for_tolerance(schedule, max_suboptimality_increase, total_steps=total_steps)
     return GeometricGrid.from_ratio(lr_min, lr_max, ratio)
 

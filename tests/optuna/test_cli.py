@@ -12,8 +12,8 @@ import pytest
 from robust_lr import GeometricGrid
 from robust_lr.cli import arguments
 from robust_lr.cli import main as cli
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
+from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,13 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GeometricGrid, InsufficientDataError
+from robust_lr import GeometricGrid
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError, InsufficientDataError, RobustLRError
 from robust_lr.report.console import make_console, print_rows
 from robust_lr_optuna import DivergencePruner, audit_pruning
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_study
-from robust_lr_optuna.sampler import GeometricGridSampler
 
 NAN, INF = math.nan, math.inf
 LR = FloatDistribution(1e-3, 10.0, log=True)
@@ -103,7 +104,7 @@ def test_a_sweep_counts_its_pruned_trials_as_diverged_and_the_sampler_does_not_r
     "options", [{"factor": 1}, {"factor": NAN}, {"patience": 0}, {"patience": 1.5}, {"n_warmup_steps": -1}]
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(DataError, match="must be"):
+    with pytest.raises(RobustLRError, match="must be"):
         DivergencePruner(**options)
 
 
@@ -185,7 +186,7 @@ def test_a_study_gives_the_figures_of_its_curves_whichever_way_it_optimises():
     pruners = {"median": MedianPruner}
     expected = audit_pruning(curves, pruners=pruners).figures
     for sign in (1.0, -1.0):
-        audit = audit_pruning(study_of(curves, sign=sign), schedule="schedule", seed="seed", pruners=pruners)
+        audit = audit_pruning(study_of(curves, sign=sign), schedule_name="schedule", seed_name="seed", pruners=pruners)
         assert audit.figures == expected and audit.notes == ()
 
 
@@ -203,9 +204,9 @@ def test_trials_without_a_complete_curve_are_left_out_and_counted():
         )
     )  # fmt: skip
     study.add_trial(create_trial(params={"lr": 1.0}, distributions={"lr": LR}, value=1.0))
-    audit = audit_pruning(study, schedule="schedule", seed="seed", pruners={"median": MedianPruner})
+    audit = audit_pruning(study, schedule_name="schedule", seed_name="seed", pruners={"median": MedianPruner})
     assert audit.notes == (
-        "1 trial left out: pruned; whether it would have been the best, nobody knows",
+        "1 trial left out: pruned; it might have become the best",
         "1 trial left out: without intermediate values",
     )
 
@@ -233,16 +234,16 @@ def test_runs_that_diverged_count_as_lost_money_not_as_the_best():
 def test_few_seeds_make_the_advice_a_hint_and_the_interval_wide():
     audit = audit_pruning(crossing_curves(1), pruners={"none": NopPruner})
     assert audit.figures[0].lost_interval == pytest.approx((0, 0.975))
-    assert "With 1 seed this is a hint" in audit.advice()
+    assert "With 1 seed this is only a hint" in audit.advice()
     assert "hint" not in audit_pruning(crossing_curves(5), pruners={"none": NopPruner}, n_orders=1).advice()
 
 
 def test_the_advice_names_the_cheapest_pruner_that_keeps_the_best_and_warns_of_the_worst():
     advice = audit_pruning(crossing_curves()).advice()
-    assert re.match(r"Under annealed \w+ from 1/2 saves \d+% of the compute", advice)
+    assert re.match(r"Under annealed, \w+ from 1/2 saves \d+% of the compute", advice)
     assert "loses it in" in advice
     none = audit_pruning(crossing_curves(), pruners={"none": NopPruner}).advice()
-    assert "Under late none of these saves compute" in none
+    assert "Under late, no pruner saves compute" in none
 
 
 def test_the_table_is_for_the_console():
@@ -278,7 +279,7 @@ def test_replays_say_nothing_in_the_log_and_leave_it_as_it_was(caplog):
     ],
 )
 def test_what_is_no_set_of_curves_is_refused(curves, options, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(RobustLRError, match=message):
         audit_pruning(curves, **options)
 
 

@@ -21,11 +21,13 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import FixedTrial
 
-from robust_lr import GeometricGrid, GridError, ScheduleError, resolution_for_tolerance
+from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError, OptionError, ScheduleError
+from robust_lr.theory import resolution_for_tolerance
+from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_study
-from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.search_space import CoarseLearningRate, annealed_grid, grid_distribution, suggest_lr
-from robust_lr_optuna.storages import journal_storage
 
 GRID = GeometricGrid(1e-4, 1.0, 9)
 
@@ -64,22 +66,22 @@ def storage(request, tmp_path):
 
 def test_the_grid_of_a_schedule_is_as_coarse_as_its_theory_allows():
     for schedule in ("constant", "cosine", "linear"):
-        grid = annealed_grid(1e-4, 1.0, schedule=schedule, tolerance=0.25)
+        grid = annealed_grid(1e-4, 1.0, schedule=schedule, max_suboptimality_increase=0.25)
         allowed = resolution_for_tolerance(schedule, 0.25, total_steps=10_000)
         assert (grid.lr_min, grid.lr_max) == (1e-4, 1.0) and grid.ratio <= allowed
         assert grid.ratio ** (grid.n_points - 1) > allowed ** (grid.n_points - 2)
-    assert len(annealed_grid(1e-6, 1.0, schedule="constant", tolerance=1.0)) > len(
-        annealed_grid(1e-6, 1.0, schedule="cosine", tolerance=1.0)
+    assert len(annealed_grid(1e-6, 1.0, schedule="constant", max_suboptimality_increase=1.0)) > len(
+        annealed_grid(1e-6, 1.0, schedule="cosine", max_suboptimality_increase=1.0)
     )
 
 
 def test_a_grid_of_no_range_schedule_or_tolerance_is_refused():
     with pytest.raises(GridError, match="lr_min"):
-        annealed_grid(1.0, 1e-4, schedule="cosine", tolerance=0.1)
+        annealed_grid(1.0, 1e-4, schedule="cosine", max_suboptimality_increase=0.1)
     with pytest.raises(ScheduleError):
-        annealed_grid(1e-4, 1.0, schedule="cosin", tolerance=0.1)
-    with pytest.raises(ScheduleError, match="tolerance"):
-        annealed_grid(1e-4, 1.0, schedule="cosine", tolerance=0)
+        annealed_grid(1e-4, 1.0, schedule="cosin", max_suboptimality_increase=0.1)
+    with pytest.raises(OptionError, match="max_suboptimality_increase must be"):
+        annealed_grid(1e-4, 1.0, schedule="cosine", max_suboptimality_increase=0)
 
 
 def test_the_distribution_of_a_grid_is_its_range_and_can_be_asked_for():
@@ -170,8 +172,8 @@ def test_the_objective_s_own_range_is_respected():
 
 
 def test_a_learning_rate_that_cannot_be_on_the_grid_is_refused():
-    study = optuna.create_study(sampler=CoarseLearningRate(GRID, name="eta"))
-    with pytest.raises(GridError, match=r"allows eta from 0\.0002 to 0\.0003, where the grid 0\.0001 to 1 "):
+    study = optuna.create_study(sampler=CoarseLearningRate(GRID, lr_name="eta"))
+    with pytest.raises(GridError, match=r"allows eta from 0\.0002 to 0\.0003, where the grid from 0\.0001 to 1 "):
         study.ask().suggest_float("eta", 2e-4, 3e-4, log=True)
     for suggest in (lambda t: t.suggest_categorical("eta", [0.1, 1.0]), lambda t: t.suggest_float("eta", 0, 1, step=1)):
         with pytest.raises(GridError, match="eta must be suggested as a float without a step"):
