@@ -145,7 +145,7 @@ def test_a_search_whose_trials_all_fail_ends_and_says_so(study):
     study.optimize(lambda trial: 1 / (suggest(trial) * 0), catch=ZeroDivisionError, n_trials=50)
     assert len(study.trials) == 9
     assert search_result(study).stop == "failures"
-    assert search_result(study).reason == "trials end without a loss at lr=0.0004642, 0.01, 0.2154"
+    assert search_result(study).reason == "trials at lr = 0.0004642, 0.01 and 0.2154 failed; 3 failures end a search"
 
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])

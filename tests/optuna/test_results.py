@@ -86,7 +86,7 @@ def test_a_grid_sampler_of_ours_gives_the_sweep_that_it_ran(storage):
     if url is not None:
         again = sweep_from_storage(url)
         assert losses(again) == losses(sweep) and again.seeds == (0, 1, 2)
-        assert losses(sweep_from_storage(url, study.study_name, lr="lr")) == losses(sweep)
+        assert losses(sweep_from_storage(url, study.study_name, lr_name="lr")) == losses(sweep)
 
 
 def test_names_that_the_objective_gave_to_schedule_and_seed_need_not_be_told():
@@ -316,9 +316,9 @@ def test_other_parameters_that_differ_are_named():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"lr_name": "eta"}, "the study has no parameter 'eta'; its parameters are lr, seed"),
-        ({"schedule_name": "anneal"}, "no parameter or user attribute 'anneal'; it has lr, note, seed"),
-        ({"seed_name": "rng"}, "no parameter or user attribute 'rng'; it has lr, note, seed"),
+        ({"lr_name": "eta"}, "the study has no parameter 'eta'; its parameters are lr and seed"),
+        ({"schedule_name": "anneal"}, "no parameter or user attribute 'anneal'; it has lr, note and seed"),
+        ({"seed_name": "rng"}, "no parameter or user attribute 'rng'; it has lr, note and seed"),
         ({"metric": 1}, "metric must be the position of an objective, 0 to 0, or a name, got 1"),
         ({"metric": True}, "got True"),
         ({"metric": "accuracy"}, "has no metric 'accuracy'; it has note"),
@@ -364,9 +364,9 @@ def test_a_study_is_found_by_its_name_or_as_the_only_one(tmp_path):
     assert losses(sweep_from_storage(url)) == {("sweep", 1.0, 0): 1.0}
     add(optuna.create_study(storage=url, study_name="b"), 2.0)
     assert losses(sweep_from_storage(url, "b")) == {("sweep", 1.0, 0): 2.0}
-    with pytest.raises(DataError, match="holds 2 studies, name one of them: a, b"):
+    with pytest.raises(DataError, match="holds 2 studies, name one of them: a and b"):
         sweep_from_storage(url)
-    with pytest.raises(DataError, match="holds no study 'c'; it holds a, b"):
+    with pytest.raises(DataError, match="holds no study 'c'; it holds a and b"):
         sweep_from_storage(url, "c")
 
 
