@@ -14,6 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
+from robust_lr import search_learning_rate
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna import learning_rate_sampler
@@ -23,6 +24,7 @@ from robust_lr_optuna._study_search import search_result
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
 
 TOLERANCE = 0.005
+NO_EXTENSION = SearchOptions(extend=False)
 SPACE = FloatDistribution(1e-4, 1.0, log=True)
 
 
@@ -48,7 +50,7 @@ def lrs_of(study, *states):
 
 def searched(loss, low=SPACE.low, high=SPACE.high):
     """The learning rates that the search itself asks for, one at a time."""
-    search = LearningRateSearch(low, high, tolerance=TOLERANCE, options=SearchOptions(extend=False))
+    search = LearningRateSearch(low, high, tolerance=TOLERANCE, options=NO_EXTENSION)
     asked = []
     while lrs := search.ask():
         asked += lrs
@@ -146,6 +148,22 @@ def test_a_search_whose_trials_all_fail_ends_and_says_so(study):
     assert len(study.trials) == 9
     assert search_result(study).stop == "failures"
     assert search_result(study).reason == "trials at lr = 0.0004642, 0.01 and 0.2154 failed; 3 failures end a search"
+
+
+def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(study):
+    def loss(lr):
+        if lr > 0.03:
+            raise MemoryError
+        return valley(lr, best=0.01)
+
+    study.optimize(lambda trial: loss(suggest(trial)), catch=MemoryError)
+    found, plain = search_result(study), search_learning_rate(
+        lambda *, lr, schedule, seed: loss(lr), SPACE.low, SPACE.high, tolerance=TOLERANCE, options=NO_EXTENSION,
+        schedule="constant",
+    )  # fmt: skip
+    assert (found.stop, found.reason, found.failed) == (plain.stop, plain.reason, plain.failed)
+    assert (found.lr, found.loss, found.history) == (plain.lr, plain.loss, plain.history)
+    assert found.stop == "failures" and len(study.trials) == found.n_trials + 3 * len(found.failed)
 
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
@@ -329,7 +347,7 @@ def test_ask_and_tell_never_raises_and_goes_on_with_the_best(study):
 
 
 def test_a_batch_that_is_asked_before_it_is_told_is_that_of_the_search(study):
-    search = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE, options=SearchOptions(extend=False))
+    search = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE, options=NO_EXTENSION)
     while not study.sampler.is_done(study):
         trials = [study.ask() for _ in range(4)]
         lrs = [suggest(trial) for trial in trials]
