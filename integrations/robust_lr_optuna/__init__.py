@@ -32,5 +32,3 @@ from .results import sweep_from_study as sweep_from_study
 from .runner import OptunaRunner as OptunaRunner
 from .search_space import CoarseLearningRate as CoarseLearningRate
 from .search_space import annealed_grid as annealed_grid
-from .search_space import grid_distribution as grid_distribution
-from .search_space import suggest_lr as suggest_lr

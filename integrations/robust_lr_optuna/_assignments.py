@@ -18,6 +18,9 @@ from robust_lr.trials import coarse_to_fine
 
 from ._values import SAME
 
+_AXES = ("lrs", "schedules", "seeds")
+_KEYS = {"assign": "serve", "retry": "again", "never_ran": "void", "suspect": "doubt"}  # in studies
+
 
 @dataclass(frozen=True, order=True)
 class Cell:
@@ -104,24 +107,15 @@ class LogEntry:
     found: Mapping[int, Cell] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "lrs": list(self.grow.lrs),
-            "schedules": list(self.grow.schedules),
-            "seeds": list(self.grow.seeds),
-            "serve": list(self.assign),
-            "again": list(self.retry),
-            "void": list(self.never_ran),
-            "doubt": list(self.suspect),
-            "found": [[number, cell.lr, cell.schedule, cell.seed] for number, cell in self.found.items()],
-        }
+        values = {name: list(getattr(self.grow, name)) for name in _AXES}
+        values |= {key: list(getattr(self, name)) for name, key in _KEYS.items()}
+        return values | {"found": [[number, cell.lr, cell.schedule, cell.seed] for number, cell in self.found.items()]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LogEntry:
-        return cls(
-            Axes(*(tuple(values[name]) for name in ("lrs", "schedules", "seeds"))),
-            *(tuple(values[name]) for name in ("serve", "again", "void", "doubt")),
-            found={number: Cell(*cell) for number, *cell in values["found"]},
-        )
+        grow = Axes(**{name: tuple(values[name]) for name in _AXES})
+        found = {number: Cell(*cell) for number, *cell in values["found"]}
+        return cls(grow, **{name: tuple(values[key]) for name, key in _KEYS.items()}, found=found)
 
 
 class AssignmentLog:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import threading
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
@@ -31,6 +29,7 @@ from .pruning import DivergencePruner
 
 _FEW_LRS = 3
 _FEW_SEEDS = 5  # below, the interval of a share says next to nothing
+_LOGGER = logging.getLogger("optuna.storages._in_memory")
 _HARDLY = 0.95  # a pruner that needs more of the compute saves nothing worth mentioning
 
 Curve: TypeAlias = Sequence[float] | Mapping[int, float]
@@ -208,8 +207,7 @@ def _default_pruners(horizon: int) -> dict[str, Callable[[], BasePruner]]:
     }
 
 
-@dataclass(frozen=True)
-class _Run:
+class _Run(NamedTuple):
     """One complete curve, lower is better; it diverged if its final loss is not finite."""
 
     steps: tuple[int, ...]
@@ -217,8 +215,7 @@ class _Run:
     final: float
 
 
-@dataclass(frozen=True)
-class _Outcome:
+class _Outcome(NamedTuple):
     lost_at: float | None  # share of the best run that was made when it was pruned
     n_reports: int
     excess_loss: float
@@ -231,9 +228,12 @@ def _replays(make: Callable[[], BasePruner], runs: Sequence[_Run], number: int, 
 
 
 def _replay(pruner: BasePruner, runs: Sequence[_Run], name: str) -> _Outcome:
-    storage = InMemoryStorage()
-    with _without_log(logging.getLogger("optuna.storages._in_memory")):
+    storage, was_silent = InMemoryStorage(), _LOGGER.disabled
+    _LOGGER.disabled = True  # it would announce the study of each replay
+    try:
         study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
+    finally:
+        _LOGGER.disabled = was_silent
     study = Study(name, storage, RandomSampler(), pruner)
     best = min(run.final for run in runs if math.isfinite(run.final))
     n_reports, lost_at, best_kept = 0, 0.0, math.inf
@@ -270,9 +270,8 @@ def _figures(
     schedule: str, pruner: str, by_seed: Sequence[Sequence[_Outcome]], searches: Sequence[Sequence[_Run]]
 ) -> PruningFigures:
     outcomes = [outcome for of_seed in by_seed for outcome in of_seed]
-    lost_at = [outcome.lost_at for outcome in outcomes if outcome.lost_at is not None]
-    quarters = Counter(min(max(math.ceil(4 * share), 1), 4) for share in lost_at)
-    lost, n, n_seeds = len(lost_at) / len(outcomes), len(outcomes), len(by_seed)
+    quarters = Counter(max(math.ceil(4 * each.lost_at), 1) for each in outcomes if each.lost_at is not None)
+    lost, n, n_seeds = quarters.total() / len(outcomes), len(outcomes), len(by_seed)
     n_reports = sum(len(run.values) for runs in searches for run in runs) * n // n_seeds
     return PruningFigures(
         schedule=schedule,
@@ -293,9 +292,9 @@ def _interval(share: float, n: int) -> tuple[float, float]:
     from scipy.stats import beta
 
     k = share * n
-    low = float(beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
-    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
-    return low, high
+    low = beta.ppf(0.025, k, n - k + 1) if k > 0 else 0.0
+    high = beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+    return float(low), float(high)
 
 
 def _curves_of_mapping(curves: Mapping[CurveKey, Curve]) -> tuple[_Searches, list[str]]:
@@ -358,18 +357,3 @@ def _run_of(trial: FrozenTrial, sign: float) -> _Run | str:
     else:
         return "failed"
     return _Run(tuple(step for step, _ in reports), tuple(sign * value for _, value in reports), final)
-
-
-@contextlib.contextmanager
-def _without_log(logger: logging.Logger) -> Iterator[None]:
-    """Keep a logger silent in this thread: Optuna would announce the study of each replay."""
-    thread = threading.get_ident()
-
-    def is_of_others(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    logger.addFilter(is_of_others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_of_others)

@@ -60,7 +60,7 @@ def search_result(study: Study, choices: Choices | None = None) -> SearchResult:
     found = latest_search(trials, wanted)
     if found is None:
         raise DataError(f"study {study.study_name!r} holds no search for {dict(wanted)}; it holds {known}")
-    return found.standing(study, trials, wanted).search.result
+    return standing_of(found, study, trials, wanted).search.result
 
 
 def search_of(study: Study, choices: Choices | None = None) -> SearchResult:
@@ -99,13 +99,10 @@ def with_same_choice(trials: Iterable[FrozenTrial], note: Mapping[str, Any]) -> 
     return {n for n, other in notes if is_same(other.get("lr"), note["lr"]) and other["choices"] == note["choices"]}
 
 
-def latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> StudySearch | None:
-    """Return the search for a combination as its last trial noted it."""
-    for trial in reversed(trials):
-        note = search_note(trial)
-        if "search" in note and note["choices"] == choices:
-            return StudySearch(note["name"], note["retries"], note["search"])
-    return None
+def latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> Mapping[str, Any] | None:
+    """Return the search for a combination as its last trial noted it, for `standing_of`."""
+    notes = (search_note(trial) for trial in reversed(trials))
+    return next((note for note in notes if "search" in note and note["choices"] == choices), None)
 
 
 @dataclass(frozen=True)
@@ -138,60 +135,45 @@ class Standing:
         return not self.search.done and any(search_note(trial).get("worker", here) != here for trial in self.running)
 
 
-@dataclass(frozen=True)
-class StudySearch:
-    """A search as it is noted with each of its trials.
+def standing_of(noted: Mapping[str, Any], study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> Standing:
+    """Replay a search from what was noted: its state before the first trial, retries, the learning rate's name."""
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    blank, max_retries = noted["search"], noted["retries"]
+    told, out, running, failures = list[dict[str, Any]](), list[float](), list[FrozenTrial](), Counter[float]()
+    for trial, lr in _runs(trials, choices, noted["name"], blank["settings"]):
+        if not trial.state.is_finished():
+            running.append(trial)
+            out += [] if lr is None else [lr]
+        elif lr is not None:
+            value = final_value(trial)
+            if value is not None:
+                del failures[lr]
+            # A failed trial is retried, and always one that was interrupted; one that was pruned never is.
+            elif why_failed(trial) != "interrupted":
+                failures[lr] += 1 if trial.state == TrialState.FAIL else max_retries + 1
+            if value is not None or failures[lr] > max_retries:
+                loss = sign * value if value is not None and math.isfinite(value) else None
+                status = "failed" if value is None else "diverged" if loss is None else "ok"
+                told.append({"lr": lr, "loss": loss, "status": status, "foreign": "lr" not in search_note(trial)})
+    asked = sorted({*out, *(each["lr"] for each in told)})
+    search = LearningRateSearch.from_dict({**blank, "tells": told, "in_flight": out, "asked": asked})
+    (lr,) = search.ask() or (None,)
+    if lr is not None:
+        search.forget(lr)
+    return Standing(search, lr, tuple(running))
 
-    Attributes:
-        lr_name: name of the learning rate.
-        max_retries: how often a failed trial is run again.
-        blank: the state of the search before its first trial.
-    """
 
-    lr_name: str
-    max_retries: int
-    blank: Mapping[str, Any]
-
-    def to_note(self) -> dict[str, Any]:
-        return {"name": self.lr_name, "retries": self.max_retries, "search": self.blank}
-
-    def standing(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> Standing:
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        told, out, running, failures = list[dict[str, Any]](), list[float](), list[FrozenTrial](), Counter[float]()
-        for trial, lr in self._runs(trials, choices):
-            if not trial.state.is_finished():
-                running.append(trial)
-                out += [] if lr is None else [lr]
-            elif lr is not None:
-                value = final_value(trial)
-                if value is not None:
-                    del failures[lr]
-                # A failed trial is retried, and always one that was interrupted; one that was pruned never is.
-                elif why_failed(trial) != "interrupted":
-                    failures[lr] += 1 if trial.state == TrialState.FAIL else self.max_retries + 1
-                if value is not None or failures[lr] > self.max_retries:
-                    is_ok = value is not None and math.isfinite(value)
-                    status = "ok" if is_ok else "failed" if value is None else "diverged"
-                    loss = sign * value if value is not None and is_ok else None
-                    told.append({"lr": lr, "loss": loss, "status": status, "foreign": "lr" not in search_note(trial)})
-        asked = sorted({*out, *(each["lr"] for each in told)})
-        search = LearningRateSearch.from_dict({**self.blank, "tells": told, "in_flight": out, "asked": asked})
-        (lr,) = search.ask() or (None,)
-        if lr is not None:
-            search.forget(lr)
-        return Standing(search, lr, tuple(running))
-
-    def _runs(self, trials: Sequence[FrozenTrial], choices: Choices) -> Iterator[tuple[FrozenTrial, float | None]]:
-        """The trials of a combination with their learning rates in the range; None for one that has not chosen."""
-        low, high = self.blank["settings"]["lr_min"], self.blank["settings"]["lr_max"]
-        for trial in trials:
-            if choices_of(trial, choices) != choices:
-                continue
-            lr = lr_of(trial, self.lr_name)
-            if lr is None:
-                if choices:
-                    yield trial, None
-                continue
-            lr = next((end for end in (low, high) if is_same(lr, end)), lr)
-            if low <= lr <= high:
-                yield trial, lr
+def _runs(
+    trials: Sequence[FrozenTrial], choices: Choices, lr_name: str, settings: Mapping[str, Any]
+) -> Iterator[tuple[FrozenTrial, float | None]]:
+    """The trials of a combination with their learning rates in the range; None for one that has not chosen."""
+    low, high = settings["lr_min"], settings["lr_max"]
+    for trial in trials:
+        if choices_of(trial, choices) == choices:
+            lr = lr_of(trial, lr_name)
+            if lr is not None:
+                lr = next((end for end in (low, high) if is_same(lr, end)), lr)
+                if low <= lr <= high:
+                    yield trial, lr
+            elif choices:
+                yield trial, None

@@ -9,7 +9,6 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -30,11 +29,9 @@ from ._partial_sampler import PartialSampler, stop_study
 from ._study_search import (
     Choices,
     Standing,
-    StudySearch,
-    choices_of,
     latest_search,
-    lr_of,
     search_note,
+    standing_of,
     with_same_choice,
     write_search_note,
 )
@@ -42,7 +39,6 @@ from ._values import is_same
 from ._workers import this_worker
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the storage
-_PATIENCE = 5.0  # seconds that a trial has to choose, once all trials before it have chosen
 
 
 class LearningRateSampler(PartialSampler):
@@ -59,9 +55,8 @@ class LearningRateSampler(PartialSampler):
 
     All state is in the storage: a study can be interrupted and continued, and any number of threads, processes and
     machines may work on it. A trial gets the learning rate that the search asks for given what has finished and what is
-    running; none is tried again unless noise calls for another seed. Trials choose in the order of their numbers. A
-    trial that has not chosen after five seconds is no longer waited for, and a trial that finds after its choice that
-    another chose the same chooses again. A worker also waits while the next move depends on trials that others run.
+    running; none is tried again unless noise calls for another seed. A trial that finds after its choice that another
+    chose the same chooses again. A worker waits while the next move depends on trials that others run.
 
     How a trial ends:
 
@@ -124,7 +119,6 @@ class LearningRateSampler(PartialSampler):
         self._combinations = _combinations(lr_name, choices or {})
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
         self._check_range()
-        self._not_waited_for: set[tuple[str, int]] = set()
         self._has_warned = False
 
     def is_done(self, study: Study) -> bool:
@@ -207,11 +201,10 @@ class LearningRateSampler(PartialSampler):
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
         return name == self._lr_name or name in self._combinations[0]
 
-    def _search(self, low: float, high: float) -> StudySearch:
-        search = LearningRateSearch(
-            low, high, tolerance=self._tolerance, schedule=self._schedule, options=self._options
-        )
-        return StudySearch(self._lr_name, self._max_retries, search.to_dict())
+    def _search(self, low: float, high: float) -> dict[str, Any]:
+        tolerance, schedule, options = self._tolerance, self._schedule, self._options
+        search = LearningRateSearch(low, high, tolerance=tolerance, schedule=schedule, options=options)
+        return {"name": self._lr_name, "retries": self._max_retries, "search": search.to_dict()}
 
     def _check_range(self) -> None:
         named = zip(("lr_min", "lr_max"), self._range, strict=True)
@@ -254,42 +247,36 @@ class LearningRateSampler(PartialSampler):
             raise GridError(f"{self._lr_name} must be suggested as a range, but the objective only allows {lr!r}")
 
     def _choose(
-        self, study: Study, trial: FrozenTrial, note: Mapping[str, Any], search: StudySearch | None
+        self, study: Study, trial: FrozenTrial, note: Mapping[str, Any], search: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
-        """Choose what a trial tries, once earlier trials have chosen; note it in the storage and return the note.
+        """Choose what a trial tries, note it in the storage and return the note.
 
         Without a search, that is before the range is known, only the combination is chosen.
         """
-        wait, patience = _SHORTEST_WAIT, _Patience()
+        wait = _SHORTEST_WAIT
         while True:
             fail_stale_trials(study)
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-            own = self._open_to(trials[trial.number], note)
-            earlier = (each for each in trials[: trial.number] if self._is_undecided(study, each, own, search))
-            first = next(earlier, None)
-            if first is not None and patience.is_over(first):
-                self._not_waited_for.add(_identity(study, first))
-                continue
-            if first is None:
-                others = [each for each in trials if each.number != trial.number]
-                standings = [(choices, self._standing(study, others, choices, search)) for choices in own]
-                # The one with the fewest trials comes first; among equals the first.
-                standings.sort(key=lambda pair: 0 if pair[1] is None else pair[1].n_trials)
-                open_to_more = [pair for pair in standings if pair[1] is None or pair[1].lr is not None]
-                if open_to_more:
-                    choices, standing = open_to_more[0]
-                    lr = None if standing is None else standing.lr
-                    noted = write_search_note(study, trial, _note(note, choices, search, lr))
-                    rivals = _rivals(study, trial, others, noted)
-                    if not rivals:
-                        return noted
-                    write_search_note(study, trial, note)
-                    # All of them may be here: the first one waits a little, lest they choose the same again.
-                    if min(rivals) < trial.number:
-                        continue
-                elif not any(standing.waits_for_others() for _, standing in standings if standing is not None):
-                    break
-            time.sleep(wait)
+            others = [each for each in trials if each.number != trial.number]
+            combinations = self._open_to(trials[trial.number], note)
+            standings = [(choices, self._standing(study, others, choices, search)) for choices in combinations]
+            # The one with the fewest trials comes first; among equals the first.
+            standings.sort(key=lambda pair: 0 if pair[1] is None else pair[1].n_trials)
+            open_to_more = [pair for pair in standings if pair[1] is None or pair[1].lr is not None]
+            if open_to_more:
+                choices, standing = open_to_more[0]
+                chosen = _note(note, choices, search, None if standing is None else standing.lr)
+                write_search_note(study, trial, chosen)
+                rivals = _rivals(study, trial, others, chosen)
+                if not rivals:
+                    return chosen
+                write_search_note(study, trial, note)
+                # All of them may be here. The first one chooses again at once, the others one after the other.
+                time.sleep(wait * sum(rival < trial.number for rival in rivals))
+            elif any(standing.waits_for_others() for _, standing in standings if standing is not None):
+                time.sleep(wait)
+            else:
+                break
             wait = min(2 * wait, _LONGEST_WAIT)
         if stop_study(study):
             raise optuna.TrialPruned("every search is over, or depends on running trials")
@@ -306,42 +293,16 @@ class LearningRateSampler(PartialSampler):
         # The user may have enqueued a combination that is not ours.
         return matching or [{name: known.get(name, value) for name, value in self._combinations[0].items()}]
 
-    def _is_undecided(
-        self, study: Study, trial: FrozenTrial, own: Sequence[Choices], search: StudySearch | None
-    ) -> bool:
-        """Return whether a trial that began earlier has not chosen yet, and may choose what this one would."""
-        if trial.state != TrialState.RUNNING or _identity(study, trial) in self._not_waited_for:
-            return False
-        choices = choices_of(trial, self._combinations[0])
-        worker = search_note(trial).get("worker")
-        if lr_of(trial, self._lr_name) is not None or worker == this_worker():
-            return False
-        if worker is None and _seconds_since_start(trial) > _PATIENCE:
-            return False  # its process was killed before it could note who runs it, or it is another sampler's
-        return choices is None or (search is not None and choices in own)
-
     def _standing(
-        self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, search: StudySearch | None = None
+        self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, search: Mapping[str, Any] | None = None
     ) -> Standing | None:
         """Return where the search for a combination stands; None while its range is unknown."""
         found = search or latest_search(trials, choices)
-        return None if found is None else found.standing(study, trials, choices)
+        return None if found is None else standing_of(found, study, trials, choices)
 
     def _is_over(self, study: Study, trials: Sequence[FrozenTrial]) -> bool:
         standings = (self._standing(study, trials, choices) for choices in self._combinations)
         return all(standing is not None and standing.search.done for standing in standings)
-
-
-class _Patience:
-    """How long the first undecided trial has been that: those after it may be waiting for it, too, and choose then."""
-
-    def __init__(self) -> None:
-        self._first, self._since = -1, 0.0
-
-    def is_over(self, first: FrozenTrial) -> bool:
-        if first.number != self._first:
-            self._first, self._since = first.number, time.monotonic()
-        return time.monotonic() - self._since > _PATIENCE
 
 
 def _combinations(lr_name: str, choices: Mapping[str, Iterable[Any]]) -> tuple[Choices, ...]:
@@ -356,9 +317,10 @@ def _combinations(lr_name: str, choices: Mapping[str, Iterable[Any]]) -> tuple[C
     return tuple(dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values()))
 
 
-def _note(note: Mapping[str, Any], choices: Choices, search: StudySearch | None, lr: float | None) -> dict[str, Any]:
-    noted = {**note, "choices": dict(choices)}
-    return noted if search is None else noted | {"lr": lr, **search.to_note()}
+def _note(
+    note: Mapping[str, Any], choices: Choices, search: Mapping[str, Any] | None, lr: float | None
+) -> dict[str, Any]:
+    return {**note, "choices": dict(choices)} | ({} if search is None else {"lr": lr, **search})
 
 
 def _rivals(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], noted: Mapping[str, Any]) -> set[int]:
@@ -372,12 +334,3 @@ def _rivals(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], not
         return set()
     now = study._storage.get_all_trials(study._study_id, deepcopy=False)
     return with_same_choice(now, noted) - with_same_choice(others, noted) - {trial.number}
-
-
-def _identity(study: Study, trial: FrozenTrial) -> tuple[str, int]:
-    return study.study_name, trial._trial_id
-
-
-def _seconds_since_start(trial: FrozenTrial) -> float:
-    start = trial.datetime_start  # aware of its time zone or not, as the version of Optuna has it
-    return 0.0 if start is None else (datetime.now(start.tzinfo) - start).total_seconds()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,8 +22,6 @@ from robust_lr.runners import TrialSource, evaluate_trial
 from ._notes import RUN, cell_of, fail_stale_trials
 from ._outcomes import final_value, has_diverged, metrics_of, seconds_of
 from ._workers import this_worker
-
-_Space = dict[str, BaseDistribution]
 
 
 class OptunaRunner:
@@ -65,7 +63,6 @@ class OptunaRunner:
         if len(study.directions) != 1:
             raise OptionError(f"the study must have one objective, got one with {len(study.directions)}")
         self.study, self.n_jobs = study, check_whole("n_jobs", n_jobs, at_least=1)
-        self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.study.study_name!r}, n_jobs={self.n_jobs})"
@@ -80,57 +77,97 @@ class OptunaRunner:
                 another kind.
         """
         fail_stale_trials(self.study)
-        space = _space(source.waiting, schedules, self._trials()) if source.waiting else {}
-        finished, read, later = dict[TrialSpec, TrialResult](), set[int](), dict[TrialSpec, TrialSpec]()
+        held = _Held(self.study, schedules)
+        for spec in source.waiting:
+            held.space_of(spec)  # one range from the first trial to the last, as far as they are known
+        later, running = dict[TrialSpec, TrialSpec](), set[Future[TrialResult]]()
         with ThreadPoolExecutor(self.n_jobs) as threads:
-            submit = _run_now if self.n_jobs == 1 else threads.submit
-            running = set[Future[TrialResult]]()
+            submit: Callable[..., Future[TrialResult]] = _run_now if self.n_jobs == 1 else threads.submit
             while True:
-                begun = self._read(finished, read, schedules)
-                for key in [key for key in later if key in finished]:
-                    yield replace(finished[key], spec=later.pop(key))
+                held.refresh()
+                for key in [key for key in later if key in held.results]:
+                    yield replace(held.results[key], spec=later.pop(key))
                 while len(running) < self.n_jobs and (taken := source.take() or list(later.values())[:1]):
                     spec, key = taken[0], _key(taken[0])
                     is_last_resort = later.pop(key, None) is not None
-                    if key in finished:
-                        yield replace(finished[key], spec=spec)
-                    elif key in begun and not is_last_resort:
+                    if key in held.results:
+                        yield replace(held.results[key], spec=spec)
+                    elif (key in held.running and not is_last_resort) or (trial := held.begin(spec)) is None:
                         later[key] = spec
                     else:
-                        space = _widened(space, spec)
-                        trial = self._begin(spec, schedules[spec.schedule], space)
-                        if not is_last_resort and self._leaves_to_another(trial, key, read):
-                            later[key] = spec
-                            begun.add(key)
-                        else:
-                            running.add(submit(self._carry_out, trial, train, spec, schedules[spec.schedule]))
+                        running.add(submit(held.carry_out, trial, train, spec))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study._storage.get_all_trials(self.study._study_id, deepcopy=False)
 
-    def _read(
-        self, finished: dict[TrialSpec, TrialResult], read: set[int], schedules: Mapping[str, Schedule]
-    ) -> set[TrialSpec]:
-        """Enter the trials that have finished since the last call; return those that run. All go by `_key`."""
-        begun = set[TrialSpec]()
-        for trial in self._trials():
-            if trial.number in read:
-                continue
-            spec = _spec_of(trial)
-            if trial.state.is_finished():
-                read.add(trial.number)
+class _Held:
+    """What a study holds: results, trials that run, and the distributions of its parameters; specs go by `_key`."""
+
+    def __init__(self, study: Study, schedules: Mapping[str, Schedule]) -> None:
+        self.results = dict[TrialSpec, TrialResult]()
+        self.running = set[TrialSpec]()
+        self._id, self._storage, self._schedules = study._study_id, study._storage, schedules
+        self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        self._read = set[int]()
+        before = self._storage.get_all_trials(self._id, deepcopy=False)
+        self._distributions = {name: kind for trial in before for name, kind in trial.distributions.items()}
+
+    def refresh(self) -> None:
+        self.running.clear()
+        for trial in self._storage.get_all_trials(self._id, deepcopy=False):
+            spec = None if trial.number in self._read else _spec_of(trial)
+            if trial.state.is_finished() and trial.number not in self._read:
+                self._read.add(trial.number)
                 if spec is not None and (trial.state == TrialState.COMPLETE or has_diverged(trial)):
-                    if spec.schedule in schedules:
-                        _check_spec(trial, spec.schedule, schedules[spec.schedule])
-                    finished.setdefault(spec, self._result(trial, spec))
+                    self._check_schedule(trial, spec.schedule)
+                    self.results.setdefault(spec, self._result(trial, spec))
             elif spec is not None and trial.state == TrialState.RUNNING:
-                begun.add(spec)
-        return begun
+                self.running.add(spec)
+
+    def begin(self, spec: TrialSpec) -> int | None:
+        """Enter a running trial into the study and return its id; None if another process began the same before."""
+        values, space, key = asdict(spec), self.space_of(spec), _key(spec)
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params={name: values[name] for name in space},
+            distributions=space,
+            user_attrs={name: values[name] for name in values if name not in space}
+            | _text_of(self._schedules[spec.schedule]),
+            # "fixed_params" tells a GeometricGridSampler in the same study what this trial runs.
+            system_attrs={"fixed_params": values, RUN: {**values, "worker": this_worker()}},
+        )
+        new = self._storage.create_new_trial(self._id, template_trial=trial)
+        if key not in self.running:  # as far as was known
+            for other in self._storage.get_all_trials(self._id, deepcopy=False):
+                if other._trial_id == new:
+                    break
+                is_new = other.number not in self._read and other.state in (TrialState.RUNNING, TrialState.COMPLETE)
+                if is_new and _spec_of(other) == key:
+                    self._storage.set_trial_user_attr(
+                        new, "error", f"left to trial {other.number}, which runs the same"
+                    )
+                    self._storage.set_trial_state_values(new, TrialState.FAIL)
+                    self.running.add(key)
+                    return None
+        return new
+
+    def carry_out(self, trial: int, train: TrainFunction, spec: TrialSpec) -> TrialResult:
+        try:
+            result = evaluate_trial(train, spec, self._schedules[spec.schedule])
+        except BaseException:  # an interrupt: nobody runs this trial any more
+            self._storage.set_trial_state_values(trial, TrialState.FAIL)
+            raise
+        for name, value in (("status", result.status), ("metrics", dict(result.metrics)), ("error", result.error)):
+            if value:
+                self._storage.set_trial_user_attr(trial, name, value)
+        if result.is_final:
+            self._storage.set_trial_state_values(trial, TrialState.COMPLETE, [self._sign * result.loss])
+        else:
+            self._storage.set_trial_state_values(trial, TrialState.FAIL)
+        return result
 
     def _result(self, trial: FrozenTrial, spec: TrialSpec) -> TrialResult:
         value, seconds, metrics = final_value(trial), seconds_of(trial), metrics_of(trial)
@@ -138,46 +175,33 @@ class OptunaRunner:
             return TrialResult(spec, math.inf, "diverged", seconds, metrics, trial.user_attrs.get("error"))
         return TrialResult(spec, self._sign * value, "ok", seconds, metrics)
 
-    def _begin(self, spec: TrialSpec, schedule: Schedule, space: _Space) -> int:
-        """Enter a running trial into the study; return its id."""
-        values = asdict(spec)
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            params={name: values[name] for name in space},
-            distributions=space,
-            user_attrs={name: values[name] for name in values if name not in space} | _text_of(schedule),
-            # "fixed_params" tells a GeometricGridSampler in the same study what this trial runs.
-            system_attrs={"fixed_params": values, RUN: {**values, "worker": this_worker()}},
-        )
-        return self.study._storage.create_new_trial(self.study._study_id, template_trial=trial)
+    def _check_schedule(self, trial: FrozenTrial, name: str) -> None:
+        if name in self._schedules:
+            known, given = trial.user_attrs.get("spec"), _text_of(self._schedules[name]).get("spec")
+            if None not in (known, given) and known != given:
+                raise DataError(
+                    f"the study holds results of schedule {name!r} as {known}, not {given}: give this one another "
+                    "name, or use another study"
+                )
 
-    def _leaves_to_another(self, trial: int, key: TrialSpec, read: Collection[int]) -> bool:
-        """Give up a trial if another process began the same a moment earlier; return whether it did."""
-        storage = self.study._storage
-        number = storage.get_trial_number_from_id(trial)
-        for other in self._trials()[:number]:
-            known = other.number in read or other.state not in (TrialState.RUNNING, TrialState.COMPLETE)
-            if not known and _spec_of(other) == key:
-                storage.set_trial_user_attr(trial, "error", f"left to trial {other.number}, which runs the same")
-                storage.set_trial_state_values(trial, TrialState.FAIL)
-                return True
-        return False
+    def space_of(self, spec: TrialSpec) -> dict[str, BaseDistribution]:
+        """Return the distributions of a trial's parameters, in agreement with those in the study, as Optuna demands.
 
-    def _carry_out(self, trial: int, train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:
-        storage = self.study._storage
-        try:
-            result = evaluate_trial(train, spec, schedule)
-        except BaseException:  # an interrupt: nobody runs this trial any more
-            storage.set_trial_state_values(trial, TrialState.FAIL)
-            raise
-        for name, value in (("status", result.status), ("metrics", dict(result.metrics)), ("error", result.error)):
-            if value:
-                storage.set_trial_user_attr(trial, name, value)
-        if result.is_final:
-            storage.set_trial_state_values(trial, TrialState.COMPLETE, [self._sign * result.loss])
-        else:
-            storage.set_trial_state_values(trial, TrialState.FAIL)
-        return result
+        Choices cannot be added in a study: if a schedule is new to it, schedules are user attributes from then on.
+        """
+        lr = self._distributions.get("lr", FloatDistribution(spec.lr, spec.lr, log=True))
+        seed = self._distributions.get("seed", IntDistribution(spec.seed, spec.seed))
+        schedule = self._distributions.get("schedule", CategoricalDistribution(list(self._schedules)))
+        if not isinstance(lr, FloatDistribution) or not isinstance(seed, IntDistribution):
+            raise DataError(f"the study must have 'lr' as a float and 'seed' as a whole number, got {lr} and {seed}")
+        space: dict[str, BaseDistribution] = {
+            "lr": FloatDistribution(min(lr.low, spec.lr), max(lr.high, spec.lr), log=lr.log),
+            "seed": IntDistribution(min(seed.low, spec.seed), max(seed.high, spec.seed), log=seed.log),
+        }
+        if isinstance(schedule, CategoricalDistribution) and set(self._schedules) <= set(schedule.choices):
+            space["schedule"] = schedule
+        self._distributions |= space
+        return space
 
 
 def _run_now(function: Callable[..., TrialResult], /, *args: Any) -> Future[TrialResult]:
@@ -204,41 +228,3 @@ def _spec_of(trial: FrozenTrial) -> TrialSpec | None:
 def _text_of(schedule: Schedule) -> dict[str, str]:
     """The spec of a schedule as a user attribute, if it has one that tells it from others."""
     return {"spec": str(schedule)} if has_text(schedule) and not is_vague(str(schedule)) else {}
-
-
-def _check_spec(trial: FrozenTrial, name: str, schedule: Schedule) -> None:
-    known, given = trial.user_attrs.get("spec"), _text_of(schedule).get("spec")
-    if None not in (known, given) and known != given:
-        raise DataError(
-            f"the study holds results of schedule {name!r} as {known}, not {given}: give this one another name, or use "
-            "another study"
-        )
-
-
-def _space(trials: Sequence[TrialSpec], schedules: Collection[str], before: Sequence[FrozenTrial]) -> _Space:
-    """Return the distributions of the parameters, in agreement with those in the study, as Optuna demands.
-
-    Choices cannot be added in a study: if a schedule is new to it, schedules are user attributes from then on.
-    """
-    known = {name: distribution for trial in before for name, distribution in trial.distributions.items()}
-    first = trials[0]
-    lr = known.get("lr", FloatDistribution(first.lr, first.lr, log=True))
-    seed = known.get("seed", IntDistribution(first.seed, first.seed))
-    schedule = known.get("schedule", CategoricalDistribution(list(schedules)))
-    if not isinstance(lr, FloatDistribution) or not isinstance(seed, IntDistribution):
-        raise DataError(f"the study must have 'lr' as a float and 'seed' as a whole number, got {lr} and {seed}")
-    space: _Space = {"lr": lr, "seed": seed}
-    if isinstance(schedule, CategoricalDistribution) and set(schedules) <= set(schedule.choices):
-        space["schedule"] = schedule
-    for spec in trials:
-        space = _widened(space, spec)
-    return space
-
-
-def _widened(space: _Space, spec: TrialSpec) -> _Space:
-    lr, seed = space["lr"], space["seed"]
-    assert isinstance(lr, FloatDistribution) and isinstance(seed, IntDistribution)  # noqa: S101 - see `_space`
-    return space | {
-        "lr": FloatDistribution(min(lr.low, spec.lr), max(lr.high, spec.lr), log=lr.log),
-        "seed": IntDistribution(min(seed.low, spec.seed), max(seed.high, spec.seed), log=seed.log),
-    }

@@ -1,24 +1,21 @@
-"""Search spaces whose learning rate lies on a geometric grid, so that the trials go to the other parameters."""
+"""A search space whose learning rate lies on a geometric grid, so that the trials go to the other parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.pruners import _filter_study
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import BaseTrial, FrozenTrial
+from optuna.trial import FrozenTrial
 
 from robust_lr import GeometricGrid, Schedule
 from robust_lr._checks import check_number
 from robust_lr.exceptions import GridError
 from robust_lr.theory import resolution_for_tolerance
 
-from ._notes import cell_of, fixed_values
 from ._partial_sampler import PartialSampler
 
 
@@ -59,57 +56,6 @@ def annealed_grid(
     return GeometricGrid.from_ratio(lr_min, lr_max, ratio)
 
 
-def grid_distribution(grid: GeometricGrid) -> FloatDistribution:
-    """Return the range of a grid as Optuna's distribution: a float on a logarithmic axis.
-
-    Optuna has no geometric steps. Categories would keep a study from growing and lose their order. So the distribution
-    holds the range, and `suggest_lr`, `CoarseLearningRate` or `GeometricGridSampler` pick points of the grid.
-
-    Example:
-        >>> grid_distribution(GeometricGrid(1e-4, 1.0, 5))
-        FloatDistribution(high=1.0, log=True, low=0.0001, step=None)
-    """
-    return FloatDistribution(grid.lr_min, grid.lr_max, log=True)
-
-
-def suggest_lr(trial: BaseTrial, grid: GeometricGrid, lr_name: str = "lr") -> float:
-    """Suggest a learning rate of a grid, under any sampler.
-
-    A `GeometricGridSampler` or `CoarseLearningRate` chooses it. The proposal of any other sampler is moved to the
-    nearest point of the grid, by ratio, before it is recorded: the study holds the exact learning rate of the training,
-    as a float on a logarithmic axis. Plots show it and TPE and others learn from it. A sampler that draws at random
-    reaches the two ends half as often as the other points. A learning rate that the user enqueued, or fixed by a
-    `FixedTrial`, stays as it is.
-
-    Args:
-        trial: the objective's.
-        grid: the learning rates.
-        lr_name: name of the parameter.
-
-    Example:
-        >>> grid = GeometricGrid(1e-3, 1.0, 4)
-        >>> study = optuna.create_study(sampler=TPESampler(seed=0))
-        >>> study.optimize(lambda trial: (suggest_lr(trial, grid) - 0.1) ** 2, n_trials=20)
-        >>> {trial.params["lr"] for trial in study.trials} <= set(grid.values)
-        True
-        >>> study.best_params
-        {'lr': 0.1}
-    """
-    distribution = grid_distribution(grid)
-    if isinstance(trial, optuna.Trial) and not distribution.single():
-        frozen = trial._get_latest_trial()
-        is_settled = lr_name in frozen.params or lr_name in fixed_values(frozen)
-        if not is_settled and cell_of(frozen) is None:
-            proposal = trial.relative_params.get(lr_name)
-            if proposal is None:
-                study = _filter_study(trial.study, frozen)
-                proposal = trial.study.sampler.sample_independent(study, frozen, lr_name, distribution)
-            # Optuna takes the value from here, and records it, when the parameter is suggested.
-            trial.relative_search_space = {**(trial.relative_search_space or {}), lr_name: distribution}
-            trial.relative_params[lr_name] = _nearest(grid.values, proposal)
-    return float(trial.suggest_float(lr_name, grid.lr_min, grid.lr_max, log=True))
-
-
 class CoarseLearningRate(PartialSampler):
     """Keeps the learning rate of any sampler on a grid, and leaves all other parameters to the sampler.
 
@@ -129,6 +75,7 @@ class CoarseLearningRate(PartialSampler):
             a float, or from a range without a point of the grid.
 
     Example:
+        >>> import optuna
         >>> grid = annealed_grid(1e-4, 1.0, schedule="cosine", max_suboptimality_increase=0.5)
         >>> study = optuna.create_study(sampler=CoarseLearningRate(grid, TPESampler(seed=0)))
         >>> def objective(trial):

@@ -6,7 +6,6 @@ import math
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 from optuna.samplers import (
     NSGAIISampler,
     PartialFixedSampler,
@@ -19,15 +18,12 @@ from optuna.testing.pytest_samplers import (
     MultiObjectiveSamplerTestCase,
     RelativeSamplerTestCase,
 )
-from optuna.trial import FixedTrial
 
 from robust_lr import GeometricGrid
 from robust_lr.exceptions import GridError, OptionError, ScheduleError
 from robust_lr.theory import resolution_for_tolerance
-from robust_lr_optuna._storages import journal_storage
-from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_study
-from robust_lr_optuna.search_space import CoarseLearningRate, annealed_grid, grid_distribution, suggest_lr
+from robust_lr_optuna.search_space import CoarseLearningRate, annealed_grid
 
 GRID = GeometricGrid(1e-4, 1.0, 9)
 
@@ -38,10 +34,6 @@ def bowl(lr, dropout):
 
 def plain(trial):
     return bowl(trial.suggest_float("lr", 1e-4, 1.0, log=True), trial.suggest_float("dropout", 0.0, 1.0))
-
-
-def on_grid(trial):
-    return bowl(suggest_lr(trial, GRID), trial.suggest_float("dropout", 0.0, 1.0))
 
 
 def lrs_of(study):
@@ -55,13 +47,6 @@ SAMPLERS = [
     lambda **k: QMCSampler(warn_independent_sampling=False, **k),
     NSGAIISampler,
 ]
-
-
-@pytest.fixture(params=["memory", "sqlite", "journal"])
-def storage(request, tmp_path):
-    if request.param == "memory":
-        return None
-    return f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else journal_storage(tmp_path / "study.log")
 
 
 def test_the_grid_of_a_schedule_is_as_coarse_as_its_theory_allows():
@@ -82,70 +67,6 @@ def test_a_grid_of_no_range_schedule_or_tolerance_is_refused():
         annealed_grid(1e-4, 1.0, schedule="cosin", max_suboptimality_increase=0.1)
     with pytest.raises(OptionError, match="max_suboptimality_increase must be"):
         annealed_grid(1e-4, 1.0, schedule="cosine", max_suboptimality_increase=0)
-
-
-def test_the_distribution_of_a_grid_is_its_range_and_can_be_asked_for():
-    assert grid_distribution(GRID) == FloatDistribution(1e-4, 1.0, log=True)
-    study = optuna.create_study(sampler=GeometricGridSampler(GRID))
-    trials = [study.ask({"lr": grid_distribution(GRID)}) for _ in range(9)]
-    assert sorted(trial.params["lr"] for trial in trials) == GRID.values.tolist()
-
-
-@pytest.mark.parametrize("make", SAMPLERS)
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_under_any_sampler_the_study_holds_learning_rates_of_the_grid_and_what_was_run(make):
-    run = []
-    study = optuna.create_study(sampler=make(seed=0))
-
-    def objective(trial):
-        run.append(suggest_lr(trial, GRID))
-        assert suggest_lr(trial, GRID) == run[-1]
-        return bowl(run[-1], trial.suggest_float("dropout", 0.0, 1.0))
-
-    study.optimize(objective, n_trials=25)
-    assert lrs_of(study) == run and set(run) <= set(GRID.values) and len(set(run)) > 2
-    assert study.trials[0].distributions["lr"] == FloatDistribution(1e-4, 1.0, log=True)
-
-
-def test_the_grid_s_learning_rates_are_in_every_storage(storage):
-    study = optuna.create_study(storage=storage, study_name="s", sampler=TPESampler(seed=0, n_startup_trials=4))
-    study.optimize(on_grid, n_trials=10)
-    again = optuna.load_study(storage=storage or study._storage, study_name="s")
-    assert set(lrs_of(again)) <= set(GRID.values)
-
-
-def test_a_proposal_goes_to_the_nearest_point_by_ratio():
-    class Proposes(RandomSampler):
-        def sample_independent(self, study, trial, param_name, param_distribution):
-            return 0.017
-
-    study = optuna.create_study(sampler=Proposes())
-    grid = GeometricGrid(1e-3, 1.0, 4)
-    assert suggest_lr(study.ask(), grid) == 0.01
-    assert suggest_lr(study.ask(), GeometricGrid(0.01, 0.02, 2)) == 0.02
-
-
-def test_what_the_user_has_fixed_or_the_grid_sampler_says_stays():
-    study = optuna.create_study()
-    study.enqueue_trial({"lr": 0.0123})
-    assert suggest_lr(study.ask(), GRID) == 0.0123
-    assert suggest_lr(FixedTrial({"lr": 0.0123}), GRID) == 0.0123
-    refined = optuna.create_study(sampler=GeometricGridSampler(GRID.refine()))
-    refined.optimize(lambda trial: suggest_lr(trial, GRID))
-    assert sorted(lrs_of(refined)) == GRID.refine().values.tolist()
-
-
-def test_a_grid_of_one_point_is_suggested_as_it_is():
-    study = optuna.create_study()
-    assert suggest_lr(study.ask(), GeometricGrid(0.1, 0.1, 1)) == 0.1
-
-
-def test_a_study_goes_on_with_a_grid_that_has_grown():
-    study = optuna.create_study(sampler=TPESampler(seed=0))
-    wide = GRID.extend(below=2, above=2).refine()
-    study.optimize(on_grid, n_trials=12)
-    study.optimize(lambda trial: bowl(suggest_lr(trial, wide), 0.3), n_trials=12)
-    assert set(lrs_of(study)) <= set(wide.values)
 
 
 @pytest.mark.parametrize("make", SAMPLERS)
@@ -192,6 +113,29 @@ def test_it_is_a_sampler_like_any_other_inside_another():
 
 def _around_tpe():
     return CoarseLearningRate(GRID, TPESampler(n_startup_trials=0))
+
+
+def test_a_proposal_goes_to_the_nearest_point_by_ratio_and_what_the_user_enqueued_stays():
+    class Proposes(RandomSampler):
+        def sample_independent(self, study, trial, param_name, param_distribution):
+            return 0.017
+
+    def objective(trial):
+        return trial.suggest_float("lr", 1e-4, 1.0, log=True)
+
+    for grid, expected in ((GeometricGrid(1e-3, 1.0, 4), 0.01), (GeometricGrid(0.01, 0.02, 2), 0.02)):
+        study = optuna.create_study(sampler=CoarseLearningRate(grid, Proposes()))
+        study.enqueue_trial({"lr": 0.0123})
+        assert [objective(study.ask()) for _ in range(2)] == [0.0123, expected]
+
+
+def test_a_study_goes_on_with_a_grid_that_has_grown():
+    study = optuna.create_study(sampler=CoarseLearningRate(GRID, TPESampler(seed=0)))
+    study.optimize(plain, n_trials=12)
+    wide = GRID.refine()
+    study.sampler = CoarseLearningRate(wide, TPESampler(seed=0))
+    study.optimize(plain, n_trials=12)
+    assert set(lrs_of(study)) <= set(wide.values) and set(lrs_of(study)[:12]) <= set(GRID.values)
 
 
 class TestOptunasSuite(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):

@@ -13,10 +13,10 @@ from robust_lr import DataError, RobustLRError
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna import LearningRateSampler, search_of, search_result
 from robust_lr_optuna._study_search import (
-    StudySearch,
     choices_of,
     lr_of,
     search_note,
+    standing_of,
     with_same_choice,
     write_search_note,
 )
@@ -45,7 +45,8 @@ def add(study, lr, state=TrialState.COMPLETE, value=None, **options):
 
 
 def standing(study):
-    return StudySearch("lr", RETRIES, search().to_dict()).standing(study, study.trials, {})
+    noted = {"name": "lr", "retries": RETRIES, "search": search().to_dict()}
+    return standing_of(noted, study, study.trials, {})
 
 
 def test_a_search_without_trials_begins_and_guesses_the_middle_of_its_range(study):
