@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,7 +34,6 @@ _HARDLY = 0.95  # a pruner that needs more of the compute saves nothing worth me
 
 Curve: TypeAlias = Sequence[float] | Mapping[int, float]
 CurveKey: TypeAlias = tuple[str, float, int | str]
-_Searches: TypeAlias = dict[tuple[str, str], "list[_Run]"]  # (schedule, seed) -> runs
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,8 @@ class PruningFigures:
     One replay is a search: all learning rates of one seed, one after the other in random order.
 
     Attributes:
-        schedule: name of the schedule.
-        pruner: name of the pruner.
-        n_learning_rates: in the largest search.
-        n_seeds: that could be replayed.
+        schedule, pruner: their names.
+        n_seeds: seeds that could be replayed.
         n_replays: seeds times orders.
         lost: share of the replays in which the learning rate with the lowest final loss of its seed was pruned.
         lost_interval: its 95 % Clopper-Pearson interval; a seed is one observation, however many orders it has.
@@ -58,12 +55,11 @@ class PruningFigures:
 
     schedule: str
     pruner: str
-    n_learning_rates: int
     n_seeds: int
     n_replays: int
     lost: float
     lost_interval: tuple[float, float]
-    lost_by_quarter: tuple[float, float, float, float]
+    lost_by_quarter: tuple[float, ...]
     compute: float
     excess_loss: float
 
@@ -168,32 +164,36 @@ def audit_pruning(
     """
     n_orders = check_whole("n_orders", n_orders, at_least=1)
     check_number("allowed", allowed, above=0, below=1)
-    names = {"lr_name": lr_name, "schedule_name": schedule_name, "seed_name": seed_name}
-    searches, notes = _curves_of_study(curves, names) if isinstance(curves, Study) else _curves_of_mapping(curves)
-    usable = {
-        key: runs
-        for key, runs in searches.items()
-        if len(runs) >= _FEW_LRS and any(math.isfinite(run.final) for run in runs)
-    }
-    if n_out := len(searches) - len(usable):
+    if isinstance(curves, Study):
+        runs, notes = _runs_of_study(curves, lr_name=lr_name, schedule_name=schedule_name, seed_name=seed_name)
+    else:
+        runs, notes = [_run_of_curve(key, curve) for key, curve in curves.items()], []
+    searches: dict[tuple[str, str], list[_Run]] = defaultdict(list)
+    for run in runs:
+        searches[run.schedule, run.seed].append(run)
+    usable: dict[str, list[list[_Run]]] = defaultdict(list)
+    for (name, _), of_seed in searches.items():
+        if len(of_seed) >= _FEW_LRS and any(run.ended for run in of_seed):
+            usable[name].append(of_seed)
+    n_usable = sum(map(len, usable.values()))
+    if n_usable < len(searches):
+        n_out = len(searches) - n_usable
         notes.append(f"searches left out because they have fewer than {_FEW_LRS} curves or all diverged: {n_out}")
     if not usable:
-        raise InsufficientDataError(
-            f"no seed has complete curves of {_FEW_LRS} learning rates", needed=f"{_FEW_LRS} learning rates of a seed"
-        )
-    if len({run.steps[-1] for runs in usable.values() for run in runs if math.isfinite(run.final)}) > 1:
+        needed = f"{_FEW_LRS} learning rates of a seed"
+        raise InsufficientDataError(f"no seed has complete curves of {_FEW_LRS} learning rates", needed=needed)
+    if len({run.steps[-1] for group in usable.values() for of_seed in group for run in of_seed if run.ended}) > 1:
         notes.append("the curves end at different steps: those that stopped early are compared as if complete")
-    figures = []
-    for name in dict.fromkeys(schedule for schedule, _ in usable):
-        group = [runs for (schedule, _), runs in usable.items() if schedule == name]
-        horizon = max(run.steps[-1] for runs in group for run in runs)
-        for label, make in (pruners or _default_pruners(horizon)).items():
-            by_seed = [_replays(make, runs, number, n_orders) for number, runs in enumerate(group)]
-            figures.append(_figures(name, label, by_seed, group))
+    figures = [
+        _figures(name, label, make, group, n_orders)
+        for name, group in usable.items()
+        for label, make in (pruners or _default_pruners(group)).items()
+    ]
     return PruningAudit(tuple(figures), allowed, tuple(notes))
 
 
-def _default_pruners(horizon: int) -> dict[str, Callable[[], BasePruner]]:
+def _default_pruners(group: Sequence[Sequence[_Run]]) -> dict[str, Callable[[], BasePruner]]:
+    horizon = max(run.steps[-1] for of_seed in group for run in of_seed)
     quarter, half = max(horizon // 4, 1), max(horizon // 2, 1)
     return {
         "Median": MedianPruner,
@@ -210,42 +210,45 @@ def _default_pruners(horizon: int) -> dict[str, Callable[[], BasePruner]]:
 class _Run(NamedTuple):
     """One complete curve, lower is better; it diverged if its final loss is not finite."""
 
+    schedule: str
+    lr: float
+    seed: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
     final: float
 
-
-class _Outcome(NamedTuple):
-    lost_at: float | None  # share of the best run that was made when it was pruned
-    n_reports: int
-    excess_loss: float
+    @property
+    def ended(self) -> bool:
+        return math.isfinite(self.final)
 
 
-def _replays(make: Callable[[], BasePruner], runs: Sequence[_Run], number: int, n_orders: int) -> list[_Outcome]:
-    random = np.random.default_rng(number)
-    orders = [random.permutation(len(runs)) for _ in range(n_orders)]
-    return [_replay(make(), [runs[j] for j in order], f"{number}-{i}") for i, order in enumerate(orders)]
+class _Replay:
+    """One search with a pruner.
 
+    Attributes:
+        n_reports: reports that were made.
+        excess_loss: final loss of the best run that was kept above that of the best run.
+        lost_at: share of the best run that was made when it was pruned, None if it was kept.
+    """
 
-def _replay(pruner: BasePruner, runs: Sequence[_Run], name: str) -> _Outcome:
-    storage, was_silent = InMemoryStorage(), _LOGGER.disabled
-    _LOGGER.disabled = True  # it would announce the study of each replay
-    try:
-        study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
-    finally:
-        _LOGGER.disabled = was_silent
-    study = Study(name, storage, RandomSampler(), pruner)
-    best = min(run.final for run in runs if math.isfinite(run.final))
-    n_reports, lost_at, best_kept = 0, 0.0, math.inf
-    for run in runs:
-        n_made = _n_made(study, study_id, run)
-        n_reports += abs(n_made)
-        if n_made > 0 and math.isfinite(run.final):
-            best_kept = min(best_kept, run.final)
-        elif n_made < 0 and run.final == best:
-            lost_at = max(lost_at, -n_made / len(run.values))
-    # If several runs are equally good, one is enough.
-    return _Outcome(lost_at if best_kept > best else None, n_reports, best_kept - best)
+    def __init__(self, pruner: BasePruner, runs: Iterable[_Run], best: float, name: str) -> None:
+        storage, was_silent = InMemoryStorage(), _LOGGER.disabled
+        _LOGGER.disabled = True  # it would announce the study of each replay
+        try:
+            study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
+        finally:
+            _LOGGER.disabled = was_silent
+        study = Study(name, storage, RandomSampler(), pruner)
+        self.n_reports, lost_at, best_kept = 0, 0.0, math.inf
+        for run in runs:
+            n_made = _n_made(study, study_id, run)
+            self.n_reports += abs(n_made)
+            if n_made > 0 and run.ended:
+                best_kept = min(best_kept, run.final)
+            elif n_made < 0 and run.final == best:
+                lost_at = max(lost_at, -n_made / len(run.values))
+        self.excess_loss = best_kept - best
+        self.lost_at = lost_at if self.excess_loss > 0 else None  # if several runs are equally good, one is enough
 
 
 def _n_made(study: Study, study_id: int, run: _Run) -> int:
@@ -267,23 +270,25 @@ def _n_made(study: Study, study_id: int, run: _Run) -> int:
 
 
 def _figures(
-    schedule: str, pruner: str, by_seed: Sequence[Sequence[_Outcome]], searches: Sequence[Sequence[_Run]]
+    schedule: str, pruner: str, make: Callable[[], BasePruner], group: Sequence[Sequence[_Run]], n_orders: int
 ) -> PruningFigures:
-    outcomes = [outcome for of_seed in by_seed for outcome in of_seed]
-    quarters = Counter(max(math.ceil(4 * each.lost_at), 1) for each in outcomes if each.lost_at is not None)
-    lost, n, n_seeds = quarters.total() / len(outcomes), len(outcomes), len(by_seed)
-    n_reports = sum(len(run.values) for runs in searches for run in runs) * n // n_seeds
+    replays = list[_Replay]()
+    for number, runs in enumerate(group):
+        random, best = np.random.default_rng(number), min(run.final for run in runs if run.ended)
+        orders = [random.permutation(len(runs)) for _ in range(n_orders)]
+        replays += [_Replay(make(), [runs[j] for j in order], best, f"{number}-{i}") for i, order in enumerate(orders)]
+    n, quarters = len(replays), Counter(max(math.ceil(4 * r.lost_at), 1) for r in replays if r.lost_at is not None)
+    n_reports = sum(len(run.values) for runs in group for run in runs) * n_orders
     return PruningFigures(
         schedule=schedule,
         pruner=pruner,
-        n_learning_rates=max(map(len, searches)),
-        n_seeds=n_seeds,
+        n_seeds=len(group),
         n_replays=n,
-        lost=lost,
-        lost_interval=_interval(lost, n_seeds),
-        lost_by_quarter=(quarters[1] / n, quarters[2] / n, quarters[3] / n, quarters[4] / n),
-        compute=sum(outcome.n_reports for outcome in outcomes) / n_reports,
-        excess_loss=math.fsum(outcome.excess_loss for outcome in outcomes) / n,
+        lost=quarters.total() / n,
+        lost_interval=_interval(quarters.total() / n, len(group)),
+        lost_by_quarter=tuple(quarters[i] / n for i in range(1, 5)),
+        compute=sum(replay.n_reports for replay in replays) / n_reports,
+        excess_loss=math.fsum(replay.excess_loss for replay in replays) / n,
     )
 
 
@@ -297,63 +302,58 @@ def _interval(share: float, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _curves_of_mapping(curves: Mapping[CurveKey, Curve]) -> tuple[_Searches, list[str]]:
-    searches: _Searches = defaultdict(list)
-    for key, curve in curves.items():
-        if not (isinstance(key, tuple) and len(key) == 3):
-            raise DataError(f"the keys of curves must be (schedule, lr, seed), got {key!r}")
-        name, lr, seed = key
-        check_number("lr", lr, above=0, error=DataError)
-        by_step = dict(curve) if isinstance(curve, Mapping) else dict(enumerate(curve, start=1))
-        steps = sorted(check_whole("a step", step, at_least=0, error=DataError) for step in by_step)
-        if not steps:
-            raise DataError(f"the curve of {key!r} is empty")
-        values = tuple(float(by_step[step]) for step in steps)
-        searches[name, str(seed)].append(_Run(tuple(steps), values, values[-1]))
-    return searches, []
+def _run_of_curve(key: CurveKey, curve: Curve) -> _Run:
+    if not (isinstance(key, tuple) and len(key) == 3):
+        raise DataError(f"the keys of curves must be (schedule, lr, seed), got {key!r}")
+    by_step = dict(curve) if isinstance(curve, Mapping) else dict(enumerate(curve, start=1))
+    steps = sorted(check_whole("a step", step, at_least=0, error=DataError) for step in by_step)
+    if not steps:
+        raise DataError(f"the curve of {key!r} is empty")
+    values = tuple(float(by_step[step]) for step in steps)
+    lr = check_number("lr", key[1], above=0, error=DataError)
+    return _Run(key[0], lr, str(key[2]), tuple(steps), values, values[-1])
 
 
-def _curves_of_study(study: Study, names: Mapping[str, Any]) -> tuple[_Searches, list[str]]:
+def _runs_of_study(study: Study, **names: Any) -> tuple[list[_Run], list[str]]:
     if len(study.directions) > 1:
         raise DataError(f"pruning needs one objective, study {study.study_name!r} has {len(study.directions)}")
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     trials = study.get_trials(deepcopy=False)
-    axes = TrialAxes(trials, **names)
-    searches: _Searches = defaultdict(list)
-    known, left_out, others = Counter[tuple[str, float, str]](), Counter[str](), list[Mapping[str, Any]]()
+    axes, runs, known = TrialAxes(trials, **names), list[_Run](), Counter[tuple[Any, ...]]()
+    left_out, others = Counter[str](), list[Mapping[str, Any]]()
     for trial in trials:
         if is_log_entry(trial) or not axes.has_lr(trial) or not trial.state.is_finished():
             continue
-        run, values = _run_of(trial, sign), axes.values_of(trial)
-        if isinstance(run, str) or isinstance(values, str):
-            left_out[run if isinstance(run, str) else str(values)] += 1
+        final, values, reports = (
+            _final_loss(trial, sign),
+            axes.values_of(trial),
+            sorted(trial.intermediate_values.items()),
+        )
+        if isinstance(final, str) or isinstance(values, str):
+            left_out[final if isinstance(final, str) else str(values)] += 1
             continue
         lr = check_number(f"trial {trial.number}: {names['lr_name']}", values["lr"], above=0, error=DataError)
-        schedule, seed = str(values["schedule"]), values["seed"]
-        n_before = known[schedule, lr, str(seed)]
-        if seed is not None and n_before:
+        known[key := (str(values["schedule"]), lr, values["seed"])] += 1
+        if values["seed"] is not None and known[key] > 1:
             left_out["an earlier trial has the same learning rate, schedule and seed"] += 1
             continue
-        known[schedule, lr, str(seed)] += 1
-        searches[schedule, f"replicate {n_before}" if seed is None else str(seed)].append(run)
+        seed = f"replicate {known[key]}" if values["seed"] is None else str(values["seed"])
+        steps = tuple(sorted(trial.intermediate_values))
+        curve = tuple(sign * trial.intermediate_values[step] for step in steps)
+        runs.append(_Run(key[0], lr, seed, steps, curve, final))
         others.append(axes.others(trial))
     notes = [f"{count_of(n, 'trial')} left out: {why}" for why, n in left_out.items()]
     if mixed := mixed_params(others):
         notes.append(f"the trials also differ in {listed(mixed)}, which may be why the best is best")
-    return searches, notes
+    return runs, notes
 
 
-def _run_of(trial: FrozenTrial, sign: float) -> _Run | str:
-    """The curve of a trial, or why it has none."""
-    reports = sorted(trial.intermediate_values.items())
-    if not reports:
+def _final_loss(trial: FrozenTrial, sign: float) -> float | str:
+    """The final loss of a trial, NaN if it diverged; or why its curve is not complete."""
+    if not trial.intermediate_values:
         return "without intermediate values"
     if trial.state == TrialState.COMPLETE and trial.value is not None:
-        final = sign * trial.value
-    elif has_diverged(trial):
-        final = math.nan
-    elif trial.state == TrialState.PRUNED:
-        return "pruned; it might have become the best"
-    else:
-        return "failed"
-    return _Run(tuple(step for step, _ in reports), tuple(sign * value for _, value in reports), final)
+        return sign * trial.value
+    if has_diverged(trial):
+        return math.nan
+    return "pruned; it might have become the best" if trial.state == TrialState.PRUNED else "failed"

@@ -166,7 +166,7 @@ def test_replays_agree_with_a_study_that_prunes():
 def test_a_pruner_that_never_prunes_loses_nothing_and_saves_nothing():
     for figures in audit_pruning(crossing_curves(), pruners={"none": NopPruner}).figures:
         assert (figures.lost, figures.compute, figures.excess_loss) == (0.0, 1.0, 0.0)
-        assert (figures.n_learning_rates, figures.n_seeds, figures.n_replays) == (8, 4, 20)
+        assert (figures.n_seeds, figures.n_replays) == (4, 20)
 
 
 def test_early_cuts_lose_the_best_where_the_curves_cross_late():
@@ -258,14 +258,14 @@ def test_the_table_is_for_the_console():
 
 def test_replays_say_nothing_in_the_log_and_leave_it_as_it_was(caplog):
     logger = logging.getLogger("optuna.storages._in_memory")
-    filters = list(logger.filters)
+    was_disabled = logger.disabled
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()
     try:
         audit_pruning(crossing_curves(1), n_orders=1)
     finally:
         optuna.logging.disable_propagation()
-    assert not caplog.records and logger.filters == filters
+    assert not caplog.records and logger.disabled == was_disabled
 
 
 @pytest.mark.parametrize(
