@@ -8,7 +8,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
@@ -31,9 +31,6 @@ _FEW_LRS = 3
 _FEW_SEEDS = 5  # below, the interval of a share says next to nothing
 _LOGGER = logging.getLogger("optuna.storages._in_memory")
 _HARDLY = 0.95  # a pruner that needs more of the compute saves nothing worth mentioning
-
-Curve: TypeAlias = Sequence[float] | Mapping[int, float]
-CurveKey: TypeAlias = tuple[str, float, int | str]
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class PruningAudit:
 
 
 def audit_pruning(
-    curves: Study | Mapping[CurveKey, Curve],
+    study: Study,
     *,
     lr_name: str = "lr",
     schedule_name: str | None = None,
@@ -133,16 +130,14 @@ def audit_pruning(
     n_orders: int = 5,
     allowed: float = 0.05,
 ) -> PruningAudit:
-    """Return what pruners would have saved and lost on complete curves. Nothing is trained: the curves are replayed.
+    """Return what pruners would have saved and lost in a study with complete curves, which are replayed.
 
     Each replay is a search over the learning rates of one schedule and seed, one after the other in random order, with
     Optuna's own pruner deciding at each report. Parallel workers would see fewer finished trials. The orders are the
     same for each pruner and in each call.
 
     Args:
-        curves: a study whose trials reported intermediate values, or ``{(schedule, lr, seed): curve}`` with a curve
-            ``[loss, ...]``, after 1, 2, ... steps, or ``{step: loss}``: lower is better, the last value is the final
-            loss, and a run that diverged ends in NaN or infinity.
+        study: one whose trials reported intermediate values.
         lr_name, schedule_name, seed_name: names in a study, as in `sweep_from_study`.
         pruners: factories by name, called for each replay. By default Optuna's Median, SuccessiveHalving and Hyperband
             with their defaults, Median and SuccessiveHalving that start after a quarter and half of the run, and
@@ -153,21 +148,25 @@ def audit_pruning(
 
     Raises:
         InsufficientDataError: if no seed has complete curves of three learning rates.
-        DataError: if a curve is malformed, or a study lacks one of the names or has several objectives.
+        DataError: if the study lacks one of the names or has several objectives.
         OptionError: if `n_orders` or `allowed` is out of range.
 
     Example:
-        >>> curves = {("cosine", lr, 0): [1 / (1 + lr * t) + 0.01 * lr for t in range(1, 9)] for lr in (1, 2, 4, 8)}
-        >>> audit = audit_pruning(curves, pruners={"halving": lambda: SuccessiveHalvingPruner(min_resource=1)})
+        >>> import optuna
+        >>> study = optuna.create_study(sampler=RandomSampler(seed=0))
+        >>> def objective(trial):
+        ...     lr = trial.suggest_float("lr", 1, 10, log=True)
+        ...     for t in range(1, 9):
+        ...         trial.report(1 / (1 + lr * t) + 0.01 * lr, t)
+        ...     return 1 / (1 + lr * 8) + 0.01 * lr
+        >>> study.optimize(objective, n_trials=8)
+        >>> audit = audit_pruning(study, pruners={"halving": lambda: SuccessiveHalvingPruner(min_resource=1)})
         >>> audit.figures[0].lost, audit.figures[0].n_replays
-        (0.4, 5)
+        (0.8, 5)
     """
     n_orders = check_whole("n_orders", n_orders, at_least=1)
     check_number("allowed", allowed, above=0, below=1)
-    if isinstance(curves, Study):
-        runs, notes = _runs_of_study(curves, lr_name=lr_name, schedule_name=schedule_name, seed_name=seed_name)
-    else:
-        runs, notes = [_run_of_curve(key, curve) for key, curve in curves.items()], []
+    runs, notes = _runs_of_study(study, lr_name=lr_name, schedule_name=schedule_name, seed_name=seed_name)
     searches: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     for run in runs:
         searches[run.schedule, run.seed].append(run)
@@ -302,18 +301,6 @@ def _interval(share: float, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _run_of_curve(key: CurveKey, curve: Curve) -> _Run:
-    if not (isinstance(key, tuple) and len(key) == 3):
-        raise DataError(f"the keys of curves must be (schedule, lr, seed), got {key!r}")
-    by_step = dict(curve) if isinstance(curve, Mapping) else dict(enumerate(curve, start=1))
-    steps = sorted(check_whole("a step", step, at_least=0, error=DataError) for step in by_step)
-    if not steps:
-        raise DataError(f"the curve of {key!r} is empty")
-    values = tuple(float(by_step[step]) for step in steps)
-    lr = check_number("lr", key[1], above=0, error=DataError)
-    return _Run(key[0], lr, str(key[2]), tuple(steps), values, values[-1])
-
-
 def _runs_of_study(study: Study, **names: Any) -> tuple[list[_Run], list[str]]:
     if len(study.directions) > 1:
         raise DataError(f"pruning needs one objective, study {study.study_name!r} has {len(study.directions)}")
@@ -324,11 +311,7 @@ def _runs_of_study(study: Study, **names: Any) -> tuple[list[_Run], list[str]]:
     for trial in trials:
         if is_log_entry(trial) or not axes.has_lr(trial) or not trial.state.is_finished():
             continue
-        final, values, reports = (
-            _final_loss(trial, sign),
-            axes.values_of(trial),
-            sorted(trial.intermediate_values.items()),
-        )
+        final, values = _final_loss(trial, sign), axes.values_of(trial)
         if isinstance(final, str) or isinstance(values, str):
             left_out[final if isinstance(final, str) else str(values)] += 1
             continue

@@ -7,7 +7,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -49,8 +49,8 @@ class GeometricGridSampler(PartialSampler):
 
     A failed trial is retried up to `max_retries` times. So is one whose process was killed, as soon as another worker
     on the same machine has nothing else to do (or `fail_stale_trials` is called). NaN, infinity, `TrialDiverged` and
-    pruned trials are results and are not retried. Trials that the user enqueues count for the cell that they name.
-    Trials of other samplers do not disturb the sweep; they count if they have the parameters of a cell and no others.
+    pruned trials are results. An enqueued trial counts for the cell that it names, one of another sampler if it has the
+    parameters of a cell and no others.
 
     Args:
         grid: a `GeometricGrid`, or positive learning rates.
@@ -118,28 +118,26 @@ class GeometricGridSampler(PartialSampler):
             GridError: if a learning rate is not positive, or the grid has only one point to extend by.
         """
         below, above = (check_whole(name, n, at_least=0) for name, n in (("below", below), ("above", above)))
-        known = self._grown_axes(study).lrs
-        if below + above > 0 and len(known) < 2:
-            raise GridError(f"extend(below=, above=) needs a grid of two points, got {len(known)}; pass lrs= instead")
-        lower = [_rounded(known[0] * (known[0] / known[1]) ** i) for i in range(1, below + 1)]
-        upper = [_rounded(known[-1] * (known[-1] / known[-2]) ** i) for i in range(1, above + 1)]
-        new = {*lower, *upper, *lrs}
-        self._grow(study, as_axes(read_learning_rates(new) if new else (), (), ()))
+
+        def extension(known: Sequence[float]) -> list[float]:
+            if below + above > 0 and len(known) < 2:
+                raise GridError(f"extend needs a grid of two points to go below or above, got {len(known)}")
+            lower = [known[0] * (known[0] / known[1]) ** i for i in range(1, below + 1)]
+            return [*lower, *(known[-1] * (known[-1] / known[-2]) ** i for i in range(1, above + 1)), *lrs]
+
+        self._grow(study, extension)
 
     def refine(self, study: Study) -> None:
         """Add the geometric mean of each two neighbors to the study's grid; every old learning rate stays."""
-        known = self._grown_axes(study).lrs
-        self._grow(study, as_axes([_rounded(math.sqrt(a * b)) for a, b in pairwise(known)], (), ()))
+        self._grow(study, lambda known: [math.sqrt(a * b) for a, b in pairwise(known)])
 
     def add_seeds(self, study: Study, seeds: Iterable[int]) -> None:
         """Add seeds to the study: every learning rate and schedule is run with them too."""
-        self._grown_axes(study)
-        self._grow(study, as_axes((), (), seeds))
+        self._grow(study, seeds=seeds)
 
     def add_schedules(self, study: Study, schedules: Iterable[str]) -> None:
         """Add schedules to the study: each is run with every learning rate and seed."""
-        self._grown_axes(study)
-        self._grow(study, as_axes((), schedules, ()))
+        self._grow(study, schedules=schedules)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -294,21 +292,22 @@ class GeometricGridSampler(PartialSampler):
             assign = (number,) if log.n_waiting or grow != Axes() or retry or never_ran else ()
         return LogEntry(grow, assign, tuple(retry), tuple(never_ran), found=found)
 
-    def _grown_axes(self, study: Study) -> Axes:
-        """Return the axes of the study, once they hold those of this sampler."""
+    def _grow(
+        self,
+        study: Study,
+        new_lrs: Callable[[Sequence[float]], Iterable[float]] = lambda known: (),
+        *,
+        schedules: Iterable[str] = (),
+        seeds: Iterable[int] = (),
+    ) -> None:
+        """Add axes to the study, once it has those of this sampler."""
         with self._lock:
             while (entry := self._next_entry(self._read(study), None)).grow != Axes():
                 write_log_entry(study, entry)
-            return self._read(study).log.axes
-
-    def _grow(self, study: Study, axes: Axes) -> None:
-        with self._lock:
             state = self._read(study)
-            missing = state.missing(axes)
+            lrs = set(new_lrs(state.log.axes.lrs))
+            lrs = {float(f"{lr:.{SIGNIFICANT_DIGITS}g}") for lr in (read_learning_rates(lrs) if lrs else ())}
+            missing = state.missing(as_axes(lrs, schedules, seeds))
             if missing != Axes():
                 found = state.results_of_others(state.log.axes.grown(missing))
                 write_log_entry(study, LogEntry(grow=missing, found=found))
-
-
-def _rounded(lr: float) -> float:
-    return float(f"{lr:.{SIGNIFICANT_DIGITS}g}")

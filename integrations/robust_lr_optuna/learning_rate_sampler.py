@@ -51,27 +51,20 @@ class LearningRateSampler(PartialSampler):
     the loss is noise to the search.
 
     `search_result` says at any time what the study knows: the best learning rate, a bound on what another could gain,
-    and why the search stopped. When all searches are over, `study.optimize` stops by itself.
+    and why the search stopped. When all searches are over, `study.optimize` stops by itself. A trial that starts after
+    that is pruned; with ask and tell it gets the best learning rate once more. The search never leaves the range of the
+    objective, since Optuna allows no other value; ``search_result(study).edge`` says whether the best lies on an end.
 
     All state is in the storage: a study can be interrupted and continued, and any number of threads, processes and
     machines may work on it. A trial gets the learning rate that the search asks for given what has finished and what is
-    running; none is tried again unless noise calls for another seed. A trial that finds after its choice that another
-    chose the same chooses again. A worker waits while the next move depends on trials that others run.
+    running; none is tried twice unless noise calls for another seed. A worker waits while the next move depends on
+    trials that others run. Trials that you enqueue or add, and those of other samplers, count if they are in the range.
 
-    How a trial ends:
-
-    - It diverged if its loss is NaN or infinity, on `TrialDiverged`, and if a `DivergencePruner` stopped it. That is a
-      result.
-    - A trial that failed is run again, up to `max_retries` times. So is one whose process was killed: workers on the
-      same machine notice; for other machines call `fail_stale_trials`.
-    - A learning rate that fails more often, or that another pruner stopped, is given up: the search goes around it, and
-      ends with the stop "failures" if three are given up or nothing else is left to try.
-
-    Trials that you enqueue or add, and those of other samplers, count if their learning rate is in the range.
-
-    The search never leaves the range of the objective, since Optuna allows no other value;
-    ``search_result(study).edge`` says whether the best lies on an end of it. A trial that starts after the end is
-    pruned by `study.optimize`, which then stops; with ask and tell it gets the best learning rate once more.
+    A loss of NaN or infinity, `TrialDiverged` and a stop by a `DivergencePruner` mean that the run diverged, which is a
+    result. A trial that failed is run again, up to `max_retries` times. So is one whose process was killed: workers on
+    the same machine notice; for other machines call `fail_stale_trials`. A learning rate that fails more often, or that
+    another pruner stopped, is given up: the search goes around it, and ends with the stop "failures" if three are given
+    up or nothing else is left to try.
 
     Args:
         lr_min: the smallest learning rate, > 0; by default the low end of the objective's range.

@@ -19,14 +19,12 @@ class DivergencePruner(BasePruner):
 
     A trial is pruned at a report of NaN or infinity, and at the last of `patience` reports in a row above ``factor *
     abs(first report)``; if the study maximizes, below ``-factor * abs(first report)``. It is only compared with itself,
-    so it works with any sampler, schedule and number of workers. `sweep_from_study` counts a trial that was pruned so
-    as diverged.
+    so any sampler, schedule and number of workers will do. `sweep_from_study` counts such a trial as diverged.
 
     The default factor is far above what learners do: a large learning rate first drives the loss up, then annealing or
     patience brings it down again. Of 288 runs of small networks on digits, one that ended at 95 % accuracy had been
-    2,000 times above its start. Most runs that learned nothing had not been higher, so no factor separates the two by
-    their loss, and a smaller factor would prune learners. Report the loss before training too (step 0): a run is
-    compared with its first report.
+    2,000 times above its start, and most runs that learned nothing had not been higher: no factor separates the two.
+    Report the loss before training too (step 0), since a run is compared with its first report.
 
     Args:
         factor: > 1; with ``math.inf`` only NaN and infinity prune.

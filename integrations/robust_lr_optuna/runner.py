@@ -33,10 +33,10 @@ class OptunaRunner:
 
     A result that the study already holds, whoever produced it, is read and not run again: an interrupted sweep
     continues, and a larger one runs only what is new. Use another study when the training function has changed.
+
     Processes that run a sweep in one study at the same time share the work: each reads what another has finished, and
     leaves for the end what another is running. They do not wait for each other, so at the end some trials may run
-    twice; the first result counts. If two processes begin a trial at the same moment, one of them gives it up, and it
-    stays in the study as failed. `GeometricGridSampler` runs each trial exactly once in many processes.
+    twice; the first result counts. `GeometricGridSampler` runs each trial exactly once in many processes.
 
     Args:
         study: a study with one objective; its storage decides who can see it.

@@ -62,8 +62,8 @@ class CoarseLearningRate(PartialSampler):
     The learning rate that the sampler proposes is moved to the nearest point of the grid, by ratio, within the range of
     the objective. It is recorded so, and the sampler learns from what was run: few learning rates, each with many
     values of the other parameters. The objective stays as it is: ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``.
-    The grid costs a little, so take one that costs less than the other parameters are worth: in 60 trials of TPE on a
-    bowl of five parameters, 7 learning rates (cosine, 0.25) ended as low as the whole range, 5 (0.5) ended higher.
+    Take a grid that costs less than the other parameters are worth: in 60 trials of TPE on a bowl of five parameters, 7
+    learning rates (cosine, 0.25) ended as low as the whole range, 5 (0.5) ended higher.
 
     Args:
         grid: the learning rates.
