@@ -6,8 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -93,10 +92,22 @@ def lr_of(trial: FrozenTrial, name: str) -> float | None:
     return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
 
 
-def with_same_choice(trials: Iterable[FrozenTrial], note: Mapping[str, Any]) -> set[int]:
-    """Return the numbers of the trials that chose the combination and the learning rate in this note."""
-    notes = ((trial.number, search_note(trial)) for trial in trials)
-    return {n for n, other in notes if is_same(other.get("lr"), note["lr"]) and other["choices"] == note["choices"]}
+def rivals_of(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], note: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of the other trials that have made the choice in this note since they were read.
+
+    If two workers write their choices and then look, at least one sees the other, and neither can tell whether the
+    other has seen it. So whoever sees one chooses again, not only the one with the higher number: that one may have
+    looked before there was anything to see, and train.
+    """
+
+    def with_same_choice(trials: Iterable[FrozenTrial]) -> set[int]:
+        notes = ((trial.number, search_note(trial)) for trial in trials)
+        return {n for n, other in notes if is_same(other.get("lr"), note["lr"]) and other["choices"] == note["choices"]}
+
+    if "lr" not in note:
+        return set()
+    now = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    return with_same_choice(now) - with_same_choice(others) - {trial.number}
 
 
 def latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> Mapping[str, Any] | None:
@@ -105,19 +116,12 @@ def latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> Mapping[st
     return next((note for note in notes if "search" in note and note["choices"] == choices), None)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a search stands.
-
-    Attributes:
-        search: it, told what its trials say.
-        lr: what to try next; None if there is nothing, now or at all.
-        running: its trials that have not finished.
-    """
+class Standing(NamedTuple):
+    """Where a search stands: what to try next, None if there is nothing, and its trials that have not finished."""
 
     search: LearningRateSearch
     lr: float | None
-    running: tuple[FrozenTrial, ...]
+    running: list[FrozenTrial]
 
     @property
     def n_trials(self) -> int:
@@ -160,7 +164,7 @@ def standing_of(noted: Mapping[str, Any], study: Study, trials: Sequence[FrozenT
     (lr,) = search.ask() or (None,)
     if lr is not None:
         search.forget(lr)
-    return Standing(search, lr, tuple(running))
+    return Standing(search, lr, running)
 
 
 def _runs(

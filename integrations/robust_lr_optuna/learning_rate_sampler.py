@@ -30,9 +30,9 @@ from ._study_search import (
     Choices,
     Standing,
     latest_search,
+    rivals_of,
     search_note,
     standing_of,
-    with_same_choice,
     write_search_note,
 )
 from ._values import is_same
@@ -260,7 +260,7 @@ class LearningRateSampler(PartialSampler):
                 choices, standing = open_to_more[0]
                 chosen = _note(note, choices, search, None if standing is None else standing.lr)
                 write_search_note(study, trial, chosen)
-                rivals = _rivals(study, trial, others, chosen)
+                rivals = rivals_of(study, trial, others, chosen)
                 if not rivals:
                     return chosen
                 write_search_note(study, trial, note)
@@ -314,16 +314,3 @@ def _note(
     note: Mapping[str, Any], choices: Choices, search: Mapping[str, Any] | None, lr: float | None
 ) -> dict[str, Any]:
     return {**note, "choices": dict(choices)} | ({} if search is None else {"lr": lr, **search})
-
-
-def _rivals(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], noted: Mapping[str, Any]) -> set[int]:
-    """Return the numbers of the other trials that have chosen the same learning rate since they were read.
-
-    If two workers write their choices and then look, at least one sees the other, and neither can tell whether the
-    other has seen it. So whoever sees one chooses again, not only the one with the higher number: that one may have
-    looked before there was anything to see, and train.
-    """
-    if "lr" not in noted:
-        return set()
-    now = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    return with_same_choice(now, noted) - with_same_choice(others, noted) - {trial.number}
