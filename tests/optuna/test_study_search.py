@@ -15,9 +15,9 @@ from robust_lr_optuna import LearningRateSampler, search_of, search_result
 from robust_lr_optuna._study_search import (
     choices_of,
     lr_of,
+    rivals_of,
     search_note,
     standing_of,
-    with_same_choice,
     write_search_note,
 )
 from robust_lr_optuna._workers import this_worker
@@ -157,8 +157,11 @@ def test_a_trial_that_has_not_chosen_runs_nothing_yet(study):
     assert choices_of(trial, []) == {}
 
 
-def x_have_the_learning_rate_up_to_rounding_and_the_combination(study):
+def test_rivals_have_the_learning_rate_up_to_rounding_and_the_combination_and_were_not_seen_before(study):
     sgd, adam = {"optimizer": "sgd"}, {"optimizer": "adam"}
     given = [(0.1, sgd), (0.1 * (1 + 1e-12), sgd), (0.1, adam), (0.2, sgd), (None, sgd)]
     trials = [noted(study, lr=lr, choices=choices) for lr, choices in given]
-    assert with_same_choice([*trials, noted(study)], search_note(trials[0])) == {0, 1}
+    noted(study)
+    assert rivals_of(study, trials[0], [], search_note(trials[0])) == {1}
+    assert rivals_of(study, trials[0], trials[1:], search_note(trials[0])) == set()
+    assert rivals_of(study, trials[0], [], {"choices": sgd}) == set()
