@@ -162,7 +162,7 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
     )  # fmt: skip
     assert (found.stop, found.reason, found.failed) == (plain.stop, plain.reason, plain.failed)
     assert (found.lr, found.loss, found.history) == (plain.lr, plain.loss, plain.history)
-    assert found.stop == "failures" and len(study.trials) == found.n_trials + 3 * len(found.failed)
+    assert found.failed and len(study.trials) == found.n_trials + 3 * len(found.failed)
 
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])

@@ -24,7 +24,7 @@ from robust_lr.report.plots import (
     plot_learning_rate,
     search_figure,
 )
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.theory import grid_guarantee
 
 INF, NAN = math.inf, math.nan
@@ -222,7 +222,7 @@ def test_any_losses_can_be_drawn(loss):
 
 
 def searched(loss, **options):
-    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005, schedule="cosine", **options)
+    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005, schedule="cosine", options=SearchOptions(**options))
     while not search.done:
         for lr in search.ask():
             search.tell(lr, loss(lr), status="ok" if math.isfinite(loss(lr)) else "diverged")
@@ -243,7 +243,7 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     numbers = {text.get_text() for text in ax.texts}
     assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
     assert f"nothing is lower by more than {result.excess_bound:.2g}" in numbers
-    assert f"best learning rate {result.lr:.4g}" in figure.get_suptitle()
+    assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
     assert "better by more than the tolerance" in ax.get_title()
 
 
