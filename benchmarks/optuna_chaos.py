@@ -73,7 +73,7 @@ class Outcome:
     twice: int
     missing: int
     failed: int
-    orders: int
+    entries: int
     running: int
     killed: int
     seconds: float
@@ -162,10 +162,10 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
 def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:
     """Count the completed trials of every cell that was ever ordered, from what the storage holds."""
     entries = study.get_trials(deepcopy=False)
-    orders = [entry.system_attrs["robust_lr:order"] for entry in entries if is_log_entry(entry)]
+    entries = [entry.system_attrs["robust_lr:order"] for entry in entries if is_log_entry(entry)]
     trials = [entry for entry in entries if not is_log_entry(entry)]
-    lrs = {f"{lr:.9g}" for order in orders for lr in order["lrs"]}
-    wanted = {(lr, seed) for lr in lrs for order in orders for seed in order["seeds"]}
+    lrs = {f"{lr:.9g}" for order in entries for lr in order["lrs"]}
+    wanted = {(lr, seed) for lr in lrs for order in entries for seed in order["seeds"]}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     runs = Counter((f"{trial.params['lr']:.9g}", trial.params["seed"]) for trial in done)
     for trial in done:
@@ -178,7 +178,7 @@ def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Ou
         twice=sum(n - 1 for n in runs.values()),
         missing=len(wanted - set(runs)),
         failed=sum(trial.state == TrialState.FAIL for trial in trials),
-        orders=len(orders),
+        entries=len(entries),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
         killed=killed,
         seconds=seconds,
@@ -242,7 +242,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
 
     print(
-        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'orders':>7}"
+        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'entries':>7}"
         f"{'left':>5}{'killed':>7}{'s':>7}"
     )
     wrong = 0
@@ -262,7 +262,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 wrong += not result.is_exact
                 print(
                     f"{kind:<12}{scenario!s:<42}{result.cells:>6}{result.completed:>6}{result.twice:>6}"
-                    f"{result.missing:>8}{result.failed:>7}{result.orders:>7}{result.running:>5}{result.killed:>7}"
+                    f"{result.missing:>8}{result.failed:>7}{result.entries:>7}{result.running:>5}{result.killed:>7}"
                     f"{result.seconds:>7.1f}{'' if result.is_exact else '  WRONG'}",
                     flush=True,
                 )
