@@ -6,7 +6,7 @@
 Four processes work on one study with a `GeometricGridSampler` each. In a share of the runs the objective raises; in
 some, one worker refines the grid, another extends it and a third adds a seed, while all run; in others, two workers are
 killed (SIGKILL) at random moments, while the others go on, and then one worker resumes the study. Afterwards each
-combination of learning rate and seed that was ever ordered must have one completed trial. The storages are a journal
+combination of learning rate and seed that was ever added must have one completed trial. The storages are a journal
 file, `safe_sqlite_storage`, plain SQLite, and a PostgreSQL server that is started for this, where it is installed.
 
 Prints a table and exits with 1 when any cell is missing or was completed twice.
@@ -160,18 +160,18 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
 
 
 def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:
-    """Count the completed trials of every cell that was ever ordered, from what the storage holds."""
-    entries = study.get_trials(deepcopy=False)
-    entries = [entry.system_attrs["robust_lr:order"] for entry in entries if is_log_entry(entry)]
-    trials = [entry for entry in entries if not is_log_entry(entry)]
-    lrs = {f"{lr:.9g}" for order in entries for lr in order["lrs"]}
-    wanted = {(lr, seed) for lr in lrs for order in entries for seed in order["seeds"]}
+    """Count the completed trials of every cell that was ever added, from what the storage holds."""
+    everything = study.get_trials(deepcopy=False)
+    entries = [trial.system_attrs["robust_lr:order"] for trial in everything if is_log_entry(trial)]
+    trials = [trial for trial in everything if not is_log_entry(trial)]
+    lrs = {f"{lr:.9g}" for entry in entries for lr in entry["lrs"]}
+    wanted = {(lr, seed) for lr in lrs for entry in entries for seed in entry["seeds"]}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     runs = Counter((f"{trial.params['lr']:.9g}", trial.params["seed"]) for trial in done)
     for trial in done:
         cell = cell_of(trial)
         if cell is None or (cell.lr, cell.seed) != (trial.params["lr"], trial.params["seed"]):
-            raise RuntimeError(f"trial {trial.number} ran {trial.params}, and is marked {cell}")
+            raise RuntimeError(f"trial {trial.number} ran {trial.params}, but claimed {cell}")
     return Outcome(
         cells=len(wanted),
         completed=len(done),
@@ -242,7 +242,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
 
     print(
-        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'entries':>7}"
+        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'entries':>8}"
         f"{'left':>5}{'killed':>7}{'s':>7}"
     )
     wrong = 0
@@ -262,7 +262,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 wrong += not result.is_exact
                 print(
                     f"{kind:<12}{scenario!s:<42}{result.cells:>6}{result.completed:>6}{result.twice:>6}"
-                    f"{result.missing:>8}{result.failed:>7}{result.entries:>7}{result.running:>5}{result.killed:>7}"
+                    f"{result.missing:>8}{result.failed:>7}{result.entries:>8}{result.running:>5}{result.killed:>7}"
                     f"{result.seconds:>7.1f}{'' if result.is_exact else '  WRONG'}",
                     flush=True,
                 )

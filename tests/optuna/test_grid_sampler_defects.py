@@ -201,7 +201,7 @@ def test_11_a_grid_of_a_categorical_learning_rate_says_what_is_wrong_when_it_has
     study.optimize(lambda trial: trial.suggest_categorical("lr", choices))
     assert completed(study) == once(GRID.values)
     sampler.extend(study, above=1)
-    with pytest.raises(Exception, match=r"the grid holds lr=10\.0, which the objective does not allow"):
+    with pytest.raises(Exception, match=r"the grid has lr=10\.0, but the objective only allows Categorical"):
         study.optimize(lambda trial: trial.suggest_categorical("lr", choices))
 
 
