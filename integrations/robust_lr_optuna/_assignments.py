@@ -126,17 +126,6 @@ class AssignmentLog:
         n_read: trials read: the number of the next one.
         assigned: number of a trial -> its cell.
         attempts: cell -> how many of its trials failed and were retried.
-
-    Example:
-        >>> log = AssignmentLog()
-        >>> log.read_entry(LogEntry(grow=Axes(lrs=(0.1, 1.0, 10.0), seeds=(0,))))
-        []
-        >>> log.read_trial(), log.read_trial()
-        (Cell(lr=0.1, schedule=None, seed=0), Cell(lr=10.0, schedule=None, seed=0))
-        >>> log.read_entry(LogEntry(retry=(1,)))
-        []
-        >>> log.read_trial(), log.read_trial(), log.read_trial()
-        (Cell(lr=0.1, schedule=None, seed=0), Cell(lr=1.0, schedule=None, seed=0), None)
     """
 
     def __init__(self) -> None:

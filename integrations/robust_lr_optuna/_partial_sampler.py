@@ -17,16 +17,21 @@ class PartialSampler(BaseSampler):
         self._others = RandomSampler() if others is None else others
 
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
-        """Whether the subclass samples this parameter; never from the relative space of the other sampler."""
-        raise NotImplementedError
+        """Whether the subclass samples this parameter by itself, outside the relative space of the other sampler."""
+        return False
+
+    def _check_study(self, study: Study) -> None:
+        """Raise if the subclass cannot work on this study."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._check_study(study)
         space = self._others.infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in space.items() if not self._owns(trial, name)}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        self._check_study(study)
         return self._others.sample_relative(study, trial, search_space)
 
     def sample_independent(

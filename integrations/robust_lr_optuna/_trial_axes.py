@@ -17,11 +17,10 @@ from ._values import is_same
 
 
 class TrialAxes:
-    """Args:
-    trials: all of a study, log entries of a `GeometricGridSampler` included.
-    lr_name: name of the learning rate among the parameters.
-    schedule_name, seed_name: name of a parameter or user attribute, or None for what the sampler noted, or else the
-        parameter with the name of the axis, if there is one.
+    """Reads these three from trials, of which it needs all in the study, log entries included.
+
+    Schedule and seed come from the parameter or user attribute that is named. Without a name they are what a
+    `GeometricGridSampler` noted, or else the parameter "schedule" or "seed".
     """
 
     def __init__(

@@ -121,18 +121,6 @@ class LearningRateSampler(PartialSampler):
         """
         return self._is_over(study, study._storage.get_all_trials(study._study_id, deepcopy=False))
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the space of the independent sampler, without the learning rate and the choices."""
-        self._raise_error_if_multi_objective(study)
-        return super().infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Leave it to the independent sampler."""
-        self._raise_error_if_multi_objective(study)
-        return super().sample_relative(study, trial, search_space)
-
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
@@ -144,7 +132,7 @@ class LearningRateSampler(PartialSampler):
             GridError: if the objective does not suggest the learning rate as a float, or not the whole range.
             DataError: if the objective does not allow the choice of this trial.
         """
-        self._raise_error_if_multi_objective(study)
+        self._check_study(study)
         if not self._owns(trial, param_name):
             return super().sample_independent(study, trial, param_name, param_distribution)
         note = search_note(study._storage.get_trial(trial._trial_id))
@@ -190,6 +178,9 @@ class LearningRateSampler(PartialSampler):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(tolerance={self._tolerance!r}, {len(self._combinations)} searches)"
+
+    def _check_study(self, study: Study) -> None:
+        self._raise_error_if_multi_objective(study)
 
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
         return name == self._lr_name or name in self._combinations[0]

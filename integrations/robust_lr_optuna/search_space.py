@@ -108,9 +108,6 @@ class CoarseLearningRate(PartialSampler):
         value = super().sample_independent(study, trial, param_name, param_distribution)
         return self._on_grid(value, param_distribution) if param_name == self._lr_name else value
 
-    def _owns(self, trial: FrozenTrial, name: str) -> bool:
-        return False
-
     def _on_grid(self, value: Any, distribution: BaseDistribution) -> float:
         if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
             raise GridError(f"{self._lr_name} must be suggested as a float without a step, got {distribution}")
