@@ -10,7 +10,7 @@ import optuna
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from robust_lr_optuna import LearningRateSampler, search_of
+from robust_lr_optuna import LearningRateSampler, search_result
 
 INPUTS, LABELS = load_digits(return_X_y=True)
 SOLVERS = ["sgd", "adam"]
@@ -36,5 +36,5 @@ if __name__ == "__main__":
     study = optuna.create_study(sampler=LearningRateSampler(tolerance=0.02, choices={"solver": SOLVERS}))
     study.optimize(objective)
     for solver in SOLVERS:
-        found = search_of(study, {"solver": solver})
+        found = search_result(study, {"solver": solver})
         print(f"{solver}: lr {found.lr:.3g}, loss {found.loss:.3f} after {found.n_trials} trials; {found.reason}")

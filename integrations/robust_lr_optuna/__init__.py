@@ -9,27 +9,26 @@ except ModuleNotFoundError as error:
         "robust_lr_optuna needs Optuna: pip install 'robust-lr[optuna]'", name="optuna"
     ) from error
 
+from ._assignments import Cell as Cell
+from ._notes import cell_of as cell_of
+from ._notes import fail_stale_trials as fail_stale_trials
+from ._notes import is_log_entry as is_log_entry
+from ._outcomes import has_diverged as has_diverged
+from ._pruning_audit import PruningAudit as PruningAudit
+from ._pruning_audit import audit_pruning as audit_pruning
+from ._storages import journal_storage as journal_storage
+from ._storages import safe_sqlite_storage as safe_sqlite_storage
+from ._study_search import search_of as search_of
+from ._study_search import search_result as search_result
 from .dashboard import publish as publish
-from .entries import cell_of as cell_of
-from .entries import is_order as is_order
+from .grid_sampler import GeometricGridSampler as GeometricGridSampler
 from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
-from .outcomes import has_diverged as has_diverged
 from .plots import analyze_study as analyze_study
 from .plots import plot_degradation as plot_degradation
 from .plots import plot_learning_rate as plot_learning_rate
 from .pruning import DivergencePruner as DivergencePruner
-from .pruning_audit import PruningAudit as PruningAudit
-from .pruning_audit import audit_pruning as audit_pruning
 from .results import sweep_from_storage as sweep_from_storage
 from .results import sweep_from_study as sweep_from_study
 from .runner import OptunaRunner as OptunaRunner
-from .sampler import GeometricGridSampler as GeometricGridSampler
 from .search_space import CoarseLearningRate as CoarseLearningRate
 from .search_space import annealed_grid as annealed_grid
-from .search_space import grid_distribution as grid_distribution
-from .search_space import suggest_lr as suggest_lr
-from .stale_trials import reap_stale as reap_stale
-from .storages import journal_storage as journal_storage
-from .storages import safe_sqlite_storage as safe_sqlite_storage
-from .study_search import search_of as search_of
-from .work_log import Cell as Cell

@@ -442,7 +442,7 @@ def _sweep_of_study(
 ) -> SweepResult:
     objective = 0 if metric == "loss" else int(metric) if metric.isdecimal() else metric
     read = load_plugin("robust_lr.results", "optuna")
-    sweep: SweepResult = read(storage, study, lr=lr, schedule=schedule, seed=seed, metric=objective)
+    sweep: SweepResult = read(storage, study, lr_name=lr, schedule_name=schedule, seed_name=seed, metric=objective)
     return sweep
 
 

@@ -38,7 +38,7 @@ def study_with(
     return study
 
 
-AXES = {"schedule": "schedule", "seed": "seed"}
+AXES = {"schedule_name": "schedule", "seed_name": "seed"}
 
 
 def traces(figure, name):

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from robust_lr import GridError
-from robust_lr_optuna.parameter_values import allowed_value, as_number, is_same
+from robust_lr_optuna._values import allowed_value, as_number, is_same
 
 
 @pytest.mark.parametrize(("value", "number"), [(1, 1.0), ("0.5", 0.5), (None, None), ("auto", None), ([1], None)])
@@ -37,5 +37,5 @@ def test_a_value_is_the_choice_or_bound_of_the_objective_that_it_equals(value, d
 
 
 def test_a_value_that_the_objective_does_not_allow_is_an_error():
-    with pytest.raises(GridError, match=r"the grid holds lr=0\.5, which the objective does not allow: Float"):
+    with pytest.raises(GridError, match=r"the grid has lr=0\.5, but the objective only allows Float"):
         allowed_value("lr", 0.5, FloatDistribution(0.01, 0.3))

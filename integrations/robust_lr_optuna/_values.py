@@ -1,4 +1,4 @@
-"""Values of parameters: the same up to rounding, and as the objective's distribution has them."""
+"""Values of parameters: equal up to rounding, and as the objective's distribution has them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from robust_lr import GridError
+from robust_lr.exceptions import GridError
 
-from .work_log import SAME
+SAME = 1e-9  # floats closer than this, relatively, are one
 
 
 def as_number(value: Any) -> float | None:
-    """Return a value as a float, None where it is no number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -21,17 +20,12 @@ def as_number(value: Any) -> float | None:
 
 
 def is_same(value: Any, other: Any) -> bool:
-    """Return whether two values are equal, floats up to rounding."""
-    are_numbers = isinstance(value, float) and isinstance(other, float)
-    return bool(value == other) or (are_numbers and math.isclose(value, other, rel_tol=SAME))
+    are_floats = isinstance(value, float) and isinstance(other, float)
+    return bool(value == other) or (are_floats and math.isclose(value, other, rel_tol=SAME))
 
 
 def allowed_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value of the grid as the objective's distribution has it: its own choice, its own bound.
-
-    Raises:
-        GridError: when the distribution does not allow the value.
-    """
+    """Return a value of the grid as the distribution has it: its own choice, its own bound."""
     candidates: tuple[Any, ...] = ()
     if isinstance(distribution, CategoricalDistribution):
         candidates = distribution.choices
@@ -40,4 +34,4 @@ def allowed_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
     for candidate in candidates:
         if is_same(candidate, value) and distribution._contains(distribution.to_internal_repr(candidate)):
             return candidate
-    raise GridError(f"the grid holds {name}={value!r}, which the objective does not allow: {distribution}")
+    raise GridError(f"the grid has {name}={value!r}, but the objective only allows {distribution}")

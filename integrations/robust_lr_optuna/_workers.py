@@ -12,16 +12,11 @@ from typing import Any
 
 
 def this_worker() -> dict[str, Any]:
-    """Return who is running this: machine, process number, when the process started, and the thread.
-
-    Processes of two containers are never taken for processes of one machine: the machine's name holds its boot and its
-    process namespace, where the system tells them.
-    """
     return {**_process(os.getpid()), "thread": threading.get_ident()}
 
 
 def is_in_other_thread(worker: Mapping[str, Any]) -> bool:
-    """Return whether it is a thread of this process, not this one, that is alive."""
+    """Whether this is another thread of this process, and alive."""
     if any(worker.get(name) != value for name, value in _process(os.getpid()).items()):
         return False
     idents = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
@@ -29,7 +24,7 @@ def is_in_other_thread(worker: Mapping[str, Any]) -> bool:
 
 
 def is_gone(worker: Mapping[str, Any]) -> bool:
-    """Return whether the process is known to be dead; False for one on another machine, of which nothing is known."""
+    """Whether the process is known to be dead; False on another machine, where nothing is known."""
     if worker.get("machine") != _process(os.getpid())["machine"]:
         return False
     pid = int(worker["pid"])
@@ -44,11 +39,9 @@ def is_gone(worker: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def _process(pid: int) -> dict[str, Any]:
-    return {"machine": _machine(), "pid": pid, "started": _start_of(pid)}
-
-
-def _machine() -> str:
-    return "/".join((socket.gethostname(), *map(_text_of, ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"))))
+    # Boot and process namespace are part of the name: two containers are never taken for one machine.
+    machine = (socket.gethostname(), *map(_text_of, ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid")))
+    return {"machine": "/".join(machine), "pid": pid, "started": _start_of(pid)}
 
 
 def _text_of(path: str) -> str:
@@ -60,7 +53,7 @@ def _text_of(path: str) -> str:
 
 
 def _start_of(pid: int) -> int | None:
-    """Clock ticks from the boot to the start of a process, None where the system does not tell or it is a zombie."""
+    """Clock ticks from the boot to the start of a process; None where the system does not tell, -1 for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,13 +1,13 @@
-"""Where a trial stands in a sweep: its own parameters, or what a grid sampler noted of it."""
+"""Learning rate, schedule and seed of a trial: its own parameters, or what a grid sampler noted of it."""
 
 from __future__ import annotations
 
 import optuna
 import pytest
 
-from robust_lr_optuna.places import Place, Places, cells_of
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.work_log import Cell
+from robust_lr_optuna._assignments import Cell
+from robust_lr_optuna._trial_axes import TrialAxes, cells_of
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 
 @pytest.fixture(autouse=True)
@@ -27,37 +27,39 @@ def filled(n=None, **options):
     return study
 
 
-def test_a_trial_without_a_learning_rate_has_no_place():
+def test_a_trial_without_a_learning_rate_has_no_values():
     study = filled(1)
     study.ask()
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    places = Places(study.trials)
-    assert not places.has_lr(study.trials[-1])
-    assert places.of(study.trials[-1]) == "without 'lr'"
+    axes = TrialAxes(study.trials)
+    assert not axes.has_lr(study.trials[-1])
+    assert axes.values_of(study.trials[-1]) == "without 'lr'"
 
 
 def test_in_a_sweep_without_seeds_a_parameter_named_seed_is_one_like_others():
     study = filled()
-    places = Places(study.trials)
-    trials = [trial for trial in study.trials if places.has_lr(trial)]
-    assert [places.of(trial) for trial in trials] == [Place("sweep", 0.1, None), Place("sweep", 1.0, None)]
-    assert all(set(places.others(trial)) == {"dropout", "seed"} for trial in trials)
+    axes = TrialAxes(study.trials)
+    trials = [trial for trial in study.trials if axes.has_lr(trial)]
+    assert [axes.values_of(trial) for trial in trials] == [
+        {"lr": lr, "schedule": "sweep", "seed": None} for lr in (0.1, 1.0)
+    ]
+    assert all(set(axes.others(trial)) == {"dropout", "seed"} for trial in trials)
 
 
-def test_trials_of_others_beside_a_grid_are_placed_by_their_parameters():
+def test_trials_of_others_beside_a_grid_have_the_values_of_their_parameters():
     study = filled(seeds=2)
     study.sampler = optuna.samplers.RandomSampler(seed=0)
     study.optimize(objective, n_trials=1)
     last = study.trials[-1]
-    place = Places(study.trials).of(last)
-    assert place == Place("sweep", float(f"{last.params['lr']:.12g}"), str(last.params["seed"]))
+    values = TrialAxes(study.trials).values_of(last)
+    assert values == {"schedule": "sweep", "lr": last.params["lr"], "seed": last.params["seed"]}
 
 
 def test_a_name_that_is_given_has_the_last_word():
     study = filled(seeds=2)
-    places = Places(study.trials, schedule="machine")
-    found = {places.of(trial).schedule for trial in study.trials if places.has_lr(trial)}
-    assert found <= {"a", "b"}
+    axes = TrialAxes(study.trials, schedule_name="machine")
+    found = {axes.values_of(trial)["schedule"] for trial in study.trials if axes.has_lr(trial)}
+    assert found and found <= {"a", "b"}
 
 
 def test_a_result_that_the_sampler_found_in_the_study_has_its_cell():
