@@ -1,7 +1,7 @@
-"""What a training function asks when several processes train one model, and what their results make together.
+"""What a training function asks when several processes train one model, and the joint result of these processes.
 
-A rank is one of these processes. Outside of a process group of torch.distributed all of this holds for rank 0 of 1, so
-that the same training function runs alone.
+A rank is one of these processes. Outside of a process group of torch.distributed everything here describes rank 0 of 1,
+so that the same training function also runs alone.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from robust_lr import DataError, TrialDiverged, TrialResult
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError, TrialDiverged
+from robust_lr.trials import TrialResult
 
 if TYPE_CHECKING:
     import torch
 
 _Batch = TypeVar("_Batch")
-_COLLATERAL = re.compile(  # what a rank says whose group has lost another one
+_COLLATERAL = re.compile(  # errors of a rank whose group has lost another rank
     r"gloo|nccl|DistBackendError|DistNetworkError|DistStoreError|process group|"
     r"connection (closed|reset) by peer|broken pipe",
     re.IGNORECASE,
@@ -27,7 +28,7 @@ _COLLATERAL = re.compile(  # what a rank says whose group has lost another one
 
 
 def rank() -> int:
-    """Return the number of this process, from 0 to ``world_size() - 1``; only rank 0 prints and writes files.
+    """Return the number of this process, from 0 to ``world_size() - 1``. Only rank 0 should print and write files.
 
     Example:
         >>> rank()
@@ -49,7 +50,7 @@ def world_size() -> int:
 
 
 def device() -> torch.device:
-    """Return where this process trains: its own GPU, or the CPU where the ranks are on CPUs or there is no GPU.
+    """Return where this process trains: its own GPU, or the CPU if the ranks are on CPUs or there is no GPU.
 
     Example:
         >>> from torch import nn
@@ -67,22 +68,22 @@ def shard(batch: int) -> range: ...
 @overload
 def shard(batch: _Batch) -> _Batch: ...
 def shard(batch: Any) -> Any:
-    """Return this rank's part of a batch, so that the ranks together train on the whole of it.
+    """Return this rank's part of a batch.
 
-    The parts are slices, in the order of the ranks, whose sizes differ by at most 1. DistributedDataParallel takes the
-    mean of the ranks' gradients, which is that of the whole batch where the parts are of one size. Where they are not,
-    multiply each rank's mean loss by `shard_weight`. Layers that look at the whole batch must be told of the others:
-    ``torch.nn.SyncBatchNorm`` in place of BatchNorm.
+    The parts are slices in the order of the ranks, and their sizes differ by at most 1. DistributedDataParallel averages
+    the ranks' gradients, which gives the gradient of the whole batch if the parts have equal sizes. If they do not,
+    multiply each rank's mean loss by `shard_weight`. Layers that need the whole batch must be distributed too:
+    ``torch.nn.SyncBatchNorm`` instead of BatchNorm.
 
     Args:
         batch: the indices or examples of the whole batch, the same on each rank, as a list, an array or a tensor; or
-            how many there are.
+            their number.
 
     Returns:
         A slice of it; for a number a range.
 
     Raises:
-        DataError: when there are fewer than one for each rank.
+        DataError: when there are fewer examples than ranks.
 
     Example:
         >>> shard(4), shard([7, 2, 5])
@@ -94,15 +95,15 @@ def shard(batch: Any) -> Any:
 
 
 def shard_weight(n: int) -> float:
-    """Return what this rank's mean loss is multiplied by, so that the mean over ranks is that of the whole batch.
+    """Return the factor on this rank's mean loss that makes the mean over ranks that of the whole batch.
 
-    It is 1 where the parts are of one size.
+    It is 1 if the parts have equal sizes.
 
     Args:
-        n: the size of the whole batch.
+        n: size of the whole batch.
 
     Raises:
-        DataError: when it is less than one for each rank.
+        DataError: when there are fewer examples than ranks.
 
     Example:
         >>> shard_weight(3)
@@ -115,7 +116,7 @@ def shard_weight(n: int) -> float:
 def mean_over_ranks(value: float) -> float:
     """Return the mean of a number over all ranks, in float64, the same on each. Every rank must call it.
 
-    Where the ranks agree it is their common value, to the bit; NaN on one rank is NaN on all.
+    If the ranks agree, it is their common value to the bit. NaN on one rank is NaN on all.
 
     Args:
         value: this rank's number, as a float or a tensor of one element.
@@ -131,9 +132,9 @@ def mean_over_ranks(value: float) -> float:
     import torch
 
     mine = torch.tensor([value], dtype=torch.float64, device=device())
-    all_of_them = [torch.empty_like(mine) for _ in range(world_size())]
-    group.all_gather(all_of_them, mine)
-    return _mean(torch.cat(all_of_them).tolist())
+    of_all = [torch.empty_like(mine) for _ in range(world_size())]
+    group.all_gather(of_all, mine)
+    return _mean(torch.cat(of_all).tolist())
 
 
 def any_rank(flag: bool) -> bool:
@@ -147,14 +148,13 @@ def any_rank(flag: bool) -> bool:
 
 
 def raise_if_diverged(watch: DivergenceWatch, loss: float) -> float:
-    """Show a step's loss to a watch, and end the trial on all ranks together once it says that the run has diverged.
+    """Show a step's loss to a watch, and end the trial on all ranks at the same step once the run has diverged.
 
-    Every rank must call it, once a step. All see the mean over ranks, so that they stop at the same step, and none is
-    left waiting for another.
+    Every rank must call it once a step. All ranks see the mean over ranks, so none is left waiting for another.
 
     Args:
-        watch: this rank's, made with the same arguments on each.
-        loss: this rank's loss, as a float or a tensor of one element; with `shard_weight` where parts differ in size.
+        watch: this rank's watch, made with the same arguments on each.
+        loss: this rank's loss, as a float or a tensor of one element; times `shard_weight` if parts differ in size.
 
     Returns:
         The mean over ranks.
@@ -176,13 +176,12 @@ def raise_if_diverged(watch: DivergenceWatch, loss: float) -> float:
 def joint_result(results: Sequence[TrialResult]) -> TrialResult:
     """Return the result of a trial from those of its ranks.
 
-    The trial failed where any rank did, with the text of the first; else it diverged where any rank did; else its loss
-    and metrics are the means over ranks, which are their common values where they agree. A rank that failed because it
-    lost the connection to another does not count beside one that failed or diverged by itself. The time is that of the
-    slowest rank.
+    If any rank failed, the trial failed, with the error of the first. Otherwise, if any rank diverged, the trial
+    diverged. Otherwise loss and metrics are means over ranks. A rank that failed only because it lost the connection to
+    another does not count if some rank failed or diverged by itself. The time is that of the slowest rank.
 
     Args:
-        results: of one trial, at least one, in the order in which they came; ranks that never ended are left out.
+        results: of one trial, at least one, in order of arrival; ranks that never finished are left out.
 
     Example:
         >>> from robust_lr import TrialSpec
@@ -208,14 +207,13 @@ def joint_result(results: Sequence[TrialResult]) -> TrialResult:
 
 
 def is_collateral(result: TrialResult) -> bool:
-    """Return whether a rank failed because it lost the connection to another, by the last line of its error."""
+    """Tell from the last line of its error whether a rank failed because it lost the connection to another."""
     lines = (result.error or "").strip().splitlines()
     return result.status == "failed" and bool(lines) and _COLLATERAL.search(lines[-1]) is not None
 
 
 def _group() -> Any:
-    """Return torch.distributed where there is a process group. Who has not loaded torch has none."""
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules:  # a process that has not loaded torch has no group
         return None
     import torch.distributed as dist
 

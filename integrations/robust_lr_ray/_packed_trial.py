@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from robust_lr import PackedRunner, RobustLRError, TrainFunction, TrialSpec, parse_schedule
+from robust_lr import PackedRunner, parse_schedule
+from robust_lr.exceptions import OptionError
+from robust_lr.runners import TrialList
+from robust_lr.trials import TrainFunction, TrialSpec
 
-from .cells import report_of
+from ._cells import report_of
 
 
 def packed_trial(
@@ -16,22 +19,22 @@ def packed_trial(
     """Return a Tune function that trains all learning rates of its config together, and reports a row for each.
 
     The config has "lrs", a list of learning rates, "schedule", a text for `robust_lr.parse_schedule`, and "seed". A row
-    has "lr", "schedule", "seed", "packed" (True), "loss", "status", "seconds" and the metrics, and is reported as its
-    training ends, with all rows up to it as "rows"; `sweep_from_result_grid` makes a sweep of the rows of all trials. A
-    pack that runs out of memory is split, and one that cannot be packed is trained one after the other, as by
+    has "lr", "schedule", "seed", "packed" (True), "loss", "status", "seconds" and the metrics. It is reported when its
+    training ends, with all rows so far as "rows"; `sweep_from_result_grid` makes a sweep of the rows of all trials. A
+    pack that runs out of memory is split, and a task that cannot be packed runs one learning rate at a time, as with
     `robust_lr.PackedRunner`.
 
-    To run a whole sweep in packs, with a journal, is what ``RayRunner(slots="auto")`` is for.
+    To run a whole sweep in packs, with a journal, use ``RayRunner(slots="auto")``.
 
     Args:
         task: a training function that says how it is packed, such as a `robust_lr_torch.SupervisedTask`. It trains
             on the GPU of the trial, if it has one.
         lrs_per_trial: replicas trained at a time, at least 1; the others of the list follow as slots become free.
-            "auto" leaves it to the task, by the memory of the GPU and two timings.
+            "auto" leaves it to the task, which looks at the memory of the GPU and times a few steps.
         engine, strict: as in `robust_lr.PackedRunner`.
 
     Raises:
-        RobustLRError: when an argument is wrong; in the trial, when its config is.
+        OptionError: when an argument is wrong; in the trial, when its config is.
 
     Example:
         >>> from ray import tune
@@ -40,7 +43,8 @@ def packed_trial(
         >>> trainable = tune.with_resources(packed_trial(demo_task()), {"cpu": 1})
         >>> results = tune.Tuner(trainable, param_space=space).fit()  # doctest: +SKIP
     """
-    PackedRunner(slots=lrs_per_trial, engine=engine, strict=strict)  # type: ignore[arg-type]  # what is wrong is said now
+    options: dict[str, Any] = {"slots": lrs_per_trial, "engine": engine, "strict": strict}
+    PackedRunner(**options)  # a wrong option is reported now
 
     def trial(config: dict[str, Any]) -> None:
         import ray
@@ -48,17 +52,12 @@ def packed_trial(
 
         lrs, text, seed = _read(config)
         has_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
-        runner = PackedRunner(
-            slots=lrs_per_trial,
-            engine=engine,  # type: ignore[arg-type]
-            strict=strict,
-            device="cuda" if has_gpu and hasattr(task, "plan_packs") else None,
-        )
-        schedule, rows = parse_schedule(text), list[dict[str, Any]]()
-        for result in runner.run(task, [TrialSpec(text, lr, seed) for lr in lrs], {text: schedule}):
+        runner = PackedRunner(**options, device="cuda" if has_gpu and hasattr(task, "plan_packs") else None)
+        source, rows = TrialList([TrialSpec(text, lr, seed) for lr in lrs]), list[dict[str, Any]]()
+        for result in runner.run(task, source, {text: parse_schedule(text)}):
             row = {"lr": result.spec.lr, "schedule": text, "seed": seed, "packed": True} | report_of(result)
             rows.append(row)
-            tune.report(row | {"rows": rows})  # all of them, since without its loggers Tune keeps the last report only
+            tune.report(row | {"rows": rows})  # all of them: without its loggers Tune keeps only the last report
 
     return trial
 
@@ -66,8 +65,8 @@ def packed_trial(
 def _read(config: dict[str, Any]) -> tuple[list[float], str, int]:
     missing = [key for key in ("lrs", "schedule", "seed") if key not in config]
     if missing:
-        raise RobustLRError(f"the config of a packed trial has 'lrs', 'schedule' and 'seed', it lacks {missing[0]!r}")
+        raise OptionError(f"the config of a packed trial needs 'lrs', 'schedule' and 'seed'; {missing[0]!r} is missing")
     lrs = config["lrs"]
     if isinstance(lrs, (str, int, float)) or not lrs or len({*lrs}) < len(lrs):
-        raise RobustLRError(f"'lrs' must be a list of distinct learning rates, got {lrs!r}")
+        raise OptionError(f"'lrs' must be a list of distinct learning rates, got {lrs!r}")
     return [float(lr) for lr in lrs], str(config["schedule"]), int(config["seed"])

@@ -1,4 +1,4 @@
-"""A cell of a sweep in plain values: what travels to a worker, what comes back, and its name on a disk."""
+"""A trial in plain values: what travels to a worker, what comes back, and its name on a disk."""
 
 from __future__ import annotations
 
@@ -9,32 +9,29 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, get_args
 
-from robust_lr import Schedule, ScheduleError, TrialResult, TrialSpec, parse_schedule
-from robust_lr.trials import Status
+from robust_lr import Schedule, parse_schedule
+from robust_lr.exceptions import ScheduleError
+from robust_lr.trials import Status, TrialResult, TrialSpec
 
-_DIGITS = 16  # of a digest
+_DIGEST_DIGITS = 16
 _OURS = frozenset(("loss", "status", "error", "seconds"))
-_OF_TUNE = frozenset(  # what Tune puts into a report, or reads in one
+_OF_TUNE = frozenset(  # the keys that Tune adds to a report, or interprets in one
     ("__duplicate__", "checkpoint_dir_name", "config", "date", "done", "episodes_this_iter", "episodes_total")
     + ("experiment_id", "experiment_tag", "hostname", "iterations_since_restore", "node_ip", "pid", "should_checkpoint")
     + ("time_since_restore", "time_this_iter_s", "time_total_s", "timestamp", "timesteps_since_restore")
     + ("timesteps_this_iter", "timesteps_total", "training_iteration", "trial_id")
 )
-_METRIC = "metric_"  # before a metric whose name is taken
+_METRIC = "metric_"  # prefix of a metric whose own name is taken
 
 
 def cell_config(spec: TrialSpec, schedule: Schedule) -> dict[str, Any]:
-    """Return a trial as the config of a Tune trial, plain values that any process reads.
-
-    Args:
-        spec: the trial.
-        schedule: the schedule that `spec` names; it travels as its text, which `parse_schedule` reads back.
+    """Return a trial as the config of a Tune trial.
 
     Returns:
-        "lr", "schedule" (the text) and "seed"; and "schedule_name", where the name is not the text.
+        "lr", "schedule" (a text for `parse_schedule`), "seed", and "schedule_name" where the name is not the text.
 
     Raises:
-        ScheduleError: when the schedule has no text that any process could read it from.
+        ScheduleError: when no text can carry the schedule to another process.
 
     Example:
         >>> from robust_lr import CosineDecay
@@ -47,46 +44,16 @@ def cell_config(spec: TrialSpec, schedule: Schedule) -> dict[str, Any]:
 
 
 def spec_of(config: Mapping[str, Any]) -> TrialSpec:
-    """Return the trial of a config that `cell_config` made.
-
-    Raises:
-        KeyError: when the config is another.
-
-    Example:
-        >>> spec_of({"lr": 0.1, "schedule": "cosine", "seed": 0})
-        TrialSpec(schedule='cosine', lr=0.1, seed=0)
-    """
     name = config.get("schedule_name", config["schedule"])
     return TrialSpec(str(name), float(config["lr"]), int(config["seed"]))
 
 
 def schedule_of(config: Mapping[str, Any]) -> Schedule:
-    """Return the schedule of a config that `cell_config` made.
-
-    Raises:
-        KeyError: when the config is another.
-        ScheduleError: when its text cannot be read here.
-
-    Example:
-        >>> schedule_of({"lr": 0.1, "schedule": "cosine(floor=0.1)", "seed": 0})
-        CosineDecay(floor=0.1)
-    """
     return parse_schedule(config["schedule"])
 
 
 def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
-    """Return a short name for a trial, the same in every process, for folders and for runs of Ray Train.
-
-    Args:
-        spec: the trial.
-        schedule: the schedule that `spec` names.
-        label: what else the training depends on, such as the label of the training function.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        ScheduleError: as `cell_config`.
+    """Return 16 hexadecimal digits that name a trial of the experiment `label`, the same in every process.
 
     Example:
         >>> from robust_lr import CosineDecay
@@ -94,14 +61,14 @@ def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
         '3a47b2f5d1781ad1'
     """
     known = {"label": label, "schedule_name": spec.schedule} | cell_config(spec, schedule)
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def schedule_text(schedule: Schedule) -> str:
-    """Return the text that `parse_schedule` reads a schedule back from, in any process.
+    """Return the text from which any process can read the schedule back.
 
     Raises:
-        ScheduleError: when there is none: of a table, of a lambda, of what only the running script can import.
+        ScheduleError: when there is none: for a table, a lambda, or what only the running script can import.
 
     Example:
         >>> from robust_lr import LinearDecay, Warmup
@@ -110,10 +77,10 @@ def schedule_text(schedule: Schedule) -> str:
     """
     text = str(schedule)
     try:
-        same = "__main__:" not in text and parse_schedule(text) == schedule
+        is_readable = "__main__:" not in text and parse_schedule(text) == schedule
     except ScheduleError:
-        same = False
-    if not same:
+        is_readable = False
+    if not is_readable:
         raise ScheduleError(
             f"a schedule travels to the cluster as its text, and {text} cannot be read back there: use one of "
             "robust_lr's, or FunctionSchedule of a function in a module that the workers can import"
@@ -122,35 +89,20 @@ def schedule_text(schedule: Schedule) -> str:
 
 
 def to_list(spec: TrialSpec) -> list[Any]:
-    """Return a trial as a list that JSON can hold.
-
-    Example:
-        >>> to_list(TrialSpec("cosine", 0.1, 0))
-        ['cosine', 0.1, 0]
-    """
     return [spec.schedule, spec.lr, spec.seed]
 
 
 def from_list(cell: Sequence[Any]) -> TrialSpec:
-    """Return the trial of a list that `to_list` made.
-
-    Raises:
-        TypeError, ValueError: when it is another.
-
-    Example:
-        >>> from_list(["cosine", 0.1, 0])
-        TrialSpec(schedule='cosine', lr=0.1, seed=0)
-    """
     schedule, lr, seed = cell
     return TrialSpec(str(schedule), float(lr), int(seed))
 
 
 def report_of(result: TrialResult) -> dict[str, Any]:
-    """Return what is reported to Tune of a trial that has ended: plain values by name, for `tune.report`.
+    """Return what a finished trial reports to Tune: plain values by name, for `tune.report`.
 
     Returns:
-        "loss" (infinity where it diverged, NaN where there is none), "status", "seconds", "error" where there is one,
-        and each metric under its own name; "metric_error" and the like where that name is one of ours or of Tune.
+        "loss" (infinity if it diverged, NaN if there is none), "status", "seconds", "error" if there is one, and each
+        metric under its own name, or as "metric_error" and so on if we or Tune use that name.
 
     Example:
         >>> report_of(TrialResult(TrialSpec("cosine", 0.1, 0), 0.5, "ok", 2.0, {"error": 0.25}))
@@ -162,14 +114,19 @@ def report_of(result: TrialResult) -> dict[str, Any]:
     return report | {_key_of(name): value for name, value in result.metrics.items()}
 
 
+def is_ours(report: Mapping[str, Any]) -> bool:
+    """Tell whether `report_of` made this report."""
+    return report.get("status") in get_args(Status) and "seconds" in report
+
+
 def result_of(spec: TrialSpec, report: Mapping[str, Any], *, loss: str = "loss", maximize: bool = False) -> TrialResult:
     """Return the result of a trial from its last report: one of `report_of`, or of any other trainable.
 
     Args:
         spec: the trial.
         report: by name, nested or flat, with what Tune adds to it.
-        loss: name of the loss in it. Without a status that is one of ours, a finite loss is "ok", any other "diverged".
-        maximize: whether more is better, so that the loss is its negative.
+        loss: name of the loss in it. In a report that is not ours a finite loss is "ok", and any other "diverged".
+        maximize: whether more is better; the loss is then the negative.
 
     Raises:
         KeyError: when there is no loss in it.
@@ -182,12 +139,12 @@ def result_of(spec: TrialSpec, report: Mapping[str, Any], *, loss: str = "loss",
     value = -float(report[loss]) if maximize else float(report[loss])
     status: Status = "ok" if math.isfinite(value) else "diverged"
     error, seconds, taken = None, report.get("time_total_s", math.nan), _OF_TUNE | {loss}
-    is_ours = report.get("status") in get_args(Status) and "seconds" in report
-    if is_ours:
+    ours = is_ours(report)
+    if ours:
         status, error, seconds, taken = report["status"], report.get("error"), report["seconds"], taken | _OURS
     value = value if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {
-        name.removeprefix(_METRIC) if is_ours else name: float(number)
+        name.removeprefix(_METRIC) if ours else name: float(number)
         for name, number in report.items()
         if isinstance(number, Real) and not isinstance(number, bool)
         if name not in taken and not name.startswith("config/")
