@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -13,6 +14,12 @@ _PACKAGE = Path(__file__).parent
 def count_of(n: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 trial`` or ``3 trials``."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def listed(names: Sequence[str], *, at_most: int = 20) -> str:
+    """Return names as a text, cut short where there are very many."""
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
 
 
 def last_line(error: str | None) -> str:

@@ -22,7 +22,7 @@ exceptions _checks _labels _text _tolerance
 grids schedules theory
 trials divergence
 search
-journal readers.table
+journal readers.runs readers.table
 runners linear
 sweep
 readers

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from .. import __version__
 from ..analysis import Analysis, analyze_sweep
 from ..exceptions import DataError, InsufficientDataError, RobustLRError, TrialError
 from ..grids import GeometricGrid
-from ..readers.table import Table, read_table
+from ..readers.read import read_sweeps
 from ..report.console import make_console, print_analysis, print_rows
 from ..report.groups import group_rows
 from ..report.words import conclusion
@@ -327,7 +327,10 @@ def analyze(
         raise typer.BadParameter("--group-by is for CSV files; --schedule-column takes any parameter of a trial")
     if file is not None:
         name = source = file.name
-        sweeps = _sweeps_of_file(file, lr_column, loss_column, schedule_column, seed_column, columns)
+        sweeps = read_sweeps(
+            file, lr_name=lr_column, metric=loss_column, schedule_name=schedule_column, seed_name=seed_column,
+            group_by=columns,
+        )  # fmt: skip
     elif optuna is not None:
         source = without_passwords(optuna)
         name = study or source
@@ -440,36 +443,6 @@ def _trials(n: int) -> str:
     return "1 trial" if n == 1 else f"{n} trials"
 
 
-def _is_journal(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(1) == b"{"
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _sweeps_of_file(
-    file: Path,
-    lr_column: str,
-    loss_column: str,
-    schedule_column: str | None,
-    seed_column: str | None,
-    columns: Sequence[str],
-) -> dict[str, SweepResult]:
-    if _is_journal(file):
-        csv_only = {"--schedule-column": schedule_column, "--seed-column": seed_column, "--group-by": columns}
-        for option, given in {"--lr-column": lr_column != "lr", **csv_only}.items():
-            if given:
-                raise typer.BadParameter(f"{option} is for CSV files; a journal is one sweep, and has no columns")
-        sweep = SweepResult.from_journal(file)
-        return {"": sweep if loss_column == "loss" else sweep.with_loss(loss_column)}
-    table = read_table(
-        file, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column,
-        seed_column=seed_column, group_by=columns,
-    )  # fmt: skip
-    return _sweeps_by_group(table, columns)
-
-
 def _sweep_of_study(
     storage: str, study: str | None, lr: str, metric: str, schedule: str | None, seed: str | None
 ) -> SweepResult:
@@ -483,24 +456,6 @@ def _sweep_of_experiment(folder: str, lr: str, loss: str, schedule: str | None, 
     read = load_plugin("robust_lr.results", "ray")
     sweep: SweepResult = read(folder, lr=lr, loss=loss, schedule=schedule, seed=seed)
     return sweep
-
-
-def _sweeps_by_group(table: Table, columns: Sequence[str]) -> dict[str, SweepResult]:
-    groups = sorted({row.group for row in table.rows}, key=_natural)
-    names = [", ".join(f"{c} = {v}" for c, v in zip(columns, group, strict=True)) for group in groups]
-    rows = [[row for row in table.rows if row.group == group] for group in groups]
-    return {name: SweepResult.from_rows(some, notes=table.notes) for name, some in zip(names, rows, strict=True)}
-
-
-def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
-    """Sort key that puts 25000 before 100000."""
-    keys = []
-    for value in group:
-        try:
-            keys.append((False, float(value), ""))
-        except ValueError:
-            keys.append((True, 0.0, value))
-    return keys
 
 
 def _figures(analysis: Analysis) -> dict[str, Any]:
