@@ -17,9 +17,10 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
 
+from robust_lr_ray.distributed_trial import TrainerRun
+
 from robust_lr import CosineDecay, Schedule, TrialSpec
 from robust_lr_ray import RayRunner
-from robust_lr_ray.distributed_trial import TrainerRun
 
 LEARNING_RATES, STEPS, BATCH = (0.01, 0.03, 0.1, 0.3), 100, 32
 

@@ -174,9 +174,7 @@ def _check_readable(buffer: io.BytesIO) -> None:
     except pickle.UnpicklingError as error:
         found = str(error)
         line = next((line for line in found.splitlines() if "GLOBAL" in line or "Unsupported" in line), "")
-        raise DataError(
-            f"a saved state may hold tensors and plain values only: {line.strip() or found}"
-        ) from None
+        raise DataError(f"a saved state may hold tensors and plain values only: {line.strip() or found}") from None
 
 
 def _sync_folder(folder: Path) -> None:

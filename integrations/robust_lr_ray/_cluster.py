@@ -24,7 +24,6 @@ from robust_lr.exceptions import RobustLRError, RobustLRWarning
 from ._address import check_answers, check_same, first_line
 from ._resources import NAMES, held_by, in_words
 
-
 _log = logging.getLogger("robust_lr")
 _is_ours = ContextVar("is_ours", default=False)  # whether `connected` started the Ray of this process
 
@@ -56,7 +55,7 @@ class Cluster:
     ) -> int:
         """Return how many trials of so many workers, each with these resources, fit on an idle cluster at once.
 
-        A worker, and a fraction of a GPU, cannot be on several nodes. With "STRICT_PACK" a trial cannot either, and with
+        A worker, and a fraction of a GPU, is on one node. With "STRICT_PACK" a whole trial is, and with
         "STRICT_SPREAD" each worker of a trial needs a node of its own.
         """
         held = [held_by(node, resources) for node in self.nodes()]

@@ -60,7 +60,9 @@ def distributed_trial(
     check_ranks(num_workers, resources)
     strategy = check_placement(placement_strategy)
     if storage_path is not None and not Path(storage_path).is_absolute():
-        raise OptionError(f"storage_path must be the absolute path of a folder that all nodes share, got {storage_path}")
+        raise OptionError(
+            f"storage_path must be an absolute path that all nodes share, got {os.fspath(storage_path)!r}"
+        )
     checkpoints = None if storage_path is None else str(Path(storage_path, "checkpoints"))
     label = checkpoint_label(train, checkpoints)
 

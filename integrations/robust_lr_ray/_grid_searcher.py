@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robust_lr.sweep.ledger import TrialLedger
+
 from robust_lr import GeometricGrid, SweepResult, parse_schedule
 from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.journal import Journal
 from robust_lr.sweep.axes import read_learning_rates, read_schedules, read_seeds
-from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialResult, TrialSpec, expand_trials
 
 from ._cells import cell_config, from_list, schedule_text, spec_of, to_list
@@ -37,8 +38,8 @@ class GridSearcher(LedgerSearcher):
     ``config["schedule_name"]`` if a schedule has another name. `param_space` may hold further constants.
 
     To grow a sweep, or to continue one that was stopped, make a new Tuner with a `GridSearcher` of the whole grid, and
-    say what is finished: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues a stopped
-    experiment, but cannot grow it; Tune then starts the trials in flight again, under their old names.
+    say what is finished: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues an
+    experiment that was stopped, but cannot grow it; Tune then starts the trials in flight again, under their old names.
 
     A trial that Tune gave up, after its `FailureConfig`, stays without a result, for the next run to try again. A trial
     that a scheduler of Tune stopped early counts as finished, with its last loss. A `ConcurrencyLimiter` works. A

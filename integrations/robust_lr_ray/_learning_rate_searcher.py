@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from robust_lr.search.plan import SearchPlan
+from robust_lr.sweep.ledger import TrialLedger
+
 from robust_lr import Schedule, parse_schedule
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.journal import Journal
 from robust_lr.readers.runs import DEFAULT_SCHEDULE
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
-from robust_lr.search.plan import SearchPlan
-from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
@@ -36,8 +37,8 @@ class LearningRateSearcher(LedgerSearcher):
     search goes around it, and ends with the stop "failures" after three of them, or when they leave nothing to try.
 
     To continue a search that was stopped or killed, make a new Tuner with the same `journal`: finished trials are in it
-    and do not run again; trials in flight do. One trial at a time, a search that was killed makes the same trials as one
-    that was not. `Tuner.restore` continues from Tune's own state, which is up to ten seconds old
+    and do not run again; trials in flight do. One trial at a time, a search that was killed makes the same trials as
+    one that was not. `Tuner.restore` continues from Tune's own state, which is up to ten seconds old
     (TUNE_GLOBAL_CHECKPOINT_S), and runs again what finished after that; with a journal the search knows those results.
 
     Args:

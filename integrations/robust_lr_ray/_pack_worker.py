@@ -6,7 +6,7 @@ import logging
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -66,9 +66,7 @@ class PackWorker:
         at_most: the most replicas in a pack, whatever the plan says.
     """
 
-    def __init__(
-        self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int
-    ) -> None:
+    def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
         self.is_up, self.capacity, self._room, self._strict = False, at_most, 0, packing.strict
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
         self._actor = actor.remote(work, packing, at_most)

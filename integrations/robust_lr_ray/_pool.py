@@ -14,7 +14,7 @@ import ray
 
 from robust_lr._text import last_line
 from robust_lr.exceptions import RobustLRError
-from robust_lr.runners import Slot, TrialSource, fair_share, failed_trial
+from robust_lr.runners import Slot, TrialSource, failed_trial, fair_share
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._worker import Worker, WorkerLost

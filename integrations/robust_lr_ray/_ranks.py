@@ -70,9 +70,9 @@ def shard(batch: _Batch) -> _Batch: ...
 def shard(batch: Any) -> Any:
     """Return this rank's part of a batch.
 
-    The parts are slices in the order of the ranks, and their sizes differ by at most 1. DistributedDataParallel averages
-    the ranks' gradients, which gives the gradient of the whole batch if the parts have equal sizes. If they do not,
-    multiply each rank's mean loss by `shard_weight`. Layers that need the whole batch must be distributed too:
+    The parts are slices in the order of the ranks, and their sizes differ by at most 1. DistributedDataParallel
+    averages the ranks' gradients, which gives the gradient of the whole batch if the parts have equal sizes. If they do
+    not, multiply each rank's mean loss by `shard_weight`. Layers that need the whole batch must be distributed too:
     ``torch.nn.SyncBatchNorm`` instead of BatchNorm.
 
     Args:

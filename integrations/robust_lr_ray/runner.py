@@ -96,7 +96,11 @@ class RayRunner:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
         check_whole("num_workers", self.num_workers, at_least=1)
         check_placement(self.placement_strategy)
-        for name, no_number in (("max_concurrent", ("auto",)), ("slots", (None, "auto")), ("threads_per_worker", (None,))):
+        for name, no_number in (
+            ("max_concurrent", ("auto",)),
+            ("slots", (None, "auto")),
+            ("threads_per_worker", (None,)),
+        ):
             if (value := getattr(self, name)) not in no_number:
                 check_whole(name, value, at_least=1)
         if self.address is not None and (not isinstance(self.address, str) or not self.address):
@@ -145,9 +149,7 @@ class RayRunner:
         def n_workers() -> int:
             if self.max_concurrent != "auto":
                 return self.max_concurrent
-            return cluster.capacity(
-                resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy
-            )
+            return cluster.capacity(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
 
         def start(capacity: int) -> Worker:
             if self.num_workers > 1:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from robust_lr_ray.cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
 
 from robust_lr import (
     Cooldown,
@@ -21,7 +22,6 @@ from robust_lr import (
     TrialSpec,
     Warmup,
 )
-from robust_lr_ray.cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
 
 SPEC = TrialSpec("cosine", 0.1, 3)
 

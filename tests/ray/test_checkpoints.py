@@ -10,9 +10,9 @@ import sys
 
 import pytest
 import torch
+from robust_lr_ray.checkpoints import checkpointing, trial_checkpoint
 
 from robust_lr import DataError, RobustLRError, RobustLRWarning
-from robust_lr_ray.checkpoints import checkpointing, trial_checkpoint
 from robust_lr_torch import AnnealedLR
 
 DIGEST = "3a47b2f5d1781ad1"

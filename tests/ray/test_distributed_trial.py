@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-from robust_lr import Constant, CosineDecay, RobustLRError, TrialDiverged, TrialSpec
 from robust_lr_ray.cells import cell_config
 from robust_lr_ray.distributed_trial import TrainerRun, distributed_trial
+
+from robust_lr import Constant, CosineDecay, RobustLRError, TrialDiverged, TrialSpec
 
 pytestmark = [
     pytest.mark.usefixtures("ray_local"),

@@ -161,9 +161,9 @@ def test_numbers_of_numpy_are_numbers(tune_run):
 def test_our_own_reports_say_what_they_are_and_what_the_schedules_are(tune_run):
     def ours(config):
         from ray import tune
+        from robust_lr_ray.cells import report_of, schedule_of, spec_of
 
         from robust_lr import evaluate_trial
-        from robust_lr_ray.cells import report_of, schedule_of, spec_of
 
         def train(*, lr, schedule, seed):
             if lr == 2.0:

@@ -6,6 +6,8 @@ import json
 import pickle
 
 import pytest
+from robust_lr_ray.cells import spec_of
+from robust_lr_ray.searcher import GridSearcher
 
 from robust_lr import (
     DataError,
@@ -18,8 +20,6 @@ from robust_lr import (
     run_sweep,
 )
 from robust_lr.trials import expand_trials
-from robust_lr_ray.cells import spec_of
-from robust_lr_ray.searcher import GridSearcher
 
 GRID = GeometricGrid(0.125, 1.0, 4)
 

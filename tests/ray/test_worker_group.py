@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from robust_lr_ray.pool import Pool
+from robust_lr_ray.work import Work
+from robust_lr_ray.worker_group import GroupSeat, _Seating
 
 from robust_lr import (
     Constant,
@@ -18,9 +21,6 @@ from robust_lr import (
     TrialSpec,
 )
 from robust_lr.trials import expand_trials
-from robust_lr_ray.pool import Pool
-from robust_lr_ray.work import Work
-from robust_lr_ray.worker_group import GroupSeat, _Seating
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(120)]
 
@@ -30,12 +30,12 @@ STEPS, BATCH = 12, 7  # which two ranks cannot share evenly
 def train_together(*, lr, schedule, seed, folder):
     """A small network by DDP, or alone where there is no process group. Notes process, rank and learning rates."""
     import torch
+    from robust_lr_ray.checkpoints import trial_checkpoint
+    from robust_lr_ray.ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
     from torch import nn
     from torch.nn.parallel import DistributedDataParallel
 
     from robust_lr.divergence import DivergenceWatch
-    from robust_lr_ray.checkpoints import trial_checkpoint
-    from robust_lr_ray.ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
     from robust_lr_torch import AnnealedLR
 
     torch.manual_seed(seed)
