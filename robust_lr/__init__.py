@@ -41,6 +41,7 @@ from .schedules.closed_forms import Warmup as Warmup
 from .schedules.closed_forms import WarmupStableDecay as WarmupStableDecay
 from .schedules.specs import parse_schedule as parse_schedule
 from .search import LearningRateSearch as LearningRateSearch
+from .search import SearchOptions as SearchOptions
 from .search import SearchResult as SearchResult
 from .search.run import search_learning_rate as search_learning_rate
 from .search.transfer import transfer_learning_rate as transfer_learning_rate

@@ -27,6 +27,7 @@ from ..report.groups import group_rows
 from ..report.words import conclusion
 from ..runners import Runner
 from ..schedules.specs import parse_schedule
+from ..search import SearchOptions
 from ..search.run import search_learning_rate
 from ..search.words import search_headline, search_sentences
 from ..sweep.results import SweepResult
@@ -251,7 +252,6 @@ def search(
     ] = None,
 ) -> None:
     """Search the best learning rate until no other can be better by more than the tolerance; a killed one continues."""
-    value, relative = parse_tolerance(tolerance)
     if address is not None and not ray:
         raise typer.BadParameter("--address is for --ray")
     runner = _ray_runner(jobs, False, address, None, None, 1, None) if ray else _local_runner(jobs, False)
@@ -260,19 +260,14 @@ def search(
             import_function(function),
             lr_min,
             lr_max,
-            tolerance=value,
-            relative=relative,
+            tolerance=tolerance,
             schedule=schedule,
+            options=SearchOptions(ratio=ratio, start=start, max_trials=max_trials, extend=not no_extend, noise=noise),
             runner=runner,
-            n_parallel=jobs,
+            n_jobs=jobs,
             seed=seed,
             journal=journal,
             label=label,
-            max_trials=max_trials,
-            start=start,
-            ratio=ratio,
-            extend=not no_extend,
-            noise=noise,
             progress=True,
         )
     console = make_console()
