@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robust_lr.sweep.ledger import TrialLedger
-
 from robust_lr import GeometricGrid, SweepResult, parse_schedule
 from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.journal import Journal
+from robust_lr.readers.runs import Direction
 from robust_lr.sweep.axes import read_learning_rates, read_schedules, read_seeds
+from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialResult, TrialSpec, expand_trials
 
 from ._cells import cell_config, from_list, schedule_text, spec_of, to_list
@@ -81,7 +81,7 @@ class GridSearcher(LedgerSearcher):
         seeds: int | Iterable[int],
         *,
         metric: str = "loss",
-        direction: str = "minimize",
+        direction: Direction = "minimize",
         journal: str | os.PathLike[str] | None = None,
         finished: SweepResult | ResultGrid | str | os.PathLike[str] | None = None,
     ) -> None:
@@ -179,7 +179,7 @@ class GridSearcher(LedgerSearcher):
     def _open(self, path: Path) -> Journal:
         return Journal.open(path, learning_rates=self._lrs, schedules=self._texts, seeds=self._seeds)
 
-    def _read(self, finished: object, direction: str) -> dict[TrialSpec, TrialResult]:
+    def _read(self, finished: object, direction: Direction) -> dict[TrialSpec, TrialResult]:
         """Return the results in `finished` by the trials of this sweep."""
         sweep = finished if isinstance(finished, SweepResult) else self._read_tune(finished, direction)
         return {
@@ -189,7 +189,7 @@ class GridSearcher(LedgerSearcher):
             for spec in self._own(result.spec, sweep.specs)
         }
 
-    def _read_tune(self, finished: object, direction: str) -> SweepResult:
+    def _read_tune(self, finished: object, direction: Direction) -> SweepResult:
         from ray.tune import ResultGrid
 
         from .results import sweep_from_experiment, sweep_from_result_grid

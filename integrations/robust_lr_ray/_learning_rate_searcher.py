@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from robust_lr.search.plan import SearchPlan
-from robust_lr.sweep.ledger import TrialLedger
-
 from robust_lr import Schedule, parse_schedule
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.journal import Journal
-from robust_lr.readers.runs import DEFAULT_SCHEDULE
+from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
+from robust_lr.search.plan import SearchPlan
+from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
@@ -73,10 +72,10 @@ class LearningRateSearcher(LedgerSearcher):
         *,
         tolerance: float | str,
         schedule: str | Schedule | None = None,
-        options: SearchOptions = SearchOptions(),
+        options: SearchOptions | None = None,
         lr_name: str = "lr",
         metric: str = "loss",
-        direction: str = "minimize",
+        direction: Direction = "minimize",
         journal: str | os.PathLike[str] | None = None,
         max_retries: int = 1,
     ) -> None:
@@ -86,7 +85,11 @@ class LearningRateSearcher(LedgerSearcher):
         sets = [lr_name, "seed"] if self._text is None else [lr_name, "seed", "schedule"]
         super().__init__(metric, direction, journal, sets)
         self._name, self._schedule, self._max_retries = lr_name, self._text or DEFAULT_SCHEDULE, max_retries
-        self._begin(LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=schedule, options=options))
+        self._begin(
+            LearningRateSearch(
+                lr_min, lr_max, tolerance=tolerance, schedule=schedule, options=options or SearchOptions()
+            )
+        )
 
     @property
     def result(self) -> SearchResult:

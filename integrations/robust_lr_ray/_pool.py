@@ -15,7 +15,7 @@ import ray
 from robust_lr._text import last_line
 from robust_lr.exceptions import RobustLRError
 from robust_lr.runners import Slot, TrialSource, failed_trial, fair_share
-from robust_lr.trials import TrialResult, TrialSpec
+from robust_lr.trials import Status, TrialResult, TrialSpec
 
 from ._worker import Worker, WorkerLost
 
@@ -169,7 +169,7 @@ class Pool:
         if not place.slot.in_flight and (not worker.is_up or worker.capacity == 1):
             self._count_early_loss(loss)
             return []
-        status = "out_of_memory" if loss.out_of_memory else "failed"
+        status: Status = "out_of_memory" if loss.out_of_memory else "failed"
         n_together = None if place.slot.in_flight else worker.capacity  # it died making room for so many
         return place.slot.lose(loss.cause, status=status, n_together=n_together)
 

@@ -181,9 +181,8 @@ class _Judge:
     def of(cls, trials: Sequence[TuneTrial], where: str, metric: str) -> _Judge:
         reported = [report for trial in trials for report in trial.reports]
         if reported and not any(metric in report for report in reported):
-            known = sorted(
-                {name for report in reported for name in result_of(_ANY, report | {"": 0.0}, loss="").metrics}
-            )
+            results = [result_of(_ANY, {**report, "": 0.0}, loss="") for report in reported]
+            known = sorted({name for result in results for name in result.metrics})
             raise DataError(f"{where} has no report of {metric!r}; its trials reported {listed(known) or 'no number'}")
         longest = max((trial.n_reports for trial in trials), default=0)
         return cls(metric, longest, any(trial.has_ended and trial.n_reports == longest for trial in trials))

@@ -94,14 +94,15 @@ class RayRunner:
             object.__setattr__(self, "resources_per_trial", checked)
         if self.storage_path is not None:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
-        check_whole("num_workers", self.num_workers, at_least=1)
         check_placement(self.placement_strategy)
-        for name, no_number in (
-            ("max_concurrent", ("auto",)),
-            ("slots", (None, "auto")),
-            ("threads_per_worker", (None,)),
-        ):
-            if (value := getattr(self, name)) not in no_number:
+        others = {
+            "num_workers": (),
+            "max_concurrent": ("auto",),
+            "slots": (None, "auto"),
+            "threads_per_worker": (None,),
+        }
+        for name, words in others.items():
+            if (value := getattr(self, name)) not in words:
                 check_whole(name, value, at_least=1)
         if self.address is not None and (not isinstance(self.address, str) or not self.address):
             raise OptionError(f"address must be 'auto', 'host:port' or 'ray://host:port', got {self.address!r}")
@@ -112,7 +113,7 @@ class RayRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run trials of the source, and yield the result of each attempt as it finishes; see `robust_lr.runners.Runner`.
+        """Run the trials of the source, and yield each result as it finishes; see `robust_lr.runners.Runner`.
 
         Closing the iterator ends the trials and stops the workers.
         """

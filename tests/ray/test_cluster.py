@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from robust_lr_ray.cluster import Cluster, check_resources, connected
 
 from robust_lr import RobustLRError
+from robust_lr_ray._cluster import Cluster, connected
+from robust_lr_ray._resources import check_resources
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -108,7 +108,7 @@ def test_a_submitted_job_sweeps_on_its_cluster_and_leaves_a_report(head, ray_loc
     assert f"report: {tmp_path / 'report.html'}" in done.stdout
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert SweepResult.from_journal(tmp_path / "sweep.jsonl").n_trials == 20
-    assert list_actors(address=head[1], filters=[("class_name", "=", "_TrialWorker")])  # here, and not on ray_local
+    assert list_actors(address=head[1], filters=[("class_name", "=", "_TrialActor")])  # here, and not on ray_local
 
 
 def test_an_interrupted_sweep_says_so_in_one_line_and_the_same_command_goes_on(head, tmp_path):

@@ -11,7 +11,7 @@ import time
 import pytest
 from ray import tune
 
-from robust_lr import DataError, LearningRateSearch, RobustLRError, SweepResult, search_learning_rate
+from robust_lr import DataError, LearningRateSearch, RobustLRError, SearchOptions, SweepResult, search_learning_rate
 from robust_lr.journal.journal import read_journal
 from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search
@@ -72,7 +72,7 @@ def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
     def train(config):
         raise MemoryError
 
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_trials=1)
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, options=SearchOptions(max_trials=1))
     grid = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=9, max_concurrent_trials=1),
@@ -95,7 +95,7 @@ def test_a_search_goes_round_one_learning_rate_that_fails_and_ends_as_ever():
 
 
 def test_a_search_whose_failures_use_up_max_trials_says_so():
-    searcher, n_run = search_where(lambda lr: lr == 0.2154, max_trials=6)
+    searcher, n_run = search_where(lambda lr: lr == 0.2154, options=SearchOptions(max_trials=6))
     assert (searcher.result.n_trials, n_run) == (5, 7)
     assert searcher.result.stop == "failures"
     assert searcher.result.reason == "trials end without a loss at lr=0.2154"
@@ -141,7 +141,7 @@ def test_what_was_saved_goes_on_as_it_would_have(tmp_path):
     assert searcher.suggest("c") == other.suggest("c")
     assert searcher.result == other.result
     (tmp_path / "state").write_text("{}")
-    with pytest.raises(DataError, match="cannot be read as the state of a LearningRateSearcher"):
+    with pytest.raises(DataError, match="is not the state of a LearningRateSearcher"):
         other.restore(str(tmp_path / "state"))
 
 
@@ -204,12 +204,12 @@ def test_the_journal_of_a_search_elsewhere_counts(tmp_path):
     assert searcher.result == found
     finer = LearningRateSearcher(1e-4, 1.0, **options | {"tolerance": 1e-4})
     lr = tell_next(finer, "a")
-    assert lr not in {tell.lr for tell in found.history}
+    assert lr not in {observation.lr for observation in found.history}
     assert finer.result.n_trials == n_finished(options["journal"]) == found.n_trials + 1
 
 
 def test_where_more_is_better_the_loss_is_the_negative():
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, metric="accuracy", mode="max")
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, metric="accuracy", direction="maximize")
     searcher.suggest("a")
     searcher.on_trial_complete("a", {"accuracy": 0.75})
     assert searcher.result.loss == -0.75
@@ -220,8 +220,8 @@ def test_where_more_is_better_the_loss_is_the_negative():
     [
         ({"lr_min": 1.0, "lr_max": 0.1}, "lr_min must be below lr_max"),
         ({"tolerance": math.nan}, "tolerance"),
-        ({"mode": "best"}, "mode must be 'min' or 'max'"),
-        ({"metric": ""}, "metric must be a name"),
+        ({"direction": "best"}, "direction must be 'minimize' or 'maximize'"),
+        ({"metric": ""}, "metric must be the name of"),
         ({"journal": "no such folder/search.jsonl"}, "no such folder/search.jsonl"),
     ],
     ids=str,

@@ -50,7 +50,7 @@ def test_the_learning_rates_of_a_pack_that_died_are_failures(ray_local, tmp_path
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"lr": 0.1, "schedule": "cosine", "seed": 0}, "lacks 'lrs'"),
+        ({"lr": 0.1, "schedule": "cosine", "seed": 0}, "'lrs' is missing"),
         ({"lrs": 0.1, "schedule": "cosine", "seed": 0}, "a list of distinct learning rates, got 0.1"),
         ({"lrs": [0.1, 0.1], "schedule": "cosine", "seed": 0}, "a list of distinct learning rates"),
     ],

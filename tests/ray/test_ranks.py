@@ -6,8 +6,11 @@ import math
 import multiprocessing
 
 import pytest
-from robust_lr_ray.checkpoints import checkpointing
-from robust_lr_ray.ranks import (
+
+from robust_lr import DataError, TrialDiverged, TrialResult, TrialSpec
+from robust_lr.divergence import DivergenceWatch
+from robust_lr_ray._checkpoints import checkpointing
+from robust_lr_ray._ranks import (
     any_rank,
     device,
     joint_result,
@@ -18,9 +21,6 @@ from robust_lr_ray.ranks import (
     shard_weight,
     world_size,
 )
-
-from robust_lr import DataError, TrialDiverged, TrialResult, TrialSpec
-from robust_lr.divergence import DivergenceWatch
 
 N_RANKS, N_EXAMPLES = 3, 7  # which they cannot share evenly
 SPEC = TrialSpec("cosine", 0.1, 0)

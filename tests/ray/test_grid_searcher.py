@@ -6,8 +6,6 @@ import json
 import pickle
 
 import pytest
-from robust_lr_ray.cells import spec_of
-from robust_lr_ray.searcher import GridSearcher
 
 from robust_lr import (
     DataError,
@@ -19,7 +17,10 @@ from robust_lr import (
     TrialSpec,
     run_sweep,
 )
+from robust_lr.exceptions import OptionError
 from robust_lr.trials import expand_trials
+from robust_lr_ray import GridSearcher
+from robust_lr_ray._cells import spec_of
 
 GRID = GeometricGrid(0.125, 1.0, 4)
 
@@ -185,7 +186,7 @@ def test_earlier_results_count_by_the_text_of_a_schedule_and_are_copied_into_the
 
 
 def test_where_more_is_better_the_journal_holds_the_negative(tmp_path):
-    searcher = GridSearcher([0.1, 1.0], ["cosine"], 1, metric="accuracy", mode="max", journal=tmp_path / "j")
+    searcher = GridSearcher([0.1, 1.0], ["cosine"], 1, metric="accuracy", direction="maximize", journal=tmp_path / "j")
     for trial, accuracy in (("a", 0.75), ("b", float("nan"))):
         searcher.suggest(trial)
         searcher.on_trial_complete(trial, {"accuracy": accuracy, "time_total_s": 2.0})
@@ -204,9 +205,9 @@ def test_too_few_samples_and_a_space_of_its_own_are_said(tmp_path):
 
     searcher = GridSearcher(GRID, ["cosine"], 1)
     assert searcher.set_search_properties("loss", "min", {"width": 64}, num_samples=2**63 - 1)
-    with pytest.warns(RobustLRWarning, match="num_samples=1 is fewer than the 4 cells to run; -1 runs them all"):
+    with pytest.warns(RobustLRWarning, match="num_samples=1 is fewer than the 4 trials to run; -1 runs them all"):
         searcher.set_search_properties(None, None, {"width": 64}, num_samples=1)
-    with pytest.raises(RobustLRError, match="TuneConfig has metric='accuracy' and GridSearcher metric='loss'"):
+    with pytest.raises(OptionError, match="TuneConfig has metric='accuracy', but GridSearcher has 'loss'"):
         searcher.set_search_properties("accuracy", None, {})
     with pytest.raises(RobustLRError, match="must leave 'lr' to GridSearcher"):
         searcher.set_search_properties(None, None, {"lr": 0.1})
@@ -218,9 +219,9 @@ def test_too_few_samples_and_a_space_of_its_own_are_said(tmp_path):
 @pytest.mark.parametrize(
     "arguments, error, says",
     [
-        ({"metric": ""}, RobustLRError, "metric must be the name of what is reported, got ''"),
-        ({"mode": "least"}, RobustLRError, "mode must be 'min' or 'max', got 'least'"),
-        ({"finished": 3}, RobustLRError, "finished must be a SweepResult, a ResultGrid or the folder of one, got 3"),
+        ({"metric": ""}, OptionError, "metric must be the name of what the trainable reports, got ''"),
+        ({"direction": "least"}, OptionError, "direction must be 'minimize' or 'maximize', got 'least'"),
+        ({"finished": 3}, OptionError, "finished must be a SweepResult, a ResultGrid or the folder of one, got 3"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, error, says):
@@ -230,11 +231,11 @@ def test_wrong_arguments_are_refused(arguments, error, says):
 
 def test_results_of_another_sweep_are_refused(tmp_path):
     sweep = run_sweep(train, GRID, {"annealed": "linear"}, 1)
-    with pytest.raises(DataError, match="know schedule 'annealed' as linear, not cosine"):
+    with pytest.raises(DataError, match="in the earlier results 'annealed' is linear, here it is cosine"):
         GridSearcher(GRID, {"annealed": "cosine"}, 1, finished=sweep)
     run_sweep(train, GRID, ["cosine"], 1, journal=tmp_path / "j", label="digits")
     with pytest.raises(JournalError, match="another sweep"):
         GridSearcher([0.3], ["cosine"], 1, journal=tmp_path / "j")
     (tmp_path / "state").write_text("{}")
-    with pytest.raises(DataError, match="cannot be read as the state of a GridSearcher"):
+    with pytest.raises(DataError, match="is not the state of a GridSearcher"):
         GridSearcher(GRID, ["cosine"], 1).restore(str(tmp_path / "state"))

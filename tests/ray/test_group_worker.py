@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from robust_lr_ray.pool import Pool
-from robust_lr_ray.work import Work
-from robust_lr_ray.worker_group import GroupSeat, _Seating
 
 from robust_lr import (
     Constant,
@@ -20,7 +18,12 @@ from robust_lr import (
     TrialDiverged,
     TrialSpec,
 )
+from robust_lr.testing import run_trials
 from robust_lr.trials import expand_trials
+from robust_lr_ray._group_worker import GroupWorker
+from robust_lr_ray._pool import Pool
+from robust_lr_ray._rank_actor import Seating
+from robust_lr_ray._work import Work
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(120)]
 
@@ -30,12 +33,12 @@ STEPS, BATCH = 12, 7  # which two ranks cannot share evenly
 def train_together(*, lr, schedule, seed, folder):
     """A small network by DDP, or alone where there is no process group. Notes process, rank and learning rates."""
     import torch
-    from robust_lr_ray.checkpoints import trial_checkpoint
-    from robust_lr_ray.ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
     from torch import nn
     from torch.nn.parallel import DistributedDataParallel
 
     from robust_lr.divergence import DivergenceWatch
+    from robust_lr_ray._checkpoints import trial_checkpoint
+    from robust_lr_ray._ranks import device, raise_if_diverged, rank, shard, shard_weight, world_size
     from robust_lr_torch import AnnealedLR
 
     torch.manual_seed(seed)
@@ -78,19 +81,21 @@ def notes_of(folder, lr, schedule, rank):
     return list(zip(*(line.split() for line in lines), strict=True))
 
 
-def run(train, trials, schedules, checkpoints=None, max_failures=0, **options):
+def start_group(work, options, capacity):
+    return GroupWorker(work, **options)
+
+
+def run(train, trials, schedules, checkpoints=None, max_retries=0, **options):
     """The results by trial, of one group at a time."""
     work = Work.of(train, schedules, label="together", checkpoints=checkpoints).stored()
-    options = {"num_workers": 2, "resources_per_worker": {"cpu": 1}, "use_gpu": False} | options
-    pool = Pool(
-        lambda capacity: GroupSeat(work, **options),
-        trials,
-        n_seats=lambda: 1,
-        capacity=1,
-        max_failures=max_failures,
-        asked_for="2 cpu",
-    )
-    return {result.spec: result for result in pool.results()}
+    options = {"num_workers": 2, "resources": {"cpu": 1}} | options
+
+    class Groups:
+        def run(self, train, source, schedules):
+            start = functools.partial(start_group, work, options)
+            return Pool(start, source, n_workers=lambda: 1, capacity=1, asked_for="2 cpu").results()
+
+    return {result.spec: result for result in run_trials(Groups(), train, trials, schedules, max_retries=max_retries)}
 
 
 SCHEDULES = {"cosine": CosineDecay(), "linear": LinearDecay()}
@@ -138,7 +143,7 @@ def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_
 
     spec, checkpoints = TrialSpec("cosine", 0.1, 0), tmp_path / "checkpoints"
     (tmp_path / "kill-1-at-7").touch()
-    results = run(train, [spec], SCHEDULES, str(checkpoints), max_failures=1)
+    results = run(train, [spec], SCHEDULES, str(checkpoints), max_retries=1)
     _, steps, _ = notes_of(tmp_path, 0.1, "cosine", 1)
     assert [int(step) for step in steps] == [*range(8), *range(7, STEPS)]
     undisturbed, _ = together
@@ -148,7 +153,7 @@ def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_
 
 def test_ranks_that_end_alone_hold_up_nobody():
     def train(*, lr, schedule, seed):
-        from robust_lr_ray.ranks import any_rank, rank
+        from robust_lr_ray._ranks import any_rank, rank
 
         if lr == 1.0 and rank() == 1:
             raise TrialDiverged("loss above 1e6")
@@ -169,13 +174,13 @@ def test_ranks_that_end_alone_hold_up_nobody():
 def test_workers_that_are_to_find_gpus_and_find_none_are_an_error_in_one_line():
     pytest.importorskip("torch")
     resources = {"cpu": 1, "gpu": 1}
-    with pytest.raises(RobustLRError, match=r"^the workers are to train on GPUs, and torch finds none on their node$"):
-        run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()}, use_gpu=True,
-            num_workers=1, resources_per_worker=resources)  # fmt: skip
+    with pytest.raises(RobustLRError, match=r"^the workers are to train on GPUs, but torch finds none on their node$"):
+        run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()},
+            num_workers=1, resources=resources)  # fmt: skip
 
 
 def test_a_rank_sees_the_gpus_of_its_node_and_the_variables_that_torchrun_sets():
-    seating = _Seating("10.0.0.1", 4000, ("a", "a", "b", "a"), (("2",), ("0",), ("0",), ("1",)))
+    seating = Seating("10.0.0.1", 4000, ("a", "a", "b", "a"), (("2",), ("0",), ("0",), ("1",)))
     assert [seating.devices_beside(rank) for rank in (0, 2, 3)] == [["2", "0", "1"], ["0"], ["2", "0", "1"]]
     variables = seating.environment(3)
     assert [variables[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")] == list("3243")
@@ -184,4 +189,4 @@ def test_a_rank_sees_the_gpus_of_its_node_and_the_variables_that_torchrun_sets()
 
 def test_a_part_of_a_gpu_is_not_enough_for_a_rank():
     with pytest.raises(RobustLRError, match=r"a GPU of its own, got 0\.5 GPUs per worker"):
-        GroupSeat(None, num_workers=2, resources_per_worker={"gpu": 0.5}, use_gpu=True)
+        GroupWorker(None, num_workers=2, resources={"gpu": 0.5})
