@@ -62,7 +62,7 @@ class GridSearcher(LedgerSearcher):
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal is of another sweep, or in use.
+        JournalError: when the journal knows a schedule by another spec, or is in use.
         DataError: when the earlier results cannot be read, or know a schedule of the same name by another spec.
 
     Example:

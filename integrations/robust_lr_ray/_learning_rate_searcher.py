@@ -134,11 +134,14 @@ class LearningRateSearcher(LedgerSearcher):
         self._plan = _TunePlan(search, self._schedule, known=known.values(), n_jobs=None)
         self._plan.told.update(told)
         self._ledger = TrialLedger(self._plan, max_retries=self._max_retries)
+        for lr in set(search.in_flight) - {spec.lr for spec in running}:
+            search.forget(lr)  # asked for, but Tune runs no such trial
         for spec in running:
             self._plan.claim(spec)
             self._ledger.claim(spec)
             if spec in known:  # it finished after the state was saved
                 self._ledger.record(known[spec])
+        self._plan.tell_known()
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
         config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
@@ -148,7 +151,7 @@ class LearningRateSearcher(LedgerSearcher):
         return spec in self._plan.told
 
     def _more_may_come(self) -> bool:
-        return bool(self._ledger.in_flight)
+        return bool(self._ledger.in_flight) and self.result.stop != "failures"
 
     def _open(self, path: Path) -> Journal:
         return Journal.open(path, schedules={self._schedule: self._text or ""})
@@ -163,3 +166,8 @@ class _TunePlan(SearchPlan):
 
     def claim(self, spec: TrialSpec) -> None:
         self._running.add(spec)
+
+    def tell_known(self) -> None:
+        for spec in self.next_trials():  # which tells what is known first
+            self._running.remove(spec)
+            self.search.forget(spec.lr)

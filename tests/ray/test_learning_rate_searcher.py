@@ -86,7 +86,7 @@ def test_a_search_ends_when_it_has_given_up_three_learning_rates():
     searcher, n_run = search_where(lambda lr: True)
     assert n_run == 6
     assert searcher.result.stop == "failures"
-    assert searcher.result.reason == "trials end without a loss at lr=0.0004642, 0.01, 0.2154"
+    assert searcher.result.reason == "trials at lr = 0.0004642, 0.01 and 0.2154 failed; 3 failures end a search"
 
 
 def test_a_search_goes_round_one_learning_rate_that_fails_and_ends_as_ever():
@@ -98,7 +98,7 @@ def test_a_search_whose_failures_use_up_max_trials_says_so():
     searcher, n_run = search_where(lambda lr: lr == 0.2154, options=SearchOptions(max_trials=6))
     assert (searcher.result.n_trials, n_run) == (5, 7)
     assert searcher.result.stop == "failures"
-    assert searcher.result.reason == "trials end without a loss at lr=0.2154"
+    assert searcher.result.reason == "trials at lr = 0.2154 failed, and max_trials = 6 allows no more"
 
 
 def test_a_failure_that_was_made_good_does_not_count():
