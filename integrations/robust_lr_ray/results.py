@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from robust_lr import SweepResult
 from robust_lr._text import count_of, listed
 from robust_lr.exceptions import DataError
-from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction, Run
+from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import is_ours, result_of, spec_of
@@ -220,6 +220,7 @@ def _run(trial: TuneTrial, names: _Names, judge: _Judge) -> Run:
     missing = [name for name in (names.lr, names.schedule, names.seed) if name and config.get(name) is None]
     if missing:
         return _excluded(f"without {missing[0]!r}")
+    lr = read_lr(config[names.lr], f"trial {trial.name}")
     if any(report.get(f"config/{names.lr}", config[names.lr]) != config[names.lr] for report in trial.reports):
         return _excluded(f"{names.lr!r} was changed while they ran")
     if isinstance(result, str):
@@ -230,7 +231,7 @@ def _run(trial: TuneTrial, names: _Names, judge: _Judge) -> Run:
     return _with_result(
         trial,
         result,
-        lr=config[names.lr],
+        lr=lr,
         schedule=config.get(names.schedule_name) or config.get(names.schedule, DEFAULT_SCHEDULE),
         spec=str(config[names.schedule]) if has_spec else "",
         seed=config[names.seed] if names.seed else None,

@@ -119,6 +119,4 @@ def test_a_sweep_and_a_search_on_ray_continue_from_their_journals(ray_local, dat
         never, 1e-3, 0.1, tolerance=0.02, runner=runner, journal=data / "search.jsonl", label="valley"
     )
     assert (found.lr, found.n_trials, found.stop) == (0.02399, 4, "tolerance")
-    assert TrialSpec("cosine", found.lr, 0) in {
-        result.spec for result in SweepResult.from_journal(data / "search.jsonl").trials()
-    }
+    assert SweepResult.from_journal(data / "search.jsonl").n_trials == 4
