@@ -62,9 +62,12 @@ def sweep(
     grid = GeometricGrid(1e-3, 1.0, n_points)
     for _ in range(refine):
         grid = grid.refine()
-    runner = RayRunner({"cpu": 0.5, "gpu": gpus}, address=address, max_failures=0)  # a lost node is no failure
+    runner = RayRunner({"cpu": 0.5, "gpu": gpus}, address=address)
     function = functools.partial(train, log=str(folder / f"{name}.log"), seconds=seconds)
-    return run_sweep(function, grid, SCHEDULES, N_SEEDS, runner=runner, journal=folder / f"{name}.jsonl", label="chaos")
+    return run_sweep(
+        function, grid, SCHEDULES, N_SEEDS, runner=runner, journal=folder / f"{name}.jsonl", label="chaos",
+        max_retries=0,  # a lost node is no failure
+    )  # fmt: skip
 
 
 @dataclass

@@ -17,9 +17,9 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
 
-from robust_lr_ray.distributed_trial import TrainerRun
 
 from robust_lr import CosineDecay, Schedule, TrialSpec
+from robust_lr.runners import TrialList
 from robust_lr_ray import RayRunner
 
 LEARNING_RATES, STEPS, BATCH = (0.01, 0.03, 0.1, 0.3), 100, 32
@@ -50,6 +50,18 @@ def train(*, lr: float, schedule: Schedule, seed: int) -> float:
     return nn.functional.mse_loss(model(inputs), targets).item()
 
 
+def by_trainer(spec: TrialSpec) -> float:
+    """Train once by a TorchTrainer with two workers."""
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def loop() -> float:
+        return train(lr=spec.lr, schedule=CosineDecay(), seed=spec.seed)
+
+    scaling = ScalingConfig(num_workers=2, use_gpu=False, resources_per_worker={"CPU": 1})
+    return float(TorchTrainer(loop, scaling_config=scaling).fit().return_value)
+
+
 def main() -> None:
     """Time both, and print the times, their ratio and whether the losses are the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,11 +75,10 @@ def main() -> None:
     schedules, trials = {"cosine": CosineDecay()}, [TrialSpec("cosine", lr, 0) for lr in rates]
     runner = RayRunner({"cpu": 1}, num_workers=2, max_concurrent=1)
     start = time.perf_counter()
-    kept = {result.spec: result.loss for result in runner.run(train, trials, schedules)}
+    kept = {result.spec: result.loss for result in runner.run(train, TrialList(trials), schedules)}
     seconds_kept = time.perf_counter() - start
-    trainer = TrainerRun(train, num_workers=2, use_gpu=False)
     start = time.perf_counter()
-    fresh = {spec: trainer(spec, schedules["cosine"]).loss for spec in trials}
+    fresh = {spec: by_trainer(spec) for spec in trials}
     seconds_fresh = time.perf_counter() - start
     ray.shutdown()
 

@@ -29,6 +29,7 @@ import ray
 from ray import tune
 
 from robust_lr import Constant, ProcessPoolRunner, TrialSpec
+from robust_lr.runners import TrialList
 from robust_lr_ray import RayRunner
 
 N_CORES = 2
@@ -58,7 +59,7 @@ def by_runner(make: Callable[[], object]) -> Callable[[Callable[..., float], int
 
     def way(train: Callable[..., float], n: int, folder: Path) -> float:
         start = time.perf_counter()
-        found = list(make().run(train, trials(n), SCHEDULES))  # type: ignore[attr-defined]
+        found = list(make().run(train, TrialList(trials(n)), SCHEDULES))  # type: ignore[attr-defined]
         seconds = time.perf_counter() - start
         check(n, [result.loss for result in found])
         return seconds

@@ -10,11 +10,11 @@ from typing import Any
 
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
-from robust_lr.sweep.ledger import TrialLedger
 
 from robust_lr.exceptions import OptionError
 from robust_lr.journal import Journal
 from robust_lr.runners import failed_trial
+from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import result_of

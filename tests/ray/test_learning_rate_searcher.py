@@ -89,6 +89,18 @@ def test_a_search_ends_when_it_has_given_up_three_learning_rates():
     assert searcher.result.reason == "trials at lr = 0.0004642, 0.01 and 0.2154 failed; 3 failures end a search"
 
 
+def test_a_training_that_raises_above_some_learning_rate_ends_as_in_a_search_elsewhere():
+    def train(*, lr, schedule, seed):
+        if lr > 0.03:
+            raise MemoryError("too large")
+        return loss_at(lr)
+
+    plain = search_learning_rate(train, 1e-4, 1.0, tolerance=0.005, schedule="cosine")
+    searcher, _ = search_where(lambda lr: lr > 0.03, schedule="cosine")
+    assert searcher.result == plain
+    assert plain.failed and (plain.stop, plain.reason) == (searcher.result.stop, searcher.result.reason)
+
+
 def test_a_search_goes_round_one_learning_rate_that_fails_and_ends_as_ever():
     searcher, _ = search_where(lambda lr: lr == 0.01)
     assert searcher.result.stop == "tolerance"
