@@ -25,13 +25,7 @@ _METRIC = "metric_"  # prefix of a metric whose own name is taken
 
 
 def cell_config(spec: TrialSpec, schedule: Schedule) -> dict[str, Any]:
-    """Return a trial as the config of a Tune trial.
-
-    Returns:
-        "lr", "schedule" (a text for `parse_schedule`), "seed", and "schedule_name" where the name is not the text.
-
-    Raises:
-        ScheduleError: when no text can carry the schedule to another process.
+    """Return a trial as the config of a Tune trial; "schedule_name" is in it only if the name is not the text.
 
     Example:
         >>> from robust_lr import CosineDecay
@@ -67,13 +61,7 @@ def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
 def schedule_text(schedule: Schedule) -> str:
     """Return the text from which any process can read the schedule back.
 
-    Raises:
-        ScheduleError: when there is none: for a table, a lambda, or what only the running script can import.
-
-    Example:
-        >>> from robust_lr import LinearDecay, Warmup
-        >>> schedule_text(Warmup(LinearDecay(), 0.1))
-        'warmup(0.1)+linear'
+    A ScheduleError says that there is none: for a table, a lambda, or what only the running script can import.
     """
     text = str(schedule)
     try:
@@ -98,11 +86,7 @@ def from_list(cell: Sequence[Any]) -> TrialSpec:
 
 
 def report_of(result: TrialResult) -> dict[str, Any]:
-    """Return what a finished trial reports to Tune: plain values by name, for `tune.report`.
-
-    Returns:
-        "loss" (infinity if it diverged, NaN if there is none), "status", "seconds", "error" if there is one, and each
-        metric under its own name, or as "metric_error" and so on if we or Tune use that name.
+    """Return what a finished trial reports to Tune; a metric whose name we or Tune use gets a prefix.
 
     Example:
         >>> report_of(TrialResult(TrialSpec("cosine", 0.1, 0), 0.5, "ok", 2.0, {"error": 0.25}))
@@ -122,14 +106,7 @@ def is_ours(report: Mapping[str, Any]) -> bool:
 def result_of(spec: TrialSpec, report: Mapping[str, Any], *, loss: str = "loss", maximize: bool = False) -> TrialResult:
     """Return the result of a trial from its last report: one of `report_of`, or of any other trainable.
 
-    Args:
-        spec: the trial.
-        report: by name, nested or flat, with what Tune adds to it.
-        loss: name of the loss in it. In a report that is not ours a finite loss is "ok", and any other "diverged".
-        maximize: whether more is better; the loss is then the negative.
-
-    Raises:
-        KeyError: when there is no loss in it.
+    In a report that is not ours a finite loss is "ok", and any other "diverged".
 
     Example:
         >>> spec = TrialSpec("cosine", 0.1, 0)

@@ -30,13 +30,9 @@ _is_ours = ContextVar("is_ours", default=False)  # whether `connected` started t
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Ray.
+    """A running Ray."""
 
-    Attributes:
-        is_own: whether it was started for this sweep on this machine, so that no node will ever join it.
-    """
-
-    is_own: bool
+    is_own: bool  # started for this run on this machine: no node will ever join it
 
     @property
     def is_client(self) -> bool:
@@ -72,9 +68,7 @@ class Cluster:
     ) -> None:
         """Say at once if no trial could ever start.
 
-        Raises:
-            RobustLRError: on a Ray of our own, which no node can join. On any other cluster this is a
-                `RobustLRWarning`, since a node that can hold a trial may be about to join.
+        It is an error on a Ray of our own, which no node can join, and a warning on any other cluster.
         """
         if self.capacity(resources, num_workers=num_workers, placement_strategy=placement_strategy):
             return
@@ -94,14 +88,8 @@ class Cluster:
 def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
     """Connect to a cluster, and disconnect at the end. An existing connection is used, and left as it was.
 
-    Args:
-        address: ``"auto"`` for the cluster that this machine is part of, ``"host:port"`` of its head, or
-            ``"ray://host:port"``. None takes the cluster of the environment variable RAY_ADDRESS, which is set in a
-            job of Ray, or else starts one on this machine, and stops it at the end.
-        runtime_env: what the workers need beyond what is installed on their nodes, in Ray's terms.
-
-    Raises:
-        RobustLRError: when nothing answers at the address, or this process is connected to another cluster.
+    See `RayRunner` for the arguments. A RobustLRError says that nothing answers at the address, or that this process is
+    connected to another cluster.
     """
     if ray.is_initialized():
         check_same(address)

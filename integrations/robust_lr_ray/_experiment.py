@@ -27,22 +27,13 @@ _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class TuneTrial:
-    """What an experiment holds of one trial. Nested values are flat, their names joined by "/".
+    """What an experiment holds of one trial. Nested values are flat, their names joined by "/"."""
 
-    Attributes:
-        name: by which errors name it.
-        config: its hyperparameters; empty where it never started.
-        reports: what it reported, oldest first, those before a retry too; only the last one where Tune kept no log.
-        has_ended: whether it came to an end, by itself or because Tune stopped it.
-        has_returned: whether its function ended by itself; False where Tune kept no log that would tell.
-        error: why it failed.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    reports: tuple[Mapping[str, Any], ...]
-    has_ended: bool
-    has_returned: bool
+    name: str  # in errors
+    config: Mapping[str, Any]  # empty if it never started
+    reports: tuple[Mapping[str, Any], ...]  # oldest first, those before a retry too; the last one without a log
+    has_ended: bool  # by itself, or because Tune stopped it
+    has_returned: bool  # by itself; False without a log that would tell
     error: str | None = None
 
     @property
@@ -55,14 +46,7 @@ class TuneTrial:
 def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list[str]]:
     """Return the trials in the folder of an experiment, finished or not, in the order of the search, and notes.
 
-    The newest snapshot that Tune wrote of the experiment counts. What its trials reported after that, and trials that
-    began after it, are found in the files of the trials.
-
-    Args:
-        path: the folder, `storage_path` and `name` of its `RunConfig`.
-
-    Raises:
-        DataError: when it is no such folder.
+    The newest snapshot of the experiment counts. The folders of the trials hold what came after it.
     """
     folder = _checked(path)
     newest_first = map(_state, sorted(folder.glob(_STATES), reverse=True))

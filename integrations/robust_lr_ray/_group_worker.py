@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from robust_lr._checks import check_number, check_whole
+from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError, RobustLRError
 from robust_lr.trials import TrialResult, TrialSpec
 
@@ -37,18 +37,14 @@ class GroupWorker:
 
     Args:
         work: a pickled `Work` in Ray's object store.
-        num_workers: number of ranks, at least 1.
-        resources: of each rank, such as ``{"cpu": 4, "gpu": 1}``. With a GPU, a whole one at least, the ranks use
-            nccl, else gloo.
-        placement_strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD", as in Ray.
+        num_workers: number of ranks.
+        resources: of each rank. With GPUs the ranks use nccl, else gloo.
+        placement_strategy: as in Ray.
         place: a placement group that has a bundle for each rank; by default one is made.
         environment: environment variables of the ranks.
-        grace_s: seconds that the other ranks have to finish once one has failed or diverged, > 0.
-        start_timeout_s: seconds until the ranks must have met, once they have started, > 0.
-        collective_timeout_s: seconds after which a collective gives up waiting for a rank, > 0.
-
-    Raises:
-        OptionError: when an argument is wrong.
+        grace_s: seconds that the other ranks have to finish once one has failed or diverged.
+        start_timeout_s: seconds until the ranks must have met, once they have started.
+        collective_timeout_s: seconds after which a collective gives up waiting for a rank.
     """
 
     capacity = 1
@@ -66,9 +62,7 @@ class GroupWorker:
         start_timeout_s: float = 60.0,
         collective_timeout_s: float = 1800.0,
     ) -> None:
-        self._grace = check_number("grace_s", grace_s, above=0)
-        self._start_timeout = check_number("start_timeout_s", start_timeout_s, above=0)
-        self._collective_timeout = check_number("collective_timeout_s", collective_timeout_s, above=0)
+        self._grace, self._start_timeout, self._collective_timeout = grace_s, start_timeout_s, collective_timeout_s
         check_ranks(num_workers, resources)
         self._backend = "nccl" if resources.get("gpu", 0) else "gloo"
         self.is_up = False

@@ -59,11 +59,7 @@ class _Crash:
 class PackWorker:
     """An actor that plans its packs by what it finds on its node, and trains them.
 
-    Args:
-        work: a pickled `Work` in Ray's object store.
-        options: the actor's resources and environment, in Ray's terms.
-        packing: how trials are packed.
-        at_most: the most replicas in a pack, whatever the plan says.
+    A pack has `at_most` replicas, whatever its plan says.
     """
 
     def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:

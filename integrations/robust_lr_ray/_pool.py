@@ -55,12 +55,8 @@ class _Place:
 class Pool:
     """The workers of one run. A node that is lost is no failure of its trials; see `Slot` for workers that are.
 
-    Args:
-        start: starts a worker for at most so many trials at a time.
-        source: hands out the trials.
-        n_workers: how many workers the cluster holds; asked every few seconds, as nodes come and go.
-        capacity: trials that a worker may have in flight.
-        asked_for: what a worker takes of the cluster, in words.
+    `start` starts a worker for at most so many trials at a time, `n_workers` says how many the cluster holds, which
+    changes as nodes come and go, and `capacity` is how many trials a worker may have in flight.
     """
 
     def __init__(

@@ -15,11 +15,7 @@ _SLACK = 1e-9  # in the division of a GPU into fractions
 
 
 def check_resources(name: str, resources: Mapping[str, float]) -> dict[str, float]:
-    """Return what a trial takes, with "cpu" and "gpu" in lower case and custom resources as they are.
-
-    Raises:
-        OptionError: when an amount is no number of at least 0, none is above 0, or more than 1 GPU is not whole.
-    """
+    """Return what a trial takes, with "cpu" and "gpu" in lower case and custom resources as they are."""
     if not isinstance(resources, Mapping):
         raise OptionError(f"{name} must be a mapping such as {{'cpu': 1, 'gpu': 1}}, got {resources!r}")
     taken: dict[str, float] = {}

@@ -18,12 +18,7 @@ _SHORT = 0.2  # seconds; after a longer trial nothing is sent ahead
 
 
 class TrialWorker:
-    """An actor that calls the training function in its main thread.
-
-    Args:
-        work: a pickled `Work` in Ray's object store.
-        options: the actor's resources and environment, in Ray's terms.
-    """
+    """An actor that calls the training function in its main thread."""
 
     capacity = 1
 

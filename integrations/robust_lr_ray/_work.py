@@ -24,14 +24,10 @@ from ._checkpoints import checkpointing
 
 @dataclass(frozen=True)
 class Work:
-    """A training function and its schedules.
+    """A training function, the texts of its schedules by name, and where its trials keep checkpoints.
 
-    Attributes:
-        train: the training function.
-        texts: the text of each schedule by its name.
-        label: tells the checkpoints of this experiment from those of another. The driver makes it, since an object may
-            print differently in another process.
-        checkpoints: folder for the checkpoints of unfinished trials, None for none.
+    The driver makes the label that tells them from those of another experiment: an object may print differently in
+    another process.
     """
 
     train: TrainFunction
@@ -48,12 +44,6 @@ class Work:
         label: str | None = None,
         checkpoints: str | None = None,
     ) -> Work:
-        """Return the work of a sweep, by default under the label of its training function.
-
-        Raises:
-            ScheduleError: when a schedule has no text that another process could read.
-            RobustLRError: when there are to be checkpoints and the label leaves open whose they are.
-        """
         texts = {name: schedule_text(schedule) for name, schedule in schedules.items()}
         return cls(train, texts, checkpoint_label(train, checkpoints) if label is None else label, checkpoints)
 
@@ -73,11 +63,7 @@ class Work:
         return result
 
     def stored(self) -> ray.ObjectRef[bytes]:
-        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can say so.
-
-        Raises:
-            RobustLRError: when the training function does not pickle.
-        """
+        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can say so."""
         try:
             return ray.put(cloudpickle.dumps(self))  # type: ignore[no-untyped-call]
         except Exception as error:

@@ -17,13 +17,7 @@ _COLORS = re.compile("\x1b\\[[0-9;]*m")
 
 
 class WorkerLost(Exception):
-    """A worker can run nothing more; its trials in flight have no result.
-
-    Attributes:
-        cause: why, in one line or as a traceback.
-        node_lost: whether its node is gone, which is no trial's fault.
-        out_of_memory: whether it died because it took too much memory.
-    """
+    """A worker can run nothing more. That its node is lost is no trial's fault."""
 
     def __init__(self, cause: str, *, node_lost: bool = False, out_of_memory: bool = False) -> None:
         super().__init__(cause)
@@ -52,12 +46,7 @@ class Worker(Protocol):
         """Return the references of Ray to wait on."""
 
     def poll(self, ready: Set[Any]) -> list[TrialResult]:
-        """Return the results that have arrived. Called after each wait, about once a second even if nothing is ready.
-
-        Raises:
-            WorkerLost: when it can run nothing more.
-            RobustLRError: when no worker ever could.
-        """
+        """Return the results that have arrived, or raise WorkerLost. Called about once a second if nothing is ready."""
 
     def stop(self) -> None:
         """Give back what it holds of the cluster, without blocking for long."""
