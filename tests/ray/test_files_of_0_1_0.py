@@ -100,7 +100,6 @@ def test_a_search_continues_from_its_journal(data):
     assert SweepResult.from_journal(data / "searcher.jsonl").n_trials == 3
 
 
-@pytest.mark.timeout(120)
 def test_a_sweep_and_a_search_on_ray_continue_from_their_journals(ray_local, data):
     runner = RayRunner({"cpu": 1}, max_concurrent=1)
 

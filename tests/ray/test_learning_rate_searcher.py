@@ -17,8 +17,6 @@ from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search
 from tests.ray.killed_search import loss_at
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def plain():
     search = LearningRateSearch(1e-4, 1.0, tolerance=0.005)
@@ -167,7 +165,7 @@ def test_a_search_whose_driver_is_killed_makes_with_its_journal_the_trials_of_on
         [sys.executable, killed_search.__file__, str(tmp_path), address],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while n_finished(journal) < 3 and driver.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     driver.kill()

@@ -12,7 +12,6 @@ from robust_lr.cli.demo import demo_task
 from robust_lr.testing import train_quadratic
 from robust_lr_ray import packed_trial, sweep_from_result_grid
 
-pytestmark = pytest.mark.timeout(120)
 LRS = [0.5, 2.0, 8.0]
 
 

@@ -36,7 +36,6 @@ from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, run_tri
 from robust_lr.trials import expand_trials
 from robust_lr_ray import RayRunner, trial_checkpoint
 
-pytestmark = pytest.mark.timeout(120)
 GRID = GeometricGrid(0.125, 1.0, 4)
 ONE_CPU = {"cpu": 1}
 N_CPUS = 8  # of `ray_local`
@@ -107,10 +106,10 @@ def train_on_gpus(*, lr, schedule, seed):
 
 
 def train_in_company(*, lr, schedule, seed, folder):
-    """Run until more than four trials have run at the same time, 30 s at most; note how many did."""
+    """Run until more than four trials have run at the same time, two minutes at most; note how many did."""
     running, enough, most = Path(folder, f"running-{lr}-{seed}"), Path(folder, "enough"), 0
     running.touch()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not enough.exists():
         time.sleep(0.05)
         most = max(most, len(list(Path(folder).glob("running-*"))))
@@ -304,7 +303,7 @@ def test_one_is_told_at_once_when_no_node_can_hold_a_trial():
             results_of(RayRunner({"gpu": 5}), train_quadratic, trials)
 
 
-def _until(holds, seconds=30.0):
+def _until(holds, seconds=120.0):
     """Wait until something holds; Ray counts what it got back a moment later."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
