@@ -18,6 +18,7 @@ def train(*, lr, schedule, seed):
     return {"loss": 0.3 + 0.03 * math.log(lr / 0.02) ** 2, "process": os.getpid()}
 
 
+@pytest.mark.timeout(120)
 def test_a_search_on_a_cluster_is_the_search_without_one(ray_local, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
