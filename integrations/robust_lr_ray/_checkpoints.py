@@ -148,15 +148,7 @@ def trial_checkpoint() -> TrialCheckpoint:
 
 @contextlib.contextmanager
 def checkpointing(folder: str | os.PathLike[str] | None, digest: str) -> Iterator[TrialCheckpoint]:
-    """Set the checkpoint of the trial that runs inside.
-
-    Args:
-        folder: a folder that every node mounts, created by the first save; None to keep nothing.
-        digest: name of the trial in it; see `cell_digest`.
-
-    Raises:
-        OptionError: when the folder is a URI.
-    """
+    """Set the checkpoint of the trial that runs inside; the first save makes the folder, and None keeps nothing."""
     checkpoint = TrialCheckpoint(folder, digest)
     token = _current.set(checkpoint)
     try:

@@ -90,7 +90,7 @@ _State = dict[str, tuple[Mapping[str, Any], str | None, str]]
 
 
 def _state(file: Path) -> _State | None:
-    """What a snapshot knows of each trial by its id, the name of its folder, and its status; None if it is damaged."""
+    """Return what a snapshot knows of each trial, the name of its folder, its status; None if it is damaged."""
     found: _State = {}
     try:
         for texts in json.loads(file.read_text(encoding="utf-8"))["trial_data"]:
@@ -104,17 +104,16 @@ def _state(file: Path) -> _State | None:
 
 
 def _trial(folder: Path | None, known: Mapping[str, Any], status: str) -> TuneTrial:
-    last = known.get("last", {})
-    logged = tuple(_reports(folder)) if folder else ()
-    reports = logged
-    if "training_iteration" in last and (not logged or last["training_iteration"] > _iteration(logged)):
-        reports = (*logged, last)  # there is no log, or it was copied before its end
+    last, reports = known.get("last", {}), tuple(_reports(folder)) if folder else ()
+    n_logged = reports[-1].get("training_iteration", 0) if reports else 0
+    if "training_iteration" in last and (not reports or last["training_iteration"] > n_logged):
+        reports = (*reports, last)  # there is no log, or it was copied before its end
     # The last line of the log says whether Tune told the trial to stop; a function that returns has no say in it.
     was_stopped = bool(reports) and reports[-1].get("done") is True
     has_ended = was_stopped or (status == "TERMINATED" and last.get("done") is True)
     return TuneTrial(
         name=folder.name if folder else "without a folder",
-        config=_params(folder) | known.get("config", {}) if folder else known.get("config", {}),
+        config=_params(folder) | known.get("config", {}),
         reports=reports,
         has_ended=has_ended,
         has_returned=has_ended and not was_stopped,
@@ -122,32 +121,31 @@ def _trial(folder: Path | None, known: Mapping[str, Any], status: str) -> TuneTr
     )
 
 
-def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+def _text(folder: Path | None, name: str) -> str:
     try:
-        lines = (folder / "result.json").read_text(encoding="utf-8", errors="replace").splitlines()
+        return (folder / name).read_text(encoding="utf-8", errors="replace") if folder else ""
     except OSError:
-        return
-    for line in lines:
+        return ""
+
+
+def _reports(folder: Path) -> Iterator[dict[str, Any]]:
+    for line in _text(folder, "result.json").splitlines():
         try:
             yield _flat(json.loads(line))
         except (ValueError, AttributeError):
             continue  # killed while it wrote
 
 
-def _params(folder: Path) -> dict[str, Any]:
+def _params(folder: Path | None) -> dict[str, Any]:
     try:
-        return _flat(json.loads((folder / "params.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
+        return _flat(json.loads(_text(folder, "params.json")))
+    except (ValueError, AttributeError):
         return {}
 
 
 def _error(folder: Path | None) -> str:
-    """The last of the errors in a trial's file of errors."""
-    try:
-        text = (folder / "error.txt").read_text(encoding="utf-8", errors="replace") if folder else ""
-    except OSError:
-        text = ""
-    return _COLORS.sub("", text.rpartition("Failure # ")[2].partition("\n")[2]).strip() or "Tune does not say why"
+    last = _text(folder, "error.txt").rpartition("Failure # ")[2].partition("\n")[2]
+    return _COLORS.sub("", last).strip() or "Tune does not say why"
 
 
 def _trial_of_result(result: Result) -> TuneTrial:
@@ -169,32 +167,21 @@ def _trial_of_result(result: Result) -> TuneTrial:
 
 
 def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a table without the cells that are empty, which are NaN there."""
+    """Return a row of a table without the cells that are empty, which are NaN there."""
     return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if not isinstance(value, Mapping):
-            found[f"{prefix}{name}"] = _as_number(value)
-        elif value.get("_type") != _PICKLED:
-            found |= _flat(value, f"{prefix}{name}/")
+        if isinstance(value, Mapping):
+            found |= {} if value.get("_type") == _PICKLED else _flat(value, f"{prefix}{name}/")
+        else:  # a scalar of numpy or torch is a number
+            found[f"{prefix}{name}"] = value.item() if getattr(value, "ndim", None) == 0 else value
     return found
 
 
-def _as_number(value: Any) -> Any:
-    """A scalar of numpy or torch as a number of Python, anything else as it is."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
-    return value
-
-
-def _iteration(reports: tuple[Mapping[str, Any], ...]) -> int:
-    return int(reports[-1].get("training_iteration", 0)) if reports else 0
-
-
 def _number(values: Mapping[str, Any]) -> float:
-    """The number of a trial in its experiment, with which its tag begins."""
+    """Return the number of a trial in its experiment, with which its tag begins."""
     head = str(values.get("experiment_tag", "")).partition("_")[0]
     return int(head) if head.isdecimal() else math.inf

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from robust_lr.exceptions import NotVectorisable, RobustLRWarning
 from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
-from robust_lr.trials import Status, TrialResult, TrialSpec
+from robust_lr.trials import TrialResult, TrialSpec
 
 from ._work import Work, check_loaded, load_work
 from ._worker import WorkerLost, crash_report
@@ -43,17 +43,6 @@ class _Hello:
     slots: int = 1
     note: str = ""
     refusal: str = ""
-
-
-@dataclass(frozen=True)
-class _TrialRequest:
-    n: int
-
-
-@dataclass(frozen=True)
-class _Crash:
-    traceback: str
-    status: Status
 
 
 class PackWorker:
@@ -97,10 +86,10 @@ class PackWorker:
         ray.kill(self._actor)
 
     def _receive(self, message: object) -> None:
-        if isinstance(message, _TrialRequest):
-            self._room += message.n
-        elif isinstance(message, _Crash):
-            raise WorkerLost(message.traceback, out_of_memory=message.status == "out_of_memory")
+        if isinstance(message, int):
+            self._room += message
+        elif isinstance(message, WorkerLost):
+            raise message
         elif isinstance(message, _Hello):
             check_loaded(message.error)
             if message.refusal and self._strict:
@@ -113,13 +102,13 @@ class PackWorker:
 
 
 class _PackActor:
-    """`messages` streams what the training thread says, while `put` brings it trials."""
+    """`messages` streams a hello, then results, numbers of trials asked for, and why it ends; `put` brings trials."""
 
     def __init__(self, work: bytes, packing: Packing, at_most: int) -> None:
         self._work, self._error = load_work(work)
         self._packing, self._at_most = packing, at_most
         self._messages = SimpleQueue[object]()
-        self._queue = TrialQueue(lambda n: self._messages.put(_TrialRequest(n)))
+        self._queue = TrialQueue(self._messages.put)
 
     def hello(self) -> None:
         """Answer, if this actor is alive."""
@@ -135,7 +124,7 @@ class _PackActor:
         while True:
             message = self._messages.get()
             yield message
-            if isinstance(message, _Crash):
+            if isinstance(message, WorkerLost):
                 return
 
     def _evaluate(self) -> None:
@@ -143,8 +132,7 @@ class _PackActor:
             for result in self._evaluator().results(self._queue):
                 self._messages.put(result)
         except BaseException as error:  # SystemExit too: the driver waits for results
-            status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-            self._messages.put(_Crash(traceback.format_exc(), status))
+            self._messages.put(WorkerLost(traceback.format_exc(), out_of_memory=is_out_of_memory(error)))
 
     def _evaluator(self) -> Evaluator:
         train, packing = self._work.train, self._packing

@@ -76,11 +76,8 @@ def shard(batch: Any) -> Any:
     ``torch.nn.SyncBatchNorm`` instead of BatchNorm.
 
     Args:
-        batch: the indices or examples of the whole batch, the same on each rank, as a list, an array or a tensor; or
-            their number.
-
-    Returns:
-        A slice of it; for a number a range.
+        batch: the indices or examples of the whole batch, the same on each rank; a slice is returned. Or their number,
+            for which a range is returned.
 
     Raises:
         DataError: when there are fewer examples than ranks.
@@ -95,12 +92,9 @@ def shard(batch: Any) -> Any:
 
 
 def shard_weight(n: int) -> float:
-    """Return the factor on this rank's mean loss that makes the mean over ranks that of the whole batch.
+    """Return the factor on this rank's mean loss that makes the mean over ranks that of the whole batch of size n.
 
     It is 1 if the parts have equal sizes.
-
-    Args:
-        n: size of the whole batch.
 
     Raises:
         DataError: when there are fewer examples than ranks.
@@ -116,10 +110,7 @@ def shard_weight(n: int) -> float:
 def mean_over_ranks(value: float) -> float:
     """Return the mean of a number over all ranks, in float64, the same on each. Every rank must call it.
 
-    If the ranks agree, it is their common value to the bit. NaN on one rank is NaN on all.
-
-    Args:
-        value: this rank's number, as a float or a tensor of one element.
+    The value may be a tensor of one element. If the ranks agree, the mean is their common value to the bit.
 
     Example:
         >>> mean_over_ranks(0.1)
@@ -150,14 +141,8 @@ def any_rank(flag: bool) -> bool:
 def raise_if_diverged(watch: DivergenceWatch, loss: float) -> float:
     """Show a step's loss to a watch, and end the trial on all ranks at the same step once the run has diverged.
 
-    Every rank must call it once a step. All ranks see the mean over ranks, so none is left waiting for another.
-
-    Args:
-        watch: this rank's watch, made with the same arguments on each.
-        loss: this rank's loss, as a float or a tensor of one element; times `shard_weight` if parts differ in size.
-
-    Returns:
-        The mean over ranks.
+    Every rank must call it once a step, with a watch made alike on each and its own loss, times `shard_weight` if parts
+    differ in size. All ranks see the mean over ranks, which is returned, so none is left waiting for another.
 
     Raises:
         TrialDiverged: when the run has diverged.
@@ -178,18 +163,8 @@ def joint_result(results: Sequence[TrialResult]) -> TrialResult:
 
     If any rank failed, the trial failed, with the error of the first. Otherwise, if any rank diverged, the trial
     diverged. Otherwise loss and metrics are means over ranks. A rank that failed only because it lost the connection to
-    another does not count if some rank failed or diverged by itself. The time is that of the slowest rank.
-
-    Args:
-        results: of one trial, at least one, in order of arrival; ranks that never finished are left out.
-
-    Example:
-        >>> from robust_lr import TrialSpec
-        >>> spec = TrialSpec("cosine", 0.1, 0)
-        >>> joint_result([TrialResult(spec, 1.0, "ok"), TrialResult(spec, 2.0, "ok")]).loss
-        1.5
-        >>> joint_result([TrialResult(spec, 1.0, "ok"), TrialResult(spec, math.inf, "diverged")]).status
-        'diverged'
+    another does not count if some rank failed or diverged by itself. The time is that of the slowest rank. Results come
+    in order of arrival; ranks that never finished are left out.
     """
     failed = [result for result in results if not result.is_final]
     by_themselves = [result for result in failed if not is_collateral(result)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,14 +93,14 @@ class LedgerSearcher(Searcher):
         with self._open(self._path) as journal:
             return dict(journal.finished)
 
-    @abstractmethod
-    def _open(self, path: Path) -> Journal: ...
+    def _open(self, path: Path) -> Journal:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _config(self, spec: TrialSpec) -> dict[str, Any]: ...
+    def _config(self, spec: TrialSpec) -> dict[str, Any]:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _has_result(self, spec: TrialSpec) -> bool: ...
+    def _has_result(self, spec: TrialSpec) -> bool:
+        raise NotImplementedError
 
     def _more_may_come(self) -> bool:
         return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_lr import SweepResult
-from robust_lr._text import count_of, listed
+from robust_lr._text import listed
 from robust_lr.exceptions import DataError
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 from robust_lr.trials import TrialResult, TrialSpec
@@ -129,7 +129,7 @@ def _sweep(
             runs.append(_excluded("a pack of learning rates that failed" if trial.error else "not finished"))
         else:
             runs.append(_run(trial, names, judge))
-    said = [*names.notes, *([f"judged by {metric!r}"] if metric != "loss" else []), *notes, *_on_lost_reports(trials)]
+    said = [*names.notes, *([f"judged by {metric!r}"] if metric != "loss" else []), *notes]
     return SweepResult.from_runs(runs, repeats="first", direction=direction, source=where, notes=said)
 
 
@@ -283,12 +283,6 @@ def _runs_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[Run]:
             failure = TrialResult(cell, math.nan, "failed", error=trial.error)
             place = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed}
             yield _with_result(trial, failure, **place) if trial.error else _excluded("not finished")
-
-
-def _on_lost_reports(trials: Sequence[TuneTrial]) -> list[str]:
-    n = sum(_is_pack(trial) and len(_rows(trial)) < trial.n_reports for trial in trials)
-    why = "Tune keeps all reports only in its logs, which TUNE_DISABLE_AUTO_CALLBACK_LOGGERS turns off"
-    return [f"{count_of(n, 'trial')} of several learning rates each kept only the last: {why}"] if n else []
 
 
 def _number(value: Any) -> float | None:
