@@ -1,9 +1,9 @@
-"""Trials of two workers each: workers that are kept from trial to trial against one TorchTrainer for each trial.
+"""Time trials of two workers each: workers that are kept from trial to trial, and a TorchTrainer for each trial.
 
     python benchmarks/ray_distributed.py
 
 Both train the same small network by DistributedDataParallel on the CPU, at the same learning rates; the losses are
-compared to the bit. Both start from a Ray that is up, and the time of the kept workers is with their start.
+compared to the bit. Both begin with a Ray that is up, and the time of the kept workers includes their start.
 """
 
 from __future__ import annotations

@@ -36,7 +36,12 @@ def _addresses(host: str) -> set[str]:
 def check_answers(address: str) -> None:
     """Raise unless a Ray listens there. Ray itself would try for minutes, and then end the process."""
     if address == "auto":
-        return
+        with contextlib.suppress(ImportError, AttributeError):  # another version of Ray
+            from ray._private.services import find_bootstrap_address
+
+            address = find_bootstrap_address(None) or address  # what the last `ray start` left, maybe long ago
+        if address == "auto":
+            return
     host, port = _host_and_port(address)
     try:
         socket.create_connection((host, port), timeout=_SECONDS_TO_ANSWER).close()

@@ -143,6 +143,14 @@ def test_auto_is_the_cluster_of_the_environment():
     assert seconds < 100, "Ray itself would try for five minutes"
 
 
+def test_auto_does_not_wait_for_a_cluster_that_was_killed_and_left_its_address(tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    output, seconds = errors_of_connecting("auto", RAY_TMPDIR=str(tmp_path))
+    assert output.startswith("RobustLRError no Ray answers at 127.0.0.1:9: ")
+    assert seconds < 100, "Ray itself would try for five minutes"
+
+
 def test_a_ray_that_was_started_here_lasts_from_the_first_round_of_a_search_to_its_end_and_leaves_no_file():
     code = """
         import math, os, tempfile, ray
