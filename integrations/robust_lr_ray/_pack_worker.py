@@ -52,7 +52,7 @@ class PackWorker:
     """
 
     def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
-        self.is_up, self.capacity, self._room, self._strict = False, at_most, 0, packing.strict
+        self.is_up, self.capacity, self._room, self._strict = False, 1, 0, packing.strict
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
         self._actor = actor.remote(work, packing, at_most)
         self._stream = self._actor.messages.remote()

@@ -49,6 +49,7 @@ class _Source:
 class _Place:
     slot: Slot
     worker: Worker | None = None
+    is_ready: bool = False  # the worker has had room for a trial
     last_busy: float = 0.0
 
 
@@ -106,14 +107,16 @@ class Pool:
         for place in sorted(self._places, key=lambda place: not place.slot.suspects):
             has_trials = place.slot.suspects or len(self._source.waiting) > self._n_starting
             if place.worker is None and has_trials and len(self._running) < self._n_workers:
-                place.worker, place.last_busy = self._start(place.slot.limit), time.monotonic()
+                place.worker, place.is_ready = self._start(place.slot.limit), False
         share = fair_share([place.slot for place, _ in self._running], len(self._source.waiting))
         for place, worker in self._running:
             slot = place.slot
+            if worker.room and not place.is_ready:
+                place.is_ready, self._early_losses = True, 0
             limit = slot.limit if slot.suspects else share
             if trials := slot.take(min(worker.room, limit - len(slot.in_flight))):
                 worker.submit(tuple(trials))
-            if slot.in_flight or not worker.is_up:
+            if slot.in_flight or not place.is_ready:
                 place.last_busy = time.monotonic()
             elif time.monotonic() - place.last_busy > _SECONDS_IDLE:
                 self._stop(place)
@@ -124,7 +127,7 @@ class Pool:
 
     @property
     def _n_starting(self) -> int:
-        return sum(not worker.is_up and not place.slot.suspects for place, worker in self._running)
+        return sum(not place.is_ready and not place.slot.suspects for place, _ in self._running)
 
     def _look(self) -> None:
         """See how many workers the cluster holds, and complain if none has come up for long."""
@@ -146,13 +149,10 @@ class Pool:
         worker = place.worker
         if worker is None:
             return []
-        was_up = worker.is_up
         try:
             results = worker.poll(ready)
         except WorkerLost as loss:
             return self._handle_death(place, worker, loss)
-        if worker.is_up and not was_up:
-            self._early_losses = 0
         for result in results:
             place.slot.finish(result)
         return results
@@ -162,12 +162,14 @@ class Pool:
         self._looked = -math.inf  # a node may be gone
         if loss.node_lost:
             return self._give_back(place.slot, loss.cause)
-        if not place.slot.in_flight and (not worker.is_up or worker.capacity == 1):
-            self._count_early_loss(loss)
-            return []
         status: Status = "out_of_memory" if loss.out_of_memory else "failed"
-        n_together = None if place.slot.in_flight else worker.capacity  # it died making room for so many
-        return place.slot.lose(loss.cause, status=status, n_together=n_together)
+        if place.slot.in_flight:
+            return place.slot.lose(loss.cause, status=status)
+        if not place.is_ready and worker.capacity > 1:  # it died making room for so many
+            return place.slot.lose(loss.cause, status=status, n_together=worker.capacity)
+        if not place.is_ready:
+            self._count_early_loss(loss)
+        return []
 
     def _give_back(self, slot: Slot, cause: str) -> list[TrialResult]:
         trials = list(slot.in_flight)
