@@ -448,7 +448,7 @@ def _sweep_of_study(
 
 def _sweep_of_experiment(folder: str, lr: str, loss: str, schedule: str | None, seed: str | None) -> SweepResult:
     read = load_plugin("robust_lr.results", "ray")
-    sweep: SweepResult = read(folder, lr=lr, loss=loss, schedule=schedule, seed=seed)
+    sweep: SweepResult = read(folder, lr_name=lr, metric=loss, schedule_name=schedule, seed_name=seed)
     return sweep
 
 
