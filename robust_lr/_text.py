@@ -15,6 +15,17 @@ def count_of(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
+def without_passwords(text: str) -> str:
+    """Return a text, such as the URL of a database, as it may be printed.
+
+    Example:
+        >>> without_passwords("postgresql://me:secret@host/db?sslpassword=other")
+        'postgresql://me:***@host/db?sslpassword=***'
+    """
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
 def last_line(error: str | None) -> str:
     """Return the last line of an error's text, which names the exception."""
     lines = (error or "").strip().splitlines()

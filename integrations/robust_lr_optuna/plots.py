@@ -18,7 +18,7 @@ from robust_lr import (
     RobustLRError,
     analyze_sweep,
 )
-from robust_lr.cli.arguments import absolute_tolerance
+from robust_lr.cli.output import absolute_tolerance
 from robust_lr.report.plots import COLOUR, CONTEXT, DIVERGED, LIMIT, SMALLEST
 
 from .results import sweep_from_study

@@ -72,7 +72,7 @@ class Journal:
         Raises:
             JournalError: when another process writes it, it is of another sweep, or the file is no journal.
         """
-        from .. import __version__
+        from .._version import __version__
 
         now = datetime.now(UTC).isoformat(timespec="seconds")
         header = SweepHeader(

@@ -49,7 +49,7 @@ class SearchJournal(Journal):
 
     def expect(self, trials: Iterable[TrialSpec]) -> None:
         """Make the sweep in the journal large enough for these trials, before they run."""
-        from .. import __version__
+        from .._version import __version__
 
         grown = _grown(self._header, trials)
         if grown != self._header:

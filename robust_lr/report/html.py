@@ -99,7 +99,7 @@ def _part(name: str, analysis: Analysis, *, level: int) -> str:
 
 
 def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
-    from .. import __version__
+    from .._version import __version__
 
     sweep = analysis.sweep
     lines = "\n".join(escape(line) for line in reproduce)
