@@ -45,7 +45,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 import robust_lr
-from robust_lr import CosineDecay, NotVectorisable, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr import CosineDecay, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr.exceptions import NotVectorisable
 from robust_lr.runners import Runner
 from robust_lr.runners.base import Evaluator
 from robust_lr.runners.evaluators import evaluate_here

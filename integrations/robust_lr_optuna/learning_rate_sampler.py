@@ -16,8 +16,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError, GridError, RobustLRWarning, Schedule
+from robust_lr import Schedule
 from robust_lr._checks import check_number, check_whole
+from robust_lr.exceptions import DataError, GridError, RobustLRWarning
 from robust_lr.search import LearningRateSearch
 
 from .fixed_trials import is_fixed, values_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from robust_lr import GridError
+from robust_lr.exceptions import GridError
 
 from .work_log import SAME
 

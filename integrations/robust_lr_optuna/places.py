@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from optuna.trial import FrozenTrial
 
-from robust_lr import DataError
+from robust_lr.exceptions import DataError
 from robust_lr.readers.external import label_text, read_lr
 from robust_lr.readers.table import DEFAULT_SCHEDULE
 

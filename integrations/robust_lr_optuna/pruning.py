@@ -8,9 +8,9 @@ from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from robust_lr import DataError
 from robust_lr._checks import check_whole
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 
 from .outcomes import DIVERGED
 

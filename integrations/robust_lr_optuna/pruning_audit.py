@@ -20,8 +20,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError, InsufficientDataError
 from robust_lr._checks import check_number, check_whole
+from robust_lr.exceptions import DataError, InsufficientDataError
 
 from .entries import is_order
 from .outcomes import has_diverged

@@ -16,8 +16,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError, SweepResult, TrialResult, TrialSpec
+from robust_lr import SweepResult, TrialResult, TrialSpec
 from robust_lr._text import without_passwords
+from robust_lr.exceptions import DataError
 from robust_lr.readers.external import ForeignTrial, counted_trials, listed, sweep_of_trials, trials_in_words
 
 from .entries import cell_of, is_order

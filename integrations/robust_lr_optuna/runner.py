@@ -12,10 +12,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from robust_lr import DataError, RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr._checks import check_whole
 from robust_lr._labels import has_text, is_vague
+from robust_lr.exceptions import DataError
 from robust_lr.grids import SIGNIFICANT_DIGITS
+from robust_lr.runners import evaluate_trial
 
 from .entries import cell_of
 from .outcomes import has_diverged

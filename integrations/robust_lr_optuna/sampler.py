@@ -20,7 +20,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import GeometricGrid, GridError, RobustLRError
+from robust_lr import GeometricGrid, RobustLRError
+from robust_lr.exceptions import GridError
 
 from .book import Book
 from .entries import mark_of, write_mark, write_order

@@ -14,7 +14,9 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from robust_lr import GeometricGrid, GridError, Schedule, resolution_for_tolerance
+from robust_lr import GeometricGrid, Schedule
+from robust_lr.exceptions import GridError
+from robust_lr.theory import resolution_for_tolerance
 
 from .entries import cell_of
 

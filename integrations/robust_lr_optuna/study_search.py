@@ -11,7 +11,7 @@ from typing import Any
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import DataError
+from robust_lr.exceptions import DataError
 from robust_lr.search import LearningRateSearch, SearchResult
 
 from .outcomes import blew_up, why_failed

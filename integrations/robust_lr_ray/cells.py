@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, get_args
 
-from robust_lr import Schedule, ScheduleError, TrialResult, TrialSpec, parse_schedule
+from robust_lr import Schedule, TrialResult, TrialSpec, parse_schedule
+from robust_lr.exceptions import ScheduleError
 from robust_lr.trials import Status
 
 _DIGITS = 16  # of a digest

@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from robust_lr import DataError, RobustLRError, RobustLRWarning
+from robust_lr import RobustLRError
+from robust_lr.exceptions import DataError, RobustLRWarning
 
 from .ranks import rank, world_size
 

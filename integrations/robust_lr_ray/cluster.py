@@ -22,7 +22,8 @@ import ray
 import ray.util.client
 from ray.exceptions import RayError
 
-from robust_lr import RobustLRError, RobustLRWarning
+from robust_lr import RobustLRError
+from robust_lr.exceptions import RobustLRWarning
 
 _SECONDS_TO_ANSWER, _SECONDS_TO_BE_HEALTHY = 5.0, 10.0
 _PORT = 6379  # of a head node, where an address names none

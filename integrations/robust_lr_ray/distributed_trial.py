@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr._checks import check_whole
 from robust_lr._labels import label_of
-from robust_lr.runners import failed_trial
+from robust_lr.runners import evaluate_trial, failed_trial
 
 from .cells import cell_config, cell_digest, schedule_of, spec_of
 from .checkpoints import TrialCheckpoint, checkpointing

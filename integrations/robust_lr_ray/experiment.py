@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robust_lr import DataError
+from robust_lr.exceptions import DataError
 from robust_lr.readers.external import trials_in_words
 
 if TYPE_CHECKING:

@@ -13,16 +13,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from robust_lr import (
-    DataError,
-    LearningRateSearch,
-    RobustLRError,
-    Schedule,
-    SearchResult,
-    TrialResult,
-    TrialSpec,
-    parse_schedule,
-)
+from robust_lr import LearningRateSearch, RobustLRError, Schedule, SearchResult, TrialResult, TrialSpec, parse_schedule
+from robust_lr.exceptions import DataError
 from robust_lr.journal.search_journal import SearchJournal
 from robust_lr.readers.table import DEFAULT_SCHEDULE
 

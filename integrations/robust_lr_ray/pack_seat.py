@@ -14,7 +14,8 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from robust_lr import NotVectorisable, RobustLRWarning, TrialResult, TrialSpec
+from robust_lr import TrialResult, TrialSpec
+from robust_lr.exceptions import NotVectorisable, RobustLRWarning
 from robust_lr.runners import Evaluator, Inbox, Packable, TrialSource, is_out_of_memory
 from robust_lr.trials import Status
 

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from robust_lr import DataError, TrialDiverged, TrialResult
+from robust_lr import TrialDiverged, TrialResult
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,8 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from robust_lr import DataError, SweepResult, TrialResult, TrialSpec
+from robust_lr import SweepResult, TrialResult, TrialSpec
+from robust_lr.exceptions import DataError
 from robust_lr.readers.external import (
     ForeignTrial,
     counted_trials,

@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from robust_lr import (
-    DataError,
-    GeometricGrid,
-    RobustLRError,
-    RobustLRWarning,
-    SweepResult,
-    TrialResult,
-    TrialSpec,
-    parse_schedule,
-)
+from robust_lr import GeometricGrid, RobustLRError, SweepResult, TrialResult, TrialSpec, parse_schedule
+from robust_lr.exceptions import DataError, RobustLRWarning
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.journal.journal import Journal
 

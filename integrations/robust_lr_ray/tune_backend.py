@@ -20,8 +20,9 @@ import ray
 from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
-from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr._checks import check_whole
+from robust_lr.runners import evaluate_trial
 from robust_lr.runners.base import failed_trial, is_out_of_memory
 from robust_lr.trials import Status
 

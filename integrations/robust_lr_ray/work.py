@@ -11,8 +11,9 @@ from pathlib import Path
 import ray
 from ray import cloudpickle
 
-from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, evaluate_trial, parse_schedule
+from robust_lr import RobustLRError, Schedule, TrainFunction, TrialResult, TrialSpec, parse_schedule
 from robust_lr._labels import is_vague, label_of
+from robust_lr.runners import evaluate_trial
 
 from .cells import cell_digest, schedule_text
 from .checkpoints import checkpointing

@@ -15,8 +15,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_node_ip_address, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from robust_lr import RobustLRError, TrialResult, TrialSpec, evaluate_trial
+from robust_lr import RobustLRError, TrialResult, TrialSpec
 from robust_lr._checks import check_number, check_whole
+from robust_lr.runners import evaluate_trial
 
 from .checkpoints import TrialCheckpoint, checkpointing
 from .cluster import actor_options

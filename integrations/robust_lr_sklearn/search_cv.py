@@ -17,8 +17,8 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
-from robust_lr import DataError, RobustLRWarning
 from robust_lr._checks import check_whole
+from robust_lr.exceptions import DataError, RobustLRWarning
 from robust_lr.search import LearningRateSearch
 
 # Where an estimator of scikit-learn does not read its learning rate: (another parameter, its value).

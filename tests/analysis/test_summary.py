@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
+from robust_lr.exceptions import DataError
 from robust_lr.report.tables import degradation_rows, recommendation_rows
 from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, details, headline
 

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
 from robust_lr.cli.arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
+from robust_lr.exceptions import DataError
 
 INF, NAN = math.inf, math.nan
 

@@ -9,7 +9,8 @@ import pickle
 import numpy as np
 import pytest
 
-from robust_lr import GeometricGrid, GridError
+from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError
 
 
 def test_the_ends_are_the_very_numbers_that_were_asked_for():

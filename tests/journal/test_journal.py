@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from robust_lr import JournalError, TrialResult, TrialSpec
+from robust_lr import TrialResult, TrialSpec
+from robust_lr.exceptions import JournalError
 from robust_lr.journal import _file as _journal_file
 from robust_lr.journal.journal import Journal, read_journal
 

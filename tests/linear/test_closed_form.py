@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robust_lr import DataError, RobustLRError, TrialDiverged, TrialSpec, parse_schedule
+from robust_lr import RobustLRError, TrialDiverged, TrialSpec, parse_schedule
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 from robust_lr.linear.closed_form import LANES, ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.schedules.closed_forms import tabulated

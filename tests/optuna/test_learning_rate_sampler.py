@@ -14,7 +14,8 @@ from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GridError, RobustLRWarning, ScheduleError, TrialDiverged
+from robust_lr import TrialDiverged
+from robust_lr.exceptions import DataError, GridError, RobustLRWarning, ScheduleError
 from robust_lr.search import LearningRateSearch
 from robust_lr_optuna import learning_rate_sampler
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
@@ -539,7 +540,7 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
 # relative space it applies. Its objectives have no learning rate.
 
 
-WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.RobustLRWarning")
+WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.exceptions.RobustLRWarning")
 
 
 @WITHOUT_LR

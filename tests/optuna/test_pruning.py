@@ -14,8 +14,9 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GeometricGrid, InsufficientDataError
+from robust_lr import GeometricGrid
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError, InsufficientDataError
 from robust_lr.report.console import make_console, print_rows
 from robust_lr_optuna import DivergencePruner, audit_pruning
 from robust_lr_optuna.results import sweep_from_study

@@ -11,7 +11,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr.exceptions import DataError
 from robust_lr_optuna.entries import is_order
 from robust_lr_optuna.results import sweep_from_storage, sweep_from_study
 from robust_lr_optuna.sampler import GeometricGridSampler

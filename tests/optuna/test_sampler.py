@@ -16,7 +16,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from robust_lr import GeometricGrid, GridError, RobustLRError, TrialDiverged
+from robust_lr import GeometricGrid, RobustLRError, TrialDiverged
+from robust_lr.exceptions import GridError
 from robust_lr_optuna.entries import cell_of, is_order
 from robust_lr_optuna.outcomes import has_diverged
 from robust_lr_optuna.sampler import GeometricGridSampler

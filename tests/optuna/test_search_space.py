@@ -21,7 +21,9 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import FixedTrial
 
-from robust_lr import GeometricGrid, GridError, ScheduleError, resolution_for_tolerance
+from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError, ScheduleError
+from robust_lr.theory import resolution_for_tolerance
 from robust_lr_optuna.results import sweep_from_study
 from robust_lr_optuna.sampler import GeometricGridSampler
 from robust_lr_optuna.search_space import CoarseLearningRate, annealed_grid, grid_distribution, suggest_lr

@@ -21,15 +21,13 @@ from robust_lr import (
     GeometricGrid,
     PackedRunner,
     RobustLRError,
-    RobustLRWarning,
-    ScheduleError,
     SerialRunner,
     SweepResult,
-    TrialError,
     TrialSpec,
     run_sweep,
 )
 from robust_lr.cli.demo import demo_task
+from robust_lr.exceptions import RobustLRWarning, ScheduleError, TrialError
 from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, train_quadratic
 from robust_lr.trials import expand_trials
 from robust_lr_ray import RayRunner, trial_checkpoint

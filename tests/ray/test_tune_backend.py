@@ -12,7 +12,9 @@ from collections import Counter
 
 import pytest
 
-from robust_lr import FunctionSchedule, RobustLRError, ScheduleError, TrialSpec, evaluate_trial, run_sweep
+from robust_lr import FunctionSchedule, RobustLRError, TrialSpec, run_sweep
+from robust_lr.exceptions import ScheduleError
+from robust_lr.runners import evaluate_trial
 from robust_lr.testing import SCHEDULES, train_quadratic
 from robust_lr_ray.cells import schedule_of, spec_of
 from robust_lr_ray.tune_backend import report_result, run_with_tune

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from robust_lr import DataError, TrialResult, TrialSpec
+from robust_lr import TrialResult, TrialSpec
+from robust_lr.exceptions import DataError
 from robust_lr.readers.external import ForeignTrial, counted_trials, label_text, listed, read_lr, sweep_of_trials
 
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from robust_lr import TrialSpec, evaluate_trial
-from robust_lr.runners import OneByOne, TrialList
+from robust_lr import TrialSpec
+from robust_lr.runners import OneByOne, TrialList, evaluate_trial
 from robust_lr.runners._worker import Inbox
 from robust_lr.testing import SCHEDULES, train_eventful, train_quadratic
 

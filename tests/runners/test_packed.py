@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import Constant, FunctionSchedule, NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning
+from robust_lr import Constant, FunctionSchedule, PackedRunner, RobustLRError
+from robust_lr.exceptions import NotVectorisable, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import Packable, PackPlan, Runner, SerialRunner
 from robust_lr.testing import SCHEDULES, RunnerContract, train_quadratic

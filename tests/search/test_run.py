@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SerialRunner, SweepResult, TrialError, run_sweep
-from robust_lr.exceptions import DataError, GridError, JournalError, ScheduleError
+from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SerialRunner, SweepResult, run_sweep
+from robust_lr.exceptions import DataError, GridError, JournalError, ScheduleError, TrialError
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.search.run import search_learning_rate
 

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from robust_lr import DataError, GridError, ScheduleError
+from robust_lr.exceptions import DataError, GridError, ScheduleError
 from robust_lr.schedules.closed_forms import TableSchedule
 from robust_lr.search import LearningRateSearch
 

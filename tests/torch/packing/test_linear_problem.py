@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import NotVectorisable
+from robust_lr.exceptions import NotVectorisable
 from robust_lr.linear.closed_form import ClosedFormPacks
 from robust_lr.runners.evaluators import TrialList
 from robust_lr_torch.packing.linear_problem import linear_problem

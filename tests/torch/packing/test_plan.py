@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
+from robust_lr import PackedRunner, RobustLRError, SerialRunner, run_sweep
+from robust_lr.exceptions import NotVectorisable, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr.testing import train_quadratic
 from robust_lr.trials import TrialSpec

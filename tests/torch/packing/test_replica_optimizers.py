@@ -10,8 +10,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
-from robust_lr import DataError
-from robust_lr.exceptions import NotVectorisable
+from robust_lr.exceptions import DataError, NotVectorisable
 from robust_lr_torch.packing.delta_rule import DeltaRule
 from robust_lr_torch.packing.replica_optimizers import clip_grad_norm_per_replica, rule_for
 from robust_lr_torch.packing.rules import SGDRule

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorisable
+from robust_lr.exceptions import NotVectorisable
 from robust_lr_torch.packing.pack import Pack
 from robust_lr_torch.packing.vectorize import inspect_replica, state_of
 from tests.torch import models_that_do_not_pack
