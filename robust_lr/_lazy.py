@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -43,4 +44,8 @@ def lazy_names(
         setattr(sys.modules[package], name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *home_of})
+    def names() -> list[str]:
+        own = vars(sys.modules[package]).items()
+        return sorted({*home_of, *(n for n, value in own if n.startswith("__") or isinstance(value, ModuleType))})
+
+    return get, names

@@ -19,8 +19,10 @@ EXIT_CODES = "Exit codes: 0 success; 1 the results carry no recommendation, or t
 def main() -> None:
     """Run the command line and exit; an error of ours is one line on stderr, never a traceback."""
     try:
-        code = run_command(sys.argv[1:])
-        sys.stdout.flush()
+        try:
+            code = run_command(sys.argv[1:])
+        finally:  # also after --help, which exits
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader is gone: `| head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

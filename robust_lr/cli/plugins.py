@@ -52,7 +52,7 @@ class Plugin:
     Attributes:
         install: command that installs what the plug-in needs, shown when that is missing.
         source_option: option of `analyze` that names a source of this plug-in, such as "--ray".
-        commands: further commands, by name.
+        commands: further commands, by name; each a module, or an object like one.
     """
 
     install: str = ""

@@ -22,7 +22,7 @@ def transfer_learning_rate(
     """Return the learning rate to start a search from under another schedule, at another number of steps, or both.
 
     It is the best one of `result` times the ratio of the learning rates ``eta*`` at which the bound of convex theory is
-    least (`robust_lr.theory.tuned_bound`): a start, not an answer. Give it to the new search as ``start=`` with the narrow
+    least (`theory.tuned_bound`): a start, not an answer. Give it to the new search as ``start=`` with the narrow
     step ``ratio=2``; it must lie in the range of that search.
 
     Measured on the tables in `benchmarks/tables` by ``python benchmarks/search_transfer.py``, in trials:
