@@ -70,7 +70,7 @@ def test_the_sdist_can_be_tested(built):
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "README.md", "CITATION.cff", "CHANGELOG.md"}
-    assert needed | {"tests/conftest.py", "tests/test_wheel.py"} <= names
+    assert needed | {"conftest.py", "tests/test_wheel.py"} <= names
 
 
 def test_is_imported_from_where_it_was_installed(installed, tmp_path):
