@@ -47,10 +47,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import robust_lr
 from robust_lr import CosineDecay, Schedule, SerialRunner, TrialResult, TrialSpec
 from robust_lr.exceptions import NotVectorisable
-from robust_lr.runners import Runner
+from robust_lr.runners import Runner, TrialList
 from robust_lr.runners.base import Evaluator
-from robust_lr.runners.evaluators import evaluate_here
 from robust_lr.runners.packed import PackPlan
+from robust_lr.runners.slots import evaluate_here
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing.pack import Pack, PackEvaluator
 
@@ -340,7 +340,7 @@ class Prepared:
         self, train: object, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
         """See `Runner.run`."""
-        return evaluate_here(lambda slots: self.evaluator, self.slots, trials, retries=0)
+        return evaluate_here(lambda slots: self.evaluator, self.slots, TrialList(trials))
 
 
 class Bench:
@@ -463,7 +463,7 @@ class Bench:
 
     def losses(self, runner: Runner, trials: Sequence[TrialSpec]) -> Mapping[TrialSpec, float]:
         """Run the trials, all of which must converge: one that diverges is spared the rest of its steps."""
-        results = list(runner.run(self.task, trials, SCHEDULES))
+        results = list(runner.run(self.task, TrialList(trials), SCHEDULES))
         if wrong := [r for r in results if r.status != "ok"]:
             raise RuntimeError(f"{self.work.name}: {len(wrong)} trials are not ok; the first: {wrong[0]}")
         return {r.spec: r.loss for r in results}

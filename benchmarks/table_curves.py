@@ -88,7 +88,7 @@ def read_curves(loss: str = "validation_loss") -> dict[str, TableCurve]:
     """
     curves = {}
     for path in sorted(TABLES.glob("*.csv")):
-        sweep = SweepResult.from_csv(path, loss_column=loss, schedule_column="schedule", seed_column="seed")
+        sweep = SweepResult.from_csv(path, metric=loss, schedule_name="schedule", seed_name="seed")
         for name, losses in zip(sweep.schedules, sweep.loss, strict=True):
             curves[f"{path.stem} {name}"] = TableCurve(sweep.learning_rates, losses)
     return curves

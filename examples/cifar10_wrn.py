@@ -52,7 +52,7 @@ from robust_lr.divergence import DivergenceWatch
 from robust_lr.exceptions import DataError
 from robust_lr.report.console import make_console, print_analysis
 from robust_lr.report.html import write_report
-from robust_lr.runners import Runner
+from robust_lr.runners import Runner, TrialList
 from robust_lr_torch import AnnealedLR, SupervisedTask
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -615,7 +615,7 @@ def _seconds_of_a_packed_step(
     runner = PackedRunner(slots=n_replicas, engine=engine, strict=True, device=device)
     trials = [TrialSpec("constant", 1e-3 * (i + 1) / n_replicas, 0) for i in range(n_replicas)]
     for _ in range(2):  # the first time libraries are loaded and kernels chosen
-        results = list(runner.run(task, trials, {"constant": parse_schedule("constant")}))
+        results = list(runner.run(task, TrialList(trials), {"constant": parse_schedule("constant")}))
     if wrong := [result for result in results if result.status != "ok"]:
         raise RobustLRError(f"a pack of {n_replicas} did not train: {wrong[0].error or wrong[0].status}")
     return sum(result.seconds for result in results) / n_steps

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .schedules import WarmupStableDecay as WarmupStableDecay
     from .schedules import parse_schedule as parse_schedule
     from .search import LearningRateSearch as LearningRateSearch
+    from .search import SearchOptions as SearchOptions
     from .search import SearchResult as SearchResult
     from .search.run import search_learning_rate as search_learning_rate
     from .search.transfer import transfer_learning_rate as transfer_learning_rate
@@ -58,7 +59,7 @@ else:
             "runners": "PackedRunner ProcessPoolRunner SerialRunner",
             "schedules": "Constant Cooldown CosineDecay FunctionSchedule InverseSqrt LinearDecay PolynomialDecay "
             "Schedule TableSchedule Warmup WarmupStableDecay parse_schedule",
-            "search": "LearningRateSearch SearchResult",
+            "search": "LearningRateSearch SearchOptions SearchResult",
             "search.run": "search_learning_rate",
             "search.transfer": "transfer_learning_rate",
             "sweep": "SweepResult run_sweep",

@@ -53,6 +53,12 @@ def has_text(value: object) -> bool:
     return kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
 
 
+def spec_text(schedule: object) -> str:
+    """Return the text of a schedule, or else the name of its class."""
+    kind = type(schedule)
+    return str(schedule) if has_text(schedule) else f"{kind.__module__}:{kind.__qualname__}"
+
+
 def _label_of_data(value: object) -> str:
     if isinstance(value, Mapping):
         return _short("{" + ", ".join(f"{label_of(k)}: {label_of(v)}" for k, v in value.items()) + "}")

@@ -1,10 +1,11 @@
-"""Pieces of messages: counts with their nouns, the last line of an error, the place in the user's code."""
+"""Pieces of messages: counts with their nouns, lists, the last line of an error, the place in the user's code."""
 
 from __future__ import annotations
 
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -13,6 +14,15 @@ _PACKAGE = Path(__file__).parent
 def count_of(n: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 trial`` or ``3 trials``."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def listed(items: Iterable[str], *, at_most: int = 20) -> str:
+    """Return the items as a list in a sentence, such as ``a, b and c``, cut short where there are very many."""
+    names = list(items)
+    if len(names) > at_most:
+        return f"{', '.join(names[:at_most])} and {len(names) - at_most} more"
+    *others, last = names or [""]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def without_passwords(text: str) -> str:

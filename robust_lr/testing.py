@@ -7,7 +7,7 @@ In a test file of your own, with pytest:
     class TestMyRunner(RunnerContract):
         @pytest.fixture
         def runner(self):
-            return MyRunner(retries=1)
+            return MyRunner()
 
     class TestMySchedule(ScheduleContract):
         @pytest.fixture(params=[MySchedule(), MySchedule(floor=0.1)], ids=str)
@@ -31,9 +31,9 @@ import numpy as np
 import pytest
 
 from .exceptions import TrialDiverged
-from .runners import Runner
-from .schedules.closed_forms import Constant, CosineDecay, Schedule
-from .schedules.specs import parse_schedule
+from .runners import Runner, TrialList
+from .schedules import Constant, CosineDecay, Schedule, parse_schedule
+from .sweep.ledger import TrialLedger
 from .trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 
 SCHEDULES: Mapping[str, Schedule] = {"constant": Constant(), "cosine": CosineDecay()}
@@ -78,7 +78,7 @@ def train_failing_once(*, lr: float, schedule: Schedule, seed: int, folder: str)
 
 
 class RunnerContract:
-    """The tests that every `Runner` passes; a subclass brings the fixture `runner`, with at least one retry."""
+    """The tests that every `Runner` passes; a subclass brings the fixture `runner`."""
 
     @pytest.fixture
     def runner(self) -> Runner:
@@ -88,7 +88,7 @@ class RunnerContract:
     def test_runs_each_trial_exactly_once(self, runner: Runner) -> None:
         """As many results as trials, one for each."""
         trials = expand_trials(SCHEDULES, LEARNING_RATES, (0, 1))
-        found = [result.spec for result in runner.run(train_quadratic, trials, SCHEDULES)]
+        found = [result.spec for result in run_trials(runner, train_quadratic, trials)]
         assert len(found) == len(trials) and set(found) == set(trials), "each trial must be run exactly once"
 
     def test_gives_the_numbers_of_a_plain_loop(self, runner: Runner) -> None:
@@ -128,7 +128,7 @@ class RunnerContract:
     def test_a_failed_trial_is_tried_again(self, runner: Runner, tmp_path: Path) -> None:
         """A trial that fails once and then succeeds is "ok"."""
         train = functools.partial(train_failing_once, folder=str(tmp_path))
-        results = _losses_of(runner, train, LEARNING_RATES[:3])
+        results = _losses_of(runner, train, LEARNING_RATES[:3], max_retries=1)
         assert [r.loss for r in results] == list(LEARNING_RATES[:3]), f"a failed trial must be tried again: {results}"
 
     def test_a_wrong_return_value_is_said_clearly(self, runner: Runner) -> None:
@@ -138,12 +138,13 @@ class RunnerContract:
 
     def test_no_trials_no_results(self, runner: Runner) -> None:
         """An empty sequence of trials is no error."""
-        assert list(runner.run(train_quadratic, [], SCHEDULES)) == [], "no trials, no results"
+        assert list(runner.run(train_quadratic, TrialList([]), SCHEDULES)) == [], "no trials, no results"
 
     def test_closing_early_leaves_no_processes(self, runner: Runner) -> None:
         """Whoever closes the iterator after the first result finds no child processes left."""
         before = set(multiprocessing.active_children())
-        results = runner.run(train_quadratic, expand_trials(SCHEDULES, LEARNING_RATES, range(4)), SCHEDULES)
+        trials = TrialList(expand_trials(SCHEDULES, LEARNING_RATES, range(4)))
+        results = runner.run(train_quadratic, trials, SCHEDULES)
         next(results)
         if hasattr(results, "close"):
             results.close()
@@ -213,13 +214,41 @@ class ScheduleContract:
             assert schedule(total_steps, total_steps) > 0, "a schedule that ends at zero has a degree"
 
 
+class _Trials:
+    """A plan of given trials."""
+
+    def __init__(self, trials: Sequence[TrialSpec]) -> None:
+        self._trials = list(trials)
+
+    def next_trials(self) -> list[TrialSpec]:
+        trials, self._trials = self._trials, []
+        return trials
+
+    def add(self, result: TrialResult) -> None:
+        pass
+
+
+def run_trials(
+    runner: Runner,
+    train: TrainFunction,
+    trials: Sequence[TrialSpec],
+    schedules: Mapping[str, Schedule] = SCHEDULES,
+    *,
+    max_retries: int = 0,
+) -> list[TrialResult]:
+    """Have a runner carry out these trials; return the outcome of each, in order of completion."""
+    return list(TrialLedger(_Trials(trials), max_retries=max_retries).run(runner, train, schedules))
+
+
 def _run(runner: Runner, train: TrainFunction, trials: Sequence[TrialSpec]) -> dict[TrialSpec, TrialResult]:
-    results = {result.spec: result for result in runner.run(train, trials, SCHEDULES)}
+    results = {result.spec: result for result in run_trials(runner, train, trials)}
     assert set(results) == set(trials), "each trial must have a result"
     return results
 
 
-def _losses_of(runner: Runner, train: TrainFunction, lrs: Sequence[float]) -> list[TrialResult]:
+def _losses_of(
+    runner: Runner, train: TrainFunction, lrs: Sequence[float], *, max_retries: int = 0
+) -> list[TrialResult]:
     trials = [TrialSpec("constant", lr, 0) for lr in lrs]
-    results = _run(runner, train, trials)
+    results = {result.spec: result for result in run_trials(runner, train, trials, max_retries=max_retries)}
     return [results[trial] for trial in trials]

@@ -19,7 +19,7 @@ exceptions _checks _labels _lazy _text _tolerance _version
 grids schedules theory
 trials divergence
 search
-journal readers.table
+journal readers.runs readers.table
 runners linear
 sweep
 readers

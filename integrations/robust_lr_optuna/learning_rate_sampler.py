@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr import Schedule
 from robust_lr._checks import check_number, check_whole
 from robust_lr.exceptions import DataError, GridError, RobustLRWarning
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 
 from .fixed_trials import is_fixed, values_of
 from .outcomes import note_why_failed
@@ -218,7 +218,15 @@ class LearningRateSampler(BaseSampler):
         return name == self._name or name in self._combinations[0]
 
     def _search(self, low: float, high: float) -> StudySearch:
-        search = LearningRateSearch(low, high, extend=False, **self._options)
+        tolerance, schedule, relative = (self._options[name] for name in ("tolerance", "schedule", "relative"))
+        options = {name: self._options[name] for name in ("ratio", "start", "max_trials", "noise")}
+        search = LearningRateSearch(
+            low,
+            high,
+            tolerance=f"{100 * tolerance}%" if relative else tolerance,
+            schedule=schedule,
+            options=SearchOptions(extend=False, **options),
+        )
         return StudySearch(self._name, self._retries, search.to_dict())
 
     def _check_options(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from optuna.trial import FrozenTrial
 
 from robust_lr.exceptions import DataError
-from robust_lr.readers.external import label_text, read_lr
-from robust_lr.readers.table import DEFAULT_SCHEDULE
+from robust_lr.readers.runs import DEFAULT_SCHEDULE, label_text, read_lr
 
 from .entries import cell_of, is_order, order_in
 from .work_log import SAME, Axes, Cell
@@ -71,10 +70,11 @@ class Places:
                 found[axis] = label_text(value)
         return Place(str(found["schedule"]), self._lr_of(trial), found["seed"])
 
-    def mixed(self, trials: Collection[FrozenTrial]) -> list[str]:
-        """Return the parameters in which these trials differ besides learning rate, schedule and seed."""
-        names = {name for trial in trials for name in trial.params} - {self._lr, *self._names.values()}
-        return sorted(name for name in names if len({self._besides_the_cell(trial, name) for trial in trials}) > 1)
+    def others(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return the parameters of a trial besides learning rate, schedule and seed."""
+        taken, cell = {self._lr, *self._names.values()}, self._cells.get(trial.number)
+        of_cell = () if cell is None else (cell.schedule, cell.seed)  # the objective may give them names of its own
+        return {name: value for name, value in trial.params.items() if name not in taken and value not in of_cell}
 
     def _check_names(self) -> None:
         params = sorted({name for trial in self._trials for name in trial.params})
@@ -99,18 +99,12 @@ class Places:
             return getattr(cell, axis)
         return trial.params.get(name, trial.user_attrs.get(name))
 
-    def _besides_the_cell(self, trial: FrozenTrial, name: str) -> str:
-        """The value of a parameter, always the same where it is what the cell says under a name of the objective's."""
-        value, cell = trial.params.get(name), self._cells.get(trial.number)
-        is_of_cell = cell is not None and value is not None and value in (cell.schedule, cell.seed)
-        return "" if is_of_cell else repr(value)
-
     def _lr_of(self, trial: FrozenTrial) -> float:
         value, cell = trial.params.get(self._lr), self._cells.get(trial.number)
         # Unless another parameter than the sampler's is asked for, the cell knows the exact value.
         if cell is not None and (value is None or (_is_number(value) and math.isclose(value, cell.lr, rel_tol=SAME))):
             value = cell.lr
-        return read_lr(value, f"trial {trial.number}: {self._lr}")
+        return read_lr(value, f"trial {trial.number}")
 
 
 def cells_of(trials: Sequence[FrozenTrial]) -> dict[int, Cell]:

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr._checks import check_number, check_whole
 from robust_lr.exceptions import DataError, InsufficientDataError
+from robust_lr.readers.runs import mixed_params
 
 from .entries import is_order
 from .outcomes import has_diverged
@@ -349,7 +350,7 @@ def _curves_of_study(
         searches[place.schedule, f"replicate {n_before}" if place.seed is None else place.seed].append(run)
         used.append(trial)
     notes = [f"{_count(n, 'trial')} left out: {why}" for why, n in left_out.items()]
-    if mixed := places.mixed(used):
+    if mixed := mixed_params([places.others(trial) for trial in used]):
         notes.append(f"the trials differ in {', '.join(mixed)} as well: the best may be so for that")
     return searches, notes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,19 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from robust_lr import SweepResult, TrialResult, TrialSpec
-from robust_lr._text import without_passwords
+from robust_lr import SweepResult
+from robust_lr._text import listed, without_passwords
 from robust_lr.exceptions import DataError
-from robust_lr.readers.external import ForeignTrial, counted_trials, listed, sweep_of_trials, trials_in_words
+from robust_lr.readers.runs import Run
 
 from .entries import cell_of, is_order
 from .outcomes import blew_up
-from .places import Place, Places
+from .places import Places
+
+_FAILED = (
+    "failed, and the study does not say why; Optuna stores a loss of NaN as a failure, so these may have diverged: let "
+    "the objective return inf instead"
+)
 
 
 def sweep_from_study(
@@ -68,24 +72,11 @@ def sweep_from_study(
         raise DataError(f"study {study.study_name!r} has no finished trial")
     places = Places(everything, lr=lr, schedule=schedule, seed=seed)
     objective = _Objective(study, list(trials.values()), metric)
-    found, left_out = list[ForeignTrial](), Counter[str]()
-    for trial in filter(places.has_lr, trials.values()):
-        loss, place = objective.loss(trial), places.of(trial)
-        if isinstance(loss, float) and isinstance(place, Place):
-            result, is_complete = _result(place, loss, trial), trial.state == TrialState.COMPLETE
-            found.append(ForeignTrial(trial.number, place.seed, result, is_complete))
-        else:
-            left_out[loss if isinstance(loss, str) else str(place)] += 1
-    counted, repeated = counted_trials(found)
-    on_left_out = [*(f"{trials_in_words(n)} left out: {why}" for why, n in left_out.items()), *repeated]
-    with_result = [trials[each.number] for each in counted if each.result.is_final]
-    if not with_result:
-        raise DataError("; ".join([f"study {study.study_name!r} has no finished trial with a result", *on_left_out]))
-    failed = [trials[each.number] for each in counted if not each.result.is_final]
-    return sweep_of_trials(
-        counted,
-        notes=[*objective.notes, *on_left_out, *_on_failures(failed)],
-        differ_in=places.mixed(with_result),
+    return SweepResult.from_runs(
+        [_run(trial, places, objective.loss(trial)) for trial in trials.values() if places.has_lr(trial)],
+        repeats="first",
+        source=f"study {study.study_name!r}",
+        notes=objective.notes,
     )
 
 
@@ -198,22 +189,20 @@ def seconds_of(trial: FrozenTrial) -> float:
     return seconds if seconds > 0 else math.nan
 
 
-def _result(place: Place, loss: float, trial: FrozenTrial) -> TrialResult:
-    spec, seconds, metrics = TrialSpec(place.schedule, place.lr, 0), seconds_of(trial), metrics_of(trial)
+def _run(trial: FrozenTrial, places: Places, loss: float | str) -> Run:
+    place, where = places.of(trial), f"trial {trial.number}"
+    if isinstance(place, str) or isinstance(loss, str):
+        return Run(lr=math.nan, excluded=loss if isinstance(loss, str) else str(place), where=where)
+    error, remark = None, ""
     if math.isnan(loss):
-        why = trial.user_attrs.get("error", f"trial {trial.number} failed; the study does not say why")
-        return TrialResult(spec, math.nan, "failed", seconds, metrics, str(why))
-    return TrialResult(spec, loss, "ok" if math.isfinite(loss) else "diverged", seconds, metrics)
-
-
-def _on_failures(failed: Sequence[FrozenTrial]) -> list[str]:
-    n = sum(cell_of(trial) is None and "error" not in trial.user_attrs for trial in failed)
-    if not n:
-        return []
-    return [
-        f"{trials_in_words(n)} failed and the study does not say why; Optuna keeps a loss of NaN as a failure, so that "
-        "these may be runs that diverged: an objective that returns inf in its place says so"
-    ]
+        error = str(trial.user_attrs.get("error", f"{where} failed; the study does not say why"))
+        if cell_of(trial) is None and "error" not in trial.user_attrs:
+            remark = _FAILED
+    return Run(
+        lr=place.lr, loss=loss, schedule=place.schedule, seed=place.seed, metrics=metrics_of(trial),
+        params=places.others(trial), seconds=seconds_of(trial), error=error, remark=remark, where=where,
+        complete=trial.state == TrialState.COMPLETE,
+    )  # fmt: skip
 
 
 def _opened(where: str) -> BaseStorage:

@@ -74,8 +74,9 @@ class RayOptions(Plugin):
         def read() -> dict[str, SweepResult]:
             from .results import sweep_from_experiment
 
+            mode = "max" if options.direction == "maximize" else "min"
             names = {"lr": options.lr_name, "schedule": options.schedule_name, "seed": options.seed_name}
-            return {"": sweep_from_experiment(options.ray, loss=options.metric, **names)}
+            return {"": sweep_from_experiment(options.ray, loss=options.metric, mode=mode, **names)}
 
         name = Path(options.ray).resolve().name
         return SweepSource(name=name, description=f"the Ray Tune experiment {name}", read=read)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robust_lr._text import count_of
 from robust_lr.exceptions import DataError
-from robust_lr.readers.external import trials_in_words
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
@@ -76,7 +76,7 @@ def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list
     trials += [_trial(each, {}, "RUNNING") for each in began_later]
     n_earlier = len({name for state in older for name in state} - set(newest))
     why = "only in an older snapshot, of what was run again or of another experiment in the same folder"
-    notes = [f"{trials_in_words(n_earlier)} left out: {why}"] if n_earlier else []
+    notes = [f"{count_of(n_earlier, 'trial')} left out: {why}"] if n_earlier else []
     return trials, notes
 
 

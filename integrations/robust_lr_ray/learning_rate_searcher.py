@@ -12,11 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
-
-from robust_lr import LearningRateSearch, RobustLRError, Schedule, SearchResult, TrialResult, TrialSpec, parse_schedule
-from robust_lr.exceptions import DataError
 from robust_lr.journal.search_journal import SearchJournal
-from robust_lr.readers.table import DEFAULT_SCHEDULE
+
+from robust_lr import (
+    LearningRateSearch,
+    RobustLRError,
+    Schedule,
+    SearchOptions,
+    SearchResult,
+    TrialResult,
+    TrialSpec,
+    parse_schedule,
+)
+from robust_lr.exceptions import DataError
+from robust_lr.readers.runs import DEFAULT_SCHEDULE
 
 from .cells import from_list, result_of, schedule_text, to_list
 from .search_space import check_tuner
@@ -96,14 +105,9 @@ class LearningRateSearcher(Searcher):
         self._search = LearningRateSearch(
             lr_min,
             lr_max,
-            tolerance=tolerance,
+            tolerance=f"{100 * tolerance}%" if relative else tolerance,
             schedule=schedule,
-            ratio=ratio,
-            start=start,
-            max_trials=max_trials,
-            relative=relative,
-            extend=extend,
-            noise=noise,
+            options=SearchOptions(ratio=ratio, start=start, max_trials=max_trials, extend=extend, noise=noise),
         )
         self._name, self._text = name, None if schedule is None else schedule_text(parse_schedule(schedule))
         self._schedule = self._text or DEFAULT_SCHEDULE
@@ -212,9 +216,9 @@ class LearningRateSearcher(Searcher):
         trials = (TrialSpec(self._schedule, lr, seed) for seed in itertools.count())
         return next(spec for spec in trials if spec not in self._told)
 
-    def _tell(self, result: TrialResult, *, foreign: bool = False) -> None:
+    def _tell(self, result: TrialResult, *, external: bool = False) -> None:
         self._search.tell(
-            result.spec.lr, result.loss, status="ok" if result.status == "ok" else "diverged", foreign=foreign
+            result.spec.lr, result.loss, status="ok" if result.status == "ok" else "diverged", external=external
         )
         self._told.add(result.spec)
         self._failures.pop(result.spec.lr, None)
@@ -236,4 +240,4 @@ class LearningRateSearcher(Searcher):
                 break
             self._tell(known[spec])
         for spec in [spec for spec in known if spec not in self._told]:
-            self._tell(known[spec], foreign=True)
+            self._tell(known[spec], external=True)

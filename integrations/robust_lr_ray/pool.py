@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import ray
+from robust_lr.runners.evaluators import Retries, halved, take_left
 
 from robust_lr import RobustLRError, TrialResult, TrialSpec
 from robust_lr.runners import failed_trial
-from robust_lr.runners.evaluators import Retries, halved, take_left
 from robust_lr.trials import Status
 
 from .seats import Seat, SeatLost

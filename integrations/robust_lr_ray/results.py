@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -12,17 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from robust_lr import SweepResult, TrialResult, TrialSpec
+from robust_lr._text import count_of, listed
 from robust_lr.exceptions import DataError
-from robust_lr.readers.external import (
-    ForeignTrial,
-    counted_trials,
-    label_text,
-    listed,
-    read_lr,
-    sweep_of_trials,
-    trials_in_words,
-)
-from robust_lr.readers.table import DEFAULT_SCHEDULE
+from robust_lr.readers.runs import DEFAULT_SCHEDULE, Run, read_lr
 from robust_lr.trials import Status
 
 from .cells import result_of, spec_of
@@ -122,36 +113,40 @@ def _sweep(
     single = [trial for trial in trials if not _is_pack(trial) and (lr in trial.config or not has_packs)]
     keys = _Keys("", "", "", "") if has_packs and not single else _Keys.read(single, where, lr, schedule, seed)
     judge = _Judge(trials, where, loss, maximize=mode == "max")
-    found, left_out = list[tuple[TuneTrial, str | None, TrialResult]](), Counter[str]()
+    runs = list[Run]()
     for trial in trials:
         if _is_pack(trial):
-            found += [(trial, text, result) for text, result in _results_of_pack(trial, judge)]
-            missing = _missing_of_pack(trial)
-            if trial.error:
-                found += [(trial, label_text(spec.seed), _failed(spec, trial.error)) for spec in missing]
-            elif missing:
-                left_out["not finished"] += len(missing)
+            runs += _runs_of_pack(trial, judge)
         elif has_packs and lr not in trial.config:
-            left_out["a pack of learning rates that failed" if trial.error else "not finished"] += 1
-        elif isinstance(place := keys.place(trial), str):
-            left_out[place] += 1
-        elif isinstance(result := judge.result(place[0], trial), str):
-            left_out[result] += 1
+            runs.append(_excluded("a pack of learning rates that failed" if trial.error else "not finished"))
         else:
-            found.append((trial, place[1], result))
-    counted, repeated = counted_trials(
-        [ForeignTrial(i, text, result, trial.error is None) for i, (trial, text, result) in enumerate(found)]
+            runs.append(_run(trial, keys, judge))
+    return SweepResult.from_runs(
+        runs, repeats="first", source=where, notes=[*keys.notes, *judge.notes, *notes, *_on_lost_reports(trials)]
     )
-    on_left_out = [*notes, *(f"{trials_in_words(n)} left out: {why}" for why, n in left_out.items()), *repeated]
-    with_result = [found[each.number][0] for each in counted if each.result.is_final]
-    if not with_result:
-        raise DataError("; ".join([f"{where} has no finished trial with a result", *on_left_out]))
-    return sweep_of_trials(
-        counted,
-        notes=[*keys.notes, *judge.notes, *on_left_out, *_on_lost_reports(trials)],
-        differ_in=keys.mixed([trial for trial in with_result if not _is_pack(trial)]),
-        specs=_specs(with_result, keys),
-    )
+
+
+def _run(trial: TuneTrial, keys: _Keys, judge: _Judge) -> Run:
+    place = keys.place(trial)
+    if isinstance(place, str):
+        return _excluded(place)
+    spec, seed = place
+    result = judge.result(spec, trial)
+    if isinstance(result, str):
+        return _excluded(result)
+    text, where = keys.spec(trial), f"trial {trial.name}"
+    return _of_result(result, trial, spec=text, seed=seed, params=keys.others(trial), where=where)
+
+
+def _excluded(why: str) -> Run:
+    return Run(lr=math.nan, excluded=why)
+
+
+def _of_result(result: TrialResult, trial: TuneTrial, **others: Any) -> Run:
+    return Run(
+        lr=result.spec.lr, loss=result.loss, schedule=result.spec.schedule, status=result.status,
+        metrics=result.metrics, seconds=result.seconds, error=result.error, complete=trial.error is None, **others,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,26 +177,29 @@ class _Keys:
         notes = [f"{given!r} is {found!r}" for given, found in pairs.items() if given is not None and given != found]
         return cls(the_lr, the_schedule, schedule_name, the_seed, tuple(notes))
 
-    def place(self, trial: TuneTrial) -> tuple[TrialSpec, str | None] | str:
-        """Return learning rate and schedule of a trial and the text of its seed, or in words what it lacks."""
+    def place(self, trial: TuneTrial) -> tuple[TrialSpec, Any] | str:
+        """Return learning rate and schedule of a trial and its seed, or in words what it lacks."""
         config = trial.config
         if not config:
             return "without a report"  # it never started, and a ResultGrid does not have its config
         missing = [name for name in (self.lr, self.schedule, self.seed) if name and config.get(name) is None]
         if missing:
             return f"without {missing[0]!r}"
-        lr = read_lr(config[self.lr], f"trial {trial.name}: {self.lr}")
+        lr = read_lr(config[self.lr], f"trial {trial.name}")
         if any(report.get(f"config/{self.lr}", config[self.lr]) != config[self.lr] for report in trial.reports):
             return f"{self.lr!r} was changed while they ran"
         schedule = config.get(self.schedule_name) or config.get(self.schedule, DEFAULT_SCHEDULE)
-        seed = label_text(config[self.seed]) if self.seed else None
-        return TrialSpec(label_text(schedule), lr, 0), seed
+        return TrialSpec(schedule, lr, 0), config[self.seed] if self.seed else None
 
-    def mixed(self, trials: Sequence[TuneTrial]) -> list[str]:
-        """Return the hyperparameters in which these trials differ besides learning rate, schedule and seed."""
-        names = {name for trial in trials for name in trial.config}
-        names -= {self.lr, self.schedule, self.schedule_name, self.seed, _PLACE_IN_GRID}
-        return sorted(name for name in names if len({_shown(trial.config.get(name)) for trial in trials}) > 1)
+    def spec(self, trial: TuneTrial) -> str:
+        """Return the text of a trial's schedule where the trial is ours; what others call a schedule is theirs."""
+        is_ours = self.schedule.endswith("schedule") and any(map(_is_ours, trial.reports))
+        return str(trial.config[self.schedule]) if is_ours else ""
+
+    def others(self, trial: TuneTrial) -> dict[str, Any]:
+        """Return the hyperparameters of a trial besides learning rate, schedule and seed."""
+        taken = {self.lr, self.schedule, self.schedule_name, self.seed, _PLACE_IN_GRID}
+        return {name: value for name, value in trial.config.items() if name not in taken}
 
 
 def _found(names: Sequence[str], wanted: str, where: str) -> str:
@@ -279,38 +277,29 @@ def _rows(trial: TuneTrial) -> Sequence[Mapping[str, Any]]:
     return rows if isinstance(rows, list) else trial.reports
 
 
-def _results_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[tuple[str, TrialResult]]:
+def _runs_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[Run]:
+    """The runs of a pack: one for each row of a result, and one for each learning rate without a row."""
+    there, where = set[float](), f"trial {trial.name}"
     for report in _rows(trial):
-        if report.get("packed") is True and _is_ours(report):
+        if report.get("packed") is True:
             cell = spec_of(report)
-            spec = TrialSpec(cell.schedule, read_lr(cell.lr, f"trial {trial.name}: lr"), 0)
-            of_result = {name: value for name, value in report.items() if name not in _OF_CELL}
-            yield label_text(cell.seed), judge.result_of_ours(spec, of_result)
+            there.add(cell.lr)
+            if _is_ours(report):
+                row = {name: value for name, value in report.items() if name not in _OF_CELL}
+                result = judge.result_of_ours(cell, row)
+                yield _of_result(result, trial, spec=report["schedule"], seed=cell.seed, where=where)
+    for cell in _cells_of_pack(trial):
+        if cell.lr not in there:
+            lost = Run(
+                lr=cell.lr, schedule=cell.schedule, seed=cell.seed, error=trial.error, where=where, complete=False
+            )
+            yield lost if trial.error else _excluded("not finished")
 
 
-def _missing_of_pack(trial: TuneTrial) -> list[TrialSpec]:
-    """The trials that a pack was to train and has no row of."""
+def _cells_of_pack(trial: TuneTrial) -> list[TrialSpec]:
     if not {"lrs", "schedule", "seed"} <= trial.config.keys():
         return []
-    there = {spec_of(report).lr for report in _rows(trial) if report.get("packed") is True}
-    wanted = [spec_of({**trial.config, "lr": read_lr(lr, f"trial {trial.name}: lr")}) for lr in trial.config["lrs"]]
-    return [spec for spec in wanted if spec.lr not in there]
-
-
-def _failed(spec: TrialSpec, error: str) -> TrialResult:
-    return TrialResult(replace(spec, seed=0), math.nan, "failed", error=error)
-
-
-def _specs(trials: Sequence[TuneTrial], keys: _Keys) -> dict[str, str]:
-    """The spec of each schedule by its name, from trials that are ours; what others call a schedule is theirs."""
-    specs: dict[str, str] = {}
-    for trial in trials:
-        if _is_pack(trial):
-            specs |= {spec_of(each).schedule: each["schedule"] for each in _rows(trial) if each.get("packed") is True}
-        elif keys.schedule.endswith("schedule") and any(map(_is_ours, trial.reports)):
-            text = trial.config[keys.schedule]
-            specs[trial.config.get(keys.schedule_name) or text] = text
-    return specs
+    return [spec_of({**trial.config, "lr": lr}) for lr in trial.config["lrs"]]
 
 
 def _on_lost_reports(trials: Sequence[TuneTrial]) -> list[str]:
@@ -318,8 +307,8 @@ def _on_lost_reports(trials: Sequence[TuneTrial]) -> list[str]:
     if not n:
         return []
     return [
-        f"{trials_in_words(n)} of several learning rates each, of which Tune kept the last only: it keeps all of them "
-        "in its logs, which TUNE_DISABLE_AUTO_CALLBACK_LOGGERS turns off"
+        f"{count_of(n, 'trial')} of several learning rates each, of which Tune kept the last only: it keeps all of "
+        "them in its logs, which TUNE_DISABLE_AUTO_CALLBACK_LOGGERS turns off"
     ]
 
 
@@ -327,9 +316,3 @@ def _number(value: Any) -> float | None:
     if value == "null":  # what Tune's log makes of a NaN of numpy
         return math.nan
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
-
-
-def _shown(value: Any) -> str:
-    """A value as a text in which two that are equal are the same; what has no such text does not count."""
-    text = repr(value)
-    return type(value).__name__ if " at 0x" in text else text

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import DataError, RobustLRWarning
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 
 # Where an estimator of scikit-learn does not read its learning rate: (another parameter, its value).
 _UNREAD = {"eta0": ("learning_rate", "optimal"), "learning_rate_init": ("solver", "lbfgs")}
@@ -161,12 +161,13 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         search = LearningRateSearch(
             self.lr_min,
             self.lr_max,
-            tolerance=self.tolerance,
-            relative=self.relative,
-            start=self.start,
-            extend=self.extend,
-            max_trials=self.max_trials,
-            noise=0.0,  # the same splits and seeds at every learning rate: to try one again would say nothing
+            tolerance=f"{100 * self.tolerance}%" if self.relative else self.tolerance,
+            options=SearchOptions(
+                start=self.start,
+                extend=self.extend,
+                max_trials=self.max_trials,
+                noise=0.0,  # the same splits and seeds at every learning rate: to try one again would say nothing
+            ),
         )
         self._check_options()
         trials = _Trials(evaluate_candidates, self._cv)

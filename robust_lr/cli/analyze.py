@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..exceptions import DataError, OptionError
+from ..exceptions import OptionError
 from .arguments import add_old_name, add_tolerance
 from .plugins import Plugin, SweepSource, naming_the_extra
 
@@ -29,6 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--metric", default="loss", metavar="NAME",
         help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
     )  # fmt: skip
+    option(
+        "--direction", choices=("minimize", "maximize"), default="minimize", help="of the metric [default: %(default)s]"
+    )
     option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
     option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
     option(
@@ -77,8 +80,22 @@ class _Files(Plugin):
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
         if options.file is None:
             return None
+
+        def read() -> dict[str, SweepResult]:
+            from ..readers.read import read_sweeps
+
+            return read_sweeps(
+                options.file,
+                lr_name=options.lr_name,
+                metric=options.metric,
+                schedule_name=options.schedule_name,
+                seed_name=options.seed_name,
+                group_by=_columns(options),
+                direction=options.direction,
+            )
+
         name = Path(options.file).name
-        return SweepSource(name=name, description=name, read=lambda: _sweeps_of_file(options))
+        return SweepSource(name=name, description=name, read=read)
 
 
 def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[SweepSource, Mapping[str, SweepResult]]:
@@ -109,43 +126,3 @@ def _write_report(analyses: Mapping[str, Analysis], grouped: bool, source: Sweep
             source=f"Read from {source.description}.",
             reproduce=[f"robust-lr {shlex.join(map(without_passwords, sys.argv[1:]))}"],
         )
-
-
-def _sweeps_of_file(options: argparse.Namespace) -> dict[str, SweepResult]:
-    from ..readers.table import read_table
-    from ..sweep import SweepResult
-
-    path, columns = Path(options.file), _columns(options)
-    if _is_journal(path):
-        csv_only = {"--schedule-name": options.schedule_name, "--seed-name": options.seed_name, "--group-by": columns}
-        for option, given in {"--lr-name": options.lr_name != "lr", **csv_only}.items():
-            if given:
-                raise OptionError(f"{option} is for CSV files; a journal is one sweep, and has no columns")
-        sweep = SweepResult.from_journal(path)
-        return {"": sweep if options.metric == "loss" else sweep.with_loss(options.metric)}
-    table = read_table(
-        path, lr_column=options.lr_name, loss_column=options.metric, schedule_column=options.schedule_name,
-        seed_column=options.seed_name, group_by=columns,
-    )  # fmt: skip
-    groups = sorted({row.group for row in table.rows}, key=_natural)
-    names = [", ".join(f"{c} = {v}" for c, v in zip(columns, group, strict=True)) for group in groups]
-    rows = [[row for row in table.rows if row.group == group] for group in groups]
-    return {name: SweepResult.from_rows(some, notes=table.notes) for name, some in zip(names, rows, strict=True)}
-
-
-def _is_journal(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(1) == b"{"
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
-    keys = []  # that put 25000 before 100000
-    for value in group:
-        try:
-            keys.append((False, float(value), ""))
-        except ValueError:
-            keys.append((True, 0.0, value))
-    return keys

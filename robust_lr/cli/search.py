@@ -63,26 +63,26 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
     from pathlib import Path
 
-    from .._tolerance import read_tolerance
+    from ..search import SearchOptions
     from ..search.run import search_learning_rate
 
-    tolerance = read_tolerance(options.tolerance)
     return search_learning_rate(
         import_function(options.function),
         options.lr_min,
         options.lr_max,
-        tolerance=tolerance.value,
-        relative=tolerance.relative,
+        tolerance=options.tolerance,
         schedule=options.schedule,
+        options=SearchOptions(
+            ratio=options.ratio,
+            start=options.start,
+            max_trials=options.max_trials,
+            extend=not options.no_extend,
+            noise=options.noise,
+        ),
         runner=make_runner(options, plugins),
-        n_parallel=options.n_jobs,
+        n_jobs=options.n_jobs,
         seed=options.seed,
         journal=Path(options.journal),
         label=options.label,
-        max_trials=options.max_trials,
-        start=options.start,
-        ratio=options.ratio,
-        extend=not options.no_extend,
-        noise=options.noise,
         progress=True,
     )

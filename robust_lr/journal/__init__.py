@@ -4,3 +4,4 @@ from .journal import Journal as Journal
 from .journal import JournalContents as JournalContents
 from .journal import SweepHeader as SweepHeader
 from .journal import read_journal as read_journal
+from .open import open_journal as open_journal

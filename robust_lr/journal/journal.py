@@ -1,4 +1,4 @@
-"""The journal of a sweep: an append-only file of JSON lines that a killed sweep continues from.
+"""The journal of a sweep or a search: an append-only file of JSON lines that a killed run continues from.
 
 The first line describes the sweep, each further line one finished trial:
 
@@ -8,17 +8,19 @@ The first line describes the sweep, each further line one finished trial:
     {"record": "trial", "schedule": "cosine", "lr": 0.1, "seed": 0, "status": "ok", "loss": 0.25, "seconds": 1.5,
      "metrics": {}, "error": null}
 
-It is strict JSON: numbers that are not finite are null. A sweep that has grown writes a further "sweep" line.
+It is strict JSON: numbers that are not finite are null. A sweep that has grown writes a further "sweep" line, and a
+search, whose learning rates become known as it goes, one with each new learning rate.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 from ..exceptions import JournalError
 from ..trials import TrialResult, TrialSpec
@@ -44,8 +46,8 @@ class Journal:
         [0.1]
     """
 
-    def __init__(self, file: JournalFile, results: Iterable[TrialResult]) -> None:
-        self._file = file
+    def __init__(self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult]) -> None:
+        self._file, self._header = file, header
         self._finished = {r.spec: r for r in results if r.is_final}
 
     @classmethod
@@ -53,42 +55,40 @@ class Journal:
         cls,
         path: str | os.PathLike[str],
         *,
-        learning_rates: Sequence[float],
         schedules: Mapping[str, str],
-        seeds: Sequence[int],
+        learning_rates: Sequence[float] = (),
+        seeds: Sequence[int] = (),
         train: str | None = None,
     ) -> Self:
-        """Begin a journal, or continue one of the same sweep or of a part of it (a coarser grid, fewer seeds).
+        """Begin a journal, or continue one of the same training function; it then holds the trials of both.
 
         A last line that was cut off by a kill is removed; its trial counts as not run.
 
         Args:
             path: the file; made when missing, its folder is not.
-            learning_rates: all learning rates of the sweep.
             schedules: spec of each schedule by its name.
-            seeds: all seeds of the sweep.
-            train: label of the training function, None when unknown.
+            learning_rates: those that are known to be tried; others follow with their results.
+            seeds: likewise.
+            train: label of the training function; None when unknown, and then that of the journal stays.
 
         Raises:
-            JournalError: when another process writes it, it is of another sweep, or the file is no journal.
+            JournalError: when another process writes it, it is of another training function or knows a schedule by
+                another spec, or the file is no journal.
         """
-        from .._version import __version__
-
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        header = SweepHeader(
-            tuple(float(lr) for lr in learning_rates), dict(schedules), tuple(seeds), train, now, __version__
-        )
+        new = SweepHeader(tuple(map(float, learning_rates)), dict(schedules), tuple(seeds), train)
         file = JournalFile(path)
         try:
             contents, n_good_bytes = parse_journal(file.path, file.read())
-            if contents is None or _has_grown(file.path, contents.header, header):
-                file.append(dump_record(header_record(header)), after=n_good_bytes)
-            else:
+            old = None if contents is None else contents.header
+            header = new if old is None else _merged(file.path, old, new)
+            if header == old:
                 file.truncate(n_good_bytes)
+            else:
+                file.append(_header_line(header), after=n_good_bytes)
         except BaseException:
             file.close()
             raise
-        return cls(file, contents.results if contents else ())
+        return cls(file, header, contents.results if contents else ())
 
     @property
     def finished(self) -> Mapping[TrialSpec, TrialResult]:
@@ -97,7 +97,12 @@ class Journal:
 
     def append(self, result: TrialResult) -> None:
         """Write one result to the disk; when this returns, it survives a kill and a loss of power."""
-        self._file.append(dump_record(trial_record(result)))
+        line = dump_record(trial_record(result))
+        header = _grown(self._header, result.spec)
+        if header != self._header:
+            line = _header_line(header) + line
+        self._file.append(line)
+        self._header = header
         if result.is_final:
             self._finished[result.spec] = result
 
@@ -128,8 +133,8 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
     return contents
 
 
-def _has_grown(path: Path, old: SweepHeader, new: SweepHeader) -> bool:
-    """Return whether the sweep is larger than the journal's; raise unless it holds all of the journal's."""
+def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
+    """The header of all that is in the journal and all that is to come; raise where the two contradict each other."""
     changed = [
         f"schedule {name!r} is {spec} in the journal and {new.schedules[name]} here"
         for name, spec in old.schedules.items()
@@ -137,28 +142,25 @@ def _has_grown(path: Path, old: SweepHeader, new: SweepHeader) -> bool:
     ]
     if None not in (old.train, new.train) and old.train != new.train:
         changed.append(f"the training function is {old.train} in the journal and {new.train} here")
-    axes = [
-        (name, getattr(old, attribute), getattr(new, attribute))
-        for name, attribute in (("learning rates", "learning_rates"), ("schedules", "schedules"), ("seeds", "seeds"))
-    ]
-    added = [f"{name} {_some(set(ours) - set(theirs))}" for name, theirs, ours in axes if set(ours) - set(theirs)]
-    left_out = [f"{name} {_some(set(theirs) - set(ours))}" for name, theirs, ours in axes if set(theirs) - set(ours)]
-    if left_out and not changed and not added:
-        raise JournalError(
-            f"{path} is the journal of a larger sweep (this one leaves out {', '.join(left_out)}): "
-            "nothing is left to run, analyse the journal instead"
-        )
-    differences = changed + ([f"this one leaves out {', '.join(left_out)}"] if left_out else [])
-    if set(old.learning_rates) - set(new.learning_rates) and not changed:
-        differences.append(
-            "to grow that sweep keep its grid and add --refine 1 or --extend-above 1 "
-            "(in Python grid.refine() or grid.extend(above=1))"
-        )
-    if differences:
-        raise JournalError(f"{path} is the journal of another sweep: {'; '.join(differences)}")
-    return bool(added)
+    if changed:
+        raise JournalError(f"{path} is the journal of another sweep: {'; '.join(changed)}")
+    return replace(
+        old,
+        learning_rates=tuple(sorted({*old.learning_rates, *new.learning_rates})),
+        schedules={**old.schedules, **new.schedules},
+        seeds=old.seeds + tuple(seed for seed in new.seeds if seed not in old.seeds),
+        train=old.train if new.train is None else new.train,
+    )
 
 
-def _some(values: set[Any]) -> str:
-    names = [str(v) for v in sorted(values)]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:
+    lrs = header.learning_rates if spec.lr in header.learning_rates else (*header.learning_rates, spec.lr)
+    seeds = header.seeds if spec.seed in header.seeds else (*header.seeds, spec.seed)
+    return replace(header, learning_rates=tuple(sorted(lrs)), seeds=seeds)
+
+
+def _header_line(header: SweepHeader) -> bytes:
+    from .._version import __version__
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return dump_record(header_record(replace(header, created=now, library=__version__)))

@@ -40,7 +40,7 @@ class ClosedFormPacks:
     Example:
         >>> from robust_lr import Constant
         >>> from robust_lr.linear.models import LinearModelTask
-        >>> from robust_lr.runners.evaluators import TrialList
+        >>> from robust_lr.runners import TrialList
         >>> x = np.linspace(-1, 1, 16)[:, None]
         >>> task = LinearModelTask(kind="linear", train_data=(x, 3 * x), total_steps=100, batch_size=4)
         >>> packs = ClosedFormPacks(problem=task, schedules={"constant": Constant()}, slots=8)

@@ -15,7 +15,7 @@ from .._checks import check_number, check_whole
 from .._labels import label_of
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError, NotVectorisable
-from ..runners.evaluators import OneByOne
+from ..runners import SequentialEvaluator
 from ..runners.packed import PackPlan
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
@@ -154,7 +154,7 @@ class LinearModelTask:
                 the CPU.
         """
         if engine == "sequential":
-            return PackPlan(engine, 1, 1.0, lambda _: OneByOne(self, dict(schedules)), "one after the other")
+            return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "one after the other")
         if engine not in ("auto", "closed_form"):
             raise NotVectorisable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):

@@ -1,18 +1,18 @@
 """Runners carry out trials: here or in a pool of processes, one at a time or in packs. Plug-ins bring further ones."""
 
 from .base import Evaluator as Evaluator
-from .base import Held as Held
-from .base import Labelled as Labelled
 from .base import Runner as Runner
 from .base import TrialSource as TrialSource
 from .base import evaluate_trial as evaluate_trial
 from .base import failed_trial as failed_trial
 from .base import is_out_of_memory as is_out_of_memory
-from .evaluators import OneByOne as OneByOne
-from .evaluators import TrialList as TrialList
-from .inbox import Inbox as Inbox
 from .packed import Packable as Packable
 from .packed import PackedRunner as PackedRunner
 from .packed import PackPlan as PackPlan
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
+from .sequential import SequentialEvaluator as SequentialEvaluator
 from .serial import SerialRunner as SerialRunner
+from .slots import Slot as Slot
+from .slots import fair_share as fair_share
+from .sources import TrialList as TrialList
+from .sources import TrialQueue as TrialQueue

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from ..trials import Status, TrialResult
 from .base import Evaluator, is_out_of_memory
-from .inbox import Inbox
+from .sources import TrialQueue
 
 _environment_lock = threading.Lock()
 
@@ -56,72 +56,72 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Wants:
-    """What a worker says when its evaluator has room for n more trials."""
+class TrialRequest:
+    """The worker's evaluator has room for n more trials."""
 
     n: int
 
 
 @dataclass(frozen=True)
 class CannotLoad:
-    """What a worker says when it cannot load the evaluator."""
+    """The worker cannot load the evaluator."""
 
     traceback: str
 
 
 @dataclass(frozen=True)
-class Crash:
-    """What a worker says when the evaluator itself raised, before it ends."""
+class CrashReport:
+    """The evaluator itself raised, and the worker ends."""
 
     traceback: str
     status: Status
 
 
-Message = TrialResult | Wants | CannotLoad | Crash | None  # None: it is up
+Message = TrialResult | TrialRequest | CannotLoad | CrashReport | None  # None: the worker is up
 
 
 def work(pipe: Connection) -> None:
     """Run trials until told to stop.
 
-    Sends None when it is up, and gets the pickled `Evaluator`. Sends how many trials it `Wants`, gets them in lists,
-    and sends a `TrialResult` for each, or the reason why there can be none. Ends when it gets None.
+    The worker sends None when it is up, and receives the pickled `Evaluator`. It requests trials, receives them in
+    lists, and sends a `TrialResult` for each, or the reason why there is none. It ends when it receives None.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     payload = SimpleQueue[bytes | None]()
-    inbox = Inbox(lambda n: _tell(pipe, Wants(n)))
-    threading.Thread(target=_listen, args=(pipe, payload, inbox), daemon=True).start()
-    _tell(pipe, None)
+    queue = TrialQueue(lambda n: _send(pipe, TrialRequest(n)))
+    threading.Thread(target=_listen, args=(pipe, payload, queue), daemon=True).start()
+    _send(pipe, None)
     pickled = payload.get()
     if pickled is None:
         return
     try:
         evaluator: Evaluator = pickle.loads(pickled)
     except Exception:
-        _tell(pipe, CannotLoad(traceback.format_exc()))
+        _send(pipe, CannotLoad(traceback.format_exc()))
         return
     try:
-        for result in evaluator.results(inbox):
-            _tell(pipe, result)
+        for result in evaluator.results(queue):
+            _send(pipe, result)
     except Exception as error:
         status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        _tell(pipe, Crash(traceback.format_exc(), status))
+        _send(pipe, CrashReport(traceback.format_exc(), status))
 
 
-def _tell(pipe: Connection, message: Message) -> None:
+def _send(pipe: Connection, message: Message) -> None:
     try:
         pipe.send(message)
     except OSError:
         os._exit(1)  # the parent is gone
 
 
-def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], inbox: Inbox) -> None:
+def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], queue: TrialQueue) -> None:
     """Pass messages on; when the parent is gone, end this process at once, in the middle of a trial if need be."""
     try:
         payload.put(pipe.recv())
         while (message := pipe.recv()) is not None:
-            inbox.put(message)
+            queue.put(message)
     except (EOFError, OSError):
         os._exit(1)
-    inbox.put(None)
+    queue.put(None)

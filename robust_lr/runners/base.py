@@ -6,7 +6,6 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from ..exceptions import RobustLRError, TrialDiverged
@@ -14,50 +13,52 @@ from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 
 
+class TrialSource(Protocol):
+    """Where a runner, or an `Evaluator` in a worker, gets its trials from.
+
+    Attributes:
+        label: name of the training function, under which a runner may keep things of its own, such as checkpoints; None
+            when it has none.
+    """
+
+    label: str | None
+
+    @property
+    def waiting(self) -> Sequence[TrialSpec]:
+        """The trials that `take` would hand out now."""
+
+    def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
+        """Hand out the next trials, at most n.
+
+        An empty list means that there are none now. Further ones may come with the next result: a trial that failed is
+        handed out again, and a search goes on from what it was told. With nothing in flight it means the end.
+
+        In a worker, trials come from another process. There, `wait` blocks until one comes or there will be no more,
+        and the call itself is what asks for them: an evaluator with room for more calls it between its steps.
+        """
+
+
 @runtime_checkable
 class Runner(Protocol):
-    """Carries out trials: in this process, in others, on a cluster.
+    """Carries out trials: in this process, in others, on a cluster. A runner is transport, and nothing else.
+
+    What is tried, what is tried again and when to stop is the affair of the source. A runner may say by an attribute
+    `n_jobs` how many trials it runs at a time; a search then asks for as many together.
 
     `robust_lr.testing.RunnerContract` holds the tests that every runner passes; inherit it to check your own.
     """
 
     def run(
-        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
+        self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial and yield one result for each as it finishes, in any order.
+        """Take trials from the source as there is room, and yield one result for each as it finishes, in any order.
+
+        Each result is known to the source when the iterator goes on. Closing the iterator ends all that it started.
 
         Args:
             train: the training function; `evaluate_trial` calls it.
-            trials: distinct trials.
-            schedules: the schedule for each name in `trials`.
-        """
-
-
-@runtime_checkable
-class Labelled(Protocol):
-    """A runner that keeps things of its own under the label of the experiment, as the journal does."""
-
-    def labelled(self, label: str) -> Runner:
-        """Return the runner for an experiment of that label."""
-
-
-@runtime_checkable
-class Held(Protocol):
-    """A runner that can keep what it needs, such as a cluster, from one `run` to the next."""
-
-    def held(self) -> AbstractContextManager[None]:
-        """Return a context manager that keeps it until it is left."""
-
-
-class TrialSource(Protocol):
-    """Where an `Evaluator` gets its trials from."""
-
-    def take(self, n: int, *, wait: bool) -> list[TrialSpec]:
-        """Return the next trials, at most n.
-
-        With `wait`, block until there is one; an empty list then means that there will never be another. Without, an
-        empty list means that there is none at the moment. In a worker process the call is also what asks for them: an
-        evaluator with room for more calls it between its steps, and gets at a later call what it asked for.
+            source: hands out distinct trials. A trial that failed may come again.
+            schedules: the schedule for each name in the trials.
         """
 
 
@@ -67,8 +68,8 @@ class Evaluator(Protocol):
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         """Take trials from the source until there are none left, and yield one result for each, in any order.
 
-        What goes wrong in one trial is its result; see `evaluate_trial`. What it raises is about the trials it has
-        taken and not finished: they are run again, fewer at a time.
+        A trial that goes wrong is a result; see `evaluate_trial`. An exception concerns all trials that were taken and
+        have no result: they run again, fewer at a time.
         """
 
 

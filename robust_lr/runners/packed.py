@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from .._checks import check_whole
+from .._checks import check_flag, check_whole
 from .._text import levels_to_user
-from ..exceptions import NotVectorisable, RobustLRError, RobustLRWarning
+from ..exceptions import NotVectorisable, OptionError, RobustLRWarning
 from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
-from .base import Evaluator
-from .evaluators import OneByOne, evaluate_here
+from .base import Evaluator, TrialSource
 from .process_pool import ProcessPoolRunner, device_names
+from .sequential import SequentialEvaluator
+from .slots import evaluate_here
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
 
@@ -39,7 +40,7 @@ class PackPlan:
         seconds: about how long all trials take in this process, NaN when not known.
 
     Raises:
-        RobustLRError: when the engine is none of these, or `slots` is no whole number of at least 1.
+        OptionError: when the engine is none of these, or `slots` is no whole number of at least 1.
     """
 
     engine: str
@@ -51,7 +52,7 @@ class PackPlan:
 
     def __post_init__(self) -> None:
         _check_engine(self.engine, get_args(Engine)[1:])
-        check_whole("slots", self.slots, at_least=1, error=RobustLRError)
+        check_whole("slots", self.slots, at_least=1)
 
 
 @runtime_checkable
@@ -99,7 +100,7 @@ class PackedRunner:
     trials are run again, half as many at a time, down to the one that is to blame.
 
     Args:
-        n_workers: number of packs at a time; by default one a device, 1 without devices.
+        n_jobs: number of packs at a time; by default one a device, 1 without devices.
         slots: replicas in a pack, at least 1; "auto" leaves it to the task.
         engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
             one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
@@ -108,41 +109,41 @@ class PackedRunner:
         device: where the task shall train, such as "cuda"; None leaves it to the task.
         devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
         memory_limit: bytes that a pack may take, at least 1; None leaves it to the task.
-        retries: how often a trial that failed is tried again, at least 0.
         threads_per_worker: threads of the numerical libraries in each worker process. More than 1 makes the small
             operations of a pack slower, not faster; has no effect in this process.
 
     Raises:
-        RobustLRError: when an argument is wrong.
+        OptionError: when an argument is wrong.
         NotVectorisable: by `run`, when strict.
 
     Example:
         >>> from robust_lr import Constant
+        >>> from robust_lr.runners import TrialList
         >>> def train(*, lr, schedule, seed):
         ...     return (lr - 0.5) ** 2
         >>> trials = [TrialSpec("constant", lr, 0) for lr in (0.25, 0.5)]
-        >>> [result.loss for result in PackedRunner(engine="sequential").run(train, trials, {"constant": Constant()})]
+        >>> runner = PackedRunner(engine="sequential")
+        >>> [result.loss for result in runner.run(train, TrialList(trials), {"constant": Constant()})]
         [0.0625, 0.0]
         >>> try:
-        ...     PackedRunner(strict=True).run(train, trials, {"constant": Constant()})
+        ...     PackedRunner(strict=True).run(train, TrialList(trials), {"constant": Constant()})
         ... except NotVectorisable as error:
         ...     error.reason
         'the training function has no plan_packs, which says how to train a pack'
     """
 
-    n_workers: int
+    n_jobs: int
     slots: int | Literal["auto"]
     engine: Engine
     strict: bool
     device: str | None
     devices: tuple[str, ...]
     memory_limit: int | None
-    retries: int
     threads_per_worker: int | None
 
     def __init__(
         self,
-        n_workers: int | None = None,
+        n_jobs: int | None = None,
         *,
         slots: int | Literal["auto"] = "auto",
         engine: Engine = "auto",
@@ -150,57 +151,48 @@ class PackedRunner:
         device: str | None = None,
         devices: Sequence[str] | None = None,
         memory_limit: int | None = None,
-        retries: int = 1,
         threads_per_worker: int | None = 1,
     ) -> None:
         _check_engine(engine, get_args(Engine))
-        if slots != "auto":
-            slots = check_whole("slots", slots, at_least=1, error=RobustLRError)
-        if memory_limit is not None:
-            memory_limit = check_whole("memory_limit", memory_limit, at_least=1, error=RobustLRError)
-        if not isinstance(strict, bool):
-            raise RobustLRError(f"strict must be True or False, got {strict!r}")
         names = device_names(devices)
-        n_workers = (len(names) or 1) if n_workers is None else n_workers
         if names and device is not None and ":" in str(device):
-            raise RobustLRError(f"with devices each worker sees one GPU, as cuda; device={str(device)!r} names another")
-        pool = ProcessPoolRunner(n_workers, retries=retries, devices=names, threads_per_worker=threads_per_worker)
+            raise OptionError(f"with devices each worker sees one GPU, as cuda; device={str(device)!r} names another")
+        n_jobs = (len(names) or 1) if n_jobs is None else n_jobs
+        pool = ProcessPoolRunner(n_jobs, devices=names, threads_per_worker=threads_per_worker)
         values = {
-            "n_workers": pool.n_workers,
-            "slots": slots,
+            "n_jobs": pool.n_jobs,
+            "slots": slots if slots == "auto" else check_whole("slots", slots, at_least=1),
             "engine": engine,
-            "strict": strict,
+            "strict": check_flag("strict", strict),
             "device": None if device is None else str(device),
             "devices": pool.devices,
-            "memory_limit": memory_limit,
-            "retries": pool.retries,
+            "memory_limit": None if memory_limit is None else check_whole("memory_limit", memory_limit, at_least=1),
             "threads_per_worker": pool.threads_per_worker,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def run(
-        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
+        self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
         """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        trials = tuple(source.waiting)
         if not trials:
             return iter(())
         plan = self._plan(train, trials, schedules)
         if plan.note:
             _log.info("%s", plan.note)
         slots = 1 if plan.engine == "sequential" else plan.slots
-        if not self.devices and (self.n_workers == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
-            return evaluate_here(plan.make_evaluator, slots, trials, self.retries)
-        pool = ProcessPoolRunner(
-            self.n_workers, retries=self.retries, devices=self.devices, threads_per_worker=self.threads_per_worker
-        )
-        return pool.evaluate(plan.make_evaluator, slots, trials, schedules)
+        if not self.devices and (self.n_jobs == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
+            return evaluate_here(plan.make_evaluator, slots, source)
+        pool = ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
+        return pool.evaluate(plan.make_evaluator, slots, source, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
         if not isinstance(train, Packable) and self.device is not None:
-            raise RobustLRError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
+            raise OptionError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
         if self.engine == "sequential":
-            return self._one_by_one(train, trials, schedules, "one after the other, as asked for")
+            return self._sequential(train, trials, schedules, "one after the other, as asked for")
         try:
             if not isinstance(train, Packable):
                 raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
@@ -209,14 +201,14 @@ class PackedRunner:
             if self.strict:
                 raise
             warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())
-            return self._one_by_one(train, trials, schedules, "")  # the warning has said it
+            return self._sequential(train, trials, schedules, "")  # the warning has said it
 
-    def _one_by_one(
+    def _sequential(
         self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], note: str
     ) -> PackPlan:
         if self.device is not None and isinstance(train, Packable):  # only the task knows how to move itself
             return replace(self._ask(train, trials, schedules, "sequential"), note=note)
-        return PackPlan("sequential", 1, 1.0, lambda slots: OneByOne(train, dict(schedules)), note)
+        return PackPlan("sequential", 1, 1.0, lambda slots: SequentialEvaluator(train, dict(schedules)), note)
 
     def _ask(
         self, train: Packable, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], engine: str
@@ -226,7 +218,7 @@ class PackedRunner:
             schedules,
             engine=engine,
             slots=self.slots,
-            n_workers=self.n_workers,
+            n_workers=self.n_jobs,
             device=self.device,
             memory_limit=self.memory_limit,
         )
@@ -234,4 +226,4 @@ class PackedRunner:
 
 def _check_engine(engine: object, known: Sequence[str]) -> None:
     if engine not in known:
-        raise RobustLRError(f"engine must be one of {', '.join(known)}, got {engine!r}")
+        raise OptionError(f"engine must be one of {', '.join(known)}, got {engine!r}")

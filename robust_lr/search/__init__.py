@@ -1,5 +1,6 @@
 """A learning-rate search that knows when to stop: ask, tell, done, result."""
 
-from .observations import Tell as Tell
-from .result import SearchResult as SearchResult
-from .search import LearningRateSearch as LearningRateSearch
+from ._observations import Observation as Observation
+from ._options import SearchOptions as SearchOptions
+from ._result import SearchResult as SearchResult
+from ._search import LearningRateSearch as LearningRateSearch

@@ -41,18 +41,14 @@ class SearchProgress:
 
     def add(self, result: TrialResult, known: SearchResult) -> None:
         """Show what came of a trial, and what is known with it."""
-        if result.is_final:
-            self._running.remove(result.spec)
         if self._live is not None or self._console is None:
-            self._draw(known)
             return
         found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")
         if not result.is_final:
             found += f" ({(result.error or 'no reason given').strip().splitlines()[-1]})"
         bound = "" if known.excess_bound is None else f", nothing is better by more than {known.excess_bound:.2g}"
         best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
-        number = f"trial {known.n_trials}: " if result.is_final else ""  # a failure is no result, and runs once more
-        line = f"{number}lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
+        line = f"trial {known.n_trials}: lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, known: SearchResult) -> None:

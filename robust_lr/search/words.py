@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import SearchResult
+from ._result import SearchResult
 
 
 def search_headline(result: SearchResult) -> str:
@@ -40,11 +40,9 @@ def search_sentences(result: SearchResult) -> list[str]:
         low, high = result.good_interval
         sentences.append(f"within {_short(result.tolerance)} of the best: {low:.4g} to {high:.4g}")
     if result.cliff is not None:
-        sentences.append(f"the nearest larger learning rate that diverged: {result.cliff:.3g} times the best")
+        sentences.append(f"the nearest larger learning rate that diverged: {result.cliff:.4g}")
     if result.edge is not None:
         sentences.append(f"the best lies on the {result.edge} end of the range: look beyond it")
-    if result.doubt is not None and result.excess_bound is not None:
-        sentences.append(f"doubt: {result.doubt}")
     if result.stop is not None:
         sentences.append(f"stopped: {result.reason}")
     return sentences

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._labels import has_text
+from .._labels import spec_text
 from ..exceptions import GridError, RobustLRError, ScheduleError
 from ..grids import GeometricGrid
 from ..schedules.closed_forms import Schedule
@@ -91,9 +91,3 @@ def _as_list(name: str, values: object, error: type[RobustLRError]) -> list[Any]
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise error(f"{name} must be a sequence, got {values!r}")
     return list(values)
-
-
-def spec_text(schedule: Schedule) -> str:
-    """Return the text of a schedule, or else the name of its class."""
-    kind = type(schedule)
-    return str(schedule) if has_text(schedule) else f"{kind.__module__}:{kind.__qualname__}"

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
+from .._text import count_of
 from ..exceptions import DataError
 from ..journal.journal import read_journal
-from ..readers.table import TableRow, read_table, replicate_seeds
+from ..readers.runs import Direction, Repeats, Run, arrange, on_direction, sign_of
+from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 
 Array = NDArray[np.float64]
@@ -144,57 +146,66 @@ class SweepResult:
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
         return (
-            f"SweepResult({', '.join(self.schedules)}; {_count(lrs.size, 'learning rate')} {span}; "
-            f"{_count(len(self.seeds), 'seed')}; {_count(self.n_trials, 'result')}, "
+            f"SweepResult({', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
+            f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
             f"{int(self.diverged.sum())} diverged)"
         )
+
+    @classmethod
+    def from_runs(
+        cls,
+        runs: Iterable[Run],
+        *,
+        repeats: Repeats = "refuse",
+        direction: Direction = "minimize",
+        source: str = "the data",
+        notes: Sequence[str] = (),
+    ) -> Self:
+        """Return the sweep that runs of any tool make up; its notes say what its reader cannot see.
+
+        Runs without seeds that share a learning rate are replicates, paired in their order, unless all of a schedule's
+        repeats are identical: then they are duplicates. Seeds that were drawn anew for each learning rate are ignored.
+
+        Args:
+            runs: in the order in which they were run.
+            repeats: what happens when two runs have the same learning rate, schedule and seed, but different losses:
+                "refuse" raises, with "first" the first complete run counts.
+            direction: "maximize" where a larger value is better; the loss is then its negative.
+            source: names the data in errors.
+            notes: known already, said first.
+
+        Raises:
+            DataError: when no run has a result, or repeats contradict each other.
+
+        Example:
+            >>> from robust_lr.readers.runs import Run
+            >>> sweep = SweepResult.from_runs([Run(lr=0.1, loss=0.5), Run(lr=0.1, loss=0.4)])
+            >>> sweep.seeds, sweep.notes[0]
+            ((0, 1), 'no seeds were given: trials that share a learning rate are replicates, paired in their order')
+        """
+        found = arrange(runs, repeats=repeats, direction=direction, source=source, notes=notes)
+        specs = [result.spec for result in found.results]
+        seeds = sorted({spec.seed for spec in specs})
+        return cls.from_trials(found.specs, {spec.lr for spec in specs}, seeds, found.results, notes=found.notes)
 
     @classmethod
     def from_csv(
         cls,
         path: str | Path,
         *,
-        lr_column: str = "lr",
-        loss_column: str = "loss",
-        schedule_column: str | None = None,
-        seed_column: str | None = None,
+        lr_name: str = "lr",
+        metric: str = "loss",
+        schedule_name: str | None = None,
+        seed_name: str | None = None,
+        direction: Direction = "minimize",
     ) -> Self:
-        """Return the sweep in a CSV file with one run a row; see `read_table` for how it is read.
-
-        Learning rates may be spaced in any way. Repeats of a learning rate without a seed column are its replicates,
-        unless all of a schedule's are identical: then the rows were duplicated, and count once. A note says which.
+        """Return the sweep in a CSV file with one run a row, as `read_table` reads it and `from_runs` understands it.
 
         Raises:
             DataError: when the file cannot be read as a sweep.
         """
-        table = read_table(
-            path, lr_column=lr_column, loss_column=loss_column, schedule_column=schedule_column, seed_column=seed_column
-        )
-        return cls.from_rows(table.rows, notes=table.notes)
-
-    @classmethod
-    def from_rows(cls, rows: Sequence[TableRow], *, notes: Sequence[str] = ()) -> Self:
-        """Return the sweep that the rows of a table make up.
-
-        Raises:
-            DataError: when two rows give the same trial different losses.
-        """
-        results = [
-            TrialResult(TrialSpec(row.schedule, row.lr, seed), row.loss, "diverged" if math.isinf(row.loss) else "ok")
-            for row, seed in replicate_seeds(rows)
-        ]
-        dropped = len(rows) - len(results)
-        specs = [result.spec for result in results]
-        without_seeds = any(row.seed is None for row in rows)
-        if dropped:
-            why = " (without a seed column, identical repeats are taken for duplicated rows)" if without_seeds else ""
-            notes = [*notes, f"{_count(dropped, 'row')} repeated another exactly and counted once{why}"]
-        if without_seeds and any(spec.seed for spec in specs):
-            notes = [*notes, "without a seed column, repeats are taken for replicates, paired in the order of the rows"]
-        schedules = {spec.schedule: "" for spec in specs}
-        return cls.from_trials(
-            schedules, {spec.lr for spec in specs}, sorted({spec.seed for spec in specs}), results, notes=notes
-        )
+        runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
+        return cls.from_runs(runs, direction=direction, source=str(path))
 
     @classmethod
     def from_journal(cls, path: str | Path) -> Self:
@@ -225,11 +236,15 @@ class SweepResult:
                     values = [trial.metrics.get(name, missing) for name in names]
                     writer.writerow([s.schedule, s.lr, s.seed, trial.loss, trial.seconds, *values])
 
-    def with_loss(self, metric: str) -> Self:
-        """Return the same sweep judged by one of its metrics (lower is better); a note says so.
+    def with_loss(self, metric: str, *, direction: Direction = "minimize") -> Self:
+        """Return the same sweep judged by one of its metrics; a note says so.
 
         A run that diverged stays diverged, and one whose metric is infinite has diverged too. One whose metric is NaN
         has no result.
+
+        Args:
+            metric: name of a metric, or "loss" where there is no metric of that name.
+            direction: "maximize" where a larger value is better; the loss is then its negative.
 
         Raises:
             DataError: when the sweep has no metric of that name.
@@ -241,15 +256,15 @@ class SweepResult:
             >>> sweep.with_loss("validation_loss").loss.tolist()
             [[[0.7], [inf]]]
         """
-        if metric not in self.metrics:
+        sign, known = sign_of(direction), {"loss": self.loss, **self.metrics}
+        if metric not in known:
             raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
-        values = np.where(np.isinf(self.metrics[metric]), math.inf, self.metrics[metric])
+        values = np.where(np.isinf(known[metric]), math.inf, sign * known[metric])
         loss = np.where(np.isfinite(self.loss), values, self.loss)
-        notes = [*self.notes, f"judged by the metric {metric!r}"]
+        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction(direction)]
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
-            runs = "1 run has" if missing == 1 else f"{missing} runs have"
-            notes.append(f"{runs} no {metric!r} and no part in the figures")
+            notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
         return replace(self, loss=loss, notes=tuple(notes))
 
     @property
@@ -282,10 +297,6 @@ class SweepResult:
             status: Status = "diverged" if self.diverged[cell] else "ok"
             found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
         return found + list(self.failures)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _frozen(values: ArrayLike) -> Array:

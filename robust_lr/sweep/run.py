@@ -1,4 +1,4 @@
-"""`run_sweep`: the one place where grid, schedules, seeds, runner and journal come together."""
+"""`run_sweep`: every schedule, learning rate and seed of a grid, trained once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
-from .._text import last_line, place_of
-from ..exceptions import RobustLRError, RobustLRWarning, TrialError
+from .._labels import spec_text
+from .._text import last_line, levels_to_user, place_of
+from ..exceptions import OptionError, RobustLRWarning, TrialError
 from ..grids import GeometricGrid
-from ..journal.journal import Journal
-from ..runners import Labelled, Runner, SerialRunner
-from ..schedules.closed_forms import Schedule
+from ..journal import open_journal
+from ..runners import Runner, SerialRunner
+from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
-from .axes import read_learning_rates, read_schedules, read_seeds, spec_text
-from .carry_out import carry_out, check_specs, journal_label
+from .axes import read_learning_rates, read_schedules, read_seeds
+from .ledger import MAX_RETRIES, TrialLedger
 from .progress import SweepProgress
 from .results import SweepResult
 
@@ -30,6 +31,7 @@ def run_sweep(
     *,
     runner: Runner | None = None,
     journal: str | os.PathLike[str] | None = None,
+    max_retries: int = MAX_RETRIES,
     progress: bool | None = None,
     label: str | None = None,
 ) -> SweepResult:
@@ -41,20 +43,21 @@ def run_sweep(
         schedules: schedules or their specs, by name or with the spec as the name.
         seeds: distinct whole numbers; a number n means ``range(n)``.
         runner: carries out the trials; by default one after the other in this process.
-        journal: file that every finished trial is written to. A sweep that was stopped, or has grown since by a finer
-            or wider grid, more schedules or more seeds, runs only the trials that the file does not hold.
+        journal: file that every finished trial is written to. The trials that it holds are not run again, so a sweep
+            that was stopped continues, and one that has grown runs only what is new.
+        max_retries: how often a trial that failed is tried again, at least 0.
         progress: None shows a progress bar only when stderr is a terminal; True and False force it.
         label: name of the training function in the journal, which refuses another one. By default its attribute
             `label`, or its module, name and bound arguments; needed with a journal where these leave open what it does,
             as those of a lambda or a local function do.
 
     Returns:
-        The sweep; a failed trial is NaN in it, with a `RobustLRWarning`, and listed in its `failures`.
+        The sweep. A trial that failed is NaN in it, with a `RobustLRWarning`, and listed in its `failures`.
 
     Raises:
-        GridError, ScheduleError, RobustLRError: when an argument is wrong.
-        JournalError: when the journal is of another sweep or another process writes it, or could not tell train or a
-            schedule from another one.
+        GridError, ScheduleError, OptionError: when an argument is wrong.
+        JournalError: when the journal is of another training function, another process writes it, or it could not tell
+            train or a schedule from another one.
         TrialError: when the first 3 trials all failed and none has a result.
 
     Example:
@@ -64,49 +67,44 @@ def run_sweep(
         SweepResult(cosine, constant; 3 learning rates 0.01..1; 2 seeds; 12 results, 0 diverged)
     """
     if not callable(train):
-        raise RobustLRError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
+        raise OptionError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
     lrs, named, all_seeds = read_learning_rates(grid), read_schedules(schedules), read_seeds(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     trials = expand_trials(named, lrs, all_seeds)
-    runner = runner or SerialRunner()
-    if label is not None and isinstance(runner, Labelled):
-        runner = runner.labelled(label)
     with ExitStack() as stack:
-        book: Journal | None = None
-        if journal is not None:
-            label = journal_label(train) if label is None else label
-            check_specs(named)
-            book = stack.enter_context(
-                Journal.open(journal, learning_rates=lrs, schedules=specs, seeds=all_seeds, train=label)
-            )
-        finished = book.finished if book else {}
-        results = [finished[trial] for trial in trials if trial in finished]
-        bar = stack.enter_context(SweepProgress(len(trials), finished=results, show=progress))
-        waiting = [trial for trial in trials if trial not in finished]
-        for result in stack.enter_context(closing(carry_out(runner, train, waiting, named))):
-            if book:
-                book.append(result)
+        book = open_journal(journal, train, named, label=label, learning_rates=lrs, seeds=all_seeds)
+        finished = stack.enter_context(book).finished if book else {}
+        plan = _SweepPlan(trials, finished)
+        ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
+        bar = stack.enter_context(SweepProgress(len(trials), finished=plan.results, show=progress))
+        for result in stack.enter_context(closing(ledger.run(runner or SerialRunner(), train, named))):
             bar.add(result)
-            results.append(result)
-            _stop_if_hopeless(trials, results)
-    _warn_of_failures(results)
-    return SweepResult.from_trials(specs, lrs, all_seeds, results)
+    _warn_of_failures(plan.results)
+    return SweepResult.from_trials(specs, lrs, all_seeds, plan.results)
 
 
-def _stop_if_hopeless(trials: Sequence[TrialSpec], results: Sequence[TrialResult]) -> None:
-    """Raise when the first trials of the sweep have failed, and not one has a result."""
-    first = set(trials[:_FAILURES_TO_STOP])
-    if not any(r.is_final for r in results) and first <= {r.spec for r in results}:
-        which = f"each of the first {len(first)} trials; the first" if len(first) > 1 else "the only trial"
-        raise TrialError(f"train failed on {which}: {last_line(results[0].error)}{place_of(results[0].error)}")
+class _SweepPlan:
+    """The trials of a sweep, all at once; it raises when the first of them have failed, and not one has a result."""
+
+    def __init__(self, trials: Sequence[TrialSpec], finished: Mapping[TrialSpec, TrialResult]) -> None:
+        self.results = [finished[trial] for trial in trials if trial in finished]
+        self._first = set(trials[:_FAILURES_TO_STOP])
+        self._trials = [trial for trial in trials if trial not in finished]
+
+    def next_trials(self) -> list[TrialSpec]:
+        trials, self._trials = self._trials, []
+        return trials
+
+    def add(self, result: TrialResult) -> None:
+        self.results.append(result)
+        if not any(r.is_final for r in self.results) and self._first <= {r.spec for r in self.results}:
+            n, error = len(self._first), self.results[0].error
+            which = f"each of the first {n} trials; the first" if n > 1 else "the only trial"
+            raise TrialError(f"train failed on {which}: {last_line(error)}{place_of(error)}")
 
 
 def _warn_of_failures(results: Sequence[TrialResult]) -> None:
     failed = [r for r in results if not r.is_final]
     if failed:
-        warnings.warn(
-            f"{len(failed)} of {len(results)} trials failed and count as missing; "
-            f"the first: {last_line(failed[0].error)}",
-            RobustLRWarning,
-            stacklevel=3,
-        )
+        message = f"{len(failed)} of {len(results)} trials failed and count as missing"
+        warnings.warn(f"{message}; the first: {last_line(failed[0].error)}", RobustLRWarning, levels_to_user())

@@ -26,14 +26,14 @@ def explode(*, lr, schedule, seed):
     return float("nan")
 """
 PACKABLE = """
-from robust_lr.runners import OneByOne, PackPlan
+from robust_lr.runners import PackPlan, SequentialEvaluator
 class Valley:
     label = "valley"
     def __call__(self, *, lr, schedule, seed):
         return (lr - 0.1) ** 2 + 0.01 * seed
     def plan_packs(self, trials, schedules, *, slots, n_workers, **options):
         note = f"packed, 5 slots in each of {n_workers}: 7.0 times as fast"
-        return PackPlan("packed", 5, 7.0, lambda slots: OneByOne(self, schedules), note)
+        return PackPlan("packed", 5, 7.0, lambda slots: SequentialEvaluator(self, schedules), note)
 task = Valley()
 """
 WITH_METRIC = """

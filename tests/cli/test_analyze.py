@@ -168,7 +168,7 @@ def test_a_journal_has_no_columns(robust_lr, module, option):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"))
     answer = robust_lr("analyze", "j.jsonl", option, "seed")
     assert answer.code == 2
-    assert f"{option} is for CSV files" in answer.err
+    assert "is for tables; j.jsonl is a journal" in answer.err
 
 
 def test_a_journal_is_judged_by_the_metric_that_is_asked_for(robust_lr, module):

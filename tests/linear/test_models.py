@@ -10,7 +10,7 @@ from robust_lr import GeometricGrid, TrialSpec, parse_schedule, run_sweep
 from robust_lr.exceptions import DataError, NotVectorisable
 from robust_lr.linear.closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
-from robust_lr.runners.evaluators import OneByOne, TrialList
+from robust_lr.runners import SequentialEvaluator, TrialList
 from robust_lr.runners.packed import Packable, PackedRunner
 
 KINDS = ("linear", "logistic", "softmax")
@@ -186,7 +186,7 @@ def test_the_plan_names_the_engine_and_makes_evaluators_of_the_size_asked_for():
     assert plan(task(), slots=5).slots == 5
     assert plan(task(), slots=100, memory_limit=1).slots == 8
     sequential = plan(task(), engine="sequential")
-    assert sequential.engine == "sequential" and isinstance(sequential.make_evaluator(1), OneByOne)
+    assert sequential.engine == "sequential" and isinstance(sequential.make_evaluator(1), SequentialEvaluator)
 
 
 @pytest.mark.parametrize("change", [{"engine": "packed"}, {"engine": "compiled"}, {"device": "cuda"}])
@@ -199,7 +199,7 @@ def test_a_pack_gives_what_one_trial_after_the_other_gives_to_the_last_bit():
     model = task("logistic", momentum=0.9)
     in_packs = plan(model).make_evaluator(8).results(TrialList(TRIALS))
     in_packs = {r.spec: (r.loss, r.metrics) for r in in_packs}
-    alone = {r.spec: (r.loss, r.metrics) for r in OneByOne(model, SCHEDULES).results(TrialList(TRIALS))}
+    alone = {r.spec: (r.loss, r.metrics) for r in SequentialEvaluator(model, SCHEDULES).results(TrialList(TRIALS))}
     assert in_packs == alone
 
 

@@ -80,8 +80,8 @@ def test_a_tpe_study_over_a_continuous_range_is_analysed_and_says_what_its_point
     study.optimize(lambda trial: math.log(trial.suggest_float("lr", 1e-5, 10.0, log=True)) ** 2, n_trials=25)
     code, out, err = robust_lr("--optuna", url, "--report", "report.html")
     assert (code, err) == (1, "")
-    assert "25 learning rates" in out and "the learning rates are no geometric grid, neighbours are 1." in out
-    assert "One seed" in out and "no geometric grid" in (tmp_path / "report.html").read_text()
+    assert "25 learning rates" in out and "the learning rates are not a geometric grid (neighbors are 1." in out
+    assert "One seed" in out and "not a geometric grid" in (tmp_path / "report.html").read_text()
 
 
 def test_the_report_names_the_study_and_reproduces_the_command_without_the_password(

@@ -41,7 +41,7 @@ def test_in_a_sweep_without_seeds_a_parameter_named_seed_is_one_like_others():
     places = Places(study.trials)
     trials = [trial for trial in study.trials if places.has_lr(trial)]
     assert [places.of(trial) for trial in trials] == [Place("sweep", 0.1, None), Place("sweep", 1.0, None)]
-    assert places.mixed(trials)[0] == "dropout" and set(places.mixed(trials)) <= {"dropout", "seed"}
+    assert all(set(places.others(trial)) == {"dropout", "seed"} for trial in trials)
 
 
 def test_trials_of_others_beside_a_grid_are_placed_by_their_parameters():

@@ -134,7 +134,7 @@ def test_tpe_over_a_continuous_range_is_analysed_to_the_end(storage):
     assert dict(zip(sweep.learning_rates.tolist(), sweep.loss[0, :, 0].tolist(), strict=True)) == {
         float(f"{trial.params['lr']:.12g}"): trial.value for trial in study.trials
     }
-    assert said(sweep, "the learning rates are no geometric grid, neighbours are 1.0")
+    assert said(sweep, "the learning rates are not a geometric grid (neighbors are 1.0")
     analysis = analyze_sweep(sweep, tolerance=0.1)
     assert analysis.schedules[0].profile.best_lr == pytest.approx(study.best_params["lr"])
 
@@ -148,7 +148,7 @@ def test_the_machinery_is_that_of_a_csv_file(tmp_path):
     (tmp_path / "runs.csv").write_text("lr,loss\n" + "".join(f"{lr!r},{loss!r}\n" for lr, loss in rows))
     ours, csv = sweep_from_study(study), SweepResult.from_csv(tmp_path / "runs.csv")
     assert losses(ours) == losses(csv) and ours.schedules == csv.schedules
-    assert said(ours, "taken for replicates")
+    assert said(ours, "are replicates")
 
 
 def test_identical_repeats_of_all_learning_rates_are_one_run():
@@ -156,7 +156,7 @@ def test_identical_repeats_of_all_learning_rates_are_one_run():
     for lr in (0.5, 1.0, 2.0, 0.5, 1.0, 2.0):
         add(study, valley(lr), lr=lr)
     sweep = sweep_from_study(study)
-    assert sweep.seeds == (0,) and said(sweep, "3 trials left out: without seeds, identical repeats")
+    assert sweep.seeds == (0,) and said(sweep, "3 trials left out: exact duplicates")
 
 
 # Which trials count
@@ -228,7 +228,7 @@ def test_a_failure_without_a_reason_is_said_to_be_a_divergence_perhaps():
     sweep = sweep_from_study(study)
     assert sorted(failure.spec.lr for failure in sweep.failures) == [2.0, 4.0]
     assert losses(sweep)["sweep", 8.0, 0] == math.inf, "the value that it reported last tells"
-    assert said(sweep, "2 trials failed and the study does not say why; Optuna keeps a loss of NaN as a failure")
+    assert said(sweep, "2 trials failed, and the study does not say why; Optuna stores a loss of NaN as a failure")
 
 
 def test_a_grid_that_is_refined_in_part_is_still_a_grid():
@@ -266,7 +266,7 @@ def test_the_first_complete_trial_of_a_cell_counts():
         add(study, value, seed=4)
     sweep = sweep_from_study(study)
     assert losses(sweep) == {("sweep", 1.0, 4): 1.0}
-    assert said(sweep, "2 trials left out: another has its learning rate, schedule and seed, and came first")
+    assert said(sweep, "2 trials left out: an earlier trial has the same learning rate, schedule and seed")
 
 
 # What they are judged by, and by which names
@@ -310,7 +310,7 @@ def test_other_parameters_that_differ_are_named():
     for lr in LRS:
         add(study, valley(lr), lr=lr, layers=int(lr), width=7)
     sweep = sweep_from_study(study)
-    assert said(sweep, "the trials differ in layers as well") and not said(sweep, "width")
+    assert said(sweep, "the trials also differ in layers") and not said(sweep, "width")
     assert not said(sweep_from_study(study, schedule="layers"), "differ")
 
 

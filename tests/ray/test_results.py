@@ -287,7 +287,7 @@ def test_a_search_by_tpe_is_analyzed_to_the_end(tune_run, valley):
         best = grid.get_best_result().config["lr"]
         assert sweep.loss.shape == (1, 12, 1)
         assert analyze_sweep(sweep, tolerance=0.1).schedules[0].profile.best_lr == pytest.approx(best)
-        assert said(sweep, "no geometric grid") and said(sweep, "the trials differ in dropout as well")
+        assert said(sweep, "not a geometric grid") and said(sweep, "the trials also differ in dropout")
 
 
 def test_repeats_without_seeds_are_replicates_and_with_seeds_the_first_counts(tune_run):
@@ -302,10 +302,10 @@ def test_repeats_without_seeds_are_replicates_and_with_seeds_the_first_counts(tu
     grid, folder = tune_run(once, {"run": tune.grid_search(runs), "rng": 5})
     for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
         assert losses(sweep) == {("sweep", lr, k): lr + 0.1 * k for lr in (1.0, 2.0) for k in (0, 1)}
-        assert said(sweep, "taken for replicates") and said(sweep, "differ in run/draw as well")
+        assert said(sweep, "are replicates") and said(sweep, "also differ in run/draw")
     for sweep in (sweep_from_result_grid(grid, seed="rng"), sweep_from_experiment(folder, seed="rng")):
         assert losses(sweep) == {("sweep", 1.0, 5): 1.0, ("sweep", 2.0, 5): 2.0}
-        assert said(sweep, "2 trials left out: another has its learning rate, schedule and seed, and came first")
+        assert said(sweep, "2 trials left out: an earlier trial has the same learning rate, schedule and seed")
 
 
 # An experiment on disk that is not as it should be

@@ -45,11 +45,10 @@ def test_a_run_that_ended_in_nan_or_inf_diverged(table, word):
 
 
 def test_a_row_without_a_loss_is_passed_over_and_said_so(table):
-    one = read_table(table("lr,loss\n0.1,1\n0.2,\n"))
-    assert (len(one.rows), one.notes[0][:13]) == (1, "1 row has no ")
+    assert [bool(run.excluded) for run in read_table(table("lr,loss\n0.1,1\n0.2,\n"))] == [False, True]
     sweep = SweepResult.from_csv(table("lr,loss,seed\n0.1,1,0\n0.2, ,0\n,,\n"))
     assert sweep.n_trials == 1
-    assert sweep.notes == ("2 rows have no loss and no part in the figures (a diverged run is written as nan or inf)",)
+    assert sweep.notes == ("2 trials left out: no loss (write nan or inf for a diverged run)",)
 
 
 def test_repeats_without_a_seed_column_are_replicates(table):
@@ -58,15 +57,17 @@ def test_repeats_without_a_seed_column_are_replicates(table):
     assert sweep.loss[0, 0].tolist() == [1, 2, 1]
     assert sweep.loss[0, 1, :2].tolist() == [3, 4]
     assert math.isnan(sweep.loss[0, 1, 2])
-    assert sweep.notes == ("without a seed column, repeats are taken for replicates, paired in the order of the rows",)
+    assert sweep.notes == (
+        "no seeds were given: trials that share a learning rate are replicates, paired in their order",
+    )
 
 
 def test_rows_written_twice_without_a_seed_column_are_no_replicates(table):
     sweep = SweepResult.from_csv(table("lr,loss\n0.1,1\n0.2,inf\n0.3,3\n" + "0.1,1\n0.2,nan\n0.3,3.0\n"))
     assert losses(sweep) == {("sweep", 0.1, 0): 1, ("sweep", 0.2, 0): INF, ("sweep", 0.3, 0): 3}
     assert sweep.notes == (
-        "3 rows repeated another exactly and counted once (without a seed column, identical repeats are taken for "
-        "duplicated rows)",
+        "3 trials left out: exact duplicates of others (there are no seeds, and every learning rate was repeated with "
+        "identical losses)",
     )
 
 
@@ -87,7 +88,7 @@ def test_some_identical_repeats_are_still_replicates(table, text):
 def test_each_schedule_is_looked_at_for_duplicated_rows_by_itself(table):
     sweep = SweepResult.from_csv(table("schedule,lr,loss\na,0.1,1\na,0.1,1\nb,0.1,1\nb,0.1,2\n"))
     assert losses(sweep) == {("a", 0.1, 0): 1, ("b", 0.1, 0): 1, ("b", 0.1, 1): 2}
-    assert [note.split()[0] for note in sweep.notes] == ["1", "without"]
+    assert [note.split()[0] for note in sweep.notes] == ["1", "no"]
 
 
 def test_learning_rates_that_differ_in_the_last_bit_are_one(table):
@@ -103,11 +104,13 @@ def test_one_seed_is_a_sweep(table):
 def test_a_repeated_row_counts_once_and_is_noted(table):
     sweep = SweepResult.from_csv(table("lr,seed,loss\n0.1,0,1\n0.1,0,1\n0.1,0,1.0\n0.2,0,inf\n0.2,0,nan\n"))
     assert sweep.n_trials == 2
-    assert sweep.notes == ("3 rows repeated another exactly and counted once",)
+    assert sweep.notes == ("3 trials left out: exact duplicates of others",)
 
 
 def test_one_trial_with_two_losses_is_refused_by_its_line_numbers(table):
-    with pytest.raises(DataError, match=r"lines 2 and 4 give sweep, lr 0.1, seed 0 two losses, 1 and 1.5; name"):
+    with pytest.raises(
+        DataError, match=r"line 2 and .*, line 4 give one trial .*, lr 0.1, seed 0\) two losses, 1 and 1.5; name"
+    ):
         SweepResult.from_csv(table("lr,seed,loss\n0.1,0,1\n0.2,0,1\n0.1,0,1.5\n"))
 
 
@@ -139,15 +142,13 @@ def test_blanks_after_the_commas_do_not_matter(table):
 
 def test_columns_are_found_by_the_names_that_were_given(table):
     text = "eta,final,which,run\n0.1,1,a,0\n0.1,2,b,0\n"
-    sweep = SweepResult.from_csv(
-        table(text), lr_column="eta", loss_column="final", schedule_column="which", seed_column="run"
-    )
+    sweep = SweepResult.from_csv(table(text), lr_name="eta", metric="final", schedule_name="which", seed_name="run")
     assert losses(sweep) == {("a", 0.1, 0): 1, ("b", 0.1, 0): 2}
 
 
-def test_rows_know_their_group(table):
-    rows = read_table(table("lr,loss,steps,model\n0.1,1,100,a\n0.1,2,200,\n"), group_by=["steps", "model"]).rows
-    assert [row.group for row in rows] == [("100", "a"), ("200", "")]
+def test_runs_know_their_group(table):
+    runs = read_table(table("lr,loss,steps,model\n0.1,1,100,a\n0.1,2,200,\n"), group_by=["steps", "model"])
+    assert [run.group for run in runs] == [("100", "a"), ("200", "")]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_a_file_that_is_not_there_or_a_folder_is_said_to_be(tmp_path):
 
 def test_the_options_name_the_missing_column(table):
     with pytest.raises(DataError, match="no column 'budget', 'run'"):
-        read_table(table("lr,loss\n0.1,1\n"), seed_column="run", group_by=["budget"])
+        read_table(table("lr,loss\n0.1,1\n"), seed_name="run", group_by=["budget"])
 
 
 def test_fifty_thousand_rows_are_read_in_a_moment(table):

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from robust_lr import Constant, FunctionSchedule, PackedRunner, RobustLRError
-from robust_lr.exceptions import NotVectorisable, RobustLRWarning
+from robust_lr.exceptions import NotVectorisable, OptionError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
-from robust_lr.runners import Packable, PackPlan, Runner, SerialRunner
-from robust_lr.testing import SCHEDULES, RunnerContract, train_quadratic
+from robust_lr.runners import Packable, PackPlan, Runner, SerialRunner, TrialList
+from robust_lr.testing import SCHEDULES, RunnerContract, run_trials, train_quadratic
 from robust_lr.trials import TrialSpec, expand_trials
 from tests.runners.packs import N_STEPS, Quadratic
 
@@ -37,8 +37,8 @@ class TestPackedRunner(RunnerContract):
         return PackedRunner(request.param)
 
 
-def run(runner, train=Quadratic(), trials=TRIALS):  # noqa: B008
-    results = list(runner.run(train, trials, SCHEDULES))
+def run(runner, train=Quadratic(), trials=TRIALS, *, max_retries=0):  # noqa: B008
+    results = run_trials(runner, train, trials, max_retries=max_retries)
     assert len(results) == len(trials)
     return {r.spec: r for r in results}
 
@@ -81,11 +81,11 @@ def test_any_task_will_do_in_this_process():
 
     schedules = {"constant": FunctionSchedule(lambda step, total_steps: 0.0 * step + 1.0)}
     trials = [TrialSpec("constant", 0.25, 0)]
-    assert len(list(PackedRunner().run(Local(), trials, schedules))) == 1
+    assert len(list(PackedRunner().run(Local(), TrialList(trials), schedules))) == 1
     with pytest.raises(RobustLRError, match="must be importable by the worker processes"):
-        PackedRunner(2).run(Local(), trials, schedules)
+        PackedRunner(2).run(Local(), TrialList(trials), schedules)
     with pytest.raises(RobustLRError, match="must be importable by the worker processes"):
-        PackedRunner(devices=("0",)).run(Local(), trials, {"constant": Constant()})
+        PackedRunner(devices=("0",)).run(Local(), TrialList(trials), {"constant": Constant()})
 
 
 # Even packs
@@ -120,7 +120,9 @@ def test_the_slots_that_end_together_begin_together(tmp_path, n_workers):
 def test_a_failed_replica_is_tried_again(tmp_path, n_workers):
     trials = expand_trials(["constant"], LRS, (0, 1))
     task = Quadratic(str(tmp_path), "fail", accident_at=0.25, n_accidents=1)
-    assert outcomes(run(PackedRunner(n_workers), task, trials)) == outcomes(run(SerialRunner(), trials=trials))
+    assert outcomes(run(PackedRunner(n_workers), task, trials, max_retries=1)) == outcomes(
+        run(SerialRunner(), trials=trials)
+    )
     assert {name: n for name, n in begun(tmp_path).items() if n > 1} == {"0.25-0": 2, "0.25-1": 2}
 
 
@@ -128,7 +130,7 @@ def test_a_failed_replica_is_tried_again(tmp_path, n_workers):
 def test_a_replica_that_always_fails_is_given_up_after_its_retries(tmp_path, n_workers):
     trials = expand_trials(["constant"], LRS, [0])
     task = Quadratic(str(tmp_path), "fail", accident_at=0.25, n_accidents=99)
-    results = run(PackedRunner(n_workers, retries=2), task, trials)
+    results = run(PackedRunner(n_workers), task, trials, max_retries=2)
     assert [spec.lr for spec, r in results.items() if r.status == "failed"] == [0.25]
     assert begun(tmp_path)["0.25-0"] == 3
 
@@ -136,10 +138,10 @@ def test_a_replica_that_always_fails_is_given_up_after_its_retries(tmp_path, n_w
 def test_a_worker_killed_in_the_middle_of_a_pack_loses_nothing_and_halves_the_pack(tmp_path, caplog):
     trials = [t for t in expand_trials(["constant"], LRS, range(4)) if t.lr != 0.25 or t.seed == 0]
     task = Quadratic(str(tmp_path), "kill", accident_at=0.25, n_accidents=1)
-    results = run(PackedRunner(devices=("0",), retries=0), task, trials)
+    results = run(PackedRunner(devices=("0",)), task, trials, max_retries=0)
     assert outcomes(results) == outcomes(run(SerialRunner(), trials=trials))
     said = re.search(
-        r"(\d) trials ended together \(worker died .*SIGKILL\)\); they are run again, at most (\d)", caplog.text
+        r"(\d) trials ended together \(worker died .*SIGKILL\)\); they run again, at most (\d)", caplog.text
     )
     assert said, caplog.text
     in_flight, at_most = map(int, said.groups())
@@ -149,22 +151,20 @@ def test_a_worker_killed_in_the_middle_of_a_pack_loses_nothing_and_halves_the_pa
 def test_a_replica_that_kills_its_worker_ends_up_alone_and_the_others_in_full_packs(tmp_path):
     trials = [t for t in expand_trials(["constant"], LRS, range(4)) if t.lr != 0.5 or t.seed == 0]
     task = Quadratic(str(tmp_path), "kill", accident_at=0.5, n_accidents=99)
-    results = run(PackedRunner(devices=("0",), retries=1), task, trials)
+    results = run(PackedRunner(devices=("0",)), task, trials, max_retries=1)
     (failed,) = (r for r in results.values() if r.status == "failed")
     assert failed.spec == TrialSpec("constant", 0.5, 0)
     assert failed.error == "worker died with exit code -9 (SIGKILL)"
     sizes = packs(tmp_path)
-    assert sizes[0] == 8 and sizes[-3:] == [1, 1, 8], sizes
+    assert sizes[0] == 8 and sizes[-3:] == [1, 8, 8], sizes  # alone, alone in a new worker, then all the others
 
 
 @here_and_in_two_processes
 def test_a_pack_that_does_not_fit_is_split(tmp_path, n_workers, caplog):
     task = Quadratic(str(tmp_path), at_most=3)
-    assert outcomes(run(PackedRunner(n_workers, retries=0), task)) == outcomes(run(SerialRunner()))
+    assert outcomes(run(PackedRunner(n_workers), task, max_retries=0)) == outcomes(run(SerialRunner()))
     assert sorted(set(packs(tmp_path))) == [2, 4, 8]
-    assert "8 trials ended together (MemoryError: 8 replicas are too many); they are run again, at most 4" in (
-        caplog.text
-    )
+    assert "8 trials ended together (MemoryError: 8 replicas are too many); they run again, at most 4" in (caplog.text)
 
 
 @here_and_in_two_processes
@@ -179,9 +179,9 @@ def test_a_replica_that_breaks_every_pack_fails_alone_with_its_traceback(tmp_pat
 @here_and_in_two_processes
 def test_a_pack_that_cannot_be_set_up_is_split(tmp_path, n_workers, caplog):
     task = Quadratic(str(tmp_path), at_most_slots=3)
-    assert outcomes(run(PackedRunner(n_workers, retries=0), task)) == outcomes(run(SerialRunner()))
+    assert outcomes(run(PackedRunner(n_workers), task, max_retries=0)) == outcomes(run(SerialRunner()))
     assert set(packs(tmp_path)) == {2} and set(begun(tmp_path).values()) == {2}  # once for each schedule
-    assert "8 trials ended together (MemoryError: 8 slots are too many); they are run again, at most 4" in caplog.text
+    assert "8 trials ended together (MemoryError: 8 slots are too many); they run again, at most 4" in caplog.text
 
 
 class Unready(Quadratic):
@@ -207,7 +207,7 @@ def test_an_evaluator_that_takes_no_trial_raises_what_it_raises():
 
 @here_and_in_two_processes
 def test_closing_in_the_middle_of_a_pack_leaves_no_processes(n_workers):
-    results = PackedRunner(n_workers).run(Quadratic(pause=0.05), TRIALS, SCHEDULES)
+    results = PackedRunner(n_workers).run(Quadratic(pause=0.05), TrialList(TRIALS), SCHEDULES)
     next(results)
     start = time.monotonic()
     results.close()
@@ -281,7 +281,7 @@ def test_an_ordinary_function_runs_one_after_the_other_and_says_why(n_workers):
 @pytest.mark.parametrize("train", [Stubborn(), train_quadratic])
 def test_a_strict_runner_raises_before_any_training(train):
     with pytest.raises(NotVectorisable):
-        PackedRunner(2, strict=True).run(train, TRIALS, SCHEDULES)
+        PackedRunner(2, strict=True).run(train, TrialList(TRIALS), SCHEDULES)
 
 
 @pytest.mark.parametrize("train", [Stubborn(), train_quadratic, Quadratic()])
@@ -303,8 +303,8 @@ def test_a_task_is_packable_and_a_function_is_not():
 
 def test_the_arguments_of_a_packed_runner(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert PackedRunner().n_workers == PackedRunner(devices="auto").n_workers == 1
-    assert PackedRunner(devices=("0", "1", "2")).n_workers == 3
+    assert PackedRunner().n_jobs == PackedRunner(devices="auto").n_jobs == 1
+    assert PackedRunner(devices=("0", "1", "2")).n_jobs == 3
     assert PackedRunner().threads_per_worker == 1
     assert PackedRunner(2, slots=4) == PackedRunner(2, slots=4)
 
@@ -312,7 +312,7 @@ def test_the_arguments_of_a_packed_runner(monkeypatch):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"n_workers": 0},
+        {"n_jobs": 0},
         {"slots": 0},
         {"slots": "many"},
         {"engine": "fast"},
@@ -320,14 +320,13 @@ def test_the_arguments_of_a_packed_runner(monkeypatch):
         {"devices": "0"},
         {"memory_limit": 0},
         {"memory_limit": 1e9},
-        {"retries": -1},
         {"threads_per_worker": 0},
     ],
     ids=str,
 )
 def test_a_wrong_argument_is_refused_in_one_line(wrong):
     (name, value), *_ = wrong.items()
-    with pytest.raises(RobustLRError, match=f"^{name} must be") as caught:
+    with pytest.raises(OptionError, match=f"^{name} must be") as caught:
         PackedRunner(**wrong)
     assert repr(value) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -336,5 +335,5 @@ def test_a_wrong_argument_is_refused_in_one_line(wrong):
 def test_a_wrong_plan_is_refused(wrong):
     right = {"engine": "packed", "slots": 2, "gain": 3.0, "make_evaluator": UnreadyPack, "note": ""}
     assert PackPlan(**right).slots == 2
-    with pytest.raises(RobustLRError, match=f"^{next(iter(wrong))} must be"):
+    with pytest.raises(OptionError, match=f"^{next(iter(wrong))} must be"):
         PackPlan(**right | wrong)

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SerialRunner, SweepResult, run_sweep
-from robust_lr.exceptions import DataError, GridError, JournalError, ScheduleError, TrialError
+from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SweepResult, run_sweep
+from robust_lr.exceptions import GridError, JournalError, OptionError, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
+from robust_lr.runners import evaluate_trial
+from robust_lr.search import SearchOptions
 from robust_lr.search.run import search_learning_rate
 
 RANGE = (1e-4, 1.0)
@@ -26,10 +27,10 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
 from robust_lr import ProcessPoolRunner
-from robust_lr.learning_rate_search import search_learning_rate
+from robust_lr import search_learning_rate
 from module_to_kill import train
 if __name__ == "__main__":
-    search_learning_rate(train, 1e-4, 1.0, tolerance=0.001, n_parallel=2, runner=ProcessPoolRunner(2),
+    search_learning_rate(train, 1e-4, 1.0, tolerance=0.001, n_jobs=2, runner=ProcessPoolRunner(2),
                          journal={journal!r}, label="valley")
 """
 MODULE = """
@@ -57,6 +58,19 @@ class Recorder:
         return self.loss(lr, seed)
 
 
+class InRounds:
+    """A runner that takes all there is, and notes how much that was."""
+
+    def __init__(self, rounds, *, backwards=False):
+        self.rounds, self.backwards = rounds, backwards
+
+    def run(self, train, source, schedules):
+        while trials := source.take(99):
+            self.rounds.append(len(trials))
+            for spec in reversed(trials) if self.backwards else trials:
+                yield evaluate_trial(train, spec, schedules[spec.schedule])
+
+
 def run(train=None, *, tolerance=0.001, **options):
     return search_learning_rate(train or Recorder(), *RANGE, tolerance=tolerance, **options)
 
@@ -77,67 +91,57 @@ def test_the_best_is_within_the_tolerance_and_so_is_the_bound():
 
 def test_a_round_has_as_many_trials_as_run_at_a_time():
     rounds = []
-
-    class Counting:
-        def run(self, train, trials, schedules):
-            rounds.append(len(trials))
-            return SerialRunner().run(train, trials, schedules)
-
-    result = run(runner=Counting(), n_parallel=3)
+    result = run(runner=InRounds(rounds), n_jobs=3)
     assert max(rounds) == 3
     assert sum(rounds) == result.n_trials
     assert len(rounds) < run().n_trials
 
 
-def test_a_runner_that_can_is_held_once_from_the_first_round_to_the_end_and_not_where_none_runs(tmp_path):
-    seen = []
+def test_by_default_a_round_is_as_large_as_the_runner_can_run_at_a_time():
+    rounds = []
+    runner = InRounds(rounds)
+    runner.n_jobs = 2
+    run(runner=runner)
+    assert max(rounds) == 2
 
-    class Cluster:
-        @contextmanager
-        def held(self):
-            seen.append("starts")
+
+def test_a_runner_is_called_once_for_all_rounds_and_not_where_nothing_runs(tmp_path):
+    calls = []
+
+    class Cluster(InRounds):
+        def run(self, train, source, schedules):
+            calls.append("starts")
             try:
-                yield
+                yield from super().run(train, source, schedules)
             finally:
-                seen.append("ends")
+                calls.append("ends")
 
-        def run(self, train, trials, schedules):
-            seen.extend("trial" for _ in trials)
-            return SerialRunner().run(train, trials, schedules)
-
-    result = run(runner=Cluster(), journal=tmp_path / "search.jsonl")
-    assert seen == ["starts", *["trial"] * result.n_trials, "ends"]
-    seen.clear()
-    assert run(runner=Cluster(), journal=tmp_path / "search.jsonl") == result
-    assert seen == []
-    with pytest.raises(TrialError):
-        run(Recorder(lambda lr, seed: 1 / 0), runner=Cluster())
-    assert seen[-1] == "ends"
+    result = run(runner=Cluster([]), journal=tmp_path / "search.jsonl")
+    assert calls == ["starts", "ends"] and result.n_trials > 3
+    calls.clear()
+    assert run(runner=Cluster([]), journal=tmp_path / "search.jsonl") == result
+    assert calls == []
 
 
 def test_the_order_in_which_the_trials_of_a_round_end_changes_nothing():
-    class Backwards:
-        def run(self, train, trials, schedules):
-            return SerialRunner().run(train, list(reversed(trials)), schedules)
-
     forwards, backwards = Recorder(), Recorder()
-    run(forwards, n_parallel=3)
-    run(backwards, n_parallel=3, runner=Backwards())
+    run(forwards, n_jobs=3)
+    run(backwards, n_jobs=3, runner=InRounds([], backwards=True))
     assert set(forwards.calls) == set(backwards.calls)
 
 
-@pytest.mark.parametrize("n_parallel", [1, 3])
-def test_killed_after_any_trial_it_makes_the_same_trials_none_twice(n_parallel, tmp_path):
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_killed_after_any_trial_it_makes_the_same_trials_none_twice(n_jobs, tmp_path):
     whole = Recorder()
     journal = tmp_path / "whole.jsonl"
-    result = run(whole, tolerance=0.01, n_parallel=n_parallel, journal=journal)
+    result = run(whole, tolerance=0.01, n_jobs=n_jobs, journal=journal)
     lines = journal.read_bytes().splitlines(keepends=True)
     for n_lines in range(len(lines)):
         part = tmp_path / f"{n_lines}.jsonl"
         part.write_bytes(b"".join(lines[:n_lines]) + lines[n_lines][:20])  # the kill also tore a line
         rest = Recorder()
         done = len(trials_in(part)) if n_lines else 0
-        again = run(rest, tolerance=0.01, n_parallel=n_parallel, journal=part)
+        again = run(rest, tolerance=0.01, n_jobs=n_jobs, journal=part)
         assert (again.lr, again.loss, again.excess_bound, again.n_trials) == (
             result.lr,
             result.loss,
@@ -155,7 +159,7 @@ def test_killed_for_real_at_random_moments_with_a_pool_of_processes(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(folder=str(tmp_path), journal=str(journal)))
     undisturbed = tmp_path / "undisturbed.jsonl"
-    run(n_parallel=2, journal=undisturbed)
+    run(n_jobs=2, journal=undisturbed)
     moments = random.Random(0)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for n_trials in (2, 5):
@@ -190,7 +194,7 @@ def test_the_journal_is_that_of_a_sweep(tmp_path):
     result = run(journal=journal)
     sweep = SweepResult.from_journal(journal)
     assert sweep.n_trials == result.n_trials
-    assert sorted({tell.lr for tell in result.history}) == sweep.learning_rates.tolist()
+    assert sorted({observation.lr for observation in result.history}) == sweep.learning_rates.tolist()
     assert sweep.schedules == ("cosine",)
 
 
@@ -201,7 +205,7 @@ def test_what_a_sweep_has_measured_is_used(tmp_path):
     run_sweep(Recorder(), GeometricGrid(*RANGE, 9), ["cosine", "constant"], 1, journal=journal)
     result = run(warm, journal=journal)
     assert result.n_trials == 9 + len(warm.calls)
-    assert sum(tell.foreign for tell in result.history) > 0
+    assert sum(observation.external for observation in result.history) > 0
     assert len(warm.calls) < len(cold.calls)
     again = Recorder()
     assert run(again, journal=journal).lr == result.lr
@@ -248,7 +252,7 @@ def test_each_further_trial_at_a_learning_rate_has_the_next_seed(tmp_path):
         noise = random.Random(number)
         train = Recorder(lambda lr, seed, noise=noise: loss_at(lr) + noise.gauss(0, 0.001))
         journal = tmp_path / f"noisy_{number}.jsonl"
-        result = run(train, tolerance=0.003, noise=0.001, seed=7, journal=journal, max_trials=16)
+        result = run(train, tolerance=0.003, seed=7, journal=journal, options=SearchOptions(noise=0.001, max_trials=16))
         assert len(set(train.calls)) == len(train.calls) == result.n_trials
         for lr, n in Counter(lr for lr, _ in train.calls).items():
             assert sorted(seed for other, seed in train.calls if other == lr) == list(range(7, 7 + n))
@@ -265,22 +269,32 @@ def test_a_trial_that_fails_once_runs_again_and_nothing_else_changes(tmp_path):
         return loss_at(lr)
 
     train, good = Recorder(fails_first), Recorder()
-    assert run(train, runner=SerialRunner(retries=0), journal=tmp_path / "a.jsonl").lr == run(good).lr
+    assert run(train, max_retries=1, journal=tmp_path / "a.jsonl").lr == run(good).lr
     assert Counter(train.calls) == Counter(good.calls) + Counter(train.calls[1:2])
 
 
-def test_a_trial_that_fails_twice_ends_the_search_and_the_rest_of_its_round_is_kept(tmp_path):
+def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes_around_it(tmp_path):
     def fails_below(lr, seed):
         if lr < 0.001:
             raise OSError("the disk is away")
         return loss_at(lr)
 
     journal = tmp_path / "search.jsonl"
-    with pytest.raises(TrialError, match=r"^train failed twice in a row at lr=\S+, seed 0: OSError: the disk is away"):
-        run(Recorder(fails_below), n_parallel=3, runner=SerialRunner(retries=0), journal=journal)
-    assert sum(result.is_final for result in read_journal(journal).results) == 2
+    train = Recorder(fails_below)
+    result = run(train, tolerance=0.005, max_retries=1, journal=journal)
+    tries = Counter(lr for lr, _ in train.calls)
+    assert {lr for lr, n in tries.items() if n == 2} == set(result.failed) == {lr for lr in tries if lr < 0.001}
+    assert {r.spec.lr for r in read_journal(journal).results if r.status == "failed"} == set(result.failed)
     healed = Recorder()
-    assert run(healed, n_parallel=3, journal=journal).n_trials == len(healed.calls) + 2
+    run(healed, tolerance=0.005, journal=journal)
+    assert {lr for lr, _ in healed.calls} >= set(result.failed), "the same command tries again what has failed"
+
+
+def test_a_training_function_that_always_fails_ends_the_search_after_three_learning_rates():
+    train = Recorder(lambda lr, seed: 1 / 0)
+    result = run(train, max_retries=1)
+    assert result.stop == "failures" and math.isnan(result.lr)
+    assert len(set(train.calls)) == 3 and len(train.calls) == 6 and len(result.failed) == 3
 
 
 def test_where_everything_diverges_it_says_so():
@@ -291,9 +305,9 @@ def test_where_everything_diverges_it_says_so():
 
 def test_max_trials_is_kept_over_restarts(tmp_path):
     journal = tmp_path / "search.jsonl"
-    assert run(journal=journal, max_trials=3).n_trials == 3
+    assert run(journal=journal, options=SearchOptions(max_trials=3)).n_trials == 3
     train = Recorder()
-    assert run(train, journal=journal, max_trials=4).stop == "max_trials"
+    assert run(train, journal=journal, options=SearchOptions(max_trials=4)).stop == "max_trials"
     assert len(train.calls) == 1
 
 
@@ -308,7 +322,7 @@ def test_another_training_function_or_one_without_a_name_has_no_place_in_the_jou
 
 def test_two_searches_cannot_write_one_journal(tmp_path):
     journal = tmp_path / "search.jsonl"
-    run(journal=journal, max_trials=2)
+    run(journal=journal, options=SearchOptions(max_trials=2))
     header = read_journal(journal).header
     axes = {"learning_rates": header.learning_rates, "schedules": header.schedules, "seeds": header.seeds}
     with Journal.open(journal, **axes), pytest.raises(JournalError, match="is being written by another"):
@@ -325,15 +339,15 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"train": 3}, RobustLRError),
+        ({"train": 3}, OptionError),
         ({"lr_max": 1e-4}, GridError),
         ({"lr_min": -1.0}, GridError),
-        ({"tolerance": math.nan}, DataError),
-        ({"n_parallel": 0}, RobustLRError),
-        ({"seed": 0.5}, RobustLRError),
+        ({"tolerance": math.nan}, OptionError),
+        ({"n_jobs": 0}, OptionError),
+        ({"seed": 0.5}, OptionError),
         ({"schedule": "cosin"}, ScheduleError),
-        ({"start": 5.0}, GridError),
-        ({"max_trials": 0}, DataError),
+        ({"options": SearchOptions(start=5.0)}, GridError),
+        ({"max_retries": -1}, OptionError),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_any_training(options, error):

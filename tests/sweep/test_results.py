@@ -170,7 +170,7 @@ def test_a_sweep_can_be_judged_by_one_of_its_metrics():
     assert judged.notes == (
         "half of it",
         "judged by the metric 'validation_loss'",
-        "1 run has no 'validation_loss' and no part in the figures",
+        "1 trial left out: no 'validation_loss'",
     )
     assert (judged.schedules, judged.seeds, judged.specs) == (sweep.schedules, sweep.seeds, sweep.specs)
     assert list(judged.metrics) == ["validation_loss"]
@@ -193,7 +193,7 @@ def test_an_unknown_metric_is_answered_with_the_known_ones(metrics, known):
 def test_a_csv_judged_by_a_metric_keeps_the_divergences(tmp_path):
     sweep = small(metrics=VALIDATION)
     sweep.to_csv(tmp_path / "sweep.csv")
-    again = SweepResult.from_csv(tmp_path / "sweep.csv", loss_column="validation_loss")
+    again = SweepResult.from_csv(tmp_path / "sweep.csv", metric="validation_loss")
     np.testing.assert_array_equal(again.loss, sweep.with_loss("validation_loss").loss)
     assert again.diverged.sum() == 3
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from robust_lr import FunctionSchedule, TrialSpec, parse_schedule
-from robust_lr.runners.evaluators import TrialList
+from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing.pack import PackEvaluator
 

@@ -20,8 +20,8 @@ from torch import nn
 
 from robust_lr.exceptions import NotVectorisable
 from robust_lr.linear.closed_form import LANES, ClosedFormPacks, train_alone
+from robust_lr.runners import SequentialEvaluator, TrialList
 from robust_lr.runners.base import Evaluator, is_out_of_memory
-from robust_lr.runners.evaluators import OneByOne, TrialList
 from robust_lr.runners.packed import PackPlan
 from robust_lr.schedules.closed_forms import Constant, Schedule
 from robust_lr.trials import TrialSpec
@@ -118,7 +118,7 @@ class _Sweep:
         return of_step * self.task.total_steps * len(self.trials)
 
     def one_by_one(self, why: str, gain: float = math.nan) -> PackPlan:
-        evaluator = OneByOne(self.task, self.schedules)
+        evaluator = SequentialEvaluator(self.task, self.schedules)
         return PackPlan("sequential", 1, gain, lambda slots: evaluator, f"one after the other: {why}")
 
     def closed_form(self, seconds_alone: float = math.nan, seconds: float = math.nan) -> PackPlan:

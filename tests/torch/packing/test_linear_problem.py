@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from robust_lr.exceptions import NotVectorisable
 from robust_lr.linear.closed_form import ClosedFormPacks
-from robust_lr.runners.evaluators import TrialList
+from robust_lr.runners import TrialList
 from robust_lr_torch.packing.linear_problem import linear_problem
 from tests.torch.tasks import SCHEDULES, D, In64, K, N, alone, examples, make_network, task, trials
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from robust_lr import TrialSpec
-from robust_lr.runners.evaluators import TrialList
+from robust_lr.runners import TrialList
 from robust_lr_torch import tabulate_scheduler
 from robust_lr_torch.packing.pack import Pack, PackEvaluator
 from tests.torch.tasks import (

@@ -21,7 +21,8 @@ from torch import nn
 from robust_lr import PackedRunner, RobustLRError, SerialRunner, run_sweep
 from robust_lr.exceptions import NotVectorisable, RobustLRWarning
 from robust_lr.journal.journal import read_journal
-from robust_lr.testing import train_quadratic
+from robust_lr.runners import TrialList
+from robust_lr.testing import run_trials, train_quadratic
 from robust_lr.trials import TrialSpec
 from tests.torch import models_that_do_not_pack
 from tests.torch.packing.test_vectorize import REASONS, line_of
@@ -34,7 +35,7 @@ SPECS = trials(seeds=range(3), schedules=SCHEDULES)
 
 
 def run(runner, t, specs=SPECS):
-    results = {r.spec: r for r in runner.run(t, specs, SCHEDULES)}
+    results = {r.spec: r for r in run_trials(runner, t, specs, SCHEDULES)}
     assert len(results) == len(specs)
     return {spec: (r.status, r.loss, dict(r.metrics)) for spec, r in results.items()}
 
@@ -120,6 +121,7 @@ from functools import partial
 import torch
 from torch import nn
 from robust_lr import PackedRunner
+from robust_lr.runners import TrialList
 from tests.torch.tasks import SCHEDULES, D, K, task, trials
 
 def wide():
@@ -135,7 +137,7 @@ def used():
         return int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used() + 120 * 2**20,) * 2)
 runner = PackedRunner(engine="packed", slots=16, memory_limit=2**40)
-results = list(runner.run(t, specs, SCHEDULES))
+results = list(runner.run(t, TrialList(specs), SCHEDULES))
 print(len({r.spec for r in results}), {r.status for r in results})
 """
 
@@ -208,9 +210,9 @@ def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_pat
     again = []
 
     class Watched(PackedRunner):
-        def run(self, train, specs, schedules):
-            again.extend(specs)
-            return super().run(train, specs, schedules)
+        def run(self, train, source, schedules):
+            again.extend(source.waiting)
+            return super().run(train, source, schedules)
 
     lrs = [0.01, 0.02, 0.05, 0.1]
     sweep = run_sweep(slow_task(), lrs, SCHEDULES, 3, runner=Watched(engine="packed", slots=4), journal=journal)
@@ -357,13 +359,13 @@ def test_a_pack_that_broke_down_is_not_used_again():
     specs = [TrialSpec("constant", 0.1, seed) for seed in range(6)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [r.spec for r in PackedRunner(engine="packed", slots=2, retries=0).run(t, specs, SCHEDULES)]
+        found = [r.spec for r in run_trials(PackedRunner(engine="packed", slots=2), t, specs, SCHEDULES)]
     assert sorted(spec.seed for spec in found) == list(range(6)), "each trial has one result"
 
 
 def test_a_device_is_for_the_task_in_every_engine():
     with pytest.raises(RobustLRError, match="device='cuda' is for a task"):
-        PackedRunner(device="cuda").run(train_quadratic, SPECS[:1], SCHEDULES)
+        PackedRunner(device="cuda").run(train_quadratic, TrialList(SPECS[:1]), SCHEDULES)
     asked = PackedRunner(engine="sequential", device="cuda")
     evaluator = asked._plan(task(), SPECS[:1], SCHEDULES).make_evaluator(1)
     assert evaluator.train.device == "cuda"

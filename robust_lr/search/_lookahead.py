@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .convex_bound import Point, Valley
-from .curves import curves_through
+from ._convex_bound import ConvexBound, Point
+from ._curves import curves_through
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Lookahead:
     """A valley, and plausible curves through its best point and two neighbours in the core as guesses of the rest.
 
     Args:
@@ -23,7 +23,7 @@ class Outlook:
         tolerance: losses that differ by less are taken for equal, > 0.
     """
 
-    valley: Valley
+    valley: ConvexBound
     counts: tuple[int, ...]
     error: float
     tolerance: float
@@ -38,7 +38,7 @@ class Outlook:
         curves = curves_through(best, others, near=near, tolerance=self.tolerance) if len(others) == 2 else ()
         return curves or ((1.0, self._parabola),)
 
-    def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> Valley:
+    def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> ConvexBound:
         """Return the valley after trials at these x, with the losses of a curve where a convex one can have them.
 
         A point that is measured again keeps its loss, and its error shrinks; a trial beyond the range is left out.
@@ -55,7 +55,7 @@ class Outlook:
                 low, high = self._limits(x)
                 points.insert(i, Point(x, min(max(curve(x), low), high), self.error))
                 counts.insert(i, 1)
-        return Valley(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
+        return ConvexBound(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
 
     @cached_property
     def vertex(self) -> float | None:

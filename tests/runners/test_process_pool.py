@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 import multiprocessing
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,13 +12,13 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from robust_lr import Constant, FunctionSchedule, RobustLRError, TrialDiverged, TrialSpec
-from robust_lr.runners import ProcessPoolRunner, Runner, SerialRunner, evaluate_trial
+from robust_lr import FunctionSchedule, RobustLRError, TrialSpec
+from robust_lr.exceptions import OptionError
+from robust_lr.runners import ProcessPoolRunner, Runner, SerialRunner, TrialList
 from robust_lr.runners.process_pool import visible_devices
-from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_quadratic
+from robust_lr.testing import SCHEDULES, RunnerContract, run_trials, train_quadratic
 
 TRIALS = [TrialSpec("constant", lr, 0) for lr in (0.1, 0.2, 0.3, 0.4)]
 
@@ -37,113 +35,22 @@ class TestProcessPoolRunner(RunnerContract):
         return ProcessPoolRunner(2)
 
 
-def run(runner, train, trials=TRIALS):
-    return {result.spec: result for result in runner.run(train, trials, SCHEDULES)}
-
-
-def evaluate(returned):
-    return evaluate_trial(lambda *, lr, schedule, seed: returned, TRIALS[0], Constant())
-
-
-# What a training function may return
-
-
-class Scalar:
-    """Like a scalar of torch."""
-
-    def item(self):
-        return 0.5
-
-
-@pytest.mark.parametrize("loss", [0.5, np.float32(0.5), np.array(0.5), np.array([0.5]), Scalar()])
-def test_numbers_of_any_kind_are_losses(loss):
-    assert evaluate(loss).loss == evaluate({"loss": loss, "x": loss}).loss == 0.5
-    assert evaluate({"loss": 1, "x": loss}).metrics == {"x": 0.5}
-    assert evaluate(3).status == "ok"
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, np.float32("nan")])
-def test_what_is_not_finite_has_diverged(loss):
-    result = evaluate({"loss": loss, "accuracy": math.nan})
-    assert (result.status, result.loss, result.error) == ("diverged", math.inf, None)
-    assert math.isnan(result.metrics["accuracy"])
-
-
-@pytest.mark.parametrize(
-    "returned, says",
-    [
-        (None, "its loss as a number, got None"),
-        ("0.5", "got an object of type str"),
-        (True, "type bool"),
-        (1j, "type complex"),
-        ((0.5, 0.6), "type tuple"),
-        (np.zeros(3), "got ndarray"),
-        ({}, "key 'loss'; it returned an empty mapping"),
-        ({"val": 1, "acc": 2}, "key 'loss'; it returned 'val', 'acc'"),
-        ({"loss": 0.5, "history": [1, 2]}, "the metric 'history' as a number, got an object of type list"),
-    ],
-)
-def test_wrong_returns_fail_with_one_line(returned, says):
-    result = evaluate(returned)
-    assert result.status == "failed" and math.isnan(result.loss) and "\n" not in result.error
-    assert says in result.error
-
-
-def test_evaluate_trial_lets_ctrl_c_through_and_times_failures():
-    def interrupted(*, lr, schedule, seed):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_trial(interrupted, TRIALS[0], Constant())
-
-    def slow(*, lr, schedule, seed):
-        time.sleep(0.02)
-        raise TrialDiverged
-
-    result = evaluate_trial(slow, TRIALS[0], Constant())
-    assert result.seconds >= 0.02 and (result.status, result.error) == ("diverged", "TrialDiverged")
-
-
-def test_results_pickle_and_the_call_is_by_keyword():
-    result = evaluate_trial(train_eventful, TrialSpec("constant", 1.0, 0), Constant())
-    assert pickle.loads(pickle.dumps(result)) == result
-    wrong = evaluate_trial(lambda lr: lr, TRIALS[0], Constant())
-    assert wrong.status == "failed" and "unexpected keyword argument 'schedule'" in wrong.error
-
-
-# Both runners
-
-
-def test_retries_are_counted():
-    calls = []
-
-    def failing(*, lr, schedule, seed):
-        calls.append(lr)
-        raise ValueError
-
-    assert [r.status for r in SerialRunner(retries=2).run(failing, TRIALS[:2], SCHEDULES)] == ["failed"] * 2
-    assert calls == [0.1] * 3 + [0.2] * 3
-
-
-@pytest.mark.parametrize("kind", [SerialRunner, ProcessPoolRunner])
-@pytest.mark.parametrize("retries", [-1, 1.5, True])
-def test_wrong_retries_are_refused(kind, retries):
-    assert isinstance(kind(), Runner)
-    with pytest.raises(RobustLRError, match="retries must be a whole number"):
-        kind(retries=retries)
+def run(runner, train, trials=TRIALS, **options):
+    return {result.spec: result for result in run_trials(runner, train, trials, **options)}
 
 
 # The process pool: arguments and environment
 
 
 def test_pool_arguments(monkeypatch):
-    assert ProcessPoolRunner().n_workers == 2
-    assert ProcessPoolRunner(devices=("0", "1", "2")).n_workers == 3
+    assert isinstance(ProcessPoolRunner(), Runner)
+    assert ProcessPoolRunner().n_jobs == 2
+    assert ProcessPoolRunner(devices=("0", "1", "2")).n_jobs == 3
     assert [ProcessPoolRunner(3, devices=[4, 5]).environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == list(
         "454"
     )
-    for wrong in ({"n_workers": 0}, {"devices": "0"}, {"threads_per_worker": 0}):
-        with pytest.raises(RobustLRError, match=next(iter(wrong))):
+    for wrong in ({"n_jobs": 0}, {"devices": "0"}, {"threads_per_worker": 0}):
+        with pytest.raises(OptionError, match=next(iter(wrong))):
             ProcessPoolRunner(**wrong)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert "OMP_NUM_THREADS" not in ProcessPoolRunner().environment(0)
@@ -202,14 +109,14 @@ def train_or_die(*, lr, schedule, seed, folder, deaths):
 
 def test_the_trial_of_a_dead_worker_is_tried_again(tmp_path):
     train = functools.partial(train_or_die, folder=str(tmp_path), deaths=2)
-    results = list(ProcessPoolRunner(2).run(train, TRIALS, SCHEDULES))
+    results = run_trials(ProcessPoolRunner(2), train, TRIALS, max_retries=2)
     assert sorted(r.loss for r in results) == [0.1, 0.2, 0.3, 0.4]
     assert {p.name: len(p.read_text()) for p in tmp_path.iterdir()} == {"0.1": 1, "0.2": 3, "0.3": 1, "0.4": 1}
 
 
 def test_a_trial_that_always_kills_its_worker_fails(tmp_path):
     train = functools.partial(train_or_die, folder=str(tmp_path), deaths=99)
-    results = list(ProcessPoolRunner(2, retries=1).run(train, TRIALS, SCHEDULES))
+    results = run_trials(ProcessPoolRunner(2), train, TRIALS, max_retries=1)
     assert [r.status for r in sorted(results, key=lambda r: r.spec.lr)] == ["ok", "failed", "ok", "ok"]
     (failed,) = (r for r in results if r.status == "failed")
     assert failed.error == "worker died with exit code -9 (SIGKILL)" and len((tmp_path / "0.2").read_text()) == 2
@@ -221,7 +128,7 @@ def train_exiting(*, lr, schedule, seed):
 
 
 def test_exits_are_deaths_too():
-    results = run(ProcessPoolRunner(1, retries=0), train_exiting)
+    results = run(ProcessPoolRunner(1), train_exiting)
     assert [results[t].error for t in TRIALS[:2]] == [f"worker died with exit code {code}" for code in (3, 4)]
     assert [results[t].status for t in TRIALS[2:]] == ["ok", "ok"]
 
@@ -240,7 +147,8 @@ def alive(pid):
 
 
 def test_closing_ends_the_workers_in_the_middle_of_a_trial(tmp_path):
-    results = ProcessPoolRunner(2).run(functools.partial(train_slowly, folder=str(tmp_path)), TRIALS, SCHEDULES)
+    train = functools.partial(train_slowly, folder=str(tmp_path))
+    results = ProcessPoolRunner(2).run(train, TrialList(TRIALS), SCHEDULES)
     assert next(results).loss == 0.1
     start = time.monotonic()
     results.close()
@@ -262,7 +170,7 @@ def train_with_children(*, lr, schedule, seed):
 
 
 def test_a_training_function_may_have_processes_of_its_own():
-    assert [r.loss for r in run(ProcessPoolRunner(1, retries=0), train_with_children, TRIALS[:1]).values()] == [0.1]
+    assert [r.loss for r in run(ProcessPoolRunner(1), train_with_children, TRIALS[:1]).values()] == [0.1]
 
 
 # The process pool: what cannot work is said at the door
@@ -274,10 +182,10 @@ def test_what_does_not_pickle_is_refused_before_any_worker_starts(monkeypatch):
     with pytest.raises(
         RobustLRError, match=r"train must be importable by the worker processes.*module level"
     ) as caught:
-        runner.run(lambda *, lr, schedule, seed: lr, TRIALS, SCHEDULES)
+        runner.run(lambda *, lr, schedule, seed: lr, TrialList(TRIALS), SCHEDULES)
     assert "\n" not in str(caught.value)
     with pytest.raises(RobustLRError, match="schedule 'mine' must be importable"):
-        runner.run(train_quadratic, TRIALS, {"mine": FunctionSchedule(lambda step, total_steps: step)})
+        runner.run(train_quadratic, TrialList(TRIALS), {"mine": FunctionSchedule(lambda step, total_steps: step)})
 
 
 def script(tmp_path, text, *arguments):
@@ -288,9 +196,9 @@ def script(tmp_path, text, *arguments):
 
 UNGUARDED = """
 from robust_lr import Constant, TrialSpec
-from robust_lr.runners import ProcessPoolRunner
+from robust_lr.runners import ProcessPoolRunner, TrialList
 def train(*, lr, schedule, seed): return lr
-print([r.loss for r in ProcessPoolRunner(2).run(train, [TrialSpec("c", 0.1, 0)], {"c": Constant()})])
+print([r.loss for r in ProcessPoolRunner(2).run(train, TrialList([TrialSpec("c", 0.1, 0)]), {"c": Constant()})])
 """
 
 
@@ -312,12 +220,13 @@ INTERRUPTED = """
 import os, sys, time
 from pathlib import Path
 from robust_lr import Constant, TrialSpec
-from robust_lr.runners import ProcessPoolRunner
+from robust_lr.runners import ProcessPoolRunner, TrialList
 def train(*, lr, schedule, seed):
     Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(60)
 if __name__ == "__main__":
-    results = ProcessPoolRunner(2).run(train, [TrialSpec("c", lr, 0) for lr in (0.1, 0.2)], {"c": Constant()})
+    trials = TrialList([TrialSpec("c", lr, 0) for lr in (0.1, 0.2)])
+    results = ProcessPoolRunner(2).run(train, trials, {"c": Constant()})
     if sys.argv[2] == "abandon":
         import threading
         kept = [results]
@@ -355,5 +264,5 @@ def train_the_lowest_last(*, lr, schedule, seed):
 
 
 def test_results_come_in_order_of_completion():
-    losses = [result.loss for result in ProcessPoolRunner(2).run(train_the_lowest_last, TRIALS, SCHEDULES)]
+    losses = [result.loss for result in run_trials(ProcessPoolRunner(2), train_the_lowest_last, TRIALS)]
     assert losses[-1] == 0.1 and sorted(losses) == [0.1, 0.2, 0.3, 0.4]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from .convex_bound import Point
+from ._convex_bound import Point
 
 # From what could be a parabola over two decades to a loss that explodes within a factor of 1.2.
 _LEFT_RATES = (0.25, 1.0, 2.0)

@@ -63,7 +63,7 @@ class Gap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Valley:
+class ConvexBound:
     """What is known of a curve over a range of x.
 
     Args:
@@ -72,7 +72,7 @@ class Valley:
         high: the right end; the curve is finite to the left of it.
 
     Example:
-        >>> valley = Valley((Point(-1.0, 1.0), Point(0.0, 0.0), Point(1.0, 1.0)), low=-1.0, high=1.0)
+        >>> valley = ConvexBound((Point(-1.0, 1.0), Point(0.0, 0.0), Point(1.0, 1.0)), low=-1.0, high=1.0)
         >>> valley.excess_bound  # the line through 0 and 1, carried on to -1
         1.0
     """

@@ -1,0 +1,138 @@
+"""A slot is the place of one worker at a time. It outlives its workers, and knows which trials may have killed them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from ..exceptions import RobustLRError
+from ..trials import Status, TrialResult, TrialSpec
+from .base import Evaluator, TrialSource, failed_trial, is_out_of_memory
+from .sources import take_left
+
+_log = logging.getLogger("robust_lr")
+
+
+class Slot:
+    """The trials of one worker: what it has in flight, and what lost workers left.
+
+    Trials that were in flight together when their worker was lost are suspects. No other slot sees them; they run again
+    half as many at a time, until the one to blame is alone. That one has failed, and when it is tried again it runs
+    alone from the start. None of this counts as a failure of the others.
+
+    A slot is itself the `TrialSource` of its worker.
+
+    Args:
+        source: where new trials come from.
+        capacity: trials at a time, at least 1.
+        blamed: the trials that killed a worker alone; the slots of a run share this set.
+    """
+
+    def __init__(self, source: TrialSource, capacity: int, blamed: set[TrialSpec] | None = None) -> None:
+        self.label = source.label
+        self.in_flight = dict[TrialSpec, None]()
+        self.suspects = deque[TrialSpec]()
+        self.limit = self._capacity = capacity
+        self._source, self._blamed = source, set[TrialSpec]() if blamed is None else blamed
+
+    @property
+    def waiting(self) -> Sequence[TrialSpec]:
+        """The trials that `take` draws from: the suspects, and else those of the source."""
+        return self.suspects or self._source.waiting
+
+    @property
+    def has_work(self) -> bool:
+        """Whether trials are in flight, or suspects wait to run again."""
+        return bool(self.in_flight or self.suspects)
+
+    def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
+        """Hand out the next trials, at most n and at most as many as there is room for; never blocks."""
+        room = min(n, self.limit - len(self.in_flight))
+        taken = take_left(self.suspects, room) if self.suspects else self._take_from_source(room)
+        self.in_flight |= dict.fromkeys(taken)
+        return taken
+
+    def _take_from_source(self, room: int) -> list[TrialSpec]:
+        if not self._blamed:
+            return self._source.take(room) if room > 0 else []
+        taken = list[TrialSpec]()
+        while len(taken) < room and not self._blamed & self.in_flight.keys() and self._source.waiting:
+            if self._source.waiting[0] in self._blamed:
+                return taken if taken or self.in_flight else self._source.take(1)
+            taken += self._source.take(1)
+        return taken
+
+    def finish(self, result: TrialResult) -> None:
+        """Note that a trial has a result."""
+        self.in_flight.pop(result.spec, None)
+
+    def lose(self, cause: str, *, status: Status = "failed", n_together: int | None = None) -> list[TrialResult]:
+        """Note that the worker is lost; return the failure of the trial to blame, if that is known.
+
+        Args:
+            cause: why, as a text whose last line names it.
+            status: of a trial that was alone.
+            n_together: how many trials there was room for; by default those in flight, or else the limit.
+        """
+        trials = list(self.in_flight)
+        self.in_flight.clear()
+        n = (len(trials) or self.limit) if n_together is None else n_together
+        if n > 1:
+            self.limit = n // 2
+            self.suspects.extendleft(reversed(trials))
+            said = cause.strip().splitlines()[-1]
+            _log.warning("%d trials ended together (%s); they run again, at most %d at a time", n, said, n // 2)
+            return []
+        self._blamed.update(trials)
+        if trials:
+            self.limit = self._capacity  # it was this one, and not that there were many
+        return [failed_trial(spec, cause, status=status) for spec in trials]
+
+
+def fair_share(slots: Sequence[Slot], n_waiting: int) -> int:
+    """Return how many trials each slot may have in flight, so that none idles while another has all the rest.
+
+    Slots with suspects take no part.
+    """
+    free = sorted((slot for slot in slots if not slot.suspects), key=lambda slot: slot.limit)
+    left = n_waiting + sum(len(slot.in_flight) for slot in free)
+    share = 1
+    for i, slot in enumerate(free):
+        share = max(1, math.ceil(left / (len(free) - i)))
+        if share <= slot.limit:
+            return share
+        left -= slot.limit  # this one is full; the others share the rest
+    return share
+
+
+def evaluate_here(
+    make_evaluator: Callable[[int], Evaluator], capacity: int, source: TrialSource
+) -> Iterator[TrialResult]:
+    """Run the trials of a source in this process, and yield one result for each.
+
+    When the evaluator itself raises, out of memory for one, the trials that it had in flight run again, half as many at
+    a time. What it raises with room for a single trial, before it has taken one, is raised.
+
+    Args:
+        make_evaluator: makes an evaluator for at most so many trials at a time.
+        capacity: how many to begin with, at least 1.
+        source: where the trials come from.
+    """
+    slot = Slot(source, capacity)
+    while slot.waiting:
+        limit = slot.limit
+        try:
+            for result in make_evaluator(limit).results(slot):
+                slot.finish(result)
+                yield result
+        except Exception as error:
+            if limit == 1 and not slot.in_flight:
+                raise
+            status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
+            yield from slot.lose(traceback.format_exc(), status=status)
+        else:
+            if slot.in_flight:
+                raise RobustLRError(f"the evaluator gave no result for {len(slot.in_flight)} trials")

@@ -1,0 +1,155 @@
+"""What the trials of a search say together: points with errors, learning rates that diverged, and contradictions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from ._convex_bound import Point, highest_ridge
+
+Status = Literal["ok", "diverged", "failed"]
+# Two-sided 95% points of Student's t for 1 to 10 degrees of freedom; beyond these 1.96 + 2.7 / dof is as good.
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+_NORMAL = 1.96
+# A loss has exploded if it exceeds the best by this many tolerances, and by this many times what any loss before it did.
+_TOLERANCES_TO_EXPLODE = 1000
+_JUMP_TO_EXPLODE = 100
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a search was told about one trial.
+
+    Attributes:
+        lr: the learning rate.
+        loss: the final loss; +inf when the trial diverged, NaN when it failed.
+        status: "ok"; "diverged"; or "failed", when the trials at this learning rate were given up.
+        external: whether the search did not ask for this trial.
+    """
+
+    lr: float
+    loss: float
+    status: Status = "ok"
+    external: bool = False
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The results of a search ("ok" and "diverged"), read together, in any order.
+
+    The loss of a learning rate is the mean of its results, and +inf if one of them diverged. Its error is the
+    half-width of a 95% interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
+    else pooled over the learning rates with several results), q the quantile of the normal distribution or of
+    Student's t. A ridge between two valleys at most `slack` higher than the errors allow is no second valley: half its
+    height is added to the error of every point (`noise_margin`), so that one valley is left.
+    """
+
+    results: tuple[Observation, ...]
+    noise: float | None
+    slack: float
+
+    @cached_property
+    def counts(self) -> dict[float, int]:
+        lrs = [result.lr for result in self.results]
+        return {lr: lrs.count(lr) for lr in sorted(set(lrs))}
+
+    @cached_property
+    def diverged(self) -> tuple[float, ...]:
+        return tuple(sorted({result.lr for result in self.results if result.status == "diverged"}))
+
+    @cached_property
+    def means(self) -> dict[float, float]:
+        """The mean loss of each learning rate that neither diverged nor exploded, ascending."""
+        first = self.exploded[0] if self.exploded else math.inf
+        return {lr: mean for lr, mean in self._finite.items() if lr < first}
+
+    @cached_property
+    def exploded(self) -> tuple[float, ...]:
+        """The learning rates above the best whose losses are finite but so large that they say nothing, ascending."""
+        means = self._finite
+        best = min(means, key=means.__getitem__, default=math.inf)
+        highest = _TOLERANCES_TO_EXPLODE * self.slack / _JUMP_TO_EXPLODE
+        for lr, mean in means.items():
+            height = mean - means[best]
+            if lr > best and height > _JUMP_TO_EXPLODE * highest:
+                return tuple(other for other in means if other >= lr)
+            highest = max(highest, height)
+        return ()
+
+    @cached_property
+    def broken(self) -> tuple[float, ...]:
+        """The learning rates that diverged or exploded, ascending."""
+        return tuple(sorted((*self.diverged, *self.exploded)))
+
+    @cached_property
+    def _finite(self) -> dict[float, float]:
+        bad = set(self.diverged)
+        return {
+            lr: math.fsum(result.loss for result in self.results if result.lr == lr) / n
+            for lr, n in self.counts.items()
+            if lr not in bad
+        }
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """The error of one result; None when nothing is known of the noise."""
+        if self.noise is not None:
+            return _NORMAL * self.noise
+        dof = self._dof
+        if dof == 0:
+            return None
+        return (_STUDENT[dof - 1] if dof <= len(_STUDENT) else _NORMAL + 2.7 / dof) * self.seed_std
+
+    @cached_property
+    def seed_std(self) -> float:
+        """The standard deviation of the loss over seeds, given or pooled; 0 when nothing is known."""
+        if self.noise is not None or self._dof == 0:
+            return self.noise or 0.0
+        finite = [result for result in self.results if result.lr in self.means]
+        return math.sqrt(math.fsum((result.loss - self.means[result.lr]) ** 2 for result in finite) / self._dof)
+
+    @cached_property
+    def _dof(self) -> int:
+        return sum(self.counts[lr] - 1 for lr in self.means)
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """The points of the curve at x = log(lr), with their errors, ascending."""
+        return tuple(p._replace(error=p.error + self.noise_margin) for p in self._bare_points)
+
+    @cached_property
+    def noise_margin(self) -> float:
+        ridge = highest_ridge(self._bare_points)
+        return 0.0 if ridge is None or ridge[0] > self.slack else ridge[0] / 2
+
+    @property
+    def error(self) -> float:
+        """The error of a learning rate with one result."""
+        return (self.half_width or 0.0) + self.noise_margin
+
+    @cached_property
+    def _bare_points(self) -> tuple[Point, ...]:
+        width = self.half_width or 0.0
+        return tuple(Point(math.log(lr), loss, width / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
+
+    @cached_property
+    def second_valley(self) -> tuple[Point, Point, Point] | None:
+        """(valley, ridge, valley) when a point lies above others on both of its sides; None without one."""
+        ridge = highest_ridge(self.points)
+        return None if ridge is None or ridge[0] <= self.slack else ridge[1]
+
+    @cached_property
+    def assumption_violation(self) -> str | None:
+        """Why this is not one valley, in words; None when it may be."""
+        if self.diverged and self.means and self.diverged[0] < max(self.means):
+            bad = self.diverged[0]
+            lr = min(lr for lr in self.means if lr > bad)
+            n_diverged = sum(result.lr == bad and result.status == "diverged" for result in self.results)
+            times = "" if n_diverged == self.counts[bad] else f" in {n_diverged} of {self.counts[bad]} trials"
+            return f"lr = {bad:.4g} diverged{times}, but the larger lr = {lr:.4g} did not"
+        if self.second_valley is None:
+            return None
+        left, top, right = (f"{math.exp(p.x):.4g} (loss {p.loss:.6g})" for p in self.second_valley)
+        return f"lr = {top} is worse than both {left} and {right}: more than one valley"

@@ -1,0 +1,115 @@
+"""Where to look before the bound leads: over the range, downhill from a start, into bends, and after a contradiction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+
+from ._state import FINEST, SearchState
+
+# A cell of the first look at the range is at most this many coarse steps wide: at a ratio of 4, 1.8 decades.
+_STEPS_PER_CELL = 3
+_MOST_CELLS = 9
+# This many repeated trials show how much noise there is.
+_REPEATS = 2
+
+
+def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
+    """Return the log of the next learning rate that must be tried whatever the bound says; None when there is none."""
+    tried = [math.log(lr) for lr in state.evidence.counts]
+    if state.evidence.assumption_violation is not None:
+        again = next((x for x in _repeats(state) if _is_free(x, taken)), None)
+        return next(_empty_cells(state, _coarse_grid(state), [*tried, *taken]), None) if again is None else again
+    first = next(_openings(state, [*tried, *taken]), None)
+    return next((x for x in plateau_probes(state) if _is_free(x, taken)), None) if first is None else first
+
+
+def initial_points(state: SearchState) -> tuple[float, ...]:
+    """Where the range is looked at first: the middles of an odd number of cells, the center first."""
+    low, high = state.asked_range
+    n = math.ceil((high - low) / (_STEPS_PER_CELL * math.log(state.settings.ratio)) - 1e-9)
+    return _middles(low, high, min(max(3, n + (n + 1) % 2), _MOST_CELLS))
+
+
+def plateau_probes(state: SearchState) -> list[float]:
+    """Where to look for a second valley: a loss that flattens out may also be on its way down into one.
+
+    The middles of the gaps right outside of the core, if they are wider than half a cell of the first look.
+    """
+    if state.valley is None:
+        return []
+    points, (first, last) = state.valley.points, state.valley.core
+    cells = initial_points(state)
+    low, high = state.range
+    gaps = [points[i : i + 2] for i in (last, first - 1) if 0 <= i < len(points) - 1]
+    inside = [(max(a.x, low), min(b.x, high)) for a, b in gaps]
+    return [(left + right) / 2 for left, right in inside if right - left > 0.6 * abs(cells[0] - cells[1])]
+
+
+def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
+    settings = state.settings
+    if settings.options.start is None:
+        yield from _empty_cells(state, initial_points(state), taken)
+        return
+    start, step = math.log(settings.options.start), math.log(settings.ratio)
+    if not taken:
+        yield start
+    if not taken or len(state.evidence.points) >= 3:
+        return
+    low, high = state.range
+    up, down = _open_sides(state)
+    # Down first: far above the valley a loss says nothing, or there is none. After a wrong first step the other side
+    # is far away, so steps upwards are twice as long.
+    sides = ((-1, step, down, low), (1, 2 * step, up, high))
+    for k, (sign, first, is_open, end) in product(range(1, 64), sides):
+        x, before = (start + sign * first * (2**n - 1) for n in (k, k - 1))
+        if is_open and sign * (end - before) > FINEST:
+            x = min(max(x, low), high)
+            if _is_free(x, taken):
+                yield x
+
+
+def _open_sides(state: SearchState) -> tuple[bool, bool]:
+    """Whether the valley is still open to larger, and to smaller learning rates: nothing tried there is worse."""
+    points = state.evidence.points
+    if not points:
+        return not state.evidence.broken, True
+    least = min(p.loss for p in points)
+    best = [p.x for p in points if p.loss == least]
+    return state.cliff is None and points[-1].x == best[-1], points[0].x == best[0]
+
+
+def _coarse_grid(state: SearchState) -> tuple[float, ...]:
+    low, high = state.range
+    return _middles(low, high, max(3, math.ceil((high - low) / math.log(state.settings.ratio) - 1e-9)))
+
+
+def _repeats(state: SearchState) -> tuple[float, ...]:
+    """Where a second seed would tell whether a second valley is noise: at the ridge, then in the higher valley."""
+    valleys, counts = state.evidence.second_valley, state.evidence.counts
+    if state.settings.options.noise is not None or valleys is None:
+        return ()
+    left, ridge, right = valleys
+    higher = max(left, right, key=lambda p: p.loss)
+    once = {math.log(lr) for lr, n in counts.items() if n == 1}
+    repeated = sum(counts.values()) - len(counts)
+    return tuple(p.x for p in (ridge, higher) if p.x in once) if repeated < _REPEATS else ()
+
+
+def _empty_cells(state: SearchState, cells: Sequence[float], taken: Sequence[float]) -> Iterator[float]:
+    """The cells, given by their middles, in which nothing was tried and training does not have to diverge."""
+    half = min(b - a for a, b in pairwise(sorted(cells))) / 2
+    return (
+        x for x in cells if x < state.divergence_limit and all(abs(x - other) > half * (1 + 1e-9) for other in taken)
+    )
+
+
+def _is_free(x: float, taken: Sequence[float]) -> bool:
+    return all(abs(x - other) > FINEST for other in taken)
+
+
+def _middles(low: float, high: float, n: int) -> tuple[float, ...]:
+    """The middles of n equal cells, from the middle one outwards, the higher of two first."""
+    order = sorted(range(n), key=lambda i: (abs(2 * i - (n - 1)), -i))
+    return tuple(low + (2 * i + 1) / (2 * n) * (high - low) for i in order)

@@ -1,0 +1,56 @@
+"""`SearchOptions`: what a learning-rate search may be told beside its range and its tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._checks import check_flag, check_number, check_whole
+from ..exceptions import GridError
+
+_FINEST_RATIO = 1.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """The options of a search, the same in every place that runs one.
+
+    Attributes:
+        ratio: the coarse step of the search, a factor >= 1.05. By default theory gives it: the resolution at which the
+            schedule's suboptimality bound rises by 25% over 10,000 steps; 4 without a schedule.
+        start: the learning rate to begin at, in the range. The search then walks downhill from it instead of looking at
+            the whole range first. By default it begins in the geometric center.
+        max_trials: stop after this many results and failed learning rates together, >= 1; by default no limit.
+        extend: whether to leave the range when the best lies on its end and one more coarse step could gain more than
+            the tolerance. Larger learning rates come first, never past one that diverged. Each side grows by the width
+            of the range at most.
+        noise: the standard deviation of the loss over seeds, >= 0. By default it is pooled from the learning rates with
+            more than one result, and taken as 0 while there is none. With noise the search may ask for a learning rate
+            again: it wants another seed there. 0 says that there is no noise, so it never asks again.
+
+    Raises:
+        GridError: when `ratio` or `start` is out of range.
+        OptionError: when another option is.
+
+    Example:
+        >>> SearchOptions(start=0.02, max_trials=8)
+        SearchOptions(ratio=None, start=0.02, max_trials=8, extend=True, noise=None)
+    """
+
+    ratio: float | None = None
+    start: float | None = None
+    max_trials: int | None = None
+    extend: bool = True
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        checked: dict[str, object] = {"extend": check_flag("extend", self.extend)}
+        if self.ratio is not None:
+            checked["ratio"] = check_number("ratio", self.ratio, at_least=_FINEST_RATIO, error=GridError)
+        if self.start is not None:
+            checked["start"] = check_number("start", self.start, above=0, error=GridError)
+        if self.max_trials is not None:
+            checked["max_trials"] = check_whole("max_trials", self.max_trials, at_least=1)
+        if self.noise is not None:
+            checked["noise"] = check_number("noise", self.noise, at_least=0)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)

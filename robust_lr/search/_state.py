@@ -1,0 +1,182 @@
+"""Where a search stands: its range, the valley in it, and what is left to look at."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from .._tolerance import Tolerance
+from ._convex_bound import ConvexBound, Gap
+from ._observations import Observation, Observations
+from ._options import SearchOptions
+
+# What a float holds, with room to calculate.
+SMALLEST, LARGEST = 1e-300, 1e300
+# When everything diverges, the search goes this many coarse steps below the range.
+_STEPS_BELOW = 3
+# Learning rates closer than half a percent count as one.
+FINEST = 0.005
+Edge = Literal["lower", "upper"]
+_DIGITS = 4
+_SAME = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a search was asked for, checked; `ratio` is the one it works with."""
+
+    lr_min: float
+    lr_max: float
+    tolerance: Tolerance
+    ratio: float
+    options: SearchOptions
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """What follows from the settings and the observations of a search, in any order; not from what is in flight."""
+
+    settings: Settings
+    observations: tuple[Observation, ...]
+
+    @cached_property
+    def results(self) -> tuple[Observation, ...]:
+        return tuple(each for each in self.observations if each.status != "failed")
+
+    @cached_property
+    def failed(self) -> tuple[float, ...]:
+        """The learning rates that were given up, ascending."""
+        return tuple(sorted({each.lr for each in self.observations if each.status == "failed"}))
+
+    @cached_property
+    def tolerance(self) -> float:
+        """The tolerance as a loss."""
+        given = self.settings.tolerance
+        if not given.relative:
+            return given.value
+        means = Observations(self.results, None, 0.0).means
+        return max(given.value * abs(min(means.values(), default=math.inf)), sys.float_info.min)
+
+    @cached_property
+    def evidence(self) -> Observations:
+        return Observations(self.results, self.settings.options.noise, self.tolerance)
+
+    @cached_property
+    def best_lr(self) -> float | None:
+        """The learning rate with the least mean loss; the smallest of equals, None without a finite loss."""
+        means = self.evidence.means
+        return min(means, key=means.__getitem__, default=None)
+
+    @cached_property
+    def cliff(self) -> float | None:
+        """The smallest learning rate above the best that diverged or exploded."""
+        # Without a finite loss, a trial below the range that diverged and was not asked for says nothing of the range.
+        lowest = self.best_lr or min((self.settings.lr_min, *self._own)) * (1 - _SAME)
+        return next((lr for lr in self.evidence.broken if lr > lowest), None)
+
+    @cached_property
+    def divergence_limit(self) -> float:
+        """log of the cliff; +inf without one."""
+        return math.inf if self.cliff is None else math.log(self.cliff)
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """log of the smallest and largest learning rate that may be asked for.
+
+        An extension reaches what was told outside of the range that was asked for, and one coarse step beyond `edge`.
+        """
+        low, high = self._told_range
+        if not self.settings.options.extend:
+            return low, high
+        (least, most), step = self._limits, math.log(self.settings.ratio)
+        all_diverged = not self.evidence.points and bool(self._own) and math.log(min(self._own)) <= low + _SAME
+        if self.edge == "upper":
+            high = max(high, math.log(self.lr_at(min(high + step, most))))
+        elif self.edge == "lower":
+            low = min(low, math.log(self.lr_at(max(low - step, least))))
+        elif all_diverged:
+            low = min(low, math.log(self.lr_at(max(low - step, self.asked_range[0] - _STEPS_BELOW * step, least))))
+        return low, high
+
+    @cached_property
+    def edge(self) -> Edge | None:
+        """The end on which the best lies, if a coarse step beyond it could gain more than the tolerance."""
+        points, (low, high), step = self.evidence.points, self._told_range, math.log(self.settings.ratio)
+        if len(points) < 2:
+            return None
+        valley = ConvexBound(points, low - step, high + step)
+        best = points[valley.best].x
+        sides: tuple[tuple[Edge, bool, float, float, float], ...] = (
+            ("upper", self.cliff is None, points[-1].x, high, high + step),
+            ("lower", True, points[0].x, low, low - step),
+        )
+        for name, free, outermost, end, beyond in sides:
+            at_end = valley.gain_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
+            if free and best == outermost and at_end and valley.gain_at(beyond) > self.tolerance:
+                return name
+        return None
+
+    @cached_property
+    def asked_range(self) -> tuple[float, float]:
+        return math.log(self.settings.lr_min), math.log(self.settings.lr_max)
+
+    @cached_property
+    def _limits(self) -> tuple[float, float]:
+        first, last = self.asked_range
+        width = last - first
+        return max(first - width, math.log(SMALLEST)), min(last + width, math.log(LARGEST))
+
+    @cached_property
+    def _own(self) -> tuple[float, ...]:
+        return tuple(result.lr for result in self.results if not result.external)
+
+    @cached_property
+    def _told_range(self) -> tuple[float, float]:
+        (first, last), (least, most) = self.asked_range, self._limits
+        if not self.settings.options.extend:
+            return first, last
+        finite = [p.x for p in self.evidence.points] or [math.log(lr) for lr in self._own]
+        told = [x for x in finite if least - _SAME <= x <= most + _SAME]
+        return min([first, *told]), max([last, *told])
+
+    def lr_at(self, x: float) -> float:
+        """The learning rate at ``x = log(lr)``: a known one as it is, another with four digits."""
+        first, last = self.settings.lr_min, self.settings.lr_max
+        known = next((lr for lr in (*self.evidence.counts, first, last) if abs(math.log(lr) - x) < _SAME), None)
+        if known is not None:
+            return known
+        rounded = float(f"{math.exp(x):.{_DIGITS}g}")
+        return min(max(rounded, first), last) if math.log(first) <= x <= math.log(last) else rounded
+
+    @cached_property
+    def _between(self) -> tuple[float, float]:
+        """log of the nearest learning rates below and above the best that diverged or exploded."""
+        below = [lr for lr in self.evidence.broken if lr < (self.best_lr or 0.0)]
+        return math.log(below[-1]) if below else -math.inf, self.divergence_limit
+
+    @cached_property
+    def valley(self) -> ConvexBound | None:
+        """The curve around the best, up to the next learning rates that diverged; None without a finite loss."""
+        left, right = self._between
+        points = tuple(p for p in self.evidence.points if left < p.x < right)
+        low, high = self.range
+        return ConvexBound(points, max(low, left), min(high, right)) if points else None
+
+    @cached_property
+    def valley_lrs(self) -> tuple[float, ...]:
+        low, high = self._between
+        return tuple(lr for lr in self.evidence.means if low < math.log(lr) < high)
+
+    @cached_property
+    def open_gaps(self) -> tuple[Gap, ...]:
+        """The gaps that can hide more than the tolerance and are wide enough for another learning rate.
+
+        An unbounded gap (the loss falls ever faster, say) counts as resolved once it is narrower than half a coarse
+        step.
+        """
+        gaps = () if self.valley is None else self.valley.gaps
+        least = {True: 2 * FINEST, False: max(math.log(self.settings.ratio) / 2, 2 * FINEST)}
+        return tuple(g for g in gaps if g.gain > self.tolerance and g.right - g.left > least[math.isfinite(g.gain)])

@@ -1,0 +1,70 @@
+"""From the state of a search to its result: the best, the bound with its conditions, the good interval."""
+
+from __future__ import annotations
+
+import math
+
+from ._convex_bound import ConvexBound
+from ._result import SearchResult
+from ._state import SearchState
+from ._step import Ask, End
+
+
+def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> SearchResult:
+    """Return what is known in a state whose next step is `move`."""
+    valley, (low, high) = state.valley, state.range
+    lr, loss = math.nan, math.inf
+    if valley is not None:
+        lr, loss = state.valley_lrs[valley.best], valley.points[valley.best].loss
+    bound, note = _bound(state)
+    return SearchResult(
+        lr=lr,
+        loss=loss,
+        excess_bound=bound,
+        bound_note=note,
+        n_trials=len(state.results),
+        stop=move.stop if isinstance(move, End) else None,
+        reason=move.reason if isinstance(move, End) else "",
+        good_interval=None if valley is None else _good_interval(valley, state),
+        cliff=None if valley is None else state.cliff,
+        assumption_violation=state.evidence.assumption_violation,
+        failed=state.failed,
+        history=state.observations,
+        tolerance=state.tolerance,
+        lr_range=(state.lr_at(low), state.lr_at(high)),
+        edge=state.edge,
+        schedule=schedule,
+    )
+
+
+def _bound(state: SearchState) -> tuple[float | None, str]:
+    valley = state.valley
+    if valley is None:
+        return None, "no loss is finite yet"
+    if state.evidence.assumption_violation is not None:
+        return None, f"the data contradict one convex valley: {state.evidence.assumption_violation}"
+    if not math.isfinite(valley.excess_bound):
+        return None, "too few learning rates were tried for a bound"
+    first, last = valley.core
+    whole = (first, last) == (0, len(valley.points) - 1)
+    lrs = state.valley_lrs
+    convex = "" if whole else f" from {lrs[first]:.4g} to {lrs[last]:.4g} and has one valley"
+    noise = ", and the noise is within its 95% intervals" if any(p.error for p in valley.points) else ""
+    edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
+    return valley.excess_bound, f"if the loss is convex in log(lr){convex}{noise}{edge}"
+
+
+def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:
+    points, level = valley.points, valley.points[valley.best].loss + state.tolerance
+
+    def end(step: int) -> float:
+        i = valley.best
+        while 0 <= i + step < len(points) and points[i + step].loss <= level:
+            i += step
+        if not 0 <= i + step < len(points):
+            return state.valley_lrs[i]
+        inner, outer = points[i], points[i + step]
+        share = (level - inner.loss) / (outer.loss - inner.loss)
+        return state.valley_lrs[i] * math.exp(share * (outer.x - inner.x))
+
+    return end(-1), end(1)

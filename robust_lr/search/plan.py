@@ -1,0 +1,79 @@
+"""The trials of a search: what it asks for, each as a trial with a seed, and what is known told to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Literal
+
+from ..trials import TrialResult, TrialSpec
+from . import LearningRateSearch
+
+
+class SearchPlan:
+    """A search as a `TrialPlan`: each further trial at a learning rate has the next seed there.
+
+    It goes in rounds: it asks for `n_jobs` learning rates, and for the next ones when all of these have their outcome.
+    So what is tried depends on the losses alone, not on which trial ended first, and a search that was killed makes the
+    same trials as one that was not. With `n_jobs` None it asks for one whenever there is room, and does not wait.
+
+    What is known already is not run again: first the search takes from it what it asks for, as long as that is there,
+    and then it is told all else, as results from outside.
+
+    Args:
+        search: the search, of which nothing was asked yet.
+        schedule: name of its schedule.
+        seed: the first one at a learning rate.
+        known: results that are there already; those of other schedules are left aside.
+        n_jobs: learning rates in a round, at least 1; None for no rounds.
+    """
+
+    def __init__(
+        self,
+        search: LearningRateSearch,
+        schedule: str,
+        *,
+        seed: int = 0,
+        known: Iterable[TrialResult] = (),
+        n_jobs: int | None = 1,
+    ) -> None:
+        self.search = search
+        self._schedule, self._seed, self._n_jobs = schedule, seed, n_jobs
+        self._known = {result.spec: result for result in known if result.spec.schedule == schedule}
+        self._told, self._running = set[TrialSpec](), set[TrialSpec]()
+
+    def next_trials(self) -> list[TrialSpec]:
+        """Return the trials of the next round, none while one is running and none at the end."""
+        if self._running and self._n_jobs is not None:
+            return []
+        while True:
+            asked = [self._trial_at(lr) for lr in self.search.ask(self._n_jobs or 1)]
+            new = [trial for trial in asked if trial not in self._known]
+            for trial in asked:
+                if trial in self._known:
+                    self._tell(self._known[trial])
+            others = [result for spec, result in self._known.items() if spec not in self._told]
+            if others and (new or not asked):  # what is known carries the search no further by itself
+                for trial in new:
+                    self.search.forget(trial.lr)
+                for result in others:
+                    self._tell(result, external=True)
+            elif new or not asked:
+                self._running.update(new)
+                return new
+
+    def add(self, result: TrialResult) -> None:
+        """Tell the search the outcome of a trial."""
+        self._running.discard(result.spec)
+        self._tell(result)
+
+    def _tell(self, result: TrialResult, *, external: bool = False) -> None:
+        status: Literal["ok", "diverged", "failed"] = "failed"
+        if result.is_final:
+            status = "diverged" if result.status == "diverged" else "ok"
+        self.search.tell(result.spec.lr, result.loss, status=status, external=external)
+        self._told.add(result.spec)
+
+    def _trial_at(self, lr: float) -> TrialSpec:
+        trials = (TrialSpec(self._schedule, lr, seed) for seed in itertools.count(self._seed))
+        return next(trial for trial in trials if trial not in self._told and trial not in self._running)

@@ -1,0 +1,137 @@
+"""The ledger: which trials wait, are in flight, have an outcome; which are tried again, and what is written."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from .._checks import check_whole
+from .._text import last_line
+from ..exceptions import RobustLRError
+from ..journal import Journal
+from ..runners import Runner
+from ..schedules import Schedule
+from ..trials import TrainFunction, TrialResult, TrialSpec
+
+MAX_RETRIES = 2
+
+_log = logging.getLogger("robust_lr")
+
+
+class TrialPlan(Protocol):
+    """What is tried: the list of a sweep, or a search that asks for trials one round after the other."""
+
+    def next_trials(self) -> list[TrialSpec]:
+        """Return further trials to run; an empty list where there are none now."""
+
+    def add(self, result: TrialResult) -> None:
+        """Take in the outcome of a trial: a result, or the failure with which it was given up."""
+
+
+class TrialLedger:
+    """The `TrialSource` of sweeps and searches alike: every runner takes its trials from one, every result ends here.
+
+    A trial that failed is handed out again, before all others, `max_retries` times; then it is given up, and the
+    failure is its outcome. So a training function that always fails is known after a few trials, not after all. Each
+    outcome is written to the journal before the plan hears of it.
+
+    Args:
+        plan: what is tried.
+        journal: where the outcomes are written; None for nowhere.
+        max_retries: how often a trial that failed is tried again, at least 0.
+        label: name of the training function.
+
+    Raises:
+        OptionError: when `max_retries` is no whole number of at least 0.
+    """
+
+    def __init__(
+        self,
+        plan: TrialPlan,
+        *,
+        journal: Journal | None = None,
+        max_retries: int = MAX_RETRIES,
+        label: str | None = None,
+    ) -> None:
+        self.label = label
+        self._plan, self._journal = plan, journal
+        self._max_retries = check_whole("max_retries", max_retries, at_least=0)
+        self._waiting, self._in_flight = deque[TrialSpec](), dict[TrialSpec, None]()
+        self._failures = Counter[TrialSpec]()
+
+    @property
+    def waiting(self) -> Sequence[TrialSpec]:
+        """The trials that `take` would hand out now."""
+        if not self._waiting:
+            self._waiting.extend(self._plan.next_trials())
+        return self._waiting
+
+    @property
+    def in_flight(self) -> tuple[TrialSpec, ...]:
+        """The trials that were handed out or claimed, and have no result yet."""
+        return tuple(self._in_flight)
+
+    def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
+        """Hand out the next trials, at most n; never blocks. See `TrialSource.take`."""
+        taken = [self._waiting.popleft() for _ in range(min(n, len(self.waiting)))]
+        self._in_flight |= dict.fromkeys(taken)
+        return taken
+
+    def claim(self, spec: TrialSpec) -> None:
+        """Note that a trial is in flight which was not taken here, such as one that a study already runs."""
+        if spec in self._waiting:
+            self._waiting.remove(spec)
+        self._in_flight[spec] = None
+
+    def give_back(self, specs: Iterable[TrialSpec]) -> None:
+        """Take back trials that did not run, through no fault of their own; they are the next to be handed out."""
+        for spec in reversed([spec for spec in specs if spec in self._in_flight]):
+            del self._in_flight[spec]
+            self._waiting.appendleft(spec)
+
+    def record(self, result: TrialResult) -> bool:
+        """Take in what came of a trial; return whether that is its outcome, and not a failure to be tried again.
+
+        Raises:
+            RobustLRError: when the trial is not in flight.
+            JournalError: when the outcome cannot be written.
+        """
+        spec = result.spec
+        if spec not in self._in_flight:
+            raise RobustLRError(f"a trial has a result twice, or was never handed out: {spec}")
+        del self._in_flight[spec]
+        if not result.is_final:
+            self._failures[spec] += 1
+            if self._failures[spec] <= self._max_retries:
+                n, most = self._failures[spec], self._max_retries + 1
+                _log.info("%s failed, attempt %d of %d; it runs again: %s", spec, n, most, last_line(result.error))
+                self._waiting.appendleft(spec)
+                return False
+        if self._journal is not None:
+            self._journal.append(result)
+        self._plan.add(result)
+        return True
+
+    def run(self, runner: Runner, train: TrainFunction, schedules: Mapping[str, Schedule]) -> Generator[TrialResult]:
+        """Have a runner carry out all trials, and yield each outcome; closing the generator ends what runs.
+
+        Raises:
+            RobustLRError: when the runner gives no result for a trial, two, or one for another trial.
+        """
+        if not self.waiting:
+            return
+        results = runner.run(train, self, schedules)
+        try:
+            for result in results:
+                if result.spec not in self._in_flight:
+                    raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
+                if self.record(result):
+                    yield result
+        finally:
+            if hasattr(results, "close"):
+                results.close()
+        missing = [*self._in_flight, *self.waiting]
+        if missing:
+            raise RobustLRError(f"{runner} returned no result for {len(missing)} trials, such as {missing[0]}")
