@@ -81,7 +81,7 @@ def test_it_ends_with_the_best_learning_rate_and_what_any_other_could_still_give
     assert bound
     assert float(bound[1]) <= 0.005
     assert re.search(r"within 0\.005 of the best: \S+ to \S+\n", out)
-    assert re.search(r"the nearest larger learning rate that diverged: \S+ times the best\n", out)
+    assert re.search(r"the nearest larger learning rate that diverged: [\d.]+\n", out)
     assert "stopped: nothing in the range is better by more than the tolerance\n" in out
     assert len(err.splitlines()) == int(found[3])
     assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(err.splitlines(), 1))
@@ -109,22 +109,22 @@ def test_it_says_why_when_it_stops_without_a_bound(search):
     code, out, _ = search("explode", *RANGE)
     assert code == 1
     assert out.startswith("no learning rate with a finite loss, ")
-    assert "is not known: no learning rate with a finite loss is known" in out
-    assert "stopped: every learning rate that was tried diverged\n" in out
+    assert "is not known: no loss is finite yet\n" in out
+    assert "stopped: every learning rate diverged\n" in out
 
 
-def test_a_function_that_always_fails_is_one_line_and_exit_code_one(search):
+def test_a_function_that_always_fails_ends_the_search_with_the_reason_and_exit_code_one(search):
     code, out, err = search("bad", *RANGE)
-    assert (code, out) == (1, "")
-    *tries, last = err.splitlines()
-    assert last.startswith("error: train failed twice in a row at lr=0.01, seed 0: OSError: the disk")
-    assert tries == ["lr 0.01, seed 0: failed (OSError: the disk is away); no finite loss so far"] * 2
+    assert code == 1
+    assert out.startswith("no learning rate with a finite loss, 0 trials\n")
+    assert re.search(r"stopped: trials at lr = \S+, \S+ and \S+ failed; 3 failures end a search\n", out)
+    assert err.count("OSError: the disk is away") == 3 * 3
 
 
 def test_only_results_are_counted(search):
     _, out, err = search("flaky", *RANGE, "--tolerance", "0.005")
-    failure, *results = err.splitlines()
-    assert failure == "lr 0.01, seed 0: failed (OSError: not yet); no finite loss so far"
+    first, second, *results = err.splitlines()
+    assert "attempt 1 of 3; it runs again: OSError: not yet" in first and "attempt 2 of 3" in second
     assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(results, 1))
     assert f"{len(results)} trials" in out
 
@@ -170,7 +170,7 @@ def test_the_seed_is_that_of_the_first_trial_at_each_learning_rate(search, tmp_p
 def test_noise_that_hides_the_rest_ends_the_search(search):
     code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--noise", "0.05")
     assert code == 0
-    assert "stopped: what is left to gain is below what the noise lets one see\n" in out
+    assert re.search(r"stopped: .*cannot be told apart; about \d+ more trials would be needed\n", out)
 
 
 def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):
