@@ -20,10 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
+from robust_lr.search.convex_bound import Point, Valley, highest_ridge
 from search import TOLERANCE
 from search_tables import Case, cases
-
-from robust_lr.search.convex_bound import Point, Valley, highest_ridge
 
 N_PLACES = 29
 MOST = 6

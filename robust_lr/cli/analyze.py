@@ -21,7 +21,6 @@ USAGE = "FILE [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     option = parser.add_argument
     option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV with one run per row")
     option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
@@ -48,7 +47,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    """Print the analysis of each group, and write what was asked for."""
     from ..report.console import make_console, print_analysis, print_rows
     from ..report.groups import group_rows
     from .output import analyze, figures, write_json
@@ -85,14 +83,9 @@ class _Files(Plugin):
             from ..readers.read import read_sweeps
 
             return read_sweeps(
-                options.file,
-                lr_name=options.lr_name,
-                metric=options.metric,
-                schedule_name=options.schedule_name,
-                seed_name=options.seed_name,
-                group_by=_columns(options),
-                direction=options.direction,
-            )
+                options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
+                schedule_name=options.schedule_name, seed_name=options.seed_name, group_by=_columns(options),
+            )  # fmt: skip
 
         name = Path(options.file).name
         return SweepSource(name=name, description=name, read=read)

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
 
-    def error(self, message: str) -> NoReturn:  # noqa: D102
+    def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; see: {self.prog} --help")
 
 
@@ -61,13 +61,11 @@ def at_least(low: int, kind: type[int] | type[float] = int) -> Callable[[str], f
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Add the range of learning rates."""
     parser.add_argument("--lr-min", type=float, required=True, metavar="LR", help="smallest learning rate")
     parser.add_argument("--lr-max", type=float, required=True, metavar="LR", help="largest learning rate")
 
 
 def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = "1%") -> None:  # noqa: A002
-    """Add the tolerance."""
     shown = f"{help} [default: {default.replace('%', '%%')}]"
     parser.add_argument("--tolerance", default=default, metavar="LOSS", help=shown)
 
@@ -126,8 +124,10 @@ def import_function(where: str) -> Any:
     Raises:
         DataError: when it cannot be imported, is not there, or cannot be called.
     """
-    from importlib import import_module
+    import traceback
     from pathlib import Path
+
+    from .._text import place_of
 
     module, _, name = where.rpartition(":")
     if not module or not name:
@@ -138,9 +138,11 @@ def import_function(where: str) -> Any:
         folder, module = file.parent, file.stem
     sys.path.insert(0, str(folder))
     try:
-        target: Any = import_module(module)
+        __import__(module)
     except Exception as error:  # the module is the user's: anything can happen in it
-        raise DataError(f"cannot import {where!r}: {_in_one_line(error)}") from None
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}{place_of(traceback.format_exc())}"
+        raise DataError(f"cannot import {where!r}: {text}") from None
+    target: Any = sys.modules[module]
     if file is not None and Path(str(getattr(target, "__file__", None))).resolve() != file:
         raise DataError(f"cannot import {file.name}: another module has the name {module!r}; rename the file")
     for part in name.split("."):
@@ -150,13 +152,3 @@ def import_function(where: str) -> Any:
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
     return target
-
-
-def _in_one_line(error: Exception) -> str:
-    import importlib
-    import traceback
-
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    inside = not frame.filename.startswith("<frozen") and frame.filename != importlib.__file__
-    return f"{text} ({frame.filename}, line {frame.lineno})" if inside else text

@@ -19,7 +19,7 @@ SUMMARY = "see it work: a sweep over the digits of scikit-learn, with a report"
 USAGE = "[options]"
 
 DEMO_RANGE = 2.0**-7, 2.0**8, 16  # smallest and largest learning rate, number of points
-DEMO_SCHEDULES = (
+DEMO_SCHEDULES = [
     "constant",
     "inverse-sqrt",
     "linear",
@@ -27,7 +27,7 @@ DEMO_SCHEDULES = (
     "wsd(0.2)",
     "polynomial(power=2)",
     "cosine(floor=0.1)",
-)
+]
 DEMO_SEEDS = 5
 
 TOTAL_STEPS = 1500
@@ -37,7 +37,6 @@ N_TRAIN = 1500
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     parser.add_argument(
         "--output", default="demo-output", metavar="DIR",
         help="folder for the report, plots, figures and journal [default: %(default)s]",
@@ -47,7 +46,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    """Train what the journal lacks, print the analysis, and write the report."""
     import time
     from pathlib import Path
 

@@ -13,7 +13,6 @@ USAGE = "--schedule SPEC --lr-min LR --lr-max LR --tolerance SHARE [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     option = parser.add_argument
     option("--schedule", required=True, metavar="SPEC", help='such as cosine or "warmup(0.05)+wsd(0.2)"')
     add_range(parser)
@@ -22,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    """Print the grid, what it guarantees, and what a constant learning rate would need."""
     from .._text import count_of
     from .._tolerance import read_tolerance
     from ..grids import GeometricGrid

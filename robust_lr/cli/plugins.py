@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..exceptions import OptionError
 
@@ -17,16 +17,9 @@ if TYPE_CHECKING:
 
 GROUP = "robust_lr.cli"
 
-
-class Command(Protocol):
-    """A command; a module with these names is one. Its docstring is the first part of its help."""
-
-    @property
-    def SUMMARY(self) -> str: ...  # noqa: D102, N802
-    @property
-    def USAGE(self) -> str: ...  # noqa: D102, N802
-    def add_options(self, parser: argparse.ArgumentParser) -> None: ...  # noqa: D102
-    def main(self, options: argparse.Namespace, plugins: Sequence[Plugin]) -> int: ...  # noqa: D102
+# A module, or an object like one: its docstring is the description, SUMMARY the line in the list of commands, USAGE what
+# follows its name; add_options(parser) declares the options, main(options, plugins) runs it and returns the exit code.
+Command: TypeAlias = Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +45,7 @@ class Plugin:
     Attributes:
         install: command that installs what the plug-in needs, shown when that is missing.
         source_option: option of `analyze` that names a source of this plug-in, such as "--ray".
-        commands: further commands, by name; each a module, or an object like one.
+        commands: further commands, by name.
     """
 
     install: str = ""

@@ -18,7 +18,6 @@ USAGE = "FUNCTION --lr-min LR --lr-max LR (--n-points N | --ratio R) --schedules
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     option = parser.add_argument
     count: dict[str, Any] = {"type": at_least(0), "default": 0, "metavar": "N"}
     add_range(parser)
@@ -35,7 +34,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    """Run what the journal lacks, then print the analysis."""
     from pathlib import Path
 
     from .._tolerance import read_tolerance

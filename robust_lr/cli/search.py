@@ -18,7 +18,6 @@ USAGE = "FUNCTION --lr-min LR --lr-max LR [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
     option = parser.add_argument
     add_range(parser)
     add_tolerance(
@@ -44,7 +43,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    """Search, then say what was found and how sure that is."""
     from ..report.console import make_console
     from ..search.words import search_headline, search_sentences
     from .output import log_on_stderr
@@ -73,10 +71,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         tolerance=options.tolerance,
         schedule=options.schedule,
         options=SearchOptions(
-            ratio=options.ratio,
-            start=options.start,
-            max_trials=options.max_trials,
-            extend=not options.no_extend,
+            ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise,
         ),
         runner=make_runner(options, plugins),
@@ -85,4 +80,4 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         journal=Path(options.journal),
         label=options.label,
         progress=True,
-    )
+    )  # fmt: skip

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from robust_lr.search.convex_bound import Point, Valley, height_above_chord
 
 from robust_lr.search import LearningRateSearch
-from robust_lr.search.convex_bound import Point, Valley, height_above_chord
 
 LOW, HIGH = -7.0, 2.0
 TOLERANCE = 0.005

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-
 from robust_lr.search.convex_bound import Point, Valley, height_above_chord, highest_ridge
 
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-
 from robust_lr.search.convex_bound import Point
 from robust_lr.search.curves import Curve, curves_through
 
