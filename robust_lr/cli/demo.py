@@ -19,15 +19,10 @@ SUMMARY = "see it work: a sweep over the digits of scikit-learn, with a report"
 USAGE = "[options]"
 
 DEMO_RANGE = 2.0**-7, 2.0**8, 16  # smallest and largest learning rate, number of points
-DEMO_SCHEDULES = [
-    "constant",
-    "inverse-sqrt",
-    "linear",
-    "cosine",
-    "wsd(0.2)",
-    "polynomial(power=2)",
-    "cosine(floor=0.1)",
-]
+DEMO_SCHEDULES = (
+    *("constant", "inverse-sqrt", "linear", "cosine"),
+    *("wsd(0.2)", "polynomial(power=2)", "cosine(floor=0.1)"),
+)
 DEMO_SEEDS = 5
 
 TOTAL_STEPS = 1500

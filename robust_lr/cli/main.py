@@ -44,7 +44,7 @@ def run_command(words: Sequence[str]) -> int:
     if options.command is None:
         parser.print_help()
         return 2
-    return commands[options.command].main(options, plugins)
+    return int(commands[options.command].main(options, plugins))
 
 
 def all_commands(plugins: Sequence[Plugin]) -> dict[str, Command]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 GROUP = "robust_lr.cli"
 
-# A module, or an object like one: its docstring is the description, SUMMARY the line in the list of commands, USAGE what
-# follows its name; add_options(parser) declares the options, main(options, plugins) runs it and returns the exit code.
+# A module, or an object like one. Its docstring is the description, SUMMARY the line in the list of commands, and USAGE
+# what follows its name; add_options(parser) declares the options; main(options, plugins) returns the exit code.
 Command: TypeAlias = Any
 
 
