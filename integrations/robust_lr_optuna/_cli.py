@@ -20,10 +20,12 @@ class OptunaOptions(Plugin):
 
     def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
         if command == "analyze":
-            option = parser.add_argument_group(
-                "a study of Optuna (--metric: an objective or a user attribute)"
-            ).add_argument
-            option("--optuna", metavar="STORAGE", help="instead of FILE: URL of a storage, or path of its journal")
+            option = parser.add_argument_group("Optuna").add_argument
+            option(
+                "--optuna",
+                metavar="STORAGE",
+                help="instead of FILE: URL of a storage, or path of its journal; --metric then names an objective or a user attribute",
+            )
             option("--study", metavar="NAME", help="name of the study, needed when the storage holds several")
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:

@@ -24,7 +24,7 @@ class RayOptions(Plugin):
     source_option = "--ray"
 
     def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
-        group = parser.add_argument_group("on a Ray cluster")
+        group = parser.add_argument_group("Ray")
         if command == "analyze":
             group.add_argument("--ray", metavar="DIR", help="instead of FILE: folder of a Ray Tune experiment")
         if command not in ("run", "search"):
@@ -39,11 +39,13 @@ class RayOptions(Plugin):
         )  # fmt: skip
         option(
             "--gpus-per-trial",
-            help="GPUs of each worker of a trial; 0.5 puts two on one [default: 1, if any]",
+            help="GPUs per worker of a trial; with 0.5, two share one [default: 1 if there are any]",
             **number,
         )
-        option("--cpus-per-trial", help="CPUs of each worker of a trial [default: 1]", **number)
-        option("--num-workers", type=at_least(1), metavar="N", help="processes that train one trial [default: 1]")
+        option("--cpus-per-trial", help="CPUs per worker of a trial [default: 1]", **number)
+        option(
+            "--num-workers", type=at_least(1), metavar="N", help="processes that train one trial together [default: 1]"
+        )
         option(
             "--storage-path", metavar="DIR", help="folder that all nodes share, for checkpoints of unfinished trials"
         )

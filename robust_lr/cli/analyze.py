@@ -22,15 +22,16 @@ USAGE = "FILE [options]"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV with one run per row")
+    option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV table with one run per row")
     option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
     option(
         "--metric", default="loss", metavar="NAME",
         help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
     )  # fmt: skip
     option(
-        "--direction", choices=("minimize", "maximize"), default="minimize", help="of the metric [default: %(default)s]"
-    )
+        "--direction", choices=("minimize", "maximize"), default="minimize", metavar="GOAL",
+        help="minimize or maximize the metric [default: %(default)s]",
+    )  # fmt: skip
     option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
     option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
     option(

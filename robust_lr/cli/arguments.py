@@ -76,7 +76,7 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "function", metavar="FUNCTION", help="module:function or file.py:function, called with lr, schedule and seed"
     )
     parser.add_argument(
-        "--journal", default=journal, metavar="FILE", help="keeps every finished trial [default: %(default)s]"
+        "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
     )
     parser.add_argument(
         "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"

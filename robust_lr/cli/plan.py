@@ -14,9 +14,14 @@ USAGE = "--schedule SPEC --lr-min LR --lr-max LR --tolerance SHARE [options]"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("--schedule", required=True, metavar="SPEC", help='such as cosine or "warmup(0.05)+wsd(0.2)"')
+    option("--schedule", required=True, metavar="SPEC", help='schedule, such as cosine or "warmup(0.05)+wsd(0.2)"')
     add_range(parser)
-    option("--tolerance", required=True, metavar="SHARE", help="increase of the suboptimality you accept: 0.5 or 50%%")
+    option(
+        "--tolerance",
+        required=True,
+        metavar="SHARE",
+        help="how much more suboptimality (f - f*) than the tuned learning rate you accept: 0.5 or 50%%",
+    )
     option("--total-steps", type=at_least(2), default=10_000, metavar="N", help="steps of a run [default: %(default)s]")
 
 

@@ -25,15 +25,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "how much worse than the best loss you accept: 0.005, or 1%% of the best (near a loss of 0, give a number)",
     )
     option(
-        "--schedule", default="cosine", metavar="SPEC", help='such as "warmup(0.05)+wsd(0.2)" [default: %(default)s]'
+        "--schedule",
+        default="cosine",
+        metavar="SPEC",
+        help='schedule of all trials, such as "warmup(0.05)+wsd(0.2)" [default: %(default)s]',
     )
     option(
         "--seed", type=int, default=0, metavar="N",
-        help="of the first trial at a learning rate; further trials there take the next ones [default: %(default)s]",
+        help="seed of the first trial at a learning rate; repeats take the next seeds [default: %(default)s]",
     )  # fmt: skip
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
     option("--start", type=float, metavar="LR", help="first learning rate [default: the center of the range]")
-    option("--ratio", type=float, metavar="R", help="coarse step [default: what theory gives for the schedule]")
+    option(
+        "--ratio",
+        type=float,
+        metavar="R",
+        help="coarse step of the search [default: what theory gives for the schedule]",
+    )
     option("--no-extend", action="store_true", help="stay in the range even when the best lies on its edge")
     option(
         "--noise", type=float, metavar="LOSS",
