@@ -45,7 +45,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes are what runs sid
 
 import numpy as np
 
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 
 TOLERANCE = 0.005
 FLOOR = 0.3
@@ -227,7 +227,8 @@ class RobustLR:
     def __init__(self, curve: Problem, seed: int, budget: int) -> None:
         low, high = math.exp(curve.low), math.exp(curve.high)
         noise = curve.noise or None
-        self.search = LearningRateSearch(low, high, tolerance=TOLERANCE, extend=False, max_trials=budget, noise=noise)
+        options = SearchOptions(extend=False, max_trials=budget, noise=noise)
+        self.search = LearningRateSearch(low, high, tolerance=TOLERANCE, options=options)
         self.lrs: dict[float, float] = {}
 
     def ask(self, n: int) -> list[float]:
@@ -389,9 +390,16 @@ def run(name: str, curve: Problem, seed: int, budget: int, workers: int) -> Run:
         return Run(until, rounds_until, len(xs), rounds, chosen - least)
     result = strategy.search.result
     excess = curve.loss(math.log(result.lr)) - least if math.isfinite(result.lr) else math.inf
-    words = f"{result.stop or 'not stopped'}; {result.doubt or result.bound_note}"
+    words = f"{result.stop or 'not stopped'}; {result.assumption_violation or result.bound_note}"
     return Run(
-        until, rounds_until, len(xs), rounds, excess, result.excess_bound, doubt=result.doubt is not None, words=words
+        until,
+        rounds_until,
+        len(xs),
+        rounds,
+        excess,
+        result.excess_bound,
+        doubt=result.assumption_violation is not None,
+        words=words,
     )
 
 

@@ -20,9 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
-from robust_lr.search.convex_bound import Point, Valley, highest_ridge
 from search import TOLERANCE
 from search_tables import Case, cases
+
+from robust_lr.search._convex_bound import ConvexBound, Point, highest_ridge
 
 N_PLACES = 29
 MOST = 6
@@ -50,7 +51,7 @@ def is_proof(points: tuple[Point, ...], case: Case, high: float) -> bool:
     """Return whether these trials show that the best of them is within the tolerance."""
     if min(p.loss for p in points) > case.least + TOLERANCE or highest_ridge(points):
         return False
-    return Valley(points, case.low, high).excess_bound <= TOLERANCE
+    return ConvexBound(points, case.low, high).excess_bound <= TOLERANCE
 
 
 def main() -> None:

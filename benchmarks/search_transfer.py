@@ -35,7 +35,7 @@ import numpy as np
 from search import TOLERANCE, markdown
 from search_tables import Case, cases
 
-from robust_lr import LearningRateSearch, SearchResult, transfer_learning_rate
+from robust_lr import LearningRateSearch, SearchOptions, SearchResult, transfer_learning_rate
 
 SCHEDULES = ("constant", "linear", "cosine")
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -60,9 +60,7 @@ def searched(case: Case, start: float | None = None) -> SearchResult:
         math.exp(case.high),
         tolerance=TOLERANCE,
         schedule=schedule_of(case),
-        extend=False,
-        start=start,
-        ratio=None if start is None else 2,
+        options=SearchOptions(extend=False, start=start, ratio=None if start is None else 2),
     )
     while not search.done:
         for lr in search.ask():

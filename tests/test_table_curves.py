@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robust_lr import LearningRateSearch
+from robust_lr import LearningRateSearch, SearchOptions
 from robust_lr.exceptions import DataError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -87,7 +87,8 @@ def test_the_command_that_makes_the_tables_still_trains_what_is_in_them(table_cu
 def test_a_search_that_is_told_of_large_noise_ends_by_itself(table_curves, schedule, k):
     curve, noise, rng = table_curves.read_curves()[f"char-mlp {schedule}"], 0.0148, np.random.default_rng(k)
     lr_min = curve.optimum / 100 * 100 ** ((k + 0.5) / 6)  # the best is in another place of the range each time
-    search = LearningRateSearch(lr_min, 100 * lr_min, tolerance=0.005, noise=noise, extend=False)
+    options = SearchOptions(noise=noise, extend=False)
+    search = LearningRateSearch(lr_min, 100 * lr_min, tolerance=0.005, options=options)
     while not search.done:
         for lr in search.ask():
             search.tell(lr, curve(lr) + noise * rng.standard_normal())

@@ -202,9 +202,9 @@ def search_figure(result: SearchResult) -> Figure:
     diverged: set[float] = set()
     for number, tell in enumerate(result.history, 1):
         first.setdefault(tell.lr, number)
-        if math.isfinite(tell.loss):
+        if tell.status == "ok":
             finite.setdefault(tell.lr, []).append(tell.loss)
-        else:
+        elif tell.status == "diverged":
             diverged.add(tell.lr)
     means = {lr: math.fsum(losses) / len(losses) for lr, losses in sorted(finite.items()) if lr not in diverged}
     ax.set_xscale("log")

@@ -13,7 +13,8 @@ Status = Literal["ok", "diverged", "failed"]
 # Two-sided 95% points of Student's t for 1 to 10 degrees of freedom; beyond these 1.96 + 2.7 / dof is as good.
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 _NORMAL = 1.96
-# A loss has exploded if it exceeds the best by this many tolerances, and by this many times what any loss before it did.
+# A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
+# learning rate.
 _TOLERANCES_TO_EXPLODE = 1000
 _JUMP_TO_EXPLODE = 100
 

@@ -1,4 +1,4 @@
-"""Where to look before the bound leads: over the range, downhill from a start, into bends, and after a contradiction."""
+"""Where to look before the bound leads: over the range, downhill from a start, into bends, after contradictions."""
 
 from __future__ import annotations
 

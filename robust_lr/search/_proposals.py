@@ -105,7 +105,7 @@ def _candidates(ahead: Lookahead, state: SearchState, taken: Sequence[float]) ->
         if vertex is not None:
             spread.append(min(max(vertex, gap.left + near), gap.right - near))
         # If the parabola falls up to a free end of the range, that end is the place to try.
-        if gap.left == low < xs[0]:
+        if gap.left == low < xs[0] and low > state.lower_limit:
             spread = [low] if low not in taken and (vertex is None or vertex <= low) else [low, *spread]
         if gap.right == high > xs[-1] and state.cliff is None:
             spread = [high] if high not in taken and (vertex is None or vertex >= high) else [*spread, high]

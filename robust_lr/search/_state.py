@@ -152,23 +152,22 @@ class SearchState:
         return min(max(rounded, first), last) if math.log(first) <= x <= math.log(last) else rounded
 
     @cached_property
-    def _between(self) -> tuple[float, float]:
-        """log of the nearest learning rates below and above the best that diverged or exploded."""
+    def lower_limit(self) -> float:
+        """log of the largest learning rate below the best that diverged, against the assumption; -inf without one."""
         below = [lr for lr in self.evidence.broken if lr < (self.best_lr or 0.0)]
-        return math.log(below[-1]) if below else -math.inf, self.divergence_limit
+        return math.log(below[-1]) if below else -math.inf
 
     @cached_property
     def valley(self) -> ConvexBound | None:
         """The curve around the best, up to the next learning rates that diverged; None without a finite loss."""
-        left, right = self._between
+        left, right = self.lower_limit, self.divergence_limit
         points = tuple(p for p in self.evidence.points if left < p.x < right)
         low, high = self.range
         return ConvexBound(points, max(low, left), min(high, right)) if points else None
 
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:
-        low, high = self._between
-        return tuple(lr for lr in self.evidence.means if low < math.log(lr) < high)
+        return tuple(lr for lr in self.evidence.means if self.lower_limit < math.log(lr) < self.divergence_limit)
 
     @cached_property
     def open_gaps(self) -> tuple[Gap, ...]:

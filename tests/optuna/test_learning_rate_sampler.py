@@ -15,8 +15,8 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from optuna.trial import TrialState, create_trial
 
 from robust_lr import TrialDiverged
-from robust_lr.exceptions import DataError, GridError, RobustLRWarning, ScheduleError
-from robust_lr.search import LearningRateSearch
+from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning, ScheduleError
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna import learning_rate_sampler
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
 from robust_lr_optuna.stale_trials import reap_stale
@@ -49,7 +49,7 @@ def lrs_of(study, *states):
 
 def searched(loss, low=SPACE.low, high=SPACE.high, **options):
     """The learning rates that the search itself asks for, one at a time."""
-    search = LearningRateSearch(low, high, tolerance=TOLERANCE, extend=False, **options)
+    search = LearningRateSearch(low, high, tolerance=TOLERANCE, options=SearchOptions(extend=False, **options))
     asked = []
     while lrs := search.ask():
         asked += lrs
@@ -103,7 +103,7 @@ def raise_diverged():
 def test_what_diverged_is_the_cliff_and_is_not_run_again(study, end):
     study.optimize(lambda trial: objective(trial) if suggest(trial) < 0.1 else end(), catch=TrialDiverged)
     assert lrs_of(study) == searched(lambda lr: valley(lr) if lr < 0.1 else math.inf)
-    assert search_of(study).cliff > 1
+    assert search_of(study).cliff > search_of(study).lr
 
 
 def test_what_was_pruned_for_its_divergence_is_the_cliff(study):
@@ -302,7 +302,7 @@ def test_trials_that_were_added_or_enqueued_count(study):
     study.enqueue_trial({"lr": lrs[3]})
     study.optimize(objective)
     assert lrs_of(study) == lrs
-    assert [tell.foreign for tell in search_of(study).history[:5]] == [True] * 4 + [False]
+    assert [told.external for told in search_of(study).history[:5]] == [True] * 4 + [False]
 
 
 def test_added_trials_outside_of_the_range_do_not_count(study):
@@ -331,7 +331,7 @@ def test_ask_and_tell_never_raises_and_goes_on_with_the_best(study):
 
 
 def test_a_batch_that_is_asked_before_it_is_told_is_that_of_the_search(study):
-    search = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE, extend=False)
+    search = LearningRateSearch(SPACE.low, SPACE.high, tolerance=TOLERANCE, options=SearchOptions(extend=False))
     while not study.sampler.is_done(study):
         trials = [study.ask() for _ in range(4)]
         lrs = [suggest(trial) for trial in trials]
@@ -487,7 +487,11 @@ def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"tolerance": math.nan}, DataError, "tolerance must be a finite number > 0, got nan"),
+        (
+            {"tolerance": math.nan},
+            OptionError,
+            "tolerance must be a positive number such as 0.003, or a share such as '1%', got nan",
+        ),
         ({"lr_min": 1.0, "lr_max": 0.1}, GridError, "lr_min must be below lr_max, got 1.0 and 0.1"),
         ({"lr_min": -1.0}, GridError, "lr_min must be a finite number > 0, got -1.0"),
         ({"lr_max": "1"}, GridError, "lr_max must be a finite number > 0, got '1'"),
@@ -496,7 +500,7 @@ def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study)
         ({"start": 0}, GridError, "start must be a finite number > 0, got 0"),
         ({"retries": -1}, DataError, "retries must be a whole number of at least 0, got -1"),
         ({"schedule": "cosin"}, ScheduleError, "cosin"),
-        ({"max_trials": 0}, DataError, "max_trials must be a whole number of at least 1, got 0"),
+        ({"max_trials": 0}, OptionError, "max_trials must be a whole number of at least 1, got 0"),
         ({"choices": {"optimizer": "sgd"}}, DataError, "choices must be lists of different values"),
         ({"choices": {"lr": [1, 2]}}, DataError, "choices must be lists of different values, not of 'lr'"),
         ({"choices": {"n": [(1, 2)]}}, DataError, "choices must be None, bool, int, float or str"),
@@ -540,7 +544,7 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
 # relative space it applies. Its objectives have no learning rate.
 
 
-WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.exceptions.RobustLRWarning")
+WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.RobustLRWarning")
 
 
 @WITHOUT_LR

@@ -12,7 +12,7 @@ import time
 import pytest
 from optuna.trial import TrialState
 
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna.study_search import search_of
 from tests.optuna.search_worker import LR_MAX, LR_MIN, SECONDS, TOLERANCE, open_study, valley, work
 
@@ -24,7 +24,8 @@ def most_trials_of_an_undisturbed_search(n_workers, n_orders=30):
     """How many trials the search takes at most when nobody is killed, in whatever order the trials end."""
     rng, most = random.Random(0), 0
     for _ in range(n_orders):
-        search, running = LearningRateSearch(LR_MIN, LR_MAX, tolerance=TOLERANCE, extend=False), list[float]()
+        search = LearningRateSearch(LR_MIN, LR_MAX, tolerance=TOLERANCE, options=SearchOptions(extend=False))
+        running = list[float]()
         while running := running + search.ask(n_workers - len(running)):
             lr = running.pop(rng.randrange(len(running)))
             search.tell(lr, valley(lr))

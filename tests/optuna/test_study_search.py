@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from robust_lr import RobustLRError
 from robust_lr.exceptions import DataError
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna import LearningRateSampler, search_of
 from robust_lr_optuna.search_marks import write_mark
 from robust_lr_optuna.study_search import StudySearch
@@ -26,7 +26,7 @@ def valley(lr):
 
 
 def search():
-    return LearningRateSearch(LOW, HIGH, tolerance=0.005, extend=False)
+    return LearningRateSearch(LOW, HIGH, tolerance=0.005, options=SearchOptions(extend=False))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from robust_lr.report.plots import (
     plot_learning_rate,
     search_figure,
 )
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.theory import grid_guarantee
 
 INF, NAN = math.inf, math.nan
@@ -222,7 +222,7 @@ def test_any_losses_can_be_drawn(loss):
 
 
 def searched(loss, **options):
-    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005, schedule="cosine", **options)
+    search = LearningRateSearch(1e-4, 1.0, tolerance=0.005, schedule="cosine", options=SearchOptions(**options))
     while not search.done:
         for lr in search.ask():
             search.tell(lr, loss(lr), status="ok" if math.isfinite(loss(lr)) else "diverged")

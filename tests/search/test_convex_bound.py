@@ -7,13 +7,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from robust_lr.search.convex_bound import Point, Valley, height_above_chord, highest_ridge
+
+from robust_lr.search._convex_bound import ConvexBound, Point, height_above_chord, highest_ridge
 
 
 def valley(losses, xs=None, *, low=None, high=None, error=0.0):
     xs = range(len(losses)) if xs is None else xs
     points = tuple(Point(float(x), float(loss), error) for x, loss in zip(xs, losses, strict=True))
-    return Valley(points, points[0].x if low is None else low, points[-1].x if high is None else high)
+    return ConvexBound(points, points[0].x if low is None else low, points[-1].x if high is None else high)
 
 
 def slow_gain(points, best, x):

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from robust_lr.search.convex_bound import Point
-from robust_lr.search.curves import Curve, curves_through
+
+from robust_lr.search._convex_bound import Point
+from robust_lr.search._curves import Curve, curves_through
 
 BEST = Point(0.0, 0.3)
 AROUND = (Point(-1.5, 0.4), Point(2.0, 0.35))

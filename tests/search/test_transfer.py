@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robust_lr.exceptions import DataError, ScheduleError
-from robust_lr.search import LearningRateSearch
+from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.search.transfer import transfer_learning_rate
 from robust_lr.theory import transfer_ratio, tuned_bound
 
@@ -18,7 +18,8 @@ N_CURVES = 8
 
 
 def carried_out(loss, low=LOW, high=HIGH, **options):
-    search = LearningRateSearch(low, high, tolerance=TOLERANCE, **options)
+    schedule = options.pop("schedule", None)
+    search = LearningRateSearch(low, high, tolerance=TOLERANCE, schedule=schedule, options=SearchOptions(**options))
     while not search.done:
         for lr in search.ask():
             search.tell(lr, loss(lr), status="ok" if math.isfinite(loss(lr)) else "diverged")
