@@ -308,15 +308,23 @@ def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_
     return math.exp(end[lasts[piece]] - begin[firsts[piece]])
 
 
-def transfer_ratio(from_schedule: ScheduleLike, to_schedule: ScheduleLike, *, total_steps: int | None = None) -> float:
+def transfer_ratio(
+    from_schedule: ScheduleLike,
+    to_schedule: ScheduleLike,
+    *,
+    total_steps: int | None = None,
+    to_total_steps: int | None = None,
+) -> float:
     """Return eta*_to / eta*_from: what to multiply the lr tuned under `from_schedule` by when moving to `to_schedule`.
 
-    Both run for the same T steps; D and G cancel. Above 1 means that `to_schedule` wants the higher peak.
+    Both run for the same T steps, unless `to_total_steps` says otherwise; D and G cancel. Above 1 means that
+    `to_schedule` wants the higher peak.
 
     Args:
         from_schedule: the schedule under which a tuned learning rate is known: a spec, a `Schedule`, or an array (T,).
         to_schedule: the schedule for which one is wanted, likewise.
         total_steps: T >= 1; may be left out when both are arrays, of one length.
+        to_total_steps: the steps under `to_schedule`, if they are others than T.
 
     Raises:
         ScheduleError: when an argument is not what is described here.
@@ -325,8 +333,9 @@ def transfer_ratio(from_schedule: ScheduleLike, to_schedule: ScheduleLike, *, to
         >>> round(transfer_ratio("constant", "cosine", total_steps=10_000), 2)
         3.19
     """
-    before, after = (suffix_bounds(s, total_steps=total_steps) for s in (from_schedule, to_schedule))
-    if before.noise.shape != after.noise.shape:
+    before = suffix_bounds(from_schedule, total_steps=total_steps)
+    after = suffix_bounds(to_schedule, total_steps=total_steps if to_total_steps is None else to_total_steps)
+    if to_total_steps is None and before.noise.shape != after.noise.shape:
         raise ScheduleError(f"both schedules must have as many steps, got {before.noise.size} and {after.noise.size}")
     return _tuned(after, 1.0, 1.0).learning_rate / _tuned(before, 1.0, 1.0).learning_rate
 

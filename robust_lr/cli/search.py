@@ -52,14 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.console import make_console
-    from ..search.words import search_headline, search_sentences
     from .output import log_on_stderr
 
     with log_on_stderr():
         result = _search(options, plugins)
     console = make_console()
-    console.print(search_headline(result), style="bold")
-    for sentence in search_sentences(result):
+    headline, *sentences = str(result).splitlines()
+    console.print(headline, style="bold")
+    for sentence in sentences:
         console.print(sentence, soft_wrap=not console.is_terminal)
     console.print(f"{options.journal} holds the trials; the same command continues the search", soft_wrap=True)
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance

@@ -227,7 +227,7 @@ def search_figure(result: SearchResult) -> Figure:
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel("final loss")
     _set_title(ax, result.schedule or "", result.reason or "not finished")
-    _finish(figure, [ax], f"Learning-rate search: {search_headline(result)}")
+    _finish(figure, [ax], search_headline(result))
     return figure
 
 

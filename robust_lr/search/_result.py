@@ -1,10 +1,13 @@
-"""What a learning-rate search has found."""
+"""What a learning-rate search has found, and the words for it: how sure it is, why it stopped, what it tried."""
 
 from __future__ import annotations
 
+import html
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from .._text import count_of, listed
 from ._observations import Observation
 
 Stop = Literal[
@@ -12,9 +15,9 @@ Stop = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
-    """What a learning-rate search knows, at its end or on its way.
+    """What a learning-rate search knows, at its end or on its way; ``print(result)`` says it in words.
 
     Attributes:
         lr: the best learning rate tried; NaN while none has a finite loss.
@@ -65,3 +68,97 @@ class SearchResult:
     lr_range: tuple[float, float]
     edge: Literal["lower", "upper"] | None
     schedule: str | None
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"SearchResult(lr={self.lr!r}, loss={self.loss!r}, n_trials={self.n_trials}, "
+            f"excess_bound={self.excess_bound!r}, stop={self.stop!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
+
+def search_headline(result: SearchResult) -> str:
+    """Return the finding in one line.
+
+    Example:
+        >>> from robust_lr.search import LearningRateSearch
+        >>> search_headline(LearningRateSearch(1e-3, 0.1, tolerance=0.005).result)
+        'No learning rate has a finite loss yet (0 trials)'
+    """
+    trials = count_of(result.n_trials, "trial")
+    if math.isnan(result.lr):
+        return f"No learning rate has a finite loss{' yet' if result.stop is None else ''} ({trials})"
+    return f"Best learning rate: {result.lr:.4g} (loss {result.loss:.6g}, {trials})"
+
+
+def search_sentences(result: SearchResult) -> list[str]:
+    """Return what else a search knows, at its end or on its way, one sentence an item."""
+    sentences = [_bound(result)]
+    if result.good_interval is not None:
+        low, high = (f"{lr:.4g}" for lr in result.good_interval)
+        where = f"From {low} to {high}" if low != high else f"At {low}"
+        sentences.append(f"{where} the loss is within {_rounded_up(result.tolerance)} of the best.")
+    if result.cliff is not None:
+        sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
+    if result.edge is not None:
+        sentences.append(f"The best lies on the {result.edge} end of the range: look beyond it.")
+    if result.failed and result.stop != "failures":
+        them = "it" if len(result.failed) == 1 else "them"
+        failed = listed(f"{lr:.4g}" for lr in result.failed)
+        sentences.append(f"Trials at lr = {failed} failed; the search left {them} out.")
+    if result.stop is not None:
+        # Why there is no bound has been said.
+        sentences.append(f"Stopped: {result.reason.removeprefix(f'{result.assumption_violation}; ')}.")
+    return sentences
+
+
+def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
+    """Return (learning rate, its losses or what became of it, "best" or "bracket"), ascending."""
+    lrs = sorted({each.lr for each in result.history})
+    at = lrs.index(result.lr) if result.lr in lrs else -2
+    marks = {lr: "bracket" for i, lr in enumerate(lrs) if abs(i - at) == 1} | {result.lr: "best"}
+    told: dict[float, list[str]] = {lr: [] for lr in lrs}
+    for each in result.history:
+        told[each.lr].append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
+    return [(lr, " ".join(told[lr]), marks.get(lr, "")) for lr in lrs]
+
+
+def _text(result: SearchResult) -> str:
+    lines = [search_headline(result), *search_sentences(result)]
+    rows = [("learning rate", "loss", ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(result))]
+    width = max(len(loss) for _, loss, _ in rows)
+    table = [f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows] if len(rows) > 1 else []
+    return "\n".join([*lines, "", *table] if table else lines)
+
+
+def _html(result: SearchResult) -> str:
+    rows = [
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in (f"{lr:.4g}", loss, mark)) + "</tr>"
+        for lr, loss, mark in tried_rows(result)
+    ]
+    table = "<table><tr><th>learning rate</th><th>loss</th><th></th></tr>" + "".join(rows) + "</table>" if rows else ""
+    lines = (html.escape(line) for line in search_sentences(result))
+    return f"<p><b>{html.escape(search_headline(result))}</b></p><p>{'<br>'.join(lines)}</p>{table}"
+
+
+def _bound(result: SearchResult) -> str:
+    if result.excess_bound is None:
+        return f"How much another learning rate could gain is unknown: {result.bound_note}."
+    low, high = result.lr_range
+    return (
+        f"No learning rate from {low:.4g} to {high:.4g} is better by more than {_rounded_up(result.excess_bound)}, "
+        f"{result.bound_note}."
+    )
+
+
+def _rounded_up(loss: float) -> str:
+    """A loss with two digits, rounded up: what is said to be within it must be."""
+    if not 0 < loss < math.inf:
+        return f"{loss:g}"
+    unit = 10.0 ** (math.floor(math.log10(loss)) - 1)
+    return f"{math.ceil(loss / unit * (1 - 1e-9)) * unit:.2g}"

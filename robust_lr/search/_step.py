@@ -46,7 +46,8 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
     has_room = most is None or n_known + len(state.failed) + len(in_flight) < most
     lr = None if proposal.x is None or not has_room else state.lr_at(proposal.x)
     if state.failed and (len(state.failed) >= _MOST_FAILURES or (lr is None and not in_flight)):
-        return End("failures", _failures(state, has_room=has_room))
+        is_proved = proposal.x is None and state.evidence.assumption_violation is None and _has_proof(state)
+        return _end_in_valley(state) if is_proved else End("failures", _failures(state, has_room=has_room))
     return Ask(lr)
 
 
@@ -69,14 +70,17 @@ def _end_by_results(state: SearchState, taken: Sequence[float], proposal: Propos
     return _end_in_valley(state)
 
 
+def _has_proof(state: SearchState) -> bool:
+    return state.valley is not None and state.valley.excess_bound <= state.tolerance
+
+
 def _end_in_valley(state: SearchState) -> End:
-    assert state.valley is not None  # noqa: S101
-    if state.valley.excess_bound <= state.tolerance:
+    if _has_proof(state):
         end = f"; the best lies on its {state.edge} end" if state.edge else ""
         return End("tolerance", f"nothing in the range is better by more than the tolerance{end}")
     if state.edge:
         return End("edge", f"the loss still falls at the {state.edge} end of the range: widen it")
-    losses = [p.loss for p in state.valley.points]
+    losses = list(state.evidence.means.values())
     if state.settings.tolerance.relative and abs(min(losses)) < _ABOUT_ZERO * (max(losses) - min(losses)):
         return End("resolution", "the best loss is about 0, and a share of 0 is no tolerance: give a number instead")
     return End("resolution", "any better learning rate is too close to one already tried to tell them apart")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .._text import listed
 from ._convex_bound import ConvexBound
 from ._result import SearchResult
 from ._state import SearchState
@@ -40,7 +41,7 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
 def _bound(state: SearchState) -> tuple[float | None, str]:
     valley = state.valley
     if valley is None:
-        return None, "no loss is finite yet"
+        return None, "no loss is finite"
     if state.evidence.assumption_violation is not None:
         return None, f"the data contradict one convex valley: {state.evidence.assumption_violation}"
     if not math.isfinite(valley.excess_bound):
@@ -48,10 +49,11 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     first, last = valley.core
     whole = (first, last) == (0, len(valley.points) - 1)
     lrs = state.valley_lrs
-    convex = "" if whole else f" from {lrs[first]:.4g} to {lrs[last]:.4g} and has one valley"
-    noise = ", and the noise is within its 95% intervals" if any(p.error for p in valley.points) else ""
+    conditions = ["the loss is convex in log(lr)" + ("" if whole else f" from {lrs[first]:.4g} to {lrs[last]:.4g}")]
+    conditions += [] if whole else ["has one valley overall"]
+    conditions += ["the noise is within its 95% intervals"] if any(p.error for p in valley.points) else []
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
-    return valley.excess_bound, f"if the loss is convex in log(lr){convex}{noise}{edge}"
+    return valley.excess_bound, f"if {listed(conditions)}{edge}"
 
 
 def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from ..trials import TrialResult, TrialSpec
-from . import SearchResult
-from .words import search_headline, search_sentences
+from ._result import SearchResult, search_headline, search_sentences, tried_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -75,23 +74,19 @@ class SearchProgress:
 
 
 def _table(known: SearchResult, running: Sequence[TrialSpec]) -> Group:
-    """The learning rates, ascending, those beside the best marked as its bracket; below them what is known."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    tried = sorted({tell.lr for tell in known.history})
-    at = tried.index(known.lr) if known.lr in tried else -2
-    marks = {lr: "bracket" for i, lr in enumerate(tried) if abs(i - at) == 1} | {known.lr: "best"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("learning rate", justify="right")
     table.add_column("loss", justify="right")
     table.add_column("", justify="left")
-    for lr in sorted({*tried, *(trial.lr for trial in running)}):
-        losses = [tell.loss for tell in known.history if tell.lr == lr]
-        loss = " ".join("diverged" if tell == float("inf") else f"{tell:.6g}" for tell in losses)
-        next_one = ["next"] if any(trial.lr == lr for trial in running) else []
-        table.add_row(f"{lr:.4g}", loss, ", ".join([*([marks[lr]] if lr in marks else []), *next_one]))
+    tried = {lr: (loss, mark) for lr, loss, mark in tried_rows(known)}
+    next_ones = {trial.lr for trial in running}
+    for lr in sorted({*tried, *next_ones}):
+        loss, mark = tried.get(lr, ("", ""))
+        table.add_row(f"{lr:.4g}", loss, ", ".join(filter(None, [mark, "next" if lr in next_ones else ""])))
     words = [search_headline(known), *search_sentences(known)] if known.stop is None else []
     return Group(table, *map(Text, words))

@@ -74,15 +74,15 @@ def test_it_ends_with_the_best_learning_rate_and_what_any_other_could_still_give
     code, out, err = search("train", *RANGE, "--tolerance", "0.005")
     assert code == 0
     first, second, *_ = out.splitlines()
-    found = re.fullmatch(r"best learning rate (\S+), loss (\S+), (\d+) trials", first)
+    found = re.fullmatch(r"Best learning rate: (\S+) \(loss (\S+), (\d+) trials\)", first)
     assert found
     assert 0.3 <= float(found[2]) <= 0.305
-    bound = re.match(r"the best you have is within (\S+) of what any learning rate from 0.0001 to \S+ can give", second)
+    bound = re.match(r"No learning rate from 0.0001 to \S+ is better by more than (\S+), if the loss is convex", second)
     assert bound
     assert float(bound[1]) <= 0.005
-    assert re.search(r"within 0\.005 of the best: \S+ to \S+\n", out)
-    assert re.search(r"the nearest larger learning rate that diverged: [\d.]+\n", out)
-    assert "stopped: nothing in the range is better by more than the tolerance\n" in out
+    assert re.search(r"From \S+ to \S+ the loss is within 0\.005 of the best\.\n", out)
+    assert re.search(r"Training breaks at \S+, \S+ times the best\.\n", out)
+    assert "Stopped: nothing in the range is better by more than the tolerance.\n" in out
     assert len(err.splitlines()) == int(found[3])
     assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(err.splitlines(), 1))
 
@@ -108,16 +108,16 @@ def test_its_journal_can_be_analysed(search):
 def test_it_says_why_when_it_stops_without_a_bound(search):
     code, out, _ = search("explode", *RANGE)
     assert code == 1
-    assert out.startswith("no learning rate with a finite loss, ")
-    assert "is not known: no loss is finite yet\n" in out
-    assert "stopped: every learning rate diverged\n" in out
+    assert out.startswith("No learning rate has a finite loss (")
+    assert "How much another learning rate could gain is unknown: no loss is finite.\n" in out
+    assert "Stopped: every learning rate diverged.\n" in out
 
 
 def test_a_function_that_always_fails_ends_the_search_with_the_reason_and_exit_code_one(search):
     code, out, err = search("bad", *RANGE)
     assert code == 1
-    assert out.startswith("no learning rate with a finite loss, 0 trials\n")
-    assert re.search(r"stopped: trials at lr = \S+, \S+ and \S+ failed; 3 failures end a search\n", out)
+    assert out.startswith("No learning rate has a finite loss (0 trials)\n")
+    assert re.search(r"Stopped: trials at lr = \S+, \S+ and \S+ failed; 3 failures end a search\.\n", out)
     assert err.count("OSError: the disk is away") == 3 * 3
 
 
@@ -151,13 +151,13 @@ def test_wrong_usage_is_exit_code_two_and_leaves_no_journal(search, tmp_path, ar
 def test_a_start_and_a_range_that_is_too_low_find_the_way(search):
     code, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--start", "5e-5")
     assert code in (0, 1)
-    assert re.match(r"best learning rate 0.00[01]", out)
+    assert re.match(r"Best learning rate: 0.00[01]", out)
 
 
 def test_without_extension_it_stays_in_the_range_and_says_that_more_lies_beyond(search, tmp_path):
     _, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--no-extend")
-    assert out.startswith("best learning rate 0.0001, ")
-    assert "the best lies on the upper end of the range: look beyond it\n" in out
+    assert out.startswith("Best learning rate: 0.0001 (")
+    assert "The best lies on the upper end of the range: look beyond it.\n" in out
     tried = [float(line.split()[0]) for line in (tmp_path / "calls.txt").read_text().splitlines()]
     assert max(tried) == 1e-4
 
@@ -170,7 +170,7 @@ def test_the_seed_is_that_of_the_first_trial_at_each_learning_rate(search, tmp_p
 def test_noise_that_hides_the_rest_ends_the_search(search):
     code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--noise", "0.05")
     assert code == 0
-    assert re.search(r"stopped: .*cannot be told apart; about \d+ more trials would be needed\n", out)
+    assert re.search(r"Stopped: .*cannot be told apart; about \d+ more trials would[^\n]*\.\n", out)
 
 
 def test_an_interrupt_is_one_line_and_the_same_command_goes_on(tmp_path):
@@ -208,4 +208,4 @@ def test_on_a_terminal_a_table_shows_the_bracket_the_best_the_bound_and_what_run
     assert re.search(rf" {search.result.lr:.4g} +0\.4 +best", last)
     assert last.count("bracket") == 2
     assert last.count("next") == len(lrs)
-    assert "the best you have is within" in last
+    assert "is better by more than" in last

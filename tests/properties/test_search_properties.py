@@ -222,3 +222,50 @@ def test_whatever_the_trials_say_the_search_ends_and_asks_twice_only_after_a_con
         assert search.result.n_trials <= 200
     assert search.result.stop is not None
     assert n_again <= 2
+
+
+FATES = st.lists(st.sampled_from(["ok", "ok", "diverged", "failed"]), min_size=1, max_size=20)
+
+
+@given(CURVES, FATES, st.integers(1, 4), st.sampled_from([None, 1, 5]), st.sampled_from([None, 0.01]), st.booleans())
+def test_a_search_whose_trials_fail_at_random_ends_and_never_asks_for_what_was_given_up(
+    curve, fates, n, max_trials, noise, extend
+):
+    search, given_up, n_asked = new_search(max_trials=max_trials, noise=noise, extend=extend), set(), 0
+    while asked := search.ask(n):
+        assert not given_up & set(asked)
+        for lr in asked:
+            fate, n_asked = fates[n_asked % len(fates)], n_asked + 1
+            loss = curve(math.log(lr)) if fate == "ok" else math.inf
+            status = fate if fate == "failed" else "ok" if math.isfinite(loss) else "diverged"
+            search.tell(lr, loss, status=status)
+            given_up |= {lr} if status == "failed" else set()
+        assert n_asked <= 200
+    result = search.result
+    assert search.done
+    assert result.stop is not None
+    assert set(result.failed) == given_up
+    assert len(given_up) <= 2 + n
+    assert result.n_trials + len(given_up) <= (max_trials or 200)
+
+
+TOLD = st.lists(
+    st.tuples(st.floats(LOW - 1, HIGH + 1), st.sampled_from(["ok", "ok", "ok", "diverged", "failed"])),
+    max_size=8,
+    unique_by=lambda told: round(told[0], 3),
+)
+
+
+@given(CURVES, TOLD, st.sampled_from([None, 0.01]), st.booleans(), st.data())
+def test_the_same_observations_in_any_order_give_the_same_step(curve, told, noise, extend, data):
+    moves = []
+    for order in (told, data.draw(st.permutations(told), label="order")):
+        search = new_search(noise=noise, extend=extend)
+        for x, fate in order:
+            loss = curve(x) if fate == "ok" else math.inf
+            status = fate if fate == "failed" else "ok" if math.isfinite(loss) else "diverged"
+            search.tell(math.exp(x), loss, status=status, external=True)
+        moves.append(
+            (search.ask(2), search.result.stop, search.result.reason, search.result.failed, str(search.result))
+        )
+    assert moves[0] == moves[1]

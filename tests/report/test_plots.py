@@ -243,7 +243,7 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     numbers = {text.get_text() for text in ax.texts}
     assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
     assert f"nothing is lower by more than {result.excess_bound:.2g}" in numbers
-    assert f"best learning rate {result.lr:.4g}" in figure.get_suptitle()
+    assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
     assert "better by more than the tolerance" in ax.get_title()
 
 

@@ -190,7 +190,7 @@ def test_a_plateau_far_from_the_valley_is_no_doubt_and_its_bend_is_reported():
 
     result, _ = run(new_search(1e-7, 1.0), loss)
     assert result.assumption_violation is None
-    assert "and has one valley" in result.bound_note
+    assert "and has one valley overall" in result.bound_note
     least = min(loss(lr) for lr in np.geomspace(1e-7, 1.0, 2001))
     assert result.loss - least <= result.excess_bound <= TOLERANCE
 
@@ -387,6 +387,119 @@ def test_a_search_that_was_stopped_after_any_trial_goes_on_the_same():
     assert search.result == expected
 
 
+# --- trials that fail -------------------------------------------------------------------------------------------------
+
+
+def failing(search, loss, fails, n=1):
+    """Search to the end where the trials at some learning rates are given up; return the result and what was asked."""
+    everything = []
+    while asked := search.ask(n):
+        everything += asked
+        for lr in asked:
+            tell(search, lr, loss(lr)) if not fails(lr) else search.tell(lr, status="failed")
+    assert search.done
+    return search.result, everything
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_search_goes_around_a_learning_rate_that_failed(n):
+    result, asked = failing(new_search(1e-4, 1.0), parabola(0.02), lambda lr: lr == 0.01, n)
+    assert asked.count(0.01) == 1
+    assert (result.stop, result.failed) == ("tolerance", (0.01,))
+    assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
+    assert result.n_trials == len(asked) - 1 == len(result.history) - 1
+    assert [(each.status, math.isnan(each.loss)) for each in result.history if each.lr == 0.01] == [("failed", True)]
+    assert "Trials at lr = 0.01 failed; the search left it out." in str(result)
+
+
+def test_three_failures_end_a_search_and_are_named():
+    result, asked = failing(new_search(1e-4, 1.0), parabola(0.02), lambda lr: True)
+    assert (result.stop, len(asked), result.n_trials) == ("failures", 3, 0)
+    assert result.reason == "trials at lr = 0.0004642, 0.01 and 0.2154 failed; 3 failures end a search"
+    assert math.isnan(result.lr)
+
+
+def test_a_failure_that_leaves_a_place_unseen_is_no_hindrance_once_the_bound_is_small():
+    result, _ = failing(new_search(1e-3, 1.0), parabola(0.02), lambda lr: lr > 0.3)
+    assert result.stop == "tolerance"
+    assert result.excess_bound <= TOLERANCE
+    assert len(result.failed) == 1
+
+
+def test_failures_that_leave_nothing_to_try_end_a_search():
+    result, _ = failing(new_search(1e-3, 0.1, extend=False), with_cliff(parabola(0.02), 0.03), lambda lr: lr == 0.01)
+    assert result.stop in ("tolerance", "failures")
+    search = new_search(1e-3, 0.1, max_trials=2)
+    result, asked = failing(search, parabola(0.02), lambda lr: lr == 0.01)
+    assert (len(asked), result.stop) == (2, "failures")
+    assert result.reason == "trials at lr = 0.01 failed, and max_trials = 2 allows no more"
+
+
+def test_a_search_whose_further_seeds_fail_ends_and_keeps_its_best():
+    search, seen = new_search(noise=0.001), set()
+    result, _ = failing(search, parabola(0.02), lambda lr: lr in seen or bool(seen.add(lr)))
+    assert result.stop in ("failures", "tolerance", "noise-limited")
+    assert result.loss < 0.31
+
+
+def test_while_others_run_a_failure_is_not_the_end():
+    search = new_search(1e-3, 0.1, max_trials=2)
+    first, second = search.ask(2)
+    search.tell(first, status="failed")
+    assert not search.done
+    assert search.ask() == []
+    search.tell(second, 0.4)
+    assert search.result.stop == "failures"
+
+
+def test_a_result_that_comes_later_replaces_a_failure():
+    search = new_search()
+    (lr,) = search.ask()
+    search.tell(lr, status="failed")
+    assert search.result.failed == (lr,)
+    assert search.in_flight == ()
+    search.tell(lr, 0.4)
+    assert search.result.failed == ()
+    assert [each.status for each in search.result.history] == ["ok"]
+
+
+def test_a_state_with_a_failure_goes_on_the_same():
+    search = new_search(1e-4, 1.0)
+    search.tell(search.ask()[0], status="failed")
+    state = json.loads(json.dumps(search.to_dict(), allow_nan=False))
+    twin = LearningRateSearch.from_dict(state)
+    assert twin.to_dict() == search.to_dict()
+    assert twin.ask(3) == search.ask(3)
+    assert twin.result == search.result
+
+
+def test_a_state_that_version_0_1_0_wrote_goes_on():
+    state = {
+        "format": 1,
+        "settings": {
+            "lr_min": 0.0001, "lr_max": 1.0, "tolerance": 0.01, "ratio": 4.839, "start": None, "max_trials": 9,
+            "relative": True, "extend": False, "noise": None,
+        },
+        "schedule": "cosine",
+        "tells": [
+            {"lr": 0.01, "loss": 0.314, "status": "ok", "foreign": False},
+            {"lr": 0.2154, "loss": None, "status": "diverged", "foreign": False},
+            {"lr": 0.03, "loss": 0.31, "status": "ok", "foreign": True},
+        ],
+        "in_flight": [0.0004642],
+        "asked": [0.0004642, 0.01, 0.2154],
+    }  # fmt: skip
+    search = LearningRateSearch.from_dict(state)
+    assert search.to_dict() == state
+    assert search.in_flight == (0.0004642,)
+    assert search.result.tolerance == pytest.approx(0.0031)
+    assert [each.external for each in search.result.history] == [False, False, True]
+    assert search.result.cliff == 0.2154
+    search.tell(0.0004642, parabola(0.02)(0.0004642))
+    result, _ = run(search, with_cliff(parabola(0.02), 0.1))
+    assert result.n_trials <= 9
+
+
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +516,22 @@ def test_every_learning_rate_in_the_good_interval_is_within_the_tolerance_of_the
     low, high = result.good_interval
     assert low < result.lr < high
     assert all(loss(lr) <= result.loss + TOLERANCE + 1e-12 for lr in np.geomspace(low, high, 101))
+
+
+def test_a_result_prints_its_findings_and_what_was_tried():
+    result, _ = run(new_search(), with_cliff(parabola(0.02), 0.03))
+    first, *rest = str(result).splitlines()
+    assert first == f"Best learning rate: {result.lr:.4g} (loss {result.loss:.6g}, {result.n_trials} trials)"
+    assert f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best." in rest
+    table = [line.split() for line in rest[rest.index("") + 2 :]]
+    assert [float(row[0]) for row in table] == sorted({each.lr for each in result.history})
+    assert [row[0] for row in table if row[-1] == "best"] == [f"{result.lr:.4g}"]
+    assert "diverged" in [row[1] for row in table]
+    assert "\n" not in repr(result)
+    assert repr(result).startswith(f"SearchResult(lr={result.lr!r}, ")
+    html = result._repr_html_()
+    assert html.count("<tr>") == len(table) + 1
+    assert first in html
 
 
 def test_a_result_cannot_be_changed():

@@ -8,7 +8,7 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from robust_lr.exceptions import DataError, ScheduleError
+from robust_lr.exceptions import DataError, OptionError, ScheduleError
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.search.transfer import transfer_learning_rate
 from robust_lr.theory import transfer_ratio, tuned_bound
@@ -87,10 +87,10 @@ def test_what_cannot_be_transferred_is_refused_in_one_line(constant):
     diverged = carried_out(lambda lr: math.inf, schedule="cosine")
     for given, options, error, words in [
         (0.1, {"to_schedule": "cosine"}, DataError, "result must be the SearchResult of a search, got float"),
-        (constant, {}, DataError, "nothing to transfer to"),
-        (constant, {"to_total_steps": 10}, DataError, "to_total_steps=10 needs from_total_steps"),
+        (constant, {}, OptionError, "nothing to transfer to"),
+        (constant, {"to_total_steps": 10}, OptionError, "to_total_steps=10 needs from_total_steps"),
         (constant, {"to_schedule": "cosin"}, ScheduleError, "cosin"),
-        (constant, {"to_schedule": "cosine", "from_total_steps": 0}, DataError, "from_total_steps must be a whole"),
+        (constant, {"to_schedule": "cosine", "from_total_steps": 0}, OptionError, "from_total_steps must be a whole"),
         (blank, {"to_schedule": "cosine"}, ScheduleError, "the search was told of no schedule"),
         (diverged, {"to_schedule": "linear"}, DataError, "there is no learning rate to transfer"),
     ]:

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from robust_lr import SearchOptions
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning
 from robust_lr_sklearn import LearningRateSearchCV
 
@@ -46,13 +47,18 @@ class GradientDescent(RegressorMixin, BaseEstimator):
         return X * 20 @ self.coef_ + self.mean_
 
 
+def search_cv(estimator, **options):
+    options = {"lr_min": 1e-5, "lr_max": 10.0, "tolerance": 0.01} | options
+    return LearningRateSearchCV(estimator, **options)
+
+
 def search_digits(**options):
-    options = {"param": "sgdclassifier__eta0", "scoring": "neg_log_loss", "cv": 3} | options
-    return LearningRateSearchCV(PIPELINE, **options)
+    options = {"lr_name": "sgdclassifier__eta0", "scoring": "neg_log_loss", "cv": 3} | options
+    return search_cv(PIPELINE, **options)
 
 
 @pytest.mark.filterwarnings("ignore")  # the checks set the filters that they need
-@parametrize_with_checks([LearningRateSearchCV(SGDClassifier())])
+@parametrize_with_checks([LearningRateSearchCV(SGDClassifier(random_state=0), 1e-5, 10.0, tolerance=0.01)])
 def test_it_is_an_estimator_by_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -71,14 +77,14 @@ def test_the_best_row_is_what_the_search_has_found():
     found, results = search.search_result_, search.cv_results_
     assert search.best_params_ == {"sgdclassifier__eta0": found.lr} == results["params"][search.best_index_]
     assert search.best_score_ == -found.loss == results["mean_test_score"][search.best_index_]
-    assert [params["sgdclassifier__eta0"] for params in results["params"]] == [tell.lr for tell in found.history]
+    assert [params["sgdclassifier__eta0"] for params in results["params"]] == [each.lr for each in found.history]
     assert search.best_estimator_[-1].eta0 == found.lr
     assert search.score(*DIGITS) > search.best_score_
     assert search.n_splits_ == 3
 
 
 @pytest.mark.parametrize(
-    ("estimator", "param", "data"),
+    ("estimator", "lr_name", "data"),
     [
         (SGDRegressor(learning_rate="invscaling", max_iter=20, tol=None, random_state=0), "eta0", DIABETES),
         (MLPClassifier((32,), max_iter=10, random_state=0), "learning_rate_init", DIGITS),
@@ -86,8 +92,10 @@ def test_the_best_row_is_what_the_search_has_found():
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:overflow:RuntimeWarning")
-def test_any_parameter_that_is_a_learning_rate_can_be_searched(estimator, param, data):
-    search = LearningRateSearchCV(estimator, param=param, cv=2, tolerance=0.05, max_trials=12).fit(*data)
+def test_any_parameter_that_is_a_learning_rate_can_be_searched(estimator, lr_name, data):
+    search = search_cv(estimator, lr_name=lr_name, cv=2, tolerance=0.05, options=SearchOptions(max_trials=12)).fit(
+        *data
+    )
     assert search.best_score_ > 0.15
     assert search.predict(data[0]).shape == data[1].shape
 
@@ -95,7 +103,7 @@ def test_any_parameter_that_is_a_learning_rate_can_be_searched(estimator, param,
 def test_every_learning_rate_is_scored_on_the_same_splits_though_the_splitter_draws():
     ignores_eta0 = SGDClassifier(random_state=0, max_iter=5, tol=None)
     with pytest.warns(RobustLRWarning, match="SGDClassifier does not read eta0 while learning_rate='optimal'"):
-        search = LearningRateSearchCV(ignores_eta0, cv=ShuffleSplit(3)).fit(*DIGITS)
+        search = search_cv(ignores_eta0, cv=ShuffleSplit(3)).fit(*DIGITS)
     scores = search.cv_results_["split0_test_score"]
     assert len(scores) > 2
     assert len(set(scores)) == 1
@@ -103,7 +111,7 @@ def test_every_learning_rate_is_scored_on_the_same_splits_though_the_splitter_dr
 
 def test_the_warning_of_an_unread_learning_rate_looks_into_pipelines():
     model = make_pipeline(MinMaxScaler(), MLPClassifier((4,), solver="lbfgs", max_iter=3, random_state=0))
-    search = LearningRateSearchCV(model, param="mlpclassifier__learning_rate_init", cv=2, max_trials=1)
+    search = search_cv(model, lr_name="mlpclassifier__learning_rate_init", cv=2, options=SearchOptions(max_trials=1))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         search.fit(*DIGITS)
@@ -112,14 +120,14 @@ def test_the_warning_of_an_unread_learning_rate_looks_into_pipelines():
 
 @pytest.mark.parametrize("on_overflow", ["raise", "ignore"])
 def test_a_learning_rate_that_overflows_has_diverged_and_is_a_row_like_others(on_overflow):
-    search = LearningRateSearchCV(GradientDescent(on_overflow=on_overflow), param="lr", cv=2).fit(*DIABETES)
+    search = search_cv(GradientDescent(on_overflow=on_overflow), lr_name="lr", cv=2).fit(*DIABETES)
     found, results = search.search_result_, search.cv_results_
-    diverged = np.array([tell.status == "diverged" for tell in found.history])
+    diverged = np.array([each.status == "diverged" for each in found.history])
     assert diverged[:-1].any()
     assert found.cliff > found.lr
     assert search.best_score_ > 0.45
     assert np.isnan(results["mean_test_score"]).tolist() == diverged.tolist()
-    assert results["param_lr"].tolist() == [tell.lr for tell in found.history]
+    assert results["param_lr"].tolist() == [each.lr for each in found.history]
     assert results["rank_test_score"].dtype == np.int32
     assert set(results["rank_test_score"][diverged]) == {sum(~diverged) + 1}
     assert {len(column) for column in results.values()} == {found.n_trials}
@@ -127,14 +135,14 @@ def test_a_learning_rate_that_overflows_has_diverged_and_is_a_row_like_others(on
 
 def test_a_fit_that_fails_ends_the_search_where_errors_are_to_be_raised():
     with pytest.raises(FloatingPointError, match="overflow"):
-        LearningRateSearchCV(GradientDescent(), param="lr", cv=2, error_score="raise").fit(*DIABETES)
+        search_cv(GradientDescent(), lr_name="lr", cv=2, error_score="raise").fit(*DIABETES)
 
 
 @pytest.mark.parametrize("refit", [True, False])
 def test_where_nothing_works_the_error_names_the_reason_in_one_line(refit):
     model = SGDRegressor(penalty="none")
     with pytest.raises(ValueError, match="penalty") as caught:
-        LearningRateSearchCV(model, cv=2, refit=refit, max_trials=3).fit(*DIABETES)
+        search_cv(model, cv=2, refit=refit, options=SearchOptions(max_trials=3)).fit(*DIABETES)
     assert isinstance(caught.value, DataError)
     assert "\n" not in str(caught.value)
     assert "3 tried from" in str(caught.value)
@@ -145,17 +153,17 @@ def test_where_no_score_is_finite_there_is_no_best():
         return float("nan")
 
     with pytest.raises(DataError, match="no learning rate has a finite score in every split, 2 tried"):
-        LearningRateSearchCV(CLASSIFIER, cv=2, scoring=nan_score, max_trials=2).fit(*DIGITS)
+        search_cv(CLASSIFIER, cv=2, scoring=nan_score, options=SearchOptions(max_trials=2)).fit(*DIGITS)
 
 
 def test_what_the_estimator_warns_of_is_still_heard():
     model = SGDClassifier(learning_rate="constant", max_iter=1, random_state=0)
     with pytest.warns(UserWarning, match="Maximum number of iteration reached"):
-        LearningRateSearchCV(model, cv=2, max_trials=1, refit=False).fit(*DIGITS)
+        search_cv(model, cv=2, options=SearchOptions(max_trials=1), refit=False).fit(*DIGITS)
 
 
 def test_the_number_of_jobs_changes_nothing():
-    alone, both = (search_digits(max_trials=4, n_jobs=n).fit(*DIGITS) for n in (None, 2))
+    alone, both = (search_digits(options=SearchOptions(max_trials=4), n_jobs=n).fit(*DIGITS) for n in (None, 2))
     assert alone.search_result_ == both.search_result_
 
 
@@ -169,18 +177,12 @@ def test_several_learning_rates_at_once_take_fewer_rounds(capsys):
 
 
 def test_splits_that_can_be_read_only_once_are_refused():
-    with pytest.raises(DataError, match="cv must be the splits in a list, got generator"):
-        LearningRateSearchCV(CLASSIFIER, cv=ShuffleSplit(2).split(*DIGITS)).fit(*DIGITS)
-    listed = LearningRateSearchCV(CLASSIFIER, cv=list(ShuffleSplit(2).split(*DIGITS)), max_trials=1).fit(*DIGITS)
+    with pytest.raises(DataError, match="cv must be a list of splits, got generator"):
+        search_cv(CLASSIFIER, cv=ShuffleSplit(2).split(*DIGITS)).fit(*DIGITS)
+    listed = search_cv(CLASSIFIER, cv=list(ShuffleSplit(2).split(*DIGITS)), options=SearchOptions(max_trials=1)).fit(
+        *DIGITS
+    )
     assert listed.n_splits_ == 2
-
-
-def test_one_seed_for_all_makes_two_searches_the_same():
-    model = clone(CLASSIFIER).set_params(random_state=None)
-    one, two = (LearningRateSearchCV(model, cv=2, max_trials=4, random_state=7).fit(*DIGITS) for _ in range(2))
-    assert one.search_result_ == two.search_result_
-    assert one.best_params_ == {"eta0": one.search_result_.lr, "random_state": 7}
-    assert np.array_equal(one.best_estimator_.coef_, two.best_estimator_.coef_)
 
 
 def test_with_several_metrics_refit_names_the_one_to_search_by():
@@ -193,20 +195,20 @@ def test_with_several_metrics_refit_names_the_one_to_search_by():
 
 
 def test_a_function_may_pick_the_best():
-    search = search_digits(refit=lambda results: 1, max_trials=3).fit(*DIGITS)
+    search = search_digits(refit=lambda results: 1, options=SearchOptions(max_trials=3)).fit(*DIGITS)
     assert search.best_index_ == 1
 
 
 def test_groups_and_weights_go_where_they_go_in_a_grid_search():
     X, y = DIGITS
     groups, weights = np.arange(len(y)) % 3, np.ones(len(y))
-    search = LearningRateSearchCV(CLASSIFIER, cv=GroupKFold(3), max_trials=2)
+    search = search_cv(CLASSIFIER, cv=GroupKFold(3), options=SearchOptions(max_trials=2))
     search.fit(X, y, groups=groups, sample_weight=weights)
     assert search.n_splits_ == 3
 
 
 def test_a_fitted_search_can_be_pickled():
-    search = search_digits(max_trials=2).fit(*DIGITS)
+    search = search_digits(options=SearchOptions(max_trials=2)).fit(*DIGITS)
     again = pickle.loads(pickle.dumps(search))
     assert again.search_result_ == search.search_result_
     assert np.array_equal(again.predict(DIGITS[0]), search.predict(DIGITS[0]))
@@ -216,18 +218,54 @@ def test_a_fitted_search_can_be_pickled():
     ("options", "error", "words"),
     [
         (
-            {"param": "eta"},
-            DataError,
-            "param must be a parameter of SGDClassifier, got 'eta'; its numbers are .*'eta0'",
+            {"lr_name": "eta"},
+            OptionError,
+            "lr_name must be a parameter of SGDClassifier, got 'eta'; its numbers: .*'eta0'",
         ),
         ({"lr_min": 2.0, "lr_max": 1.0}, GridError, "lr_min must be below lr_max"),
         ({"tolerance": float("nan")}, OptionError, "tolerance must be a positive number"),
-        ({"n_at_once": 0}, DataError, "n_at_once must be a whole number of at least 1, got 0"),
-        ({"error_score": 0.0}, DataError, "error_score must be NaN or 'raise', got 0.0"),
-        ({"start": 100.0}, GridError, "start must be"),
+        ({"n_at_once": 0}, OptionError, "n_at_once must be a whole number of at least 1, got 0"),
+        ({"options": SearchOptions(noise=0.1)}, OptionError, "leave options.noise out: .* got 0.1"),
+        ({"error_score": 0.0}, OptionError, "error_score must be NaN or 'raise', got 0.0"),
+        ({"options": SearchOptions(start=100.0)}, GridError, "start must be"),
     ],
 )
 def test_a_wrong_option_is_an_error_of_one_line_in_fit(options, error, words):
     with pytest.raises(error, match=words) as caught:
-        LearningRateSearchCV(CLASSIFIER, **options).fit(*DIGITS)
+        search_cv(CLASSIFIER, **options).fit(*DIGITS)
     assert "\n" not in str(caught.value)
+
+
+class FailsAbove(BaseEstimator):
+    """A valley at 0.01, as a score, of an estimator that runs out of memory above a learning rate."""
+
+    def __init__(self, limit, eta0=0.1):
+        self.limit = limit
+        self.eta0 = eta0
+
+    def fit(self, X, y):
+        if self.eta0 > self.limit:
+            raise MemoryError("too large")
+        return self
+
+    def score(self, X, y):
+        return -0.3 - 0.03 * np.log(self.eta0 / 0.01) ** 2
+
+
+@pytest.mark.parametrize(("limit", "stop"), [(0.3, "tolerance"), (0.03, "failures")])
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_fit_that_raises_is_a_failed_trial_as_in_every_other_search(limit, stop, n):
+    search = search_cv(FailsAbove(limit), lr_min=1e-3, lr_max=1.0, tolerance=0.005, cv=2, n_at_once=n)
+    found = search.fit(np.zeros((8, 1)), np.zeros(8)).search_result_
+    assert found.stop == stop
+    assert found.failed == tuple(sorted(each.lr for each in found.history if each.lr > limit))
+    assert {each.status for each in found.history} == {"ok", "failed"}
+    assert search.best_params_ == {"eta0": found.lr}
+    if stop == "failures":
+        lrs = [f"{lr:.4g}" for lr in found.failed]
+        assert found.reason == f"trials at lr = {', '.join(lrs[:-1])} and {lrs[-1]} failed; 3 failures end a search"
+
+
+def test_where_every_fit_raises_the_error_is_said():
+    with pytest.raises(DataError, match=r"3 tried from .*: MemoryError: too large"):
+        search_cv(FailsAbove(0.0), cv=2).fit(np.zeros((8, 1)), np.zeros(8))
