@@ -89,7 +89,7 @@ def _part(name: str, analysis: Analysis) -> str:
 
 
 def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
-    from .. import __version__
+    from .._version import __version__
 
     sweep, lines = analysis.sweep, "\n".join(escape(line) for line in reproduce)
     commands = f"<pre>{lines}</pre>" if lines else ""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from robust_lr import GeometricGrid, InsufficientDataError, SweepResult, degradation_curve
-from robust_lr.exceptions import OptionError
+from robust_lr import GeometricGrid, SweepResult, degradation_curve
+from robust_lr.exceptions import InsufficientDataError, OptionError
 
 INF, NAN = math.inf, math.nan
 COST = ("worst", "mean", "worst_interval", "mean_interval", "too_high", "too_low")

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import InsufficientDataError, SweepResult, learning_rate_profile
+from robust_lr import SweepResult, learning_rate_profile
+from robust_lr.exceptions import InsufficientDataError
 
 INF, NAN = math.inf, math.nan
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import InsufficientDataError, Recommendation, SweepResult, degradation_curve, recommend
-from robust_lr.exceptions import OptionError
+from robust_lr import Recommendation, SweepResult, degradation_curve, recommend
+from robust_lr.exceptions import InsufficientDataError, OptionError
 
 INF, NAN = math.inf, math.nan
 VALLEY = [3.0, 1.5, 1.2, 1.05, 1.0, 1.04, 1.3, 2.0, 4.0]

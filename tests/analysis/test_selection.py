@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import DataError, InsufficientDataError, SweepResult
+from robust_lr import SweepResult
 from robust_lr.analysis._selection import cross_fit, loss_block
+from robust_lr.exceptions import DataError, InsufficientDataError
 
 INF, NAN = math.inf, math.nan
 

@@ -1,25 +1,38 @@
 """What a user types on the command line means what it says."""
 
+import math
 import sys
 
 import pytest
 
-from robust_lr import DataError
-from robust_lr.cli.arguments import import_function, parse_tolerance, split_specs
+from robust_lr import SweepResult
+from robust_lr.cli.arguments import import_function, split_specs
+from robust_lr.cli.output import absolute_tolerance
+from robust_lr.exceptions import DataError
+
+INF, NAN = math.inf, math.nan
+
+
+def test_a_percentage_is_of_the_lowest_loss():
+    sweep = SweepResult(("a",), [0.1, 1.0], (0,), [[[2.0], [float("inf")]]])
+    assert absolute_tolerance("1%", sweep) == pytest.approx(0.02)
+    assert absolute_tolerance("0.5", sweep) == 0.5
 
 
 @pytest.mark.parametrize(
-    ("text", "means"),
-    [("0.003", (0.003, False)), ("1%", (0.01, True)), ("1e-3", (0.001, False)), ("50 %", (0.5, True))],
+    ("loss", "tolerance"),
+    [
+        ([[1.0, 3.0], [0.1, 4.1]], 0.02),  # not of the lowest single run
+        ([[0.1, INF], [3.0, 5.0]], 0.04),  # a mean with a divergence in it is no mean
+        ([[2.0, NAN], [NAN, NAN]], 0.02),
+        ([[-4.0, -2.0], [INF, 1.0]], 0.03),
+        ([[1e308, 1e308], [1.7e308, 1.7e308]], 1e306),
+        ([[INF, 1.0], [INF, NAN]], 0.01),
+    ],
 )
-def test_a_tolerance_is_a_loss_or_a_percentage(text, means):
-    assert parse_tolerance(text) == means
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "abc", "nan", "inf", "%", "1%%"])
-def test_what_is_no_tolerance_is_refused(text):
-    with pytest.raises(DataError, match=r"tolerance must be a positive number such as 0\.003 or 1%"):
-        parse_tolerance(text)
+def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
+    sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
+    assert absolute_tolerance("1%", sweep) == pytest.approx(tolerance)
 
 
 def test_commas_inside_brackets_do_not_split_schedules():

@@ -9,7 +9,8 @@ import pickle
 import numpy as np
 import pytest
 
-from robust_lr import GeometricGrid, GridError
+from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError
 
 
 def test_the_ends_are_the_very_numbers_that_were_asked_for():
@@ -174,6 +175,10 @@ def test_cover_is_how_far_an_optimum_can_lie_below_a_grid_point():
         (lambda: GeometricGrid(0.1, 1.0, 3).extend(above=-1), "above must be a whole number of at least 0"),
         (lambda: GeometricGrid(0.1, 1.0, 3).extend(below=0.5), "below"),
         (lambda: GeometricGrid(0.1, 0.1, 1).extend(above=1), "no ratio to extend by"),
+        (lambda: GeometricGrid(1e-4, 1.0, 10_001), "a grid has at most 10000 points, got 10001"),
+        (lambda: GeometricGrid(1e-4, 1.0, 9_000).refine(), "a grid has at most 10000 points, got 17999"),
+        (lambda: GeometricGrid(1e-4, 1.0, 9_000).extend(above=1_001), "a grid has at most 10000 points"),
+        (lambda: GeometricGrid.from_ratio(1e-4, 1.0, 1 + 1e-6), "from 0.0001 to 1 needs 9210346 points"),
         (lambda: GeometricGrid(1.0, 1e300, 2).extend(above=1), "leaves the range of floats"),
         (lambda: GeometricGrid(1e-300, 1.0, 2).extend(below=1), "leaves the range of floats"),
     ],

@@ -13,8 +13,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from robust_lr import DataError, RobustLRError
+from robust_lr import RobustLRError
 from robust_lr.analysis import Analysis
+from robust_lr.exceptions import DataError
 from robust_lr_optuna.plots import analyze_study, plot_degradation, plot_learning_rate
 
 LR = FloatDistribution(1e-4, 10.0, log=True)

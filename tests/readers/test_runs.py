@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from robust_lr import DataError, SweepResult, TrialSpec
+from robust_lr import SweepResult, TrialSpec
 from robust_lr._text import listed
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.runs import Run
 
 DUPLICATE = "an earlier trial has the same learning rate, schedule and seed"

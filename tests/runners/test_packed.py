@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import Constant, FunctionSchedule, NotVectorizable, PackedRunner, RobustLRError, RobustLRWarning
-from robust_lr.exceptions import OptionError
+from robust_lr import Constant, FunctionSchedule, PackedRunner, RobustLRError
+from robust_lr.exceptions import NotVectorizable, OptionError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import Packable, PackPlan, Runner, SerialRunner, TrialList
 from robust_lr.testing import SCHEDULES, RunnerContract, run_trials, train_quadratic

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robust_lr import DataError, GeometricGrid, JournalError, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr.exceptions import DataError, JournalError
 
 INF, NAN = math.inf, math.nan
 

@@ -22,17 +22,13 @@ from robust_lr import (
     CosineDecay,
     FunctionSchedule,
     GeometricGrid,
-    GridError,
-    JournalError,
     RobustLRError,
-    RobustLRWarning,
-    ScheduleError,
     TrialDiverged,
-    TrialError,
     TrialResult,
     TrialSpec,
     Warmup,
 )
+from robust_lr.exceptions import GridError, JournalError, RobustLRWarning, ScheduleError, TrialError
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import ProcessPoolRunner
 from robust_lr.sweep.results import SweepResult

@@ -1,10 +1,12 @@
-"""Settings that every test shares. The environment is set first: numpy and torch read it when they are imported."""
+"""Settings that every test and doctest shares. The environment comes first: numpy, torch and Ray read it on import."""
 
 import os
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["RAY_AUTH_MODE"] = "disabled"  # else Ray writes a token into the home folder
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # What a test reads from a terminal must not depend on the terminal.
 for _variable in ("FORCE_COLOR", "COLUMNS"):
     os.environ.pop(_variable, None)
