@@ -43,7 +43,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     say(f"{name}, tolerance {increase:g}: ratio at most {ratio:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = count_of(len(grid), "trial")
-    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
+    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.max_gap:.4g} times below a grid point")
     if len(grid) > 1:
         guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps)
         say(
