@@ -39,50 +39,22 @@ _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035
 _STEPS_TIMED, _STEPS_TO_TRY = 3, 20  # to verify, to warm up, to time
 
 
-def plan_packs(
-    task: Training,
-    trials: Sequence[TrialSpec],
-    schedules: Mapping[str, Schedule],
-    *,
-    engine: str,
-    slots: int | Literal["auto"],
-    n_workers: int,
-    memory_limit: int | None,
-) -> PackPlan:
-    """Choose the engine and the slots for these trials.
+class Planner:
+    """Chooses the engine and the slots for the trials of a task; the arguments are those of `Packable.plan_packs`."""
 
-    The closed form is taken where it fits. Else engine "auto" has one rule: what is predicted to end the sweep sooner
-    than the best so far, its preparation included, is tried, and the fastest is taken. First a step alone is timed,
-    then a pack, on a GPU larger ones, then the compiler.
-    """
-    planner = _Planner(task, trials, dict(schedules), n_workers, slots, memory_limit)
-    if engine == "sequential":
-        return planner.sequential("as asked for")
-    if engine == "closed_form":
-        return planner.closed_form()
-    if engine in ("packed", "compiled"):
-        return planner.packed(compiled=engine == "compiled")
-    if not trials:
-        return planner.sequential("there are no trials")
-    with contextlib.suppress(NotVectorizable):
-        return planner.closed_form()
-    return planner.fastest()
-
-
-class _Planner:
     def __init__(
         self,
         task: Training,
         trials: Sequence[TrialSpec],
-        schedules: dict[str, Schedule],
-        n_workers: int,
+        schedules: Mapping[str, Schedule],
         slots: int | Literal["auto"],
+        n_workers: int,
         memory_limit: int | None,
     ) -> None:
-        self.task, self.schedules, self.n_workers, self.slots = task, schedules, n_workers, slots
+        self.task, self.schedules, self.slots = task, dict(schedules), slots
+        self.n_workers, self.memory_limit = n_workers, memory_limit
         # Small learning rates first: what is timed and compared is an ordinary run.
         self.trials = sorted(trials, key=lambda t: t.lr)
-        self.memory_limit = memory_limit
         self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
         self.on_cpu = torch.device(task.device).type == "cpu"
         # Other processes must not decide: what takes long is interrupted more often.
@@ -91,6 +63,24 @@ class _Planner:
         self.best: PackPlan | None = None  # sequential
         self.pack: Pack | None = None  # the last one tried, and what it took to make
         self.tracing = math.nan
+
+    def plan(self, engine: str) -> PackPlan:
+        """Return the plan of an engine; that of "auto" is the closed form where it fits, else the fastest.
+
+        Raises:
+            NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
+        """
+        if engine == "sequential":
+            return self.sequential("as asked for")
+        if engine == "closed_form":
+            return self.closed_form()
+        if engine in ("packed", "compiled"):
+            return self.packed(compiled=engine == "compiled")
+        if not self.trials:
+            return self.sequential("there are no trials")
+        with contextlib.suppress(NotVectorizable):
+            return self.closed_form()
+        return self.fastest()
 
     def sequential(self, why: str) -> PackPlan:
         evaluator = SequentialEvaluator(self.task, self.schedules)
@@ -109,6 +99,10 @@ class _Planner:
         return self._plan_of(pack, self._fitting(pack, self._balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
 
     def fastest(self) -> PackPlan:
+        """Try what is predicted to end the sweep sooner than the best so far, its preparation included; keep the best.
+
+        First a step alone is timed, then a pack, on a GPU larger ones, then the compiler.
+        """
         self.alone = self.seconds = self._seconds_alone()
         is_short = self.alone < _SHORT_STEP or not self.on_cpu
         with one_thread(self.task):
