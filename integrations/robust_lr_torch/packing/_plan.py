@@ -31,11 +31,10 @@ _LEAST_GAIN = 1.1  # below it, the simpler engine is as good
 # Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
 # CPU core, and any on a GPU, is mostly overhead, which a pack saves. A pack of longer ones falls out of the cache.
 _SHORT_STEP = 7e-4
-_SLOTS_FOR_SHORT_STEPS, _SLOTS_FOR_LONG_STEPS, _GROWTH = 48, 8, 4
-_GAIN_OF_SHORT_STEPS, _GAIN_OF_LONG_STEPS, _GAIN_OF_GROWTH = 1.5, 1.05, 1.3
-_GAIN_OF_COMPILED_PACK, _GAIN_OF_COMPILED_STEP = 2.0, 1.3
+_SHORT, _LONG = (48, 1.5, 2.0), (8, 1.05, 1.3)  # slots of a first pack, the gain of packing, that of compiling
+_GROWTH, _GAIN_OF_GROWTH = 4, 1.3
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
 _STEPS_TIMED, _STEPS_TO_TRY = 3, 20  # to verify, to warm up, to time
 
 
@@ -96,7 +95,7 @@ class Planner:
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
                 verify_pack(pack, self.schedules, self.trials)
-        return self._plan_of(pack, self._fitting(pack, self._balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
+        return self._plan_of(pack, self._fitting(pack, self._balanced(_SHORT[0])), compiled=compiled)
 
     def fastest(self) -> PackPlan:
         """Try what is predicted to end the sweep sooner than the best so far, its preparation included; keep the best.
@@ -105,11 +104,12 @@ class Planner:
         """
         self.alone = self.seconds = self._seconds_alone()
         is_short = self.alone < _SHORT_STEP or not self.on_cpu
+        most, gain_of_packing, gain_of_compiling = _SHORT if is_short else _LONG
         with one_thread(self.task):
-            slots = self._balanced(_SLOTS_FOR_SHORT_STEPS if is_short else _SLOTS_FOR_LONG_STEPS)
+            slots = self._balanced(most)
             n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
             tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
-            if not self._is_worth(tracing, slots, _GAIN_OF_SHORT_STEPS if is_short else _GAIN_OF_LONG_STEPS):
+            if not self._is_worth(tracing, slots, gain_of_packing):
                 return self.sequential(f"it takes about {self.alone * self._n_steps:.2g} s as it is")
             gain = self._try(slots)
             while self.pack and gain > _LEAST_GAIN and not self.on_cpu:
@@ -119,8 +119,8 @@ class Planner:
                 gain = self._try(larger)
             if self.pack:
                 cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
-                slots, gain = (self.best.slots, _GAIN_OF_COMPILED_PACK) if self.best else (1, _GAIN_OF_COMPILED_STEP)
-                if self._is_worth(cost, slots, gain):
+                slots = self.best.slots if self.best else 1
+                if self._is_worth(cost, slots, gain_of_compiling):
                     with contextlib.suppress(NotVectorizable):  # no compiler
                         self._try(slots, compiled=True)
         return self.best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
