@@ -42,7 +42,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from robust_lr import NotVectorizable, PackedRunner, SerialRunner, TrialSpec, parse_schedule
+from robust_lr import PackedRunner, SerialRunner, TrialSpec, parse_schedule
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing._pack import Pack

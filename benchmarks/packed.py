@@ -45,7 +45,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 import robust_lr
-from robust_lr import CosineDecay, NotVectorizable, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr import CosineDecay, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners import Runner, TrialList
 from robust_lr.runners.base import Evaluator, TrialSource
 from robust_lr.runners.packed import PackPlan

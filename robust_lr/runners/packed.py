@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from .._checks import check_flag, check_whole
@@ -16,7 +16,7 @@ from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource
 from .process_pool import ProcessPoolRunner, device_names
-from .sequential import SequentialEvaluator
+from .serial import SequentialEvaluator
 from .slots import evaluate_here
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
@@ -79,7 +79,7 @@ class Packable(TrainFunction, Protocol):
         """
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class PackedRunner:
     """Trains many replicas of one small model together, with the results of training one after the other.
 
@@ -132,45 +132,33 @@ class PackedRunner:
         'the training function has no plan_packs, which says how to train a pack'
     """
 
-    n_jobs: int
-    slots: int | Literal["auto"]
-    engine: Engine
-    strict: bool
-    device: str | None
-    devices: tuple[str, ...]
-    memory_limit: int | None
-    threads_per_worker: int | None
+    n_jobs: int = None  # type: ignore[assignment]  # a number once it is made
+    _: KW_ONLY
+    slots: int | Literal["auto"] = "auto"
+    engine: Engine = "auto"
+    strict: bool = False
+    device: str | None = None
+    devices: Sequence[str] = ()
+    memory_limit: int | None = None
+    threads_per_worker: int | None = 1
 
-    def __init__(
-        self,
-        n_jobs: int | None = None,
-        *,
-        slots: int | Literal["auto"] = "auto",
-        engine: Engine = "auto",
-        strict: bool = False,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        memory_limit: int | None = None,
-        threads_per_worker: int | None = 1,
-    ) -> None:
-        _check_engine(engine, get_args(Engine))
-        names = device_names(devices)
-        if names and device is not None and ":" in str(device):
-            raise OptionError(f"with devices each worker sees one GPU, as cuda; device={str(device)!r} names another")
-        n_jobs = (len(names) or 1) if n_jobs is None else n_jobs
-        pool = ProcessPoolRunner(n_jobs, devices=names, threads_per_worker=threads_per_worker)
-        values = {
-            "n_jobs": pool.n_jobs,
-            "slots": slots if slots == "auto" else check_whole("slots", slots, at_least=1),
-            "engine": engine,
-            "strict": check_flag("strict", strict),
-            "device": None if device is None else str(device),
-            "devices": pool.devices,
-            "memory_limit": None if memory_limit is None else check_whole("memory_limit", memory_limit, at_least=1),
-            "threads_per_worker": pool.threads_per_worker,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    def __post_init__(self) -> None:
+        _check_engine(self.engine, get_args(Engine))
+        check_flag("strict", self.strict)
+        if self.slots != "auto":
+            check_whole("slots", self.slots, at_least=1)
+        if self.memory_limit is not None:
+            check_whole("memory_limit", self.memory_limit, at_least=1)
+        devices = device_names(self.devices)
+        if devices and self.device is not None and ":" in str(self.device):
+            raise OptionError(f"with devices each worker sees one GPU, as cuda; device={self.device!r} names another")
+        object.__setattr__(self, "device", None if self.device is None else str(self.device))
+        object.__setattr__(self, "devices", devices)
+        object.__setattr__(self, "n_jobs", (len(devices) or 1) if self.n_jobs is None else self.n_jobs)
+        self._pool()  # which checks the rest
+
+    def _pool(self) -> ProcessPoolRunner:
+        return ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
@@ -185,8 +173,7 @@ class PackedRunner:
         slots = 1 if plan.engine == "sequential" else plan.slots
         if not self.devices and (self.n_jobs == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
             return evaluate_here(plan.make_evaluator, slots, source)
-        pool = ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
-        return pool.evaluate(plan.make_evaluator, slots, source, schedules)
+        return self._pool().evaluate(plan.make_evaluator, slots, source, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
         if not isinstance(train, Packable) and self.device is not None:

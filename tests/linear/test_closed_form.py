@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robust_lr import DataError, TrialDiverged, TrialSpec, parse_schedule
+from robust_lr import TrialDiverged, TrialSpec, parse_schedule
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.schedules.closed_forms import tabulated

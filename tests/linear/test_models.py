@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from robust_lr import DataError, GeometricGrid, TrialSpec, parse_schedule, run_sweep
-from robust_lr.exceptions import NotVectorizable
+from robust_lr import GeometricGrid, TrialSpec, parse_schedule, run_sweep
+from robust_lr.exceptions import DataError, NotVectorizable
 from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.runners import SequentialEvaluator, TrialList

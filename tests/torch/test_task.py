@@ -12,7 +12,8 @@ import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import DataError, JournalError, TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
 
 torch.set_num_threads(1)

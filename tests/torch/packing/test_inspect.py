@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorizable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr_torch.packing._inspect import inspect_replica, state_of
 from robust_lr_torch.packing._pack import Pack
 from tests.torch import models_that_do_not_pack

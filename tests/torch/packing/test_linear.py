@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import NotVectorizable
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear._closed_form import ClosedFormPacks
 from robust_lr.runners import TrialList
 from robust_lr_torch.packing._linear import linear_problem

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from robust_lr import DataError
+from robust_lr.exceptions import DataError
 from robust_lr_torch.packing._noise import CounterNoise, noise_keys
 
 torch.set_num_threads(1)

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from robust_lr import NotVectorizable, PackedRunner, RobustLRError, RobustLRWarning, SerialRunner, run_sweep
+from robust_lr import PackedRunner, RobustLRError, SerialRunner, run_sweep
+from robust_lr.exceptions import NotVectorizable, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import TrialList
 from robust_lr.testing import run_trials, train_quadratic
