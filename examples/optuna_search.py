@@ -1,9 +1,9 @@
-"""The best learning rate of two optimizers, each found by a search of its own that stops when it is near enough.
+"""Find the best learning rate of two optimizers, each by its own search that stops when it is good enough.
 
     python examples/optuna_search.py
 
-The objective asks for its parameters as it always did; the sampler is what is new. Give the study a storage, and any
-number of processes work on the same searches.
+The objective asks for its parameters as always; only the sampler is new. With a storage, any number of processes can
+work on the same searches.
 """
 
 import optuna

@@ -148,13 +148,13 @@ def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_th
         assert all(0 <= float(share) <= 1 for share in row["right"].split("/"))
 
 
-def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_looks():
+def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_initial_points():
     script = str(ROOT / "benchmarks" / "search_proof.py")
     options = ["--thin", "20", "--jobs", "1"]
     done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    free, after_looks = (float(line.split()[3].strip(",")) for line in done.stdout.splitlines()[1:])
-    assert 3 <= free < after_looks <= 7
+    free, after_initial = (float(line.split()[3].strip(",")) for line in done.stdout.splitlines()[1:])
+    assert 3 <= free < after_initial <= 7
 
 
 def rows_of(table):
