@@ -1,15 +1,15 @@
-"""Is each cell of a sweep finished exactly once, whatever dies? An emulated Ray cluster, with kills.
+"""Count whether each trial of a sweep gets exactly one result while nodes and drivers of a Ray cluster are killed.
 
     python benchmarks/ray_chaos.py                        everything, about 4 minutes on 2 cores
     python benchmarks/ray_chaos.py --cells 12 --seconds 0.3 --kills 1 --gpus 0.5
 
-A head and three nodes with 4 logical GPUs each, all on this machine. For each number of GPUs a trial, a sweep of 48
-cells; while it runs, one node is killed. Then the grid is refined in the same journal. Then, in a journal of its own,
-the same sweep under a driver that is killed (SIGKILL) at random moments and started again. A trial writes a line when
-it begins and one when it ends; the journal must hold one result for each cell, and no cell that it held when a driver
-died may be begun again.
+The cluster is emulated on this machine: a head and three nodes with 4 logical GPUs each. For each number of GPUs a
+trial, there is a sweep of 48 cells; while it runs, one node is killed. Then the grid is refined in the same journal.
+Then the same sweep runs in a journal of its own, under a driver that is killed (SIGKILL) at random moments and started
+again. A trial writes a line when it begins and one when it ends. The journal must hold one result for each cell, and no
+cell that it held when a driver died may begin again.
 
-Prints a table, and exits with 1 when a cell is missing or was run again.
+Prints a table, and exits with 1 if a cell is missing or ran again.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ def sweep(
     grid = GeometricGrid(1e-3, 1.0, n_points)
     for _ in range(refine):
         grid = grid.refine()
-    runner = RayRunner({"cpu": 0.5, "gpu": gpus}, address=address, max_failures=0)  # a lost node is no failure
+    runner = RayRunner({"cpu": 0.5, "gpu": gpus}, address=address)
     function = functools.partial(train, log=str(folder / f"{name}.log"), seconds=seconds)
-    return run_sweep(function, grid, SCHEDULES, N_SEEDS, runner=runner, journal=folder / f"{name}.jsonl", label="chaos")
+    return run_sweep(
+        function, grid, SCHEDULES, N_SEEDS, runner=runner, journal=folder / f"{name}.jsonl", label="chaos",
+        max_retries=0,  # a lost node is no failure
+    )  # fmt: skip
 
 
 @dataclass

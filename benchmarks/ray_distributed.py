@@ -1,9 +1,9 @@
-"""Trials of two workers each: workers that are kept from trial to trial against one TorchTrainer for each trial.
+"""Time trials of two workers each: workers that are kept from trial to trial, and a TorchTrainer for each trial.
 
     python benchmarks/ray_distributed.py
 
 Both train the same small network by DistributedDataParallel on the CPU, at the same learning rates; the losses are
-compared to the bit. Both start from a Ray that is up, and the time of the kept workers is with their start.
+compared to the bit. Both begin with a Ray that is up, and the time of the kept workers includes their start.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
 
+
 from robust_lr import CosineDecay, Schedule, TrialSpec
+from robust_lr.runners import TrialList
 from robust_lr_ray import RayRunner
-from robust_lr_ray.distributed_trial import TrainerRun
 
 LEARNING_RATES, STEPS, BATCH = (0.01, 0.03, 0.1, 0.3), 100, 32
 
@@ -49,6 +50,18 @@ def train(*, lr: float, schedule: Schedule, seed: int) -> float:
     return nn.functional.mse_loss(model(inputs), targets).item()
 
 
+def by_trainer(spec: TrialSpec) -> float:
+    """Train once by a TorchTrainer with two workers."""
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def loop() -> float:
+        return train(lr=spec.lr, schedule=CosineDecay(), seed=spec.seed)
+
+    scaling = ScalingConfig(num_workers=2, use_gpu=False, resources_per_worker={"CPU": 1})
+    return float(TorchTrainer(loop, scaling_config=scaling).fit().return_value)
+
+
 def main() -> None:
     """Time both, and print the times, their ratio and whether the losses are the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,11 +75,10 @@ def main() -> None:
     schedules, trials = {"cosine": CosineDecay()}, [TrialSpec("cosine", lr, 0) for lr in rates]
     runner = RayRunner({"cpu": 1}, num_workers=2, max_concurrent=1)
     start = time.perf_counter()
-    kept = {result.spec: result.loss for result in runner.run(train, trials, schedules)}
+    kept = {result.spec: result.loss for result in runner.run(train, TrialList(trials), schedules)}
     seconds_kept = time.perf_counter() - start
-    trainer = TrainerRun(train, num_workers=2, use_gpu=False)
     start = time.perf_counter()
-    fresh = {spec: trainer(spec, schedules["cosine"]).loss for spec in trials}
+    fresh = {spec: by_trainer(spec) for spec in trials}
     seconds_fresh = time.perf_counter() - start
     ray.shutdown()
 

@@ -1,12 +1,12 @@
-"""What a trial costs beside its training, by each way of running trials in parallel on this machine.
+"""Measure what a trial costs beyond its training, for each way to run trials in parallel on this machine.
 
     python benchmarks/ray_overhead.py                    about 4 minutes on 2 cores
     python benchmarks/ray_overhead.py --rounds 1 --trials 20 --long 0
 
-Trials that do nothing: milliseconds a trial, with Ray up and the time to start and end workers included, for sweeps of
-N trials. Each way runs once in each round, in another order; the table has medians (lower to upper quartile), and the
-ratio to bare tasks of Ray, taken within a round. Then trials of one second of arithmetic, two at a time: the share of
-the time of two cores that went into them.
+The first trials do nothing. The table shows milliseconds a trial for sweeps of N trials, with Ray up and the start and
+end of workers included: medians over rounds (lower to upper quartile), and the ratio to bare tasks of Ray within a
+round. Each round runs every way once, in random order. Then come trials of one second of arithmetic, two at a time: the
+table shows which share of two cores' time went into them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import ray
 from ray import tune
 
 from robust_lr import Constant, ProcessPoolRunner, TrialSpec
+from robust_lr.runners import TrialList
 from robust_lr_ray import RayRunner
 
 N_CORES = 2
@@ -58,7 +59,7 @@ def by_runner(make: Callable[[], object]) -> Callable[[Callable[..., float], int
 
     def way(train: Callable[..., float], n: int, folder: Path) -> float:
         start = time.perf_counter()
-        found = list(make().run(train, trials(n), SCHEDULES))  # type: ignore[attr-defined]
+        found = list(make().run(train, TrialList(trials(n)), SCHEDULES))  # type: ignore[attr-defined]
         seconds = time.perf_counter() - start
         check(n, [result.loss for result in found])
         return seconds

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
+from robust_lr.exceptions import DataError
 
 TABLES = Path(__file__).parent / "tables"
 

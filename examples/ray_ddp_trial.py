@@ -3,8 +3,8 @@
     python examples/ray_ddp_trial.py
     python examples/ray_ddp_trial.py --address auto --gpus
 
-The two workers start once and train one trial after the other, each half of every batch. The training function is the
-same as everywhere: called in a single process, it trains the same model on the whole batches.
+The two workers start once and train one trial after the other, each on half of every batch. The training function is
+the same as everywhere: in a single process, it trains the same model on whole batches.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The sweep of a small network on a Ray cluster, or on this machine: the same file, and one option more.
+"""The sweep of a small network on a Ray cluster, or on this machine: the same file, with one more option.
 
     python examples/ray_sweep.py
     python examples/ray_sweep.py --address auto --gpus-per-trial 0.5 --journal /shared/sweep.jsonl
 
-Every finished trial is in the journal: after a crash, or with more --seeds, the same command runs only what is missing.
-The folder cluster beside this file holds what a cluster needs.
+The journal holds every finished trial: after a crash, or with more --seeds, the same command runs only what is missing.
+The folder cluster beside this file has files that start a cluster.
 """
 
 import argparse
@@ -80,4 +80,4 @@ if __name__ == "__main__":
     except (RobustLRError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: with --journal the same command goes on")
+        sys.exit("interrupted: with --journal the same command continues")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,10 @@ def test_a_range_wider_than_the_tables_is_refused_in_one_line():
     done = subprocess.run([sys.executable, script, "--decades", "20"], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "--decades must be in the tables, which hold no range of 20 decades\n"
+
+
+def test_the_start_times_are_printed_as_multiples_of_numpy():
+    command = [sys.executable, str(ROOT / "benchmarks" / "start_time.py"), "--rounds", "1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+    for name in ("import robust_lr", "robust-lr --help"):
+        assert re.search(rf"^{name} +\d+ ms, [\d.]+ times import numpy$", done.stdout, re.MULTILINE)

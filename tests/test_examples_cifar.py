@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from robust_lr import CosineDecay, DataError, SweepResult, TrialSpec, evaluate_trial
-from robust_lr_ray.checkpoints import checkpointing
+from robust_lr import CosineDecay, SweepResult, TrialSpec
+from robust_lr.exceptions import DataError
+from robust_lr.runners import evaluate_trial
+from robust_lr_ray._checkpoints import checkpointing
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "cifar10_wrn.py"
 NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 
-from robust_lr.cli.arguments import without_passwords
+from robust_lr._text import without_passwords
 from robust_lr.exceptions import DataError, OptionError, RobustLRError
 
 _WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ from optuna.study import Study
 from robust_lr import Analysis
 from robust_lr.exceptions import OptionError, RobustLRError
 from robust_lr.report.html import write_report
-from robust_lr.report.tables import degradation_rows, recommendation_rows
-from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, headline
 
 from .plots import analyze_study, plot_degradation, plot_learning_rate
 
@@ -87,19 +84,7 @@ def recommendation_note(analysis: Analysis) -> str:
         >>> print(recommendation_note(analyze_sweep(sweep, tolerance=0.1)).splitlines()[0])
         ## Learning rates (robust-lr)
     """
-    parts = [_HEADING, f"**{_escaped(conclusion(analysis))}**"]
-    parts.append(_listed([headline(entry) for entry in analysis.schedules]))
-    parts.append(
-        _titled(f"Grid for the next search, tolerance {analysis.tolerance:.3g}", recommendation_rows(analysis))
-    )
-    header, rows = degradation_rows(analysis, bands=True)
-    if len(header) > 1:
-        title = "Excess loss of a coarser grid at its worst offset (in brackets: the trials do not reach far enough)"
-        parts.append(_titled(title, (header, rows)))
-    parts.append(_listed(comparison_sentences(analysis)))
-    parts.append(_listed([f"{e.schedule}: {line}" for e in analysis.schedules for line in alerts(e)]))
-    parts.append(_listed(caveats(analysis)))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return f"{_HEADING}\n\n{analysis.to_markdown()}"
 
 
 def _publish_report(study: Study, analysis: Analysis, store: ArtifactStore) -> None:
@@ -127,23 +112,3 @@ def _with_section(note: str, section: str) -> str:
     if _SECTION.search(note):
         return _SECTION.sub(lambda _: section + "\n", note, count=1).rstrip() + "\n"
     return f"{note.rstrip()}\n\n{section}" if note.strip() else section
-
-
-def _titled(title: str, content: tuple[list[str], list[list[str]]]) -> str:
-    header, rows = content
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    table = "\n".join(f"| {' | '.join(_in_cell(cell) for cell in line)} |" for line in lines)
-    return f"### {title}\n\n{table}"
-
-
-def _in_cell(text: str) -> str:
-    return text if set(text) <= {"-", ":"} else _escaped(text.replace("\n", " "))
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """The text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#$~])", r"\\\1", text)

@@ -12,8 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import SweepResult
-from robust_lr._text import listed
-from robust_lr.cli.arguments import without_passwords
+from robust_lr._text import listed, without_passwords
 from robust_lr.exceptions import DataError
 from robust_lr.readers.runs import Direction, Run
 

@@ -11,7 +11,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr.exceptions import DataError
 from robust_lr_optuna._notes import is_log_entry
 from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna.grid_sampler import GeometricGridSampler

@@ -14,7 +14,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from robust_lr import Constant, DataError, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr.exceptions import DataError
 from robust_lr.runners import TrialList
 from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_failing_once, train_quadratic
 from robust_lr_optuna._notes import cell_of, is_log_entry

@@ -9,7 +9,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, RobustLRError
+from robust_lr import RobustLRError
+from robust_lr.exceptions import DataError
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr_optuna import LearningRateSampler, search_of, search_result
 from robust_lr_optuna._study_search import (

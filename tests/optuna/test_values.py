@@ -7,7 +7,7 @@ import math
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from robust_lr import GridError
+from robust_lr.exceptions import GridError
 from robust_lr_optuna._values import allowed_value, as_number, is_same
 
 

@@ -15,13 +15,13 @@ from robust_lr import (
     FunctionSchedule,
     InverseSqrt,
     PolynomialDecay,
-    ScheduleError,
     TableSchedule,
     TrialResult,
     TrialSpec,
     Warmup,
 )
-from robust_lr_ray.cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
+from robust_lr.exceptions import ScheduleError
+from robust_lr_ray._cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
 
 SPEC = TrialSpec("cosine", 0.1, 3)
 
@@ -66,7 +66,7 @@ def test_a_schedule_that_no_other_process_could_read_is_refused(schedule):
 
 def test_the_digest_is_the_same_in_every_process():
     code = (
-        "from robust_lr import CosineDecay, TrialSpec; from robust_lr_ray.cells import cell_digest;"
+        "from robust_lr import CosineDecay, TrialSpec; from robust_lr_ray._cells import cell_digest;"
         "print(cell_digest(TrialSpec('cosine', 0.1, 3), CosineDecay(), 'digits'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

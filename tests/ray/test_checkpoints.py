@@ -11,8 +11,9 @@ import sys
 import pytest
 import torch
 
-from robust_lr import DataError, RobustLRError, RobustLRWarning
-from robust_lr_ray.checkpoints import checkpointing, trial_checkpoint
+from robust_lr import RobustLRError
+from robust_lr.exceptions import DataError, RobustLRWarning
+from robust_lr_ray._checkpoints import checkpointing, trial_checkpoint
 from robust_lr_torch import AnnealedLR
 
 DIGEST = "3a47b2f5d1781ad1"
@@ -37,7 +38,7 @@ def test_what_was_saved_last_comes_back_in_another_process(tmp_path):
                 }
             )
     code = (
-        "import sys; from robust_lr_ray.checkpoints import checkpointing, trial_checkpoint\n"
+        "import sys; from robust_lr_ray._checkpoints import checkpointing, trial_checkpoint\n"
         "with checkpointing(sys.argv[1], sys.argv[2]):\n"
         "    state = trial_checkpoint().load()\n"
         "print(state['step'], state['weight'].tolist(), state['scheduler'])"
@@ -69,7 +70,7 @@ def test_trials_do_not_see_each_others_checkpoints(tmp_path):
 
 def test_a_writer_that_is_killed_leaves_the_state_before_and_nothing_after_the_end(tmp_path):
     code = (
-        "import itertools, sys, torch; from robust_lr_ray.checkpoints import checkpointing\n"
+        "import itertools, sys, torch; from robust_lr_ray._checkpoints import checkpointing\n"
         "with checkpointing(sys.argv[1], sys.argv[2]) as checkpoint:\n"
         "    for step in itertools.count():\n"
         "        checkpoint.save({'step': step, 'weights': torch.full((300_000,), float(step))})\n"
@@ -89,7 +90,7 @@ def test_a_writer_that_is_killed_leaves_the_state_before_and_nothing_after_the_e
 
 
 @pytest.mark.parametrize("damage", ["cut off", "garbage", "empty", "of another trial", "of another program"])
-def test_a_file_that_cannot_be_used_is_not_and_the_trial_begins_anew_with_a_warning(tmp_path, damage):
+def test_a_file_that_cannot_be_used_is_not_and_the_trial_starts_over_with_a_warning(tmp_path, damage):
     file, other = tmp_path / f"{DIGEST}.pt", tmp_path / "other.pt"
     with checkpointing(tmp_path, "other") as checkpoint:
         checkpoint.save({"step": 7})
@@ -101,7 +102,7 @@ def test_a_file_that_cannot_be_used_is_not_and_the_trial_begins_anew_with_a_warn
         whole = other.read_bytes()
         file.write_bytes({"cut off": whole[: len(whole) // 2], "garbage": b"\x80\x02garbage", "empty": b""}[damage])
     with checkpointing(tmp_path, DIGEST) as checkpoint:
-        with pytest.warns(RobustLRWarning, match=f"{DIGEST}.pt cannot be used, the trial begins anew: "):
+        with pytest.warns(RobustLRWarning, match=f"{DIGEST}.pt cannot be used, the trial starts over: "):
             assert checkpoint.load() is None
         checkpoint.save({"step": 1})
         assert checkpoint.load() == {"step": 1}
@@ -109,7 +110,7 @@ def test_a_file_that_cannot_be_used_is_not_and_the_trial_begins_anew_with_a_warn
 
 def test_a_state_that_could_not_be_read_back_is_refused_when_it_is_saved(tmp_path):
     with checkpointing(tmp_path, DIGEST) as checkpoint:
-        with pytest.raises(DataError, match=r"^a state to save must be of tensors and plain values: .*Path"):
+        with pytest.raises(DataError, match=r"^a saved state may hold tensors and plain values only: .*Path"):
             checkpoint.save({"folder": tmp_path})
         assert not list(tmp_path.iterdir())
 

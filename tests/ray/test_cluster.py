@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from robust_lr import RobustLRError
-from robust_lr_ray.cluster import Cluster, check_resources, connected
-
-pytestmark = pytest.mark.timeout(120)
+from robust_lr_ray._cluster import Cluster, connected
+from robust_lr_ray._resources import check_resources
 
 
 @pytest.mark.parametrize(
@@ -57,7 +56,7 @@ def test_ray_holds_as_many_at_once_as_were_counted(ray_local):
 
     holders = [Holder.remote() for _ in range(5)]
     answers = [holder.there.remote() for holder in holders]
-    ray_local.wait(answers, num_returns=4, timeout=30)
+    ray_local.wait(answers, num_returns=4, timeout=120)
     ready, waiting = ray_local.wait(answers, num_returns=5, timeout=0.5)
     assert (len(ready), len(waiting)) == (Cluster(is_own=False).capacity({"gpu": 0.7}), 1)
 
@@ -67,11 +66,11 @@ def test_by_default_a_trial_takes_a_gpu_where_there_are_gpus(ray_local):
 
 
 def test_resources_are_named_as_in_ray_or_as_in_tune():
-    assert check_resources({"CPU": 2, "GPU": 0.5, "TPU": 1}) == {"cpu": 2, "gpu": 0.5, "TPU": 1}
+    assert check_resources("resources_per_trial", {"CPU": 2, "GPU": 0.5, "TPU": 1}) == {"cpu": 2, "gpu": 0.5, "TPU": 1}
 
 
 def test_a_ray_of_our_own_that_can_never_hold_a_trial_is_an_error(ray_local):
-    said = "the cluster cannot hold a trial of 2 workers of 8 cpu each: there is 1 node with at most 8 cpu"
+    said = "the cluster cannot hold a trial of 2 workers of 8 cpu each: it has 1 node with at most 8 cpu"
     with pytest.raises(RobustLRError, match=said):
         Cluster(is_own=True).check_can_hold({"cpu": 8}, num_workers=2)
 
@@ -97,7 +96,7 @@ def in_a_process(code, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     return done.stdout + done.stderr, time.monotonic() - start
@@ -106,7 +105,7 @@ def in_a_process(code, **environment):
 def errors_of_connecting(*addresses, **environment):
     """What a process prints that connects to where no Ray is: the kind of error and its message; and its seconds."""
     code = f"""
-        from robust_lr_ray.cluster import connected
+        from robust_lr_ray._cluster import connected
         for address in {addresses!r}:
             try:
                 with connected(address):
@@ -120,11 +119,11 @@ def errors_of_connecting(*addresses, **environment):
 def test_an_address_where_no_ray_is_gives_one_line_at_once():
     nowhere = ["127.0.0.1:9", "ray://127.0.0.1:9", "no.such.host.invalid:6379"]
     output, seconds = errors_of_connecting(*nowhere, "127.0.0.1:port")
-    said = [f"no Ray answers at {address}: " for address in nowhere]
-    said += ["address must be 'auto', 'host:port' or 'ray://host:port', got '127.0.0.1:port'"]
+    said = [f"RobustLRError no Ray answers at {address}: " for address in nowhere]
+    said += ["OptionError address must be 'auto', 'host:port' or 'ray://host:port', got '127.0.0.1:port'"]
     for line, words in zip(output.splitlines(), said, strict=True):
-        assert line.startswith(f"RobustLRError {words}")
-    assert seconds < 20
+        assert line.startswith(words)
+    assert seconds < 100, "Ray itself would try for five minutes"
 
 
 @pytest.mark.skipif(not Path("/tmp").is_dir(), reason="needs a temporary folder with a short name")
@@ -133,29 +132,41 @@ def test_what_answers_and_is_no_ray_gives_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         output, seconds = errors_of_connecting(address)
-    assert output.startswith(f"RobustLRError what answers at {address} is no head of Ray")
+    assert output.startswith(f"RobustLRError what answers at {address} is not the head of a Ray")
     assert output.count("\n") == 1
-    assert seconds < 40
+    assert seconds < 150, "Ray itself would try for five minutes"
 
 
 def test_auto_is_the_cluster_of_the_environment():
     output, seconds = errors_of_connecting("auto", RAY_ADDRESS="127.0.0.1:9")
     assert "no Ray answers at 127.0.0.1:9" in output
-    assert seconds < 20
+    assert seconds < 100, "Ray itself would try for five minutes"
 
 
-def test_a_ray_that_was_started_here_serves_all_runs_while_it_is_held_and_then_ends_and_leaves_no_file():
+def test_auto_does_not_wait_for_a_cluster_that_was_killed_and_left_its_address(tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    output, seconds = errors_of_connecting("auto", RAY_TMPDIR=str(tmp_path))
+    assert output.startswith("RobustLRError no Ray answers at 127.0.0.1:9: ")
+    assert seconds < 100, "Ray itself would try for five minutes"
+
+
+def test_a_ray_that_was_started_here_lasts_from_the_first_round_of_a_search_to_its_end_and_leaves_no_file():
     code = """
-        import os, tempfile, ray
+        import math, os, tempfile, ray
+        from robust_lr import search_learning_rate
         from robust_lr_ray import RayRunner
-        from robust_lr_ray.cluster import connected
-        with RayRunner().held():
-            for _ in range(2):
-                with connected() as cluster:
-                    print(cluster.is_own)
-            print(ray.is_initialized(), len(os.listdir(tempfile.gettempdir())))
+
+        starts, init = [], ray.init
+        ray.init = lambda **options: (starts.append(options), init(**options))
+
+        def train(*, lr, schedule, seed):
+            return math.log(lr / 0.02) ** 2
+
+        found = search_learning_rate(train, 1e-3, 0.1, tolerance=0.2, runner=RayRunner({"cpu": 1}, max_concurrent=2))
+        print(found.stop, found.n_trials > 2, len(starts))
         print(ray.is_initialized(), os.listdir(tempfile.gettempdir()))
     """
     with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
         output, _ = in_a_process(code, TMPDIR=folder)
-    assert output.splitlines() == ["True", "True", "True 1", "False []"]
+    assert output.splitlines() == ["tolerance True 1", "False []"]

@@ -7,10 +7,11 @@ import multiprocessing
 
 import pytest
 
-from robust_lr import DataError, TrialDiverged, TrialResult, TrialSpec
+from robust_lr import TrialDiverged, TrialResult, TrialSpec
 from robust_lr.divergence import DivergenceWatch
-from robust_lr_ray.checkpoints import checkpointing
-from robust_lr_ray.ranks import (
+from robust_lr.exceptions import DataError
+from robust_lr_ray._checkpoints import checkpointing
+from robust_lr_ray._ranks import (
     any_rank,
     device,
     joint_result,

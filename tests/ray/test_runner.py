@@ -21,20 +21,18 @@ from robust_lr import (
     GeometricGrid,
     PackedRunner,
     RobustLRError,
-    RobustLRWarning,
-    ScheduleError,
     SerialRunner,
     SweepResult,
-    TrialError,
     TrialSpec,
     run_sweep,
 )
 from robust_lr.cli.demo import demo_task
-from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, train_quadratic
+from robust_lr.exceptions import OptionError, RobustLRWarning, ScheduleError, TrialError
+from robust_lr.runners import TrialList
+from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, run_trials, train_quadratic
 from robust_lr.trials import expand_trials
 from robust_lr_ray import RayRunner, trial_checkpoint
 
-pytestmark = pytest.mark.timeout(120)
 GRID = GeometricGrid(0.125, 1.0, 4)
 ONE_CPU = {"cpu": 1}
 N_CPUS = 8  # of `ray_local`
@@ -59,19 +57,12 @@ class TestRayRunnerWithPacks(RunnerContract):
     @pytest.fixture(autouse=True)
     def says_that_plain_functions_do_not_pack(self):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("robust_lr_ray.pack_seat.warnings.warn", lambda *args, **options: None)
+            patch.setattr("robust_lr_ray._pack_worker.warnings.warn", lambda *args, **options: None)
             yield
 
 
-@pytest.mark.slow
-class TestRayRunnerWithTune(RunnerContract):
-    @pytest.fixture
-    def runner(self):
-        return RayRunner(ONE_CPU, max_concurrent=1, backend="tune")
-
-
-def results_of(runner, train, trials, schedules=SCHEDULES):
-    return {result.spec: result for result in runner.run(train, trials, schedules)}
+def results_of(runner, train, trials, schedules=SCHEDULES, max_retries=2):
+    return {result.spec: result for result in run_trials(runner, train, trials, schedules, max_retries=max_retries)}
 
 
 def note(folder, **what):
@@ -85,10 +76,11 @@ def train_and_note(*, lr, schedule, seed, folder):
     return lr
 
 
-def train_that_kills_its_process_once(*, lr, schedule, seed, folder):
+def train_that_kills_its_process_once(*, lr, schedule, seed, folder, seconds):
     if lr == 0.5 and not Path(folder, "killed").exists():
         Path(folder, "killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
     note(folder, lr=lr, seed=seed)
     return lr
 
@@ -111,10 +103,10 @@ def train_on_gpus(*, lr, schedule, seed):
 
 
 def train_in_company(*, lr, schedule, seed, folder):
-    """Run until more than four trials have run at the same time, 30 s at most; note how many did."""
+    """Run until more than four trials have run at the same time, two minutes at most; note how many did."""
     running, enough, most = Path(folder, f"running-{lr}-{seed}"), Path(folder, "enough"), 0
     running.touch()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not enough.exists():
         time.sleep(0.05)
         most = max(most, len(list(Path(folder).glob("running-*"))))
@@ -127,18 +119,20 @@ def train_in_company(*, lr, schedule, seed, folder):
     return lr
 
 
-def test_a_trial_whose_process_is_killed_runs_again_and_no_other_does(tmp_path):
+@pytest.mark.parametrize(("seconds", "n_others"), [(0.25, 0), (0.0, 1)])
+def test_a_trial_whose_process_is_killed_runs_again_and_of_others_one_short_one_at_most(tmp_path, seconds, n_others):
+    """The trial before it may have ended with its result still on the way, but only a short one is followed so soon."""
     trials = expand_trials(["constant"], LEARNING_RATES, range(4))
-    train = functools.partial(train_that_kills_its_process_once, folder=str(tmp_path))
+    train = functools.partial(train_that_kills_its_process_once, folder=str(tmp_path), seconds=seconds)
     results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train, trials)
     assert {r.status for r in results.values()} == {"ok"}
     notes = [path.name.rpartition("-")[0] for path in tmp_path.iterdir() if path.name != "killed"]
-    assert len(notes) == len(set(notes)) == len(trials)
+    assert len(set(notes)) == len(trials) <= len(notes) <= len(trials) + n_others
 
 
 def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
     trials = expand_trials(["constant"], LEARNING_RATES, (0,))
-    results = results_of(RayRunner(ONE_CPU, max_concurrent=2, max_failures=1), train_that_always_exits, trials)
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=1)
     failed = {spec.lr for spec, r in results.items() if r.status == "failed"}
     assert failed == {0.5}
     assert all("worker died" in r.error for r in results.values() if r.status == "failed")
@@ -185,7 +179,7 @@ def test_packs_on_the_cluster_train_what_packs_here_train():
 
 def test_a_function_that_does_not_pack_is_said_and_runs_one_after_the_other():
     runner = RayRunner(ONE_CPU, max_concurrent=1, slots=4)
-    with pytest.warns(RobustLRWarning, match="running one after the other: the training function has no plan_packs"):
+    with pytest.warns(RobustLRWarning, match="running one trial at a time: the training function has no plan_packs"):
         sweep = run_sweep(train_quadratic, GRID, SCHEDULES, 1, runner=runner)
     assert sweep.loss.tolist() == run_sweep(train_quadratic, GRID, SCHEDULES, 1).loss.tolist()
 
@@ -212,12 +206,12 @@ class TaskWithAnAddressInItsName:
 
 
 def test_a_checkpoint_is_used_by_its_own_experiment_only(tmp_path):
-    runner = RayRunner(ONE_CPU, max_concurrent=1, max_failures=0, storage_path=tmp_path / "storage")
+    runner = RayRunner(ONE_CPU, max_concurrent=1, storage_path=tmp_path / "storage")
     losses = []
     train = functools.partial(train_to_the_middle, folder=str(tmp_path))
     for label in ("mine", "another", "mine"):
         try:
-            sweep = run_sweep(train, [0.5], ["cosine"], 1, runner=runner, label=label)
+            sweep = run_sweep(train, [0.5], ["cosine"], 1, runner=runner, label=label, max_retries=0)
         except TrialError:
             continue  # the first one
         losses.append(float(sweep.loss[0, 0, 0]))
@@ -244,17 +238,17 @@ def train_that_asks_to_exit(*, lr, schedule, seed):
     return lr
 
 
-@pytest.mark.filterwarnings("ignore:running one after the other")
+@pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_training_function_that_exits_fails_its_trial_in_packs_too():
     trials = expand_trials(["constant"], LEARNING_RATES, (0,))
-    runner = RayRunner(ONE_CPU, max_concurrent=1, max_failures=0, slots=2)
-    results = results_of(runner, train_that_asks_to_exit, trials)
+    runner = RayRunner(ONE_CPU, max_concurrent=1, slots=2)
+    results = results_of(runner, train_that_asks_to_exit, trials, max_retries=0)
     assert {spec.lr: r.status for spec, r in results.items() if r.status != "ok"} == {0.5: "failed"}
 
 
 def test_the_trial_that_ends_a_process_is_the_one_to_blame_however_short_they_are():
     trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(20)]
-    results = results_of(RayRunner(ONE_CPU, max_concurrent=2, max_failures=0), train_that_always_exits, trials)
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=0)
     assert {spec.lr for spec, r in results.items() if r.status == "failed"} == {0.5}
     assert {spec.lr for spec, r in results.items() if r.status == "ok"} == {0.25}
 
@@ -267,7 +261,7 @@ def test_a_ray_that_was_running_is_left_as_it_was(ray_local):
 
 def test_closing_the_iterator_gives_everything_back(ray_local):
     results = RayRunner(ONE_CPU, max_concurrent=2).run(
-        train_quadratic, expand_trials(SCHEDULES, LEARNING_RATES, range(50)), SCHEDULES
+        train_quadratic, TrialList(expand_trials(SCHEDULES, LEARNING_RATES, range(50))), SCHEDULES
     )
     next(results)
     results.close()
@@ -294,19 +288,19 @@ def test_schedules_travel_as_texts_and_one_without_is_refused_before_anything_st
     assert results[TrialSpec("mine", 0.5, 0)].loss == 0.25
     local = FunctionSchedule(lambda u: 1 - u, degree=1.0)
     with pytest.raises(ScheduleError, match="a schedule travels to the cluster as its text"):
-        list(RayRunner(ONE_CPU).run(train_quadratic, [TrialSpec("local", 0.5, 0)], {"local": local}))
+        results_of(RayRunner(ONE_CPU), train_quadratic, [TrialSpec("local", 0.5, 0)], {"local": local})
 
 
 def test_one_is_told_at_once_when_no_node_can_hold_a_trial():
     trials = expand_trials(["constant"], [0.5], (0,))
-    said = "the cluster cannot hold a trial of 5 gpu: there is 1 node with at most 4 gpu; waiting for one that can"
+    said = "the cluster cannot hold a trial of 5 gpu: it has 1 node with at most 4 gpu; waiting for a node that can"
     with warnings.catch_warnings():
         warnings.simplefilter("error", RobustLRWarning)
         with pytest.raises(RobustLRWarning, match=said):
-            next(iter(RayRunner({"gpu": 5}).run(train_quadratic, trials, SCHEDULES)))
+            results_of(RayRunner({"gpu": 5}), train_quadratic, trials)
 
 
-def _until(holds, seconds=30.0):
+def _until(holds, seconds=120.0):
     """Wait until something holds; Ray counts what it got back a moment later."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -319,30 +313,25 @@ def _until(holds, seconds=30.0):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"resources_per_trial": {"gpu": 1.5}}, "a part of one GPU, or whole ones, got 1.5"),
+        ({"resources_per_trial": {"gpu": 1.5}}, "a fraction of one GPU, or whole GPUs, got 1.5"),
         ({"resources_per_trial": {"cpu": -1}}, "must be numbers of at least 0"),
         ({"resources_per_trial": {"cpu": 0}}, "a trial must take something"),
         ({"resources_per_trial": 1}, "must be a mapping"),
         ({"resources_per_trial": {"gpu": 1e-5}}, "must be 0 or at least 0.0001"),
         ({"resources_per_trial": {"object_store_memory": 1}}, "cannot reserve object_store_memory"),
-        ({"address": "ray://head:10001", "slots": 2}, "slots cannot be used through ray://"),
-        ({"address": "ray://head:10001", "backend": "tune"}, "cannot be used through ray://"),
+        ({"address": "ray://head:10001", "slots": 2}, "packs cannot be used through ray://"),
         ({"num_workers": 0}, "num_workers must be"),
-        ({"max_failures": -1}, "max_failures must be"),
         ({"max_concurrent": 0}, "max_concurrent must be"),
         ({"slots": 0}, "slots must be"),
         ({"slots": 2, "num_workers": 2}, "slots are for trials of one worker"),
-        ({"slots": 2, "backend": "tune"}, "slots are for backend='actors'"),
-        ({"backend": "threads"}, "backend must be one of actors, tune"),
         ({"placement_strategy": "NEAR"}, "placement_strategy must be one of"),
         ({"storage_path": "s3://bucket/sweep"}, "a folder that every node mounts"),
-        ({"callbacks": [1]}, "callbacks are for backend='tune'"),
         ({"address": ""}, "address must be"),
     ],
     ids=str,
 )
 def test_wrong_arguments_are_refused_at_once(options, said):
-    with pytest.raises(RobustLRError, match=said):
+    with pytest.raises(OptionError, match=said):
         RayRunner(**options)
 
 

@@ -10,8 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from robust_lr import DataError, GridError, ScheduleError
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, GridError, OptionError, ScheduleError
 from robust_lr.schedules.closed_forms import TableSchedule
 from robust_lr.search import LearningRateSearch, SearchOptions
 

@@ -1,0 +1,155 @@
+"""The cluster that trials run on: connecting to it, or starting one on this machine, and how many trials fit on it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.util.client
+from ray.exceptions import RayError
+
+from robust_lr._text import count_of
+from robust_lr.exceptions import RobustLRError, RobustLRWarning
+
+from ._address import check_answers, check_same, first_line
+from ._resources import NAMES, held_by, in_words
+
+_log = logging.getLogger("robust_lr")
+_is_ours = ContextVar("is_ours", default=False)  # whether `connected` started the Ray of this process
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running Ray."""
+
+    is_own: bool  # started for this run on this machine: no node will ever join it
+
+    @property
+    def is_client(self) -> bool:
+        """Whether this process talks to it through a ``ray://`` server."""
+        return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Return the resources of each node that is alive."""
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+    def default_resources(self) -> dict[str, float]:
+        return {"cpu": 1, "gpu": 1} if any(node.get("GPU", 0) >= 1 for node in self.nodes()) else {"cpu": 1}
+
+    def capacity(
+        self, resources: Mapping[str, float], *, num_workers: int = 1, placement_strategy: str = "PACK"
+    ) -> int:
+        """Return how many trials of so many workers, each with these resources, fit on an idle cluster at once.
+
+        A worker, and a fraction of a GPU, is on one node. With "STRICT_PACK" a whole trial is, and with
+        "STRICT_SPREAD" each worker of a trial needs a node of its own.
+        """
+        held = [held_by(node, resources) for node in self.nodes()]
+        if placement_strategy == "STRICT_PACK":
+            return sum(n // num_workers for n in held)
+        most = sum(held) // num_workers
+        if placement_strategy == "STRICT_SPREAD":
+            # Of k trials each node can hold one worker each.
+            return next((k for k in range(most, 0, -1) if sum(min(n, k) for n in held) >= k * num_workers), 0)
+        return most
+
+    def check_can_hold(
+        self, resources: Mapping[str, float], *, num_workers: int = 1, placement_strategy: str = "PACK"
+    ) -> None:
+        """Say at once if no trial could ever start.
+
+        It is an error on a Ray of our own, which no node can join, and a warning on any other cluster.
+        """
+        if self.capacity(resources, num_workers=num_workers, placement_strategy=placement_strategy):
+            return
+        nodes = self.nodes()
+        largest = ", ".join(
+            f"{max((node.get(NAMES.get(name, name), 0) for node in nodes), default=0):g} {name}" for name in resources
+        )
+        there = f"it has {count_of(len(nodes), 'node')} with at most {largest}"
+        how = f", {placement_strategy}" if num_workers > 1 and placement_strategy.startswith("STRICT") else ""
+        said = f"the cluster cannot hold a trial of {in_words(resources, num_workers)}{how}: {there}"
+        if self.is_own:
+            raise RobustLRError(said)
+        warnings.warn(f"{said}; waiting for a node that can", RobustLRWarning, stacklevel=4)
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
+    """Connect to a cluster, and disconnect at the end. An existing connection is used, and left as it was.
+
+    See `RayRunner` for the arguments. A RobustLRError says that nothing answers at the address, or that this process is
+    connected to another cluster.
+    """
+    if ray.is_initialized():
+        check_same(address)
+        yield Cluster(is_own=_is_ours.get())
+        return
+    address = (None if address == "auto" else address) or os.environ.get("RAY_ADDRESS") or address
+    is_own = address in (None, "local")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if runtime_env is not None:
+        options["runtime_env"] = dict(runtime_env)
+    folder = _short_folder() if is_own else None
+    try:
+        if is_own:
+            options |= {"address": "local", "include_dashboard": False, "_temp_dir": folder and str(folder)}
+        else:
+            check_answers(str(address))
+            options["address"] = address
+        _init(options)
+        _is_ours.set(is_own)
+        with _notices_logged():
+            yield Cluster(is_own=is_own)
+    finally:
+        _is_ours.set(False)
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about settings that later versions will change
+            ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
+        where = "this machine" if options["address"] == "local" else options["address"]
+        raise RobustLRError(f"cannot connect to Ray at {where}: {first_line(error)}") from None
+
+
+def _short_folder() -> Path | None:
+    """Make a folder for Ray's files; None if its path is too long, since the names of sockets have a limit."""
+    folder = Path(tempfile.gettempdir())
+    return Path(tempfile.mkdtemp(prefix="ray-")) if len(str(folder)) < 20 else None
+
+
+@contextlib.contextmanager
+def _notices_logged() -> Iterator[None]:
+    """Log what Ray prints on stdout for each worker that dies; no setting turns it off."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)
+    if printed is None:  # another version of Ray
+        yield
+        return
+
+    def log(data: Mapping[str, Any], *args: Any, **options: Any) -> None:
+        for line in data.get("lines", ()):
+            _log.debug("%s", line)
+
+    worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed

@@ -1,0 +1,102 @@
+"""A trial of a Tuner that several workers train together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from robust_lr.exceptions import OptionError, TrialError
+from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
+
+from ._cells import report_of, spec_of
+from ._resources import bundle, check_placement, check_resources
+from ._work import Work, checkpoint_label
+
+
+def distributed_trial(
+    train: TrainFunction,
+    *,
+    num_workers: int,
+    resources_per_worker: Mapping[str, float] | None = None,
+    storage_path: str | os.PathLike[str] | None = None,
+    placement_strategy: str = "PACK",
+) -> Callable[[dict[str, Any]], None]:
+    """Return a function for a `tune.Tuner`, each of whose trials is trained by several workers.
+
+    Its config is that of `param_space` or `GridSearcher`. Each worker calls the training function with the same
+    learning rate, schedule and seed, in a process group of torch.distributed: nccl with GPUs, gloo without. The trial
+    reports once, at its end, the mean over the workers. Tune reserves the resources of all workers together, so it runs
+    as many trials at a time as fit.
+
+    A trial that raises or loses a worker fails, and Tune runs it again if ``tune.FailureConfig(max_failures=2)`` says
+    so. With a `storage_path` it then continues where `trial_checkpoint` says.
+
+    ``RayRunner(num_workers=4)`` keeps its workers from trial to trial; here they start anew for each, which takes a few
+    seconds.
+
+    Args:
+        train: a training function, ``train(*, lr, schedule, seed)``.
+        num_workers: of each trial, at least 1.
+        resources_per_worker: such as ``{"cpu": 8, "gpu": 1}``; by default 1 CPU.
+        storage_path: absolute path of a folder that all nodes share, for checkpoints; None keeps none.
+        placement_strategy: "PACK", "SPREAD", "STRICT_PACK" (all workers on one node) or "STRICT_SPREAD".
+
+    Raises:
+        OptionError: when an argument is wrong.
+        RobustLRError: when there are to be checkpoints and the name of `train` does not tell it from another function.
+
+    Example:
+        >>> def train(*, lr, schedule, seed):
+        ...     return lr
+        >>> trial = distributed_trial(train, num_workers=2)
+    """
+    from ray import tune
+
+    from ._group_worker import check_ranks
+
+    resources = check_resources("resources_per_worker", resources_per_worker or {"cpu": 1})
+    check_ranks(num_workers, resources)
+    strategy = check_placement(placement_strategy)
+    if storage_path is not None and not Path(storage_path).is_absolute():
+        raise OptionError(
+            f"storage_path must be an absolute path that all nodes share, got {os.fspath(storage_path)!r}"
+        )
+    checkpoints = None if storage_path is None else str(Path(storage_path, "checkpoints"))
+    label = checkpoint_label(train, checkpoints)
+
+    def trial(config: dict[str, Any]) -> None:
+        spec = spec_of(config)
+        work = Work(train, {spec.schedule: config["schedule"]}, label, checkpoints)
+        result = _train_together(work, spec, num_workers, resources)
+        if not result.is_final:
+            raise TrialError(result.error or "no reason given")
+        tune.report(report_of(result))
+
+    # The function itself takes nothing: the empty first bundle.
+    place = tune.PlacementGroupFactory([{}] + [bundle(resources)] * num_workers, strategy=strategy)
+    with_resources: Callable[[dict[str, Any]], None] = tune.with_resources(trial, place)
+    return with_resources
+
+
+def _train_together(work: Work, spec: TrialSpec, num_workers: int, resources: Mapping[str, float]) -> TrialResult:
+    import ray
+    from ray.util import get_current_placement_group
+
+    from ._group_worker import GroupWorker
+    from ._worker import WorkerLost
+
+    place = get_current_placement_group()
+    group = GroupWorker(work.stored(), num_workers=num_workers, resources=resources, place=place)
+    try:
+        while True:
+            if group.room:
+                group.submit((spec,))
+            ready, _ = ray.wait(group.refs(), num_returns=1, timeout=1.0)
+            for result in group.poll(set(ready)):
+                return result
+    except WorkerLost as loss:
+        raise TrialError(loss.cause) from None
+    finally:
+        group.stop()

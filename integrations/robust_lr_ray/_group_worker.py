@@ -1,0 +1,182 @@
+"""A worker that is a group of actors, one for each rank, which train each trial together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Set
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from robust_lr._checks import check_whole
+from robust_lr.exceptions import OptionError, RobustLRError
+from robust_lr.trials import TrialResult, TrialSpec
+
+from ._rank_actor import Hello, RankActor, Seating
+from ._ranks import is_collateral, joint_result
+from ._resources import actor_options, bundle
+from ._work import check_loaded
+from ._worker import WorkerLost, crash_report
+
+_SECONDS_TO_FORGET = 1.0
+
+
+class GroupWorker:
+    """A process group of torch.distributed in actors, kept from trial to trial; it runs one trial at a time.
+
+    The actors start together or not at all. Each calls the training function with the same arguments, in its main
+    thread, with the environment variables of torchrun, and CUDA_VISIBLE_DEVICES with the GPUs of all ranks on its node.
+    `joint_result` makes one result of theirs.
+
+    When a rank fails or diverges and another does not finish soon after, since it waits for the first, the trial has
+    its result all the same. After any trial whose ranks did not end alike the group is lost: their collectives may be
+    out of step.
+
+    Args:
+        work: a pickled `Work` in Ray's object store.
+        num_workers: number of ranks.
+        resources: of each rank. With GPUs the ranks use nccl, else gloo.
+        placement_strategy: as in Ray.
+        place: a placement group that has a bundle for each rank; by default one is made.
+        environment: environment variables of the ranks.
+        grace_s: seconds that the other ranks have to finish once one has failed or diverged.
+        start_timeout_s: seconds until the ranks must have met, once they have started.
+        collective_timeout_s: seconds after which a collective gives up waiting for a rank.
+    """
+
+    capacity = 1
+
+    def __init__(
+        self,
+        work: ray.ObjectRef[bytes],
+        *,
+        num_workers: int,
+        resources: Mapping[str, float],
+        placement_strategy: str = "PACK",
+        place: Any = None,
+        environment: Mapping[str, str] | None = None,
+        grace_s: float = 10.0,
+        start_timeout_s: float = 60.0,
+        collective_timeout_s: float = 1800.0,
+    ) -> None:
+        self._grace, self._start_timeout, self._collective_timeout = grace_s, start_timeout_s, collective_timeout_s
+        check_ranks(num_workers, resources)
+        self._backend = "nccl" if resources.get("gpu", 0) else "gloo"
+        self.is_up = False
+        self._is_training = False
+        self._lost: WorkerLost | None = None
+        self._deadline: float | None = None
+        self._own_place = None
+        if place is None:
+            place = self._own_place = placement_group([bundle(resources)] * num_workers, strategy=placement_strategy)
+        options = actor_options(resources, environment)
+        where = [PlacementGroupSchedulingStrategy(place, placement_group_bundle_index=i) for i in range(num_workers)]
+        self._actors: list[Any] = [
+            ray.remote(RankActor).options(**options, scheduling_strategy=there).remote(work, i)
+            for i, there in enumerate(where)
+        ]
+        self._ask("hello")
+
+    @property
+    def room(self) -> int:
+        return 1 if self.is_up and not self._is_training and self._lost is None else 0
+
+    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
+        if not trials:
+            return
+        (spec,) = trials
+        self._is_training, self._deadline = True, None
+        self._ask("evaluate", spec, self._start_timeout)
+
+    def refs(self) -> list[Any]:
+        return list(self._asked)
+
+    def poll(self, ready: Set[Any]) -> list[TrialResult]:
+        if self._lost is not None:
+            raise self._lost
+        error = self._receive(ready)
+        if self.is_up:
+            return self._poll_trial(error) if self._is_training else []
+        if error is not None:
+            raise _loss(error)
+        if not self._asked:
+            self._continue_start()
+        elif self._deadline is not None and time.monotonic() > self._deadline:
+            raise WorkerLost(f"the {len(self._actors)} ranks of a trial did not meet in {self._start_timeout:g} s")
+        return []
+
+    def stop(self) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._own_place is not None:
+            remove_placement_group(self._own_place)
+
+    def _ask(self, method: str, *arguments: Any) -> None:
+        """Call a method of all ranks; `_receive` collects the answers."""
+        self._asked = {getattr(actor, method).remote(*arguments): i for i, actor in enumerate(self._actors)}
+        self._answers: dict[int, Any] = {}  # by rank, in order of arrival
+
+    def _receive(self, ready: Set[Any]) -> RayError | None:
+        """Collect the answers that are there; return the error that Ray raised instead, that of a dead rank first."""
+        errors: list[RayError] = []
+        for ref in [ref for ref in self._asked if ref in ready]:
+            number = self._asked.pop(ref)
+            try:
+                self._answers[number] = ray.get(ref)
+            except RayError as error:
+                errors.append(error)
+        return min(errors, key=lambda error: not isinstance(error, RayActorError), default=None)
+
+    def _continue_start(self) -> None:
+        if isinstance(self._answers[0], Hello):
+            hellos = [self._answers[i] for i in range(len(self._actors))]
+            self._ask("join", Seating.of(hellos), self._backend, self._start_timeout, self._collective_timeout)
+            self._deadline = time.monotonic() + self._start_timeout
+        else:
+            for error in self._answers.values():
+                check_loaded(error)
+            self.is_up, self._deadline = True, None
+
+    def _poll_trial(self, error: RayError | None) -> list[TrialResult]:
+        results: list[TrialResult] = list(self._answers.values())
+        ended_badly = [result for result in results if result.status != "ok"]
+        is_decided = any(not is_collateral(result) for result in ended_badly)
+        if error is not None and not is_decided:
+            raise _loss(error)
+        if error is None and self._asked:
+            if not ended_badly:
+                return []
+            # A rank that only lost its connection means that another died, and Ray is about to report that too.
+            limit = self._grace if is_decided else max(self._grace, self._start_timeout)
+            now = time.monotonic()
+            self._deadline = min(self._deadline or now + limit, now + limit)
+            if now < self._deadline:
+                return []
+        result = joint_result(results)
+        if result.is_final:
+            self._forget(result.spec, next(iter(self._answers)))
+        if error is not None or self._asked or len({result.status for result in results}) > 1 or not result.is_final:
+            self._lost, self._asked = WorkerLost("its ranks did not end together"), {}
+        self._is_training = False
+        return [result]
+
+    def _forget(self, spec: TrialSpec, number: int) -> None:
+        """Let a rank that is free remove the checkpoint, before the group may be stopped."""
+        ray.wait([self._actors[number].forget.remote(spec)], timeout=_SECONDS_TO_FORGET)
+
+
+def check_ranks(num_workers: int, resources: Mapping[str, float]) -> None:
+    check_whole("num_workers", num_workers, at_least=1)
+    if 0 < resources.get("gpu", 0) < 1:
+        raise OptionError(f"each worker needs a GPU of its own, got {resources['gpu']:g} GPUs per worker")
+
+
+def _loss(error: RayError) -> WorkerLost | RobustLRError:
+    if not isinstance(error, RayTaskError):
+        return crash_report(error)
+    if isinstance(error.cause, RobustLRError):
+        return RobustLRError(str(error.cause))
+    return WorkerLost(f"a rank could not continue: {type(error.cause).__name__}: {error.cause}")

@@ -1,0 +1,173 @@
+"""A searcher for Ray Tune that searches a learning rate, and ends the experiment when it knows enough."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from robust_lr import Schedule, parse_schedule
+from robust_lr.exceptions import DataError, OptionError
+from robust_lr.journal import Journal
+from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
+from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
+from robust_lr.search.plan import SearchPlan
+from robust_lr.sweep.ledger import TrialLedger
+from robust_lr.trials import TrialSpec
+
+from ._cells import from_list, schedule_text, to_list
+from ._searcher import LedgerSearcher
+
+_FORMAT = 1
+
+
+class LearningRateSearcher(LedgerSearcher):
+    """Hands out the learning rates that a `robust_lr.LearningRateSearch` asks for, and ends when that is done.
+
+    For ``tune.TuneConfig(search_alg=LearningRateSearcher(...), num_samples=-1, max_concurrent_trials=...)``; by default
+    Tune runs one sample. The trainable reads the learning rate, ``config["seed"]`` (0, then 1 and so on if the search
+    asks for a learning rate again), and ``config["schedule"]`` if a schedule was given, a text for
+    `robust_lr.parse_schedule`. `param_space` may hold further constants.
+
+    A trial that reports NaN or infinity at its end diverged. A trial that Tune gave up, after its `FailureConfig`, is
+    asked for again `max_retries` times. Then its learning rate is given up as in `robust_lr.search_learning_rate`: the
+    search goes around it, and ends with the stop "failures" after three of them, or when they leave nothing to try.
+
+    To continue a search that was stopped or killed, make a new Tuner with the same `journal`: finished trials are in it
+    and do not run again; trials in flight do. One trial at a time, a search that was killed makes the same trials as
+    one that was not. `Tuner.restore` continues from Tune's own state, which is up to ten seconds old
+    (TUNE_GLOBAL_CHECKPOINT_S), and runs again what finished after that; with a journal the search knows those results.
+
+    Args:
+        lr_min, lr_max: the range, 0 < lr_min < lr_max.
+        tolerance: how much worse than the best loss you accept, > 0; in units of the metric, or a share such as "1%".
+        schedule: the schedule that the trials train under, or its spec.
+        options: everything else about the search; see `robust_lr.SearchOptions`.
+        lr_name: name of the learning rate in the config.
+        metric: name of the final loss in what the trainable reports.
+        direction: "minimize", or "maximize" if more is better; the loss is then the negative.
+        journal: file for the finished trials. It may be the journal of a sweep or of a search elsewhere: its results
+            for this schedule count. The driver writes it; one Tuner at a time may use it.
+        max_retries: how often a trial that Tune gave up is asked for again, at least 0.
+
+    Raises:
+        GridError, ScheduleError, OptionError: when an argument is wrong.
+        JournalError: when the journal cannot be read, knows the schedule by another spec, or is in use.
+
+    Example:
+        >>> searcher = LearningRateSearcher(1e-3, 0.1, tolerance=0.005)
+        >>> searcher.suggest("first")
+        {'lr': 0.01, 'seed': 0}
+        >>> searcher.on_trial_complete("first", {"loss": 0.5})
+        >>> searcher.result.n_trials
+        1
+    """
+
+    def __init__(
+        self,
+        lr_min: float,
+        lr_max: float,
+        *,
+        tolerance: float | str,
+        schedule: str | Schedule | None = None,
+        options: SearchOptions | None = None,
+        lr_name: str = "lr",
+        metric: str = "loss",
+        direction: Direction = "minimize",
+        journal: str | os.PathLike[str] | None = None,
+        max_retries: int = 1,
+    ) -> None:
+        if not isinstance(lr_name, str) or not lr_name:
+            raise OptionError(f"lr_name must be the name of the learning rate in the config, got {lr_name!r}")
+        self._text = None if schedule is None else schedule_text(parse_schedule(schedule))
+        sets = [lr_name, "seed"] if self._text is None else [lr_name, "seed", "schedule"]
+        super().__init__(metric, direction, journal, sets)
+        self._name, self._schedule, self._max_retries = lr_name, self._text or DEFAULT_SCHEDULE, max_retries
+        self._begin(
+            LearningRateSearch(
+                lr_min, lr_max, tolerance=tolerance, schedule=schedule, options=options or SearchOptions()
+            )
+        )
+
+    @property
+    def result(self) -> SearchResult:
+        """What the search knows so far."""
+        return self._plan.search.result
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state of the search to a file, as JSON."""
+        state = {
+            "robust_lr.learning_rate_searcher": _FORMAT,
+            "search": self._plan.search.to_dict(),
+            "told": [to_list(spec) for spec in self._plan.told],
+            "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
+        }
+        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Take over the state from a file that `save` wrote, and what the journal has beyond it.
+
+        Raises:
+            DataError: when the file cannot be read.
+            JournalError: when the journal cannot.
+        """
+        try:
+            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            if state["robust_lr.learning_rate_searcher"] != _FORMAT:
+                raise ValueError(f"its format is not {_FORMAT}")
+            search = LearningRateSearch.from_dict(state["search"])
+            told = [from_list(cell) for cell in state["told"]]
+            in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
+            given_up = [float(lr) for lr, n in state.get("failures", ()) if n > 1]  # so version 0.1.0 wrote them
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{checkpoint_path} is not the state of a LearningRateSearcher: {error}") from None
+        for lr in given_up:
+            search.tell(lr, status="failed")
+        self._in_flight = in_flight
+        self._begin(search, told)
+
+    def _begin(self, search: LearningRateSearch, told: Iterable[TrialSpec] = ()) -> None:
+        known = self._known()
+        running = [spec for spec in self._in_flight.values() if spec not in set(told)]
+        self._plan = _TunePlan(search, self._schedule, known=known.values(), n_jobs=None)
+        self._plan.told.update(told)
+        self._ledger = TrialLedger(self._plan, max_retries=self._max_retries)
+        for lr in set(search.in_flight) - {spec.lr for spec in running}:
+            search.forget(lr)  # asked for, but Tune runs no such trial
+        for spec in running:
+            self._plan.claim(spec)
+            self._ledger.claim(spec)
+            if spec in known:  # it finished after the state was saved
+                self._ledger.record(known[spec])
+        self._plan.tell_known()
+
+    def _config(self, spec: TrialSpec) -> dict[str, Any]:
+        config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
+        return config if self._text is None else config | {"schedule": self._text}
+
+    def _has_result(self, spec: TrialSpec) -> bool:
+        return spec in self._plan.told
+
+    def _more_may_come(self) -> bool:
+        return bool(self._ledger.in_flight) and self.result.stop != "failures"
+
+    def _open(self, path: Path) -> Journal:
+        return Journal.open(path, schedules={self._schedule: self._text or ""})
+
+
+class _TunePlan(SearchPlan):
+    """A plan that can take over the state of another."""
+
+    @property
+    def told(self) -> set[TrialSpec]:
+        return self._told
+
+    def claim(self, spec: TrialSpec) -> None:
+        self._running.add(spec)
+
+    def tell_known(self) -> None:
+        for spec in self.next_trials():  # which tells what is known first
+            self._running.remove(spec)
+            self.search.forget(spec.lr)

@@ -1,0 +1,169 @@
+"""A worker that is one actor and trains many replicas of a small model together, each with a trial of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import RayError
+
+from robust_lr.exceptions import NotVectorizable, RobustLRWarning
+from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
+from robust_lr.trials import TrialResult, TrialSpec
+
+from ._work import Work, check_loaded, load_work
+from ._worker import WorkerLost, crash_report
+
+_log = logging.getLogger("robust_lr")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trials are packed: the arguments of `robust_lr.PackedRunner`, the trials to plan for, and who shares them."""
+
+    slots: int | Literal["auto"]
+    engine: str
+    strict: bool
+    trials: tuple[TrialSpec, ...]
+    n_workers: int
+
+
+@dataclass(frozen=True)
+class _Hello:
+    """First message of a worker: why it cannot load its work; or how it packs, or why it does not."""
+
+    error: str | None = None
+    slots: int = 1
+    note: str = ""
+    refusal: str = ""
+
+
+class PackWorker:
+    """An actor that plans its packs by what it finds on its node, and trains them.
+
+    A pack has `at_most` replicas, whatever its plan says.
+    """
+
+    def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
+        self.is_up, self.capacity, self._room, self._strict = False, 1, 0, packing.strict
+        actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
+        self._actor = actor.remote(work, packing, at_most)
+        self._stream = self._actor.messages.remote()
+
+    @property
+    def room(self) -> int:
+        return self._room
+
+    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
+        self._room -= len(trials)
+        self._actor.put.remote(list(trials))
+
+    def refs(self) -> list[Any]:
+        return [self._stream]
+
+    def poll(self, ready: Set[Any]) -> list[TrialResult]:
+        try:
+            while self._stream in ready or ray.wait([self._stream], timeout=0)[0]:
+                ready = set()
+                message = ray.get(next(self._stream))
+                if isinstance(message, TrialResult):
+                    return [message]  # one at a time: the next message may be that the worker is lost
+                self._receive(message)
+        except RayError as error:
+            raise crash_report(error, self._actor) from None
+        except StopIteration:
+            raise WorkerLost("the worker ended before its trials") from None
+        return []
+
+    def stop(self) -> None:
+        ray.kill(self._actor)
+
+    def _receive(self, message: object) -> None:
+        if isinstance(message, int):
+            self._room += message
+        elif isinstance(message, WorkerLost):
+            raise message
+        elif isinstance(message, _Hello):
+            check_loaded(message.error)
+            if message.refusal and self._strict:
+                raise NotVectorizable(message.refusal)
+            if message.refusal:
+                warnings.warn(f"running one trial at a time: {message.refusal}", RobustLRWarning, stacklevel=2)
+            elif message.note:
+                _log.info("%s", message.note)
+            self.is_up, self.capacity = True, message.slots
+
+
+class _PackActor:
+    """`messages` streams a hello, then results, numbers of trials asked for, and why it ends; `put` brings trials."""
+
+    def __init__(self, work: bytes, packing: Packing, at_most: int) -> None:
+        self._work, self._error = load_work(work)
+        self._packing, self._at_most = packing, at_most
+        self._messages = SimpleQueue[object]()
+        self._queue = TrialQueue(self._messages.put)
+
+    def hello(self) -> None:
+        """Answer, if this actor is alive."""
+
+    def put(self, trials: list[TrialSpec]) -> None:
+        self._queue.put(trials)
+
+    def messages(self) -> Iterator[object]:
+        if self._error is not None:
+            yield _Hello(self._error)
+            return
+        threading.Thread(target=self._evaluate, daemon=True).start()
+        while True:
+            message = self._messages.get()
+            yield message
+            if isinstance(message, WorkerLost):
+                return
+
+    def _evaluate(self) -> None:
+        try:
+            for result in self._evaluator().results(self._queue):
+                self._messages.put(result)
+        except BaseException as error:  # SystemExit too: the driver waits for results
+            self._messages.put(WorkerLost(traceback.format_exc(), out_of_memory=is_out_of_memory(error)))
+
+    def _evaluator(self) -> Evaluator:
+        train, packing = self._work.train, self._packing
+        has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
+        try:
+            if not isinstance(train, Packable):
+                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
+            plan = train.plan_packs(
+                packing.trials,
+                self._work.schedules,
+                engine=packing.engine,
+                slots=packing.slots,
+                n_workers=packing.n_workers,
+                device="cuda" if has_gpu else None,
+                memory_limit=None,
+            )
+        except NotVectorizable as error:
+            self._messages.put(_Hello(refusal=str(error)))
+            return _OneAtATime(self._work)
+        slots = 1 if plan.engine == "sequential" else min(plan.slots, self._at_most)
+        self._messages.put(_Hello(slots=slots, note=plan.note))
+        return _OneAtATime(self._work) if plan.engine == "sequential" else plan.make_evaluator(slots)
+
+
+@dataclass(frozen=True)
+class _OneAtATime:
+    """The evaluator of trials that are not packed; each may continue from its checkpoint."""
+
+    work: Work
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        while trials := source.take(1, wait=True):
+            for spec in trials:
+                yield self.work.evaluate(spec)

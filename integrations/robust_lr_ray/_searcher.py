@@ -1,0 +1,109 @@
+"""What both searchers for Ray Tune share: they hand out the trials of a `TrialLedger`, and write what has finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+from ray.tune.search.sample import Domain
+
+from robust_lr.exceptions import OptionError
+from robust_lr.journal import Journal
+from robust_lr.runners import failed_trial
+from robust_lr.sweep.ledger import TrialLedger
+from robust_lr.trials import TrialResult, TrialSpec
+
+from ._cells import result_of
+
+_MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
+
+
+class LedgerSearcher(Searcher):
+    """A searcher whose trials, their order, retries and outcomes are those of a `TrialLedger`.
+
+    Args:
+        metric: name of the final loss in what the trainable reports.
+        direction: "minimize" or "maximize".
+        journal: file for the finished trials.
+        sets: the keys of the config that this searcher sets for each trial.
+    """
+
+    _ledger: TrialLedger
+
+    def __init__(
+        self, metric: str, direction: str, journal: str | os.PathLike[str] | None, sets: Iterable[str]
+    ) -> None:
+        if not isinstance(metric, str) or not metric:
+            raise OptionError(f"metric must be the name of what the trainable reports, got {metric!r}")
+        if direction not in _MODES:
+            raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+        super().__init__(metric=metric, mode=_MODES[direction])
+        self._sets = frozenset(sets)
+        self._path = None if journal is None else Path(journal).absolute()
+        self._in_flight = dict[str, TrialSpec]()
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Check that `TuneConfig` and `param_space` go with this searcher. Tune calls it if they say anything.
+
+        Raises:
+            OptionError: when they name another metric or mode, or `param_space` holds more than constants.
+        """
+        who = type(self).__name__
+        for name, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
+            if given not in (None, own):
+                raise OptionError(f"TuneConfig has {name}={given!r}, but {who} has {own!r}: say the same in both")
+        for key, value in config.items():
+            if key in self._sets:
+                raise OptionError(f"param_space must leave {key!r} to {who}, which sets it for each trial")
+            if isinstance(value, Domain) or (isinstance(value, Mapping) and "grid_search" in value):
+                raise OptionError(f"param_space may hold only constants beside {who}, got {key!r}: {value}")
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the config of the next trial; None while more may come, `FINISHED` at the end."""
+        for spec in self._ledger.take(1):
+            self._in_flight[trial_id] = spec
+            return self._config(spec)
+        return None if self._more_may_come() else self.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take in the outcome of a trial, and write it to the journal."""
+        spec = self._in_flight.pop(trial_id, None) or self._spec_in(result or {})
+        if spec is None or self._has_result(spec):
+            return
+        if error or not result or self.metric not in result:
+            outcome = failed_trial(spec, f"Tune has no {self.metric!r} of this trial")
+        else:
+            outcome = result_of(spec, result, loss=self.metric, maximize=self.mode == "max")
+        if self._path is not None and outcome.is_final:
+            with self._open(self._path) as journal:
+                if spec not in journal.finished:
+                    journal.append(outcome)
+        if spec not in self._ledger.in_flight:
+            self._ledger.claim(spec)
+        self._ledger.record(outcome)
+
+    def _known(self) -> dict[TrialSpec, TrialResult]:
+        """Return what the journal holds. It is open only for a moment: a Tuner that was interrupted would lock it."""
+        if self._path is None:
+            return {}
+        with self._open(self._path) as journal:
+            return dict(journal.finished)
+
+    def _open(self, path: Path) -> Journal:
+        raise NotImplementedError
+
+    def _config(self, spec: TrialSpec) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _has_result(self, spec: TrialSpec) -> bool:
+        raise NotImplementedError
+
+    def _more_may_come(self) -> bool:
+        return False
+
+    def _spec_in(self, result: Mapping[str, Any]) -> TrialSpec | None:
+        return None

@@ -1,0 +1,106 @@
+"""What a worker needs to run any trial of a sweep: the training function, the schedules, a folder for checkpoints."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import ray
+from ray import cloudpickle
+
+from robust_lr import Schedule, parse_schedule
+from robust_lr._labels import is_vague, label_of
+from robust_lr.exceptions import RobustLRError
+from robust_lr.runners import evaluate_trial
+from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
+
+from ._cells import cell_digest, schedule_text
+from ._checkpoints import checkpointing
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training function, the texts of its schedules by name, and where its trials keep checkpoints.
+
+    The driver makes the label that tells them from those of another experiment: an object may print differently in
+    another process.
+    """
+
+    train: TrainFunction
+    texts: Mapping[str, str]
+    label: str = ""
+    checkpoints: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        train: TrainFunction,
+        schedules: Mapping[str, Schedule],
+        *,
+        label: str | None = None,
+        checkpoints: str | None = None,
+    ) -> Work:
+        texts = {name: schedule_text(schedule) for name, schedule in schedules.items()}
+        return cls(train, texts, checkpoint_label(train, checkpoints) if label is None else label, checkpoints)
+
+    @cached_property
+    def schedules(self) -> dict[str, Schedule]:
+        return {name: parse_schedule(text) for name, text in self.texts.items()}
+
+    def digest(self, spec: TrialSpec) -> str:
+        return cell_digest(spec, self.schedules[spec.schedule], self.label)
+
+    def evaluate(self, spec: TrialSpec) -> TrialResult:
+        """Run one trial here, from its last checkpoint if it has one."""
+        with checkpointing(self.checkpoints, self.digest(spec)) as checkpoint:
+            result = evaluate_trial(self.train, spec, self.schedules[spec.schedule])
+            if result.is_final:
+                checkpoint.remove()
+        return result
+
+    def stored(self) -> ray.ObjectRef[bytes]:
+        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can say so."""
+        try:
+            return ray.put(cloudpickle.dumps(self))  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise RobustLRError(
+                "train must pickle to travel to the cluster: put it into a module that the nodes can import, and open "
+                f"files, locks and connections in it; pickle says: {error}"
+            ) from None
+
+
+def checkpoint_label(train: TrainFunction, checkpoints: str | None) -> str:
+    label = label_of(train).replace("__main__:", f"{Path(sys.argv[0]).absolute()}:", 1)
+    if checkpoints is not None and is_vague(label):
+        raise RobustLRError(
+            f"checkpoints of train cannot be told from those of another function by its name, {label}: give it "
+            "a label that you change with the experiment (run_sweep label=, robust-lr run --label)"
+        )
+    return label
+
+
+def load_work(work: bytes) -> tuple[Work, str | None]:
+    """Return the work and None, or a stand-in and the reason why it cannot be loaded here."""
+    try:
+        loaded: Work = cloudpickle.loads(work)
+        loaded.schedules  # noqa: B018  # a schedule that cannot be read here is reported now
+    except Exception:
+        return Work(_never, {}), traceback.format_exc()
+    return loaded, None
+
+
+def check_loaded(error: str | None) -> None:
+    """Raise if a worker reports that it cannot load the training function."""
+    if error is not None:
+        raise RobustLRError(
+            f"the workers of the cluster cannot load train: {error.strip().splitlines()[-1]}; what is not installed "
+            "on its nodes travels with `ray job submit --working-dir .` or runtime_env={'working_dir': '.'}"
+        )
+
+
+def _never(*, lr: float, schedule: object, seed: int) -> float:
+    raise RobustLRError("this worker has loaded nothing")

@@ -1,0 +1,146 @@
+"""The pool replaces workers that are lost and blames no trial for a node. The workers here are made up, without Ray."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from robust_lr import RobustLRError, TrialResult, TrialSpec
+from robust_lr.testing import run_trials, train_quadratic
+from robust_lr_ray import _pool
+from robust_lr_ray._pool import Pool
+from robust_lr_ray._worker import WorkerLost
+
+TRIALS = [TrialSpec("constant", 0.1 + i, 0) for i in range(8)]
+
+
+class MadeUpWorker:
+    """Runs each trial at once, after `loss_of` has had a look at those in flight."""
+
+    def __init__(self, capacity, loss_of, dies_early=None):
+        self.is_up, self.capacity, self.room = False, capacity, 0
+        self._loss_of, self._dies_early, self._trials = loss_of, dies_early, []
+
+    def submit(self, trials):
+        self.room -= len(trials)
+        self._trials += trials
+
+    def refs(self):
+        return []
+
+    def poll(self, ready):
+        if not self.is_up:
+            if self._dies_early and self._dies_early(self.capacity):
+                raise WorkerLost("no memory", out_of_memory=True)
+            self.is_up, self.room = True, self.capacity
+            return []
+        if (loss := self._loss_of(self._trials)) is not None:
+            raise loss
+        results = [TrialResult(spec, spec.lr, "ok") for spec in self._trials]
+        self.room, self._trials = self.capacity, []
+        return results
+
+    def stop(self):
+        pass
+
+
+class MadeUpRunner:
+    def __init__(self, loss_of=lambda trials: None, *, capacity=1, n_workers=2, dies_early=None):
+        self._args, self._capacity, self._n_workers, self.capacities = (loss_of, dies_early), capacity, n_workers, []
+
+    def run(self, train, source, schedules):
+        def start(capacity):
+            self.capacities.append(capacity)
+            return MadeUpWorker(capacity, *self._args)
+
+        n_workers = lambda: self._n_workers  # noqa: E731
+        return Pool(start, source, n_workers=n_workers, capacity=self._capacity, asked_for="1 cpu").results()
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_wait_for(monkeypatch):
+    monkeypatch.setattr(_pool.time, "sleep", lambda seconds: None)
+
+
+def statuses(runner, trials=TRIALS, **options):
+    return {result.spec: result.status for result in run_trials(runner, train_quadratic, trials, **options)}
+
+
+@pytest.mark.parametrize("capacity", [1, 4])
+def test_a_lost_node_is_no_failure_of_its_trials(capacity):
+    losses = itertools.count(1)
+
+    def loss_of(trials):
+        return WorkerLost("the node died", node_lost=True) if trials and next(losses) <= 5 else None
+
+    assert set(statuses(MadeUpRunner(loss_of, capacity=capacity)).values()) == {"ok"}
+
+
+def test_a_trial_under_which_nodes_die_again_and_again_fails_and_no_other():
+    def loss_of(trials):
+        return WorkerLost("the node died", node_lost=True) if TRIALS[0] in trials else None
+
+    assert statuses(MadeUpRunner(loss_of)) == dict.fromkeys(TRIALS, "ok") | {TRIALS[0]: "failed"}
+
+
+def test_the_trial_that_kills_its_workers_fails_and_no_other():
+    def loss_of(trials):
+        return WorkerLost("killed", out_of_memory=True) if TRIALS[5] in trials else None
+
+    runner = MadeUpRunner(loss_of, capacity=4)
+    assert statuses(runner) == dict.fromkeys(TRIALS, "ok") | {TRIALS[5]: "out_of_memory"}
+
+
+def test_a_worker_that_is_lost_between_its_trials_is_replaced_however_often():
+    class LostAfterEach(MadeUpWorker):
+        has_run = False
+
+        def poll(self, ready):
+            if self.has_run:
+                raise WorkerLost("its ranks did not end together")
+            results = super().poll(ready)
+            self.has_run = bool(results)
+            self.room = 0 if self.has_run else self.room
+            return results
+
+    class Runner:
+        def run(self, train, source, schedules):
+            start = lambda capacity: LostAfterEach(capacity, lambda trials: None)  # noqa: E731
+            return Pool(start, source, n_workers=lambda: 1, capacity=1, asked_for="1 cpu").results()
+
+    assert set(statuses(Runner()).values()) == {"ok"}
+
+
+def test_a_worker_that_dies_making_room_makes_less_of_it():
+    runner = MadeUpRunner(capacity=8, n_workers=1, dies_early=lambda capacity: capacity > 2)
+    assert set(statuses(runner).values()) == {"ok"}
+    assert runner.capacities == [8, 4, 2]
+
+
+def test_workers_that_never_come_up_end_the_run():
+    with pytest.raises(RobustLRError, match="4 workers in a row ended before they were ready: no memory"):
+        statuses(MadeUpRunner(dies_early=lambda capacity: True))
+
+
+def test_a_worker_that_stays_idle_is_stopped_while_another_still_trains(monkeypatch):
+    clock, n_polls, stopped = itertools.count(step=5.0), itertools.count(), []
+    monkeypatch.setattr(_pool.time, "monotonic", lambda: next(clock))
+
+    class Slow(MadeUpWorker):
+        def poll(self, ready):
+            return [] if TRIALS[0] in self._trials and next(n_polls) < 50 else super().poll(ready)
+
+        def stop(self):
+            stopped.append(self)
+
+    class Runner:
+        def run(self, train, source, schedules):
+            start = lambda capacity: Slow(capacity, lambda trials: None)  # noqa: E731
+            for result in Pool(start, source, n_workers=lambda: 2, capacity=1, asked_for="1 cpu").results():
+                yield result
+                n_stopped.append(len(stopped))
+
+    n_stopped = []
+    assert set(statuses(Runner(), TRIALS[:2]).values()) == {"ok"}
+    assert n_stopped == [0, 1]
