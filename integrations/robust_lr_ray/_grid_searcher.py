@@ -33,18 +33,16 @@ class GridSearcher(LedgerSearcher):
     """Hands out the trials of a sweep that have no result yet, coarse learning rates first, each exactly once.
 
     For ``tune.TuneConfig(search_alg=GridSearcher(...), num_samples=-1, max_concurrent_trials=...)``. Both numbers
-    matter: by default Tune runs only one sample, the first trial, and starts one process at a time. The trainable reads
-    ``config["lr"]``, ``config["schedule"]``, a text for `robust_lr.parse_schedule`, ``config["seed"]``, and
-    ``config["schedule_name"]`` if a schedule has another name. `param_space` may hold further constants.
+    matter: by default Tune runs only one sample, the first trial, and starts one process at a time. The config of a
+    trial is that of `param_space`. The Tuner's own `param_space` may hold further constants.
 
     To grow a sweep, or to continue one that was stopped, make a new Tuner with a `GridSearcher` of the whole grid, and
     say what is finished: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues an
     experiment that was stopped, but cannot grow it; Tune then starts the trials in flight again, under their old names.
 
     A trial that Tune gave up, after its `FailureConfig`, stays without a result, for the next run to try again. A trial
-    that a scheduler of Tune stopped early counts as finished, with its last loss. A `ConcurrencyLimiter` works. A
-    `Repeater` is not needed, since seeds are an axis of the sweep; under one, each trial has the mean loss of its
-    repeats.
+    that a scheduler of Tune stopped early counts as finished, with its last loss. Under a `Repeater`, each trial has
+    the mean loss of its repeats; seeds are an axis of the sweep already.
 
     Args:
         grid: a grid, or distinct positive learning rates.
@@ -106,11 +104,7 @@ class GridSearcher(LedgerSearcher):
         return [spec for spec in self._trials if spec not in self._plan.finished]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Check that `TuneConfig` and `param_space` go with this searcher. Tune calls it if they say anything.
-
-        Raises:
-            OptionError: when they name another metric or mode, or `param_space` holds more than constants.
-        """
+        """Check what `TuneConfig` and `param_space` say, and warn if `num_samples` is too small."""
         n_samples, n_waiting = spec.get("num_samples"), len(self._ledger.waiting)
         if n_samples is not None and n_samples < n_waiting:
             said = f"num_samples={n_samples} is fewer than the {n_waiting} trials to run; -1 runs them all"

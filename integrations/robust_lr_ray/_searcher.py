@@ -24,11 +24,7 @@ _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
 class LedgerSearcher(Searcher):
     """A searcher whose trials, their order, retries and outcomes are those of a `TrialLedger`.
 
-    Args:
-        metric: name of the final loss in what the trainable reports.
-        direction: "minimize" or "maximize".
-        journal: file for the finished trials.
-        sets: the keys of the config that this searcher sets for each trial.
+    It sets the keys `sets` in the config of each trial, which `param_space` must leave to it.
     """
 
     _ledger: TrialLedger
@@ -46,11 +42,7 @@ class LedgerSearcher(Searcher):
         self._in_flight = dict[str, TrialSpec]()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Check that `TuneConfig` and `param_space` go with this searcher. Tune calls it if they say anything.
-
-        Raises:
-            OptionError: when they name another metric or mode, or `param_space` holds more than constants.
-        """
+        """Raise an OptionError unless `TuneConfig` and `param_space`, if they say anything, go with this searcher."""
         who = type(self).__name__
         for name, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
             if given not in (None, own):

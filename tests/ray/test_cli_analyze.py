@@ -79,7 +79,7 @@ def test_the_report_names_the_experiment_and_reproduces_the_command(robust_lr, t
     [
         (["--ray", "none"], "cannot read none: no such folder"),
         (["--ray", "."], "is no experiment of Ray Tune, it holds no experiment_state-*.json; its folder digits is one"),
-        (["--ray", "digits"], "has no 'lr' in its configs; they have cell/anneal, cell/eta, cell/rng"),
+        (["--ray", "digits"], "has no 'lr' in its configs; they have cell/anneal, cell/eta and cell/rng"),
         (["--ray", "digits", *NAMES[:2]], "has no report of 'loss'; its trials reported eval/loss"),
         (["--ray", "s3://bucket/digits"], "s3://bucket/digits is not on this machine"),
     ],
