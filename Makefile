@@ -13,10 +13,10 @@ SOURCES := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow install lint format bench clean
+.PHONY: help demo test test-slow test-all install lint format bench clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_STAMP) ## Run the main job on real data; ends with a recommendation, plots and a report in demo-output/.
 	$(BIN)/robust-lr demo
@@ -31,6 +31,9 @@ test: $(INSTALL_STAMP) ## Run everything that CI runs: linter, formatter, types,
 
 test-slow: $(INSTALL_STAMP) ## Run the tests that `make test` leaves out, which start clusters: 3 minutes.
 	$(BIN)/python -m pytest -m slow
+
+test-all: ## Run both: make test, then make test-slow even if that failed.
+	@$(MAKE) --no-print-directory test; status=$$?; $(MAKE) --no-print-directory test-slow && exit $$status
 
 install: $(INSTALL_STAMP) ## Create .venv with all extras and the developers' tools, in the tested versions.
 

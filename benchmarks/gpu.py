@@ -42,9 +42,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from robust_lr import NotVectorisable, PackedRunner, SerialRunner, TrialSpec, parse_schedule
+from robust_lr import PackedRunner, SerialRunner, TrialSpec, parse_schedule
+from robust_lr.exceptions import NotVectorizable
+from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
-from robust_lr_torch.packing.pack import Pack
+from robust_lr_torch.packing._pack import Pack
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEDULES = {"cosine": parse_schedule("cosine")}
@@ -280,11 +282,11 @@ def sweep(args: argparse.Namespace, write: Callable[[Any], None]) -> None:
             start = time.perf_counter()
             some = trials[:: len(trials) // 2] if way.startswith("alone") else trials
             try:
-                results = list(runner.run(task, some, SCHEDULES))
+                results = list(runner.run(task, TrialList(some), SCHEDULES))
                 losses = {f"{r.spec.lr:.3g} {r.spec.seed}": r.loss for r in results}
                 failed = [r.error for r in results if r.status != "ok"][:1]
                 entry = {"seconds": time.perf_counter() - start, "trials": len(results), "failed": failed}
-            except NotVectorisable as error:
+            except NotVectorizable as error:
                 losses, entry = {}, {"refused": str(error)}
             except Exception as error:
                 losses, entry = {}, {"error": f"{type(error).__name__}: {error}"[:2000]}

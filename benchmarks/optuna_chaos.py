@@ -6,7 +6,7 @@
 Four processes work on one study with a `GeometricGridSampler` each. In a share of the runs the objective raises; in
 some, one worker refines the grid, another extends it and a third adds a seed, while all run; in others, two workers are
 killed (SIGKILL) at random moments, while the others go on, and then one worker resumes the study. Afterwards each
-combination of learning rate and seed that was ever ordered must have one completed trial. The storages are a journal
+combination of learning rate and seed that was ever added must have one completed trial. The storages are a journal
 file, `safe_sqlite_storage`, plain SQLite, and a PostgreSQL server that is started for this, where it is installed.
 
 Prints a table and exits with 1 when any cell is missing or was completed twice.
@@ -36,7 +36,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna import GeometricGridSampler, cell_of, is_order, journal_storage, safe_sqlite_storage
+from robust_lr_optuna import GeometricGridSampler, cell_of, is_log_entry, journal_storage, safe_sqlite_storage
 
 STORAGES = ("journal", "safe sqlite", "sqlite", "postgresql")
 MANY_RETRIES = 1000  # a cell is to be missing for no other reason than a fault
@@ -61,7 +61,7 @@ class Scenario:
 
     def sampler(self) -> GeometricGridSampler:
         """Return the sampler that each worker makes for itself."""
-        return GeometricGridSampler(GeometricGrid(1e-4, 1.0, self.n_lrs), seeds=self.n_seeds, retries=MANY_RETRIES)
+        return GeometricGridSampler(GeometricGrid(1e-4, 1.0, self.n_lrs), seeds=self.n_seeds, max_retries=MANY_RETRIES)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Outcome:
     twice: int
     missing: int
     failed: int
-    orders: int
+    entries: int
     running: int
     killed: int
     seconds: float
@@ -123,7 +123,7 @@ def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: i
 def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
     """Return the outcome of a study that all workers have worked on, and that one has resumed after the kills."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna", "robust_lr_optuna.sampler", "robust_lr_optuna.storages"])
+    context.set_forkserver_preload(["optuna", "robust_lr_optuna.grid_sampler", "robust_lr_optuna._storages"])
     rng, name = random.Random(seed), f"chaos-{os.getpid()}-{seed}-{scenario}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(kind, url)
@@ -160,25 +160,25 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
 
 
 def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:
-    """Count the completed trials of every cell that was ever ordered, from what the storage holds."""
-    entries = study.get_trials(deepcopy=False)
-    orders = [entry.system_attrs["robust_lr:order"] for entry in entries if is_order(entry)]
-    trials = [entry for entry in entries if not is_order(entry)]
-    lrs = {f"{lr:.9g}" for order in orders for lr in order["lrs"]}
-    wanted = {(lr, seed) for lr in lrs for order in orders for seed in order["seeds"]}
+    """Count the completed trials of every cell that was ever added, from what the storage holds."""
+    everything = study.get_trials(deepcopy=False)
+    entries = [trial.system_attrs["robust_lr:order"] for trial in everything if is_log_entry(trial)]
+    trials = [trial for trial in everything if not is_log_entry(trial)]
+    lrs = {f"{lr:.9g}" for entry in entries for lr in entry["lrs"]}
+    wanted = {(lr, seed) for lr in lrs for entry in entries for seed in entry["seeds"]}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     runs = Counter((f"{trial.params['lr']:.9g}", trial.params["seed"]) for trial in done)
     for trial in done:
         cell = cell_of(trial)
         if cell is None or (cell.lr, cell.seed) != (trial.params["lr"], trial.params["seed"]):
-            raise RuntimeError(f"trial {trial.number} ran {trial.params}, and is marked {cell}")
+            raise RuntimeError(f"trial {trial.number} ran {trial.params}, but claimed {cell}")
     return Outcome(
         cells=len(wanted),
         completed=len(done),
         twice=sum(n - 1 for n in runs.values()),
         missing=len(wanted - set(runs)),
         failed=sum(trial.state == TrialState.FAIL for trial in trials),
-        orders=len(orders),
+        entries=len(entries),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
         killed=killed,
         seconds=seconds,
@@ -242,7 +242,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
 
     print(
-        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'orders':>7}"
+        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'entries':>8}"
         f"{'left':>5}{'killed':>7}{'s':>7}"
     )
     wrong = 0
@@ -262,7 +262,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 wrong += not result.is_exact
                 print(
                     f"{kind:<12}{scenario!s:<42}{result.cells:>6}{result.completed:>6}{result.twice:>6}"
-                    f"{result.missing:>8}{result.failed:>7}{result.orders:>7}{result.running:>5}{result.killed:>7}"
+                    f"{result.missing:>8}{result.failed:>7}{result.entries:>8}{result.running:>5}{result.killed:>7}"
                     f"{result.seconds:>7.1f}{'' if result.is_exact else '  WRONG'}",
                     flush=True,
                 )

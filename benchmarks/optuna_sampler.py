@@ -22,8 +22,7 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
+from robust_lr_optuna import GeometricGridSampler, journal_storage
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-5, 10.0, log=True)}
 N_LAST = 20

@@ -45,13 +45,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.flop_counter import FlopCounterMode
 
 import robust_lr
-from robust_lr import CosineDecay, NotVectorisable, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr import CosineDecay, Schedule, SerialRunner, TrialResult, TrialSpec
+from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners import Runner, TrialList
-from robust_lr.runners.base import Evaluator
+from robust_lr.runners.base import Evaluator, TrialSource
 from robust_lr.runners.packed import PackPlan
 from robust_lr.runners.slots import evaluate_here
 from robust_lr_torch import SupervisedTask
-from robust_lr_torch.packing.pack import Pack, PackEvaluator
+from robust_lr_torch.packing._pack import Pack, PackEvaluator
 
 DOCS = Path(__file__).parents[1] / "docs" / "packed.md"
 SCHEDULES = {"cosine": CosineDecay()}
@@ -335,11 +336,9 @@ class Prepared:
     def __init__(self, evaluator: Evaluator, slots: int) -> None:
         self.evaluator, self.slots = evaluator, slots
 
-    def run(
-        self, train: object, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]
-    ) -> Iterator[TrialResult]:
+    def run(self, train: object, source: TrialSource, schedules: Mapping[str, Schedule]) -> Iterator[TrialResult]:
         """See `Runner.run`."""
-        return evaluate_here(lambda slots: self.evaluator, self.slots, TrialList(trials))
+        return evaluate_here(lambda slots: self.evaluator, self.slots, source)
 
 
 class Bench:
@@ -393,7 +392,7 @@ class Bench:
         try:
             plan = self.plan(self.sweep, "auto", trials)
             choice = {"engine": plan.engine, "slots": plan.slots, "note": plan.note}
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             choice = {"engine": "sequential", "slots": 1, "note": str(error)}
         return {**choice, "seconds": time.perf_counter() - start, "total_steps": self.sweep.total_steps}
 
@@ -403,7 +402,7 @@ class Bench:
         """Return the engine, ready to run all trials; nothing when it cannot train this model."""
         try:
             plan = self.plan(self.task, engine, trials, slots)
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             if engine != "closed_form":
                 print(f"{self.work.name}, {name}: {error}")
             return {}

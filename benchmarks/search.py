@@ -1,27 +1,28 @@
-"""How many trials does a search for the learning rate need, and is what it claims at its end true?
+"""How many trials does a learning-rate search need, and is what it claims when it stops true?
 
     python benchmarks/search.py                         every family and strategy, ranges of 2, 4 and 8 decades
     python benchmarks/search.py --curves 20 --strategies robust-lr tpe --decades 4 --json search.json
 
 A family draws curves of the loss over x = log(lr): their shapes, where the minimum lies in the range (uniform over its
-inner 80 %), and how sharp it is: a factor of 4 from the optimum costs 0.005 to 0.1, log-uniform. Every strategy sees
-the same curves through the same two calls, ask and tell. The tables, one over all families and one for each, have
+inner 80%), and how sharp it is (a factor of 4 from the optimum costs 0.005 to 0.1, log-uniform). Every strategy sees
+the same curves through the same two calls, ask and tell. There is one table over all families and one for each.
+Columns:
 
 - range: its width in decades,
 - until: trials until one of them is within the tolerance of the least loss in the range, which only this script knows;
-  for 50 %, 90 % and 95 % of the curves ("-": not within the budget),
-- until x4: rounds until then when four trials run at a time, for 50 % and 90 %,
-- stop: trials at the strategy's own end, median, 90th percentile and mean ("-": it never ends by itself),
-- stop x4: rounds at that end when four trials run at a time, median and 90th percentile,
-- right: the share of curves on which its best is within the tolerance at its end, alone/four at a time,
-- bound: the share of curves on which the true excess is not above the excess bound, of those with one,
+  for 50%, 90% and 95% of the curves ("-": not within the budget),
+- until x4: rounds until then with four trials at a time, for 50% and 90%,
+- stop: trials until the strategy stops by itself, median, 90th percentile and mean ("-": it never does),
+- stop x4: rounds until it stops with four trials at a time, median and 90th percentile,
+- right: the share of curves on which its best is within the tolerance when it stops, alone/four at a time,
+- bound: the share of curves with an excess bound on which the true excess is not above it,
 - doubt: the share of curves on which it reported more than one valley.
 
-Losses with noise are compared by the true loss of the learning rate that was chosen. "grid" is a geometric grid in a
-random order, as Optuna's GridSampler, with the fewest points that are right on 98 % of the curves of the family and
-range, which only hindsight knows. Optuna's samplers have their defaults; but tpe has constant_liar, which is for trials
-side by side, and qmc is scrambled. The last table is how the mean of robust-lr at its end grows with the range: like
-the logarithm of lr_max/lr_min at worst, as long as "more a decade" does not grow itself.
+Noisy losses are judged by the true loss of the chosen learning rate. "grid" is a geometric grid in random order, like
+Optuna's GridSampler, with the fewest points that are right on 98% of the curves of the family and range; that number is
+known only in hindsight. Optuna's samplers have their defaults, except that tpe has constant_liar, which is for parallel
+trials, and qmc is scrambled. The last table shows how the mean number of trials of robust-lr grows with the range: at
+worst like the logarithm of lr_max/lr_min, as long as "more a decade" does not grow itself.
 """
 
 from __future__ import annotations
@@ -54,18 +55,18 @@ HINDSIGHT = 0.98
 
 
 class Problem(Protocol):
-    """A loss over x = log(lr) on a range, what a trial gives, and what only the judge of a search knows."""
+    """A loss over x = log(lr) on a range, the result of a trial, and what only the judge knows."""
 
     low: float
     high: float
 
     @property
     def noise(self) -> float:
-        """The standard deviation of what a trial gives, as far as a search is told; 0 when it is not."""
+        """The standard deviation of a result, if the search is told; else 0."""
 
     @property
     def exact(self) -> bool:
-        """Whether a trial gives the loss that a search is judged by."""
+        """Whether a trial returns the loss that the search is judged by."""
 
     @property
     def least(self) -> float:
@@ -75,7 +76,7 @@ class Problem(Protocol):
         """Return the loss that a search is judged by; +inf is a trial that diverges."""
 
     def measured(self, x: float, earlier: int, rng: np.random.Generator) -> float:
-        """Return what a trial gives when there were so many at this x before."""
+        """Return the result of a trial after `earlier` others at this x."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def early_cliff(rng: np.random.Generator, low: float, high: float) -> Curve:
 
 
 def plateau(rng: np.random.Generator, low: float, high: float) -> Curve:
-    """As a classifier: a plateau where nothing is learnt, a descent, a valley, an end. Not convex on the left."""
+    """As a classifier: a plateau where nothing is learned, a descent, a valley, an end. Not convex on the left."""
     middle, bend = drawn_minimum(rng, low, high), drawn_bend(rng)
     descent, width, edge = rng.uniform(2.0, 5.0), rng.uniform(0.5, 1.0), rng.uniform(1.0, 3.0)
 
@@ -212,13 +213,13 @@ def drawn_bend(rng: np.random.Generator) -> float:
 
 
 class Strategy(Protocol):
-    """What every search is driven through; learning rates as x = log(lr)."""
+    """The interface of every search; learning rates are x = log(lr)."""
 
     def ask(self, n: int) -> list[float]:
-        """Return up to n points to try at the same time; none when it is at its end."""
+        """Return up to n points to try at the same time; none when the search is over."""
 
     def tell(self, x: float, loss: float) -> None:
-        """Hear what one of them gave; +inf when it diverged."""
+        """Take the result of one of them; +inf if it diverged."""
 
 
 class RobustLR:
@@ -276,7 +277,7 @@ class OptunaSampler:
 
 
 class Grid:
-    """A geometric grid with as many points as the budget, in a random order; it learns nothing."""
+    """A geometric grid with as many points as the budget, in random order; it learns nothing."""
 
     def __init__(self, curve: Problem, seed: int, budget: int) -> None:
         self.left = np.random.default_rng(seed).permutation(grid_points(curve, budget)).tolist()
@@ -287,7 +288,7 @@ class Grid:
         return points
 
     def tell(self, x: float, loss: float) -> None:
-        """Hear it, and go on."""
+        """Ignore it."""
 
 
 def grid_points(curve: Problem, n: int) -> list[float]:
@@ -296,7 +297,7 @@ def grid_points(curve: Problem, n: int) -> list[float]:
 
 
 def grid_in_hindsight(curves: Sequence[Problem]) -> int:
-    """Return the fewest points of a grid that is right on 98 % of the curves; 200 when no number below is."""
+    """Return the fewest points of a grid that is right on 98% of the curves; 200 when no number below is."""
     for n in range(2, 200):
         right = sum(min(map(curve.loss, grid_points(curve, n))) <= curve.least + TOLERANCE for curve in curves)
         if right >= HINDSIGHT * len(curves):
@@ -345,7 +346,7 @@ NEEDS = dict.fromkeys(ENDLESS, ("optuna",)) | {"gp": ("optuna", "torch"), "cmaes
 
 
 def check_installed(strategies: Iterable[str]) -> None:
-    """End the script, in one line, when a package that a strategy needs is missing."""
+    """Exit with one line if a package that a strategy needs is missing."""
     missing = {name: [p for p in NEEDS.get(name, ()) if find_spec(p) is None] for name in strategies}
     if lacking := [f"{name} needs {' and '.join(packages)}" for name, packages in missing.items() if packages]:
         sys.exit(f"not installed: {', '.join(lacking)}; install that, or name other --strategies")
@@ -407,7 +408,7 @@ def run(name: str, curve: Problem, seed: int, budget: int, workers: int) -> Run:
 
 
 def summary(name: str, alone: Sequence[Run], together: Sequence[Run]) -> dict[str, object]:
-    """Return one row: what came of a strategy, one trial and four at a time; None for what there is not."""
+    """Return one row: the results of a strategy, one trial and four at a time; None for what is missing."""
     trials, rounds = [r.trials for r in alone], [r.rounds for r in together]
     bounds = [r.excess <= r.bound + 1e-9 for r in alone if r.bound is not None]
     ends = name not in ENDLESS
@@ -431,14 +432,14 @@ def quantiles(values: Sequence[float], *shares: float) -> list[float | None]:
 
 
 def text(value: object) -> str:
-    """Return a cell; "-" is what there is not."""
+    """Return a cell; "-" for what is missing."""
     if isinstance(value, list):
         return "/".join(map(text, value))
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def markdown(rows: Sequence[dict[str, object]], without: str = "") -> str:
-    """Return the rows, without one of their columns, as a table of Markdown that reads as it is."""
+    """Return the rows, without one of their columns, as an aligned Markdown table."""
     rows = [{column: value for column, value in row.items() if column != without} for row in rows]
     lines = [list(rows[0]), *(list(map(text, row.values())) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,13 +1,12 @@
-"""How few trials could a search take that knows the curve, and only has to prove that its best is good enough?
+"""How few trials does a search need that knows the curve, and only has to prove that its best is good enough?
 
     python benchmarks/search_proof.py                  two decades
     python benchmarks/search_proof.py --decades 4
 
-For each case of `benchmarks/search_tables.py` (means over seeds): the smallest set of learning rates that holds one
-within the tolerance and whose excess bound is at most the tolerance. They are taken from 29 places of the range, ends
-included; the first learning rate there that diverges counts as one more trial. "after the looks": the set has to hold
-the three places at which `LearningRateSearch` looks at a range first. A case in which six trials are not enough counts
-as seven.
+For each case of `benchmarks/search_tables.py` (means over seeds), it finds the smallest set of learning rates that
+holds one within the tolerance and whose excess bound is at most the tolerance. They come from 29 places of the range,
+ends included; the first of these that diverges counts as one more trial. "after initial points": the set has to hold
+the three points that `LearningRateSearch` tries first. A case in which six trials are not enough counts as seven.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from robust_lr.search._convex_bound import ConvexBound, Point, highest_ridge
 
 N_PLACES = 29
 MOST = 6
-LOOKS = (1 / 6, 1 / 2, 5 / 6)
+INITIAL_POINTS = (1 / 6, 1 / 2, 5 / 6)
 
 
-def fewest(case: Case, looks: Sequence[float]) -> int:
-    """Return the size of the smallest proof that holds the looks, given as shares of the range."""
+def fewest(case: Case, initial_points: Sequence[float]) -> int:
+    """Return the size of the smallest proof that holds the initial points, given as shares of the range."""
     width = case.high - case.low
-    first = [case.low + share * width for share in looks]
+    first = [case.low + share * width for share in initial_points]
     losses = {x: case.loss(x) for x in (*np.linspace(case.low, case.high, N_PLACES).tolist(), *first)}
     known = [x for x in first if math.isfinite(losses[x])]
     places = sorted(x for x in losses if x not in first and math.isfinite(losses[x]))
@@ -64,8 +63,8 @@ def main() -> None:
     chosen = cases(args.decades, "mean", 1, False)[:: args.thin]
     print(f"{len(chosen)} cases over {args.decades} decades; the fewest trials that are a proof, on average:")
     with ProcessPoolExecutor(args.jobs) as pool:
-        for name, looks in (("of all places", ()), ("after the looks", LOOKS)):
-            found = list(pool.map(partial(fewest, looks=looks), chosen, chunksize=2))
+        for name, initial_points in (("of all places", ()), ("after initial points", INITIAL_POINTS)):
+            found = list(pool.map(partial(fewest, initial_points=initial_points), chosen, chunksize=2))
             print(f"{name}: {np.mean(found):.2f}, most {max(found)}", flush=True)
 
 

@@ -1,21 +1,21 @@
-"""How many trials does a search for the learning rate need on measured losses, and does it find what it claims?
+"""How many trials does a learning-rate search need on measured losses, and does it find what it claims?
 
     python benchmarks/search_tables.py                          all curves, ranges of two and four decades
     python benchmarks/search_tables.py --cases --strategies robust-lr      one line for each search of this library
     python benchmarks/search_tables.py --trials fresh --seeds 2             each trial is a training with another seed
 
 A case is one curve of the tables (the validation loss of a model under a schedule) and a range of learning rates that
-holds its minimum: the range is shifted over it in steps of 0.1618 decades, which no grid has, as far as the table
-reaches. What a trial gives is chosen with `--trials`:
+holds its minimum. The range is shifted over it in steps of 0.1618 decades, which no grid has, as far as the table
+reaches. `--trials` chooses the result of a trial:
 
 - mean: the mean over the seeds;
 - seed: the loss of one seed, the same for all trials of a search, which is judged by this seed too;
-- fresh: the loss of one seed; at each learning rate they come in a random order, and the mean is what is judged.
+- fresh: the loss of one seed, in random order at each learning rate; the search is judged by the mean.
 
-A search is right when the loss of its learning rate is within 0.005 of the least in the range. The columns are those of
-`benchmarks/search.py`, of cases instead of curves; "grid" is right in 98 % of the cases of its range. Whatever draws
-(also the order of a grid) is run several times in each case, and judged together. With `--trials fresh` no search of gp
-ends early, and each takes some ten seconds.
+A search is right if the loss of its learning rate is within 0.005 of the least in the range. The columns are those of
+`benchmarks/search.py`, for cases instead of curves; "grid" is right in 98% of the cases of its range. Random
+strategies (and the random order of a grid) run several times in each case, and are judged together. With `--trials
+fresh` no search by gp ends early, and each takes about ten seconds.
 """
 
 from __future__ import annotations

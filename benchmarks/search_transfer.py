@@ -1,24 +1,23 @@
-"""What does a search gain from a start that theory took from a search under another schedule?
+"""What does a search gain from a start that theory derives from a search under another schedule?
 
     python benchmarks/search_transfer.py                        all curves, ranges of two and four decades
     python benchmarks/search_transfer.py --decades 2 --thin 10  one range in ten
 
-The curves and ranges are the cases of `benchmarks/search_tables.py`. Under each schedule of a model the range is
-searched; `transfer_learning_rate` takes the result to each other schedule whose optimum lies in the same range; and
-there a warm search, from that start with ``ratio=2``, is set against a cold one. A start beyond the range is moved to
-its end. The columns of the first table:
+The curves and ranges are the cases of `benchmarks/search_tables.py`. The range is searched under each schedule of a
+model. `transfer_learning_rate` takes the result to every other schedule whose optimum lies in the same range, and
+there a warm search, from that start with a ratio of 2, is compared with a cold one. A start beyond the range is moved
+to its end. The columns of the first table:
 
 - range: its width in decades,
 - cases: how many ranges,
-- start: the start over the best learning rate of the curve, the median,
-- cold: trials of the cold search, the mean,
-- warm - cold: by how many trials the warm one needs more, the mean,
-- most: the most that it needs more,
-- worse: the share of cases in which it needs more than one more,
+- start: the start over the best learning rate of the curve, median,
+- cold: trials of the cold search, mean,
+- warm - cold: how many more trials the warm search needs, mean,
+- most: how many more it needs at most,
+- worse: the share of cases in which it needs more than one extra trial,
 - right: the share in which the loss is within 0.005 of the least in the range, warm/cold.
 
-The second table has the same for starts that are off by a given factor from the best learning rate of the curve, where
-such a start lies in the range.
+The second table has the same for starts in the range that are off by a given factor from the best learning rate.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The measured losses in benchmarks/tables as curves: a loss for any learning rate, of one seed or the mean of all.
+"""The measured losses in benchmarks/tables as curves: the loss at any learning rate, of one seed or the mean of all.
 
     from table_curves import read_curves
     curve = read_curves()["char-mlp cosine"]
     curve(0.004), curve(0.004, seed=1)
 
-Between two neighbours on the fine grid the loss is linear in log(lr). The first learning rate that diverged, and all
-above it, are +inf; the cliff is half-way, in log(lr), from the last finite one to it. Up to there the loss goes on as
-the last pair did, or stays where it is if that pair was falling: lower than measured is nothing.
+Between two neighbors on the fine grid the loss is linear in log(lr). The first learning rate that diverged, and all
+above it, are +inf; the cliff is halfway, in log(lr), from the last finite one to it. Up to there the loss continues
+the line of the last pair, or stays constant if that pair was falling: it is never lower than measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
+from robust_lr.exceptions import DataError
 
 TABLES = Path(__file__).parent / "tables"
 

@@ -36,11 +36,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from robust_lr import (
-    DataError,
     GeometricGrid,
     PackedRunner,
     RobustLRError,
-    Runner,
     Schedule,
     SerialRunner,
     SweepResult,
@@ -51,9 +49,10 @@ from robust_lr import (
     run_sweep,
 )
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 from robust_lr.report.console import make_console, print_analysis
 from robust_lr.report.html import write_report
-from robust_lr.runners import TrialList
+from robust_lr.runners import Runner, TrialList
 from robust_lr_torch import AnnealedLR, SupervisedTask
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

@@ -5,14 +5,8 @@ python examples/custom_schedule.py
 
 import numpy as np
 
-from robust_lr import (
-    FunctionSchedule,
-    TableSchedule,
-    grid_guarantee,
-    misspecification_curve,
-    parse_schedule,
-    robustness_exponent,
-)
+from robust_lr import FunctionSchedule, TableSchedule, parse_schedule
+from robust_lr.theory import grid_guarantee, misspecification_curve, robustness_exponent
 
 TOTAL_STEPS = 10_000
 

@@ -18,7 +18,7 @@ import optuna
 
 from robust_lr import GeometricGrid, analyze_sweep
 from robust_lr.report.console import make_console, print_analysis
-from robust_lr_optuna import GeometricGridSampler, cell_of, journal_storage, reap_stale, sweep_from_study
+from robust_lr_optuna import GeometricGridSampler, cell_of, fail_stale_trials, journal_storage, sweep_from_study
 
 GRID = GeometricGrid(1e-2, 3.0, n_points=9)
 
@@ -41,7 +41,7 @@ def work(path: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = GeometricGridSampler(GRID, schedules=["constant", "cosine"], seeds=8)
     study = optuna.create_study(study_name="sweep", storage=journal_storage(path), sampler=sampler, load_if_exists=True)
-    reap_stale(study)
+    fail_stale_trials(study)
     study.optimize(objective)
 
 

@@ -1,16 +1,16 @@
-"""The best learning rate of two optimizers, each found by a search of its own that stops when it is near enough.
+"""Find the best learning rate of two optimizers, each by its own search that stops when it is good enough.
 
     python examples/optuna_search.py
 
-The objective asks for its parameters as it always did; the sampler is what is new. Give the study a storage, and any
-number of processes work on the same searches.
+The objective asks for its parameters as always; only the sampler is new. With a storage, any number of processes can
+work on the same searches.
 """
 
 import optuna
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from robust_lr_optuna import LearningRateSampler, search_of
+from robust_lr_optuna import LearningRateSampler, search_result
 
 INPUTS, LABELS = load_digits(return_X_y=True)
 SOLVERS = ["sgd", "adam"]
@@ -36,5 +36,5 @@ if __name__ == "__main__":
     study = optuna.create_study(sampler=LearningRateSampler(tolerance=0.02, choices={"solver": SOLVERS}))
     study.optimize(objective)
     for solver in SOLVERS:
-        found = search_of(study, {"solver": solver})
+        found = search_result(study, {"solver": solver})
         print(f"{solver}: lr {found.lr:.3g}, loss {found.loss:.3f} after {found.n_trials} trials; {found.reason}")

@@ -7,15 +7,8 @@ The training function is yours: it gets a peak learning rate, a schedule and a s
 
 import numpy as np
 
-from robust_lr import (
-    Constant,
-    CosineDecay,
-    GeometricGrid,
-    InsufficientDataError,
-    degradation_curve,
-    recommend,
-    run_sweep,
-)
+from robust_lr import Constant, CosineDecay, GeometricGrid, degradation_curve, recommend, run_sweep
+from robust_lr.exceptions import InsufficientDataError
 
 TOTAL_STEPS = 400
 

@@ -25,6 +25,22 @@ def listed(items: Iterable[str], *, at_most: int = 20) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def without_passwords(text: str) -> str:
+    """Return a text, such as the URL of a database, as it may be printed.
+
+    Example:
+        >>> without_passwords("postgresql://me:secret@host/db?sslpassword=other")
+        'postgresql://me:***@host/db?sslpassword=***'
+    """
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def loss_text(value: float) -> str:
+    """Return a loss with four decimals, or with four digits where it is large."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
 def last_line(error: str | None) -> str:
     """Return the last line of an error's text, which names the exception."""
     lines = (error or "").strip().splitlines()

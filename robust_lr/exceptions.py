@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 
 class RobustLRError(Exception):
     """Base of all errors raised by robust-lr; catch it to catch them all."""
@@ -49,7 +51,7 @@ class InsufficientDataError(RobustLRError):
         self.needed = needed
 
 
-class NotVectorisable(RobustLRError):
+class NotVectorizable(RobustLRError):
     """A training function cannot be trained as a pack of replicas; raised before any training.
 
     Attributes:
@@ -61,9 +63,16 @@ class NotVectorisable(RobustLRError):
         super().__init__(f"{reason} ({where})" if where else reason)
         self.reason, self.where = reason, where
 
-    def __reduce__(self) -> tuple[type[NotVectorisable], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[NotVectorizable], tuple[str, str]]:
         return type(self), (self.reason, self.where)
 
 
 class RobustLRWarning(UserWarning):
     """A result is usable but weaker than it looks; the text says why."""
+
+
+def __getattr__(name: str) -> type[RobustLRError]:
+    if name == "NotVectorisable":  # what NotVectorizable was called in version 0.1
+        warnings.warn("NotVectorisable is now NotVectorizable", DeprecationWarning, stacklevel=2)
+        return NotVectorizable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +16,7 @@ from ._checks import check_number, check_whole
 from .exceptions import GridError
 
 SIGNIFICANT_DIGITS = 12
+MAX_POINTS = 10_000  # a grid of more is a slip: of the ratio, or of the tolerance that gave the ratio
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class GeometricGrid:
     Args:
         lr_min: smallest learning rate, positive and finite.
         lr_max: largest learning rate, ``>= lr_min``; equal to it exactly when ``n_points`` is 1.
-        n_points: number of learning rates, at least 1.
+        n_points: number of learning rates, 1 to 10,000.
 
     Raises:
         GridError: when the three do not describe a grid.
@@ -65,6 +67,8 @@ class GeometricGrid:
         self._place(low, high, Fraction(0), Fraction(1, max(n - 1, 1)), n)
 
     def _place(self, low: float, high: float, start: Fraction, step: Fraction, n: int) -> None:
+        if n > MAX_POINTS:
+            raise GridError(f"a grid has at most {MAX_POINTS} points, got {n}")
         points = tuple(_lattice_point(low, high, start + step * i) for i in range(n))
         if any(a >= b for a, b in pairwise(points)):
             raise GridError(
@@ -90,7 +94,7 @@ class GeometricGrid:
         Both ends are on the grid, so its ratio is at most `max_ratio`; use `ratio` for the one it got.
 
         Raises:
-            GridError: when ``max_ratio <= 1`` or the range is not one.
+            GridError: when ``max_ratio <= 1``, the range is not one, or the grid would have more than 10,000 points.
 
         Example:
             >>> GeometricGrid.from_ratio(1e-4, 1.0, 10)
@@ -104,6 +108,9 @@ class GeometricGrid:
             raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
         # The slack keeps a ratio that divides the range up to rounding (10 over four decades) from adding a point.
         n_steps = math.ceil((math.log(high) - math.log(low)) / math.log(max_ratio) - 1e-9)
+        if n_steps >= MAX_POINTS:
+            needs = f"a ratio of {max_ratio:.9g} from {low:g} to {high:g} needs {n_steps + 1} points"
+            raise GridError(f"{needs}, and a grid has at most {MAX_POINTS}: allow a larger ratio or tolerance")
         return cls(low, high, max(n_steps, 1) + 1)
 
     @property
@@ -120,13 +127,19 @@ class GeometricGrid:
         return float(f"{math.exp(log_ratio):.{SIGNIFICANT_DIGITS}g}")
 
     @property
-    def cover(self) -> float:
+    def max_gap(self) -> float:
         """The largest factor by which an optimum inside [lr_min, lr_max] can lie below the next grid point (>= 1).
 
-        Overshoot is what annealing forgives, so the grid is read from above: whatever the best learning rate is, some
-        grid point lies between it and `cover` times it.
+        Annealing forgives overshoot, so the grid is read from above: whatever the best learning rate is, some grid
+        point lies between it and `max_gap` times it.
         """
         return max((b / a for a, b in pairwise(self._points)), default=1.0)
+
+    @property
+    def cover(self) -> float:
+        """The old name of `max_gap`, for one release."""
+        warnings.warn("GeometricGrid.cover is now max_gap", DeprecationWarning, stacklevel=2)
+        return self.max_gap
 
     def coarsen(self, stride: int, offset: int = 0) -> Self:
         """Return every `stride`-th point beginning with number `offset`: an exact sub-grid of ratio ``ratio**stride``.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,13 +149,13 @@ def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_th
         assert all(0 <= float(share) <= 1 for share in row["right"].split("/"))
 
 
-def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_looks():
+def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_initial_points():
     script = str(ROOT / "benchmarks" / "search_proof.py")
     options = ["--thin", "20", "--jobs", "1"]
     done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    free, after_looks = (float(line.split()[3].strip(",")) for line in done.stdout.splitlines()[1:])
-    assert 3 <= free < after_looks <= 7
+    free, after_initial = (float(line.split()[3].strip(",")) for line in done.stdout.splitlines()[1:])
+    assert 3 <= free < after_initial <= 7
 
 
 def rows_of(table):
@@ -167,3 +168,10 @@ def test_a_range_wider_than_the_tables_is_refused_in_one_line():
     done = subprocess.run([sys.executable, script, "--decades", "20"], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "--decades must be in the tables, which hold no range of 20 decades\n"
+
+
+def test_the_start_times_are_printed_as_multiples_of_numpy():
+    command = [sys.executable, str(ROOT / "benchmarks" / "start_time.py"), "--rounds", "1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
+    for name in ("import robust_lr", "robust-lr --help"):
+        assert re.search(rf"^{name} +\d+ ms, [\d.]+ times import numpy$", done.stdout, re.MULTILINE)

@@ -11,14 +11,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
     "cifar10_wrn.py": "images/s",
     "quickstart_numpy.py": "cosine: ratio ",
-    "search_digits.py": "cosine from 2.06: best learning rate ",
+    "search_digits.py": "cosine from 2.06\nBest learning rate: ",
     "char_lm_packed.py": " comparisons, seed by seed; ",
     "custom_schedule.py": "bound, not prediction",
     "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
     "optuna_search.py": "trials; nothing in the range is better by more than the tolerance",
     "optuna_study.py": "Grid for the next search",
     "ray_ddp_trial.py": "8 trials, each trained by 2 workers",
-    "sklearn_search.py": "learning rates: nothing in the range is better by more than the tolerance",
+    "sklearn_search.py": "Stopped: nothing in the range is better by more than the tolerance.",
     "digits_torch.py": "Every schedule breaks at the same learning rate",
 }
 ARGUMENTS = {

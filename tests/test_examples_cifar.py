@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from robust_lr import CosineDecay, DataError, SweepResult, TrialSpec, evaluate_trial
+from robust_lr import CosineDecay, SweepResult, TrialSpec
+from robust_lr.exceptions import DataError
+from robust_lr.runners import evaluate_trial
 from robust_lr_ray._checkpoints import checkpointing
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "cifar10_wrn.py"

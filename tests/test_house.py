@@ -46,10 +46,12 @@ def test_no_path_of_a_machine(files):
 
 
 def test_one_version_everywhere():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" in document["project"]["dynamic"] and "version" not in document["project"]
+    assert document["tool"]["hatch"]["version"]["path"] == "robust_lr/_version.py"
     citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
     assert citation is not None
-    assert project["version"] == robust_lr.__version__ == citation[1].strip("\"'")
+    assert robust_lr.__version__ == citation[1].strip("\"'")
     assert f"## [{robust_lr.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

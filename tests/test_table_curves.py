@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robust_lr import DataError, LearningRateSearch, SearchOptions
+from robust_lr import LearningRateSearch, SearchOptions
+from robust_lr.exceptions import DataError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -70,7 +70,7 @@ def test_the_sdist_can_be_tested(built):
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "constraints.txt", "Makefile", "LICENSE", "README.md", "CITATION.cff", "CHANGELOG.md"}
-    assert needed | {"tests/conftest.py", "tests/test_wheel.py"} <= names
+    assert needed | {"conftest.py", "tests/test_wheel.py"} <= names
 
 
 def test_is_imported_from_where_it_was_installed(installed, tmp_path):
@@ -102,6 +102,19 @@ def test_the_demo_names_the_extras_it_needs(installed, tmp_path):
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1, f"one line is enough: {done.stderr}"
     assert "pip install 'robust-lr[" in done.stderr
+
+
+def test_the_options_of_a_plugin_show_without_its_framework_and_name_the_extra_on_use(installed, tmp_path):
+    shown = _run(installed / "python", "-m", "robust_lr", "analyze", "--help", cwd=tmp_path).stdout
+    assert "--optuna STORAGE" in shown and "--ray DIR" in shown
+    (tmp_path / "train.py").write_text("def train(*, lr, schedule, seed):\n    return lr\n")
+    options = ["--lr-min", "0.1", "--lr-max", "1", "--n-points", "3", "--schedules", "cosine"]
+    for words in (["analyze", "--optuna", "study.log"], ["run", "train.py:train", *options, "--ray"]):
+        done = _run(installed / "robust-lr", *words, cwd=tmp_path)
+        name = "optuna" if "--optuna" in words else "ray"
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: this needs an extra: pip install 'robust-lr[{name}]' (")
+        assert done.stderr.count("\n") == 1
 
 
 def test_training_names_its_extra(installed, tmp_path):

@@ -1,35 +1,51 @@
 """Learning-rate grids in an Optuna study: every cell exactly once, from any number of processes."""
 
-try:
-    import optuna as optuna
-except ModuleNotFoundError as error:
-    if error.name != "optuna":  # an installed Optuna that is broken must say so itself
-        raise
-    raise ModuleNotFoundError(
-        "robust_lr_optuna needs Optuna: pip install 'robust-lr[optuna]'", name="optuna"
-    ) from error
+from typing import TYPE_CHECKING
 
-from .dashboard import publish as publish
-from .entries import cell_of as cell_of
-from .entries import is_order as is_order
-from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
-from .outcomes import has_diverged as has_diverged
-from .plots import analyze_study as analyze_study
-from .plots import plot_degradation as plot_degradation
-from .plots import plot_learning_rate as plot_learning_rate
-from .pruning import DivergencePruner as DivergencePruner
-from .pruning_audit import PruningAudit as PruningAudit
-from .pruning_audit import audit_pruning as audit_pruning
-from .results import sweep_from_storage as sweep_from_storage
-from .results import sweep_from_study as sweep_from_study
-from .runner import OptunaRunner as OptunaRunner
-from .sampler import GeometricGridSampler as GeometricGridSampler
-from .search_space import CoarseLearningRate as CoarseLearningRate
-from .search_space import annealed_grid as annealed_grid
-from .search_space import grid_distribution as grid_distribution
-from .search_space import suggest_lr as suggest_lr
-from .stale_trials import reap_stale as reap_stale
-from .storages import journal_storage as journal_storage
-from .storages import safe_sqlite_storage as safe_sqlite_storage
-from .study_search import search_of as search_of
-from .work_log import Cell as Cell
+from robust_lr._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ._assignments import Cell as Cell
+    from ._notes import cell_of as cell_of
+    from ._notes import fail_stale_trials as fail_stale_trials
+    from ._notes import is_log_entry as is_log_entry
+    from ._outcomes import has_diverged as has_diverged
+    from ._pruning_audit import PruningAudit as PruningAudit
+    from ._pruning_audit import audit_pruning as audit_pruning
+    from ._storages import journal_storage as journal_storage
+    from ._storages import safe_sqlite_storage as safe_sqlite_storage
+    from ._study_search import search_of as search_of
+    from ._study_search import search_result as search_result
+    from .dashboard import publish as publish
+    from .grid_sampler import GeometricGridSampler as GeometricGridSampler
+    from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
+    from .plots import analyze_study as analyze_study
+    from .plots import plot_degradation as plot_degradation
+    from .plots import plot_learning_rate as plot_learning_rate
+    from .pruning import DivergencePruner as DivergencePruner
+    from .results import sweep_from_storage as sweep_from_storage
+    from .results import sweep_from_study as sweep_from_study
+    from .runner import OptunaRunner as OptunaRunner
+    from .search_space import CoarseLearningRate as CoarseLearningRate
+    from .search_space import annealed_grid as annealed_grid
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "_assignments": "Cell",
+            "_notes": "cell_of fail_stale_trials is_log_entry",
+            "_outcomes": "has_diverged",
+            "_pruning_audit": "PruningAudit audit_pruning",
+            "_storages": "journal_storage safe_sqlite_storage",
+            "_study_search": "search_of search_result",
+            "dashboard": "publish",
+            "grid_sampler": "GeometricGridSampler",
+            "learning_rate_sampler": "LearningRateSampler",
+            "plots": "analyze_study plot_degradation plot_learning_rate",
+            "pruning": "DivergencePruner",
+            "results": "sweep_from_storage sweep_from_study",
+            "runner": "OptunaRunner",
+            "search_space": "CoarseLearningRate annealed_grid",
+        },
+        extra="optuna",
+    )

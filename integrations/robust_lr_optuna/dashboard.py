@@ -1,21 +1,19 @@
-"""What the analysis of a study says, put where optuna-dashboard shows it: plots, a note and the report."""
+"""The analysis of a study, put where optuna-dashboard shows it: plots, a note and the report."""
 
 from __future__ import annotations
 
 import json
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.artifacts import upload_artifact
 from optuna.study import Study
 
-from robust_lr import Analysis, RobustLRError
+from robust_lr import Analysis
+from robust_lr.exceptions import OptionError, RobustLRError
 from robust_lr.report.html import write_report
-from robust_lr.report.tables import degradation_rows, recommendation_rows
-from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, headline
 
 from .plots import analyze_study, plot_degradation, plot_learning_rate
 
@@ -23,10 +21,12 @@ if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
 
 _HEADING = "## Learning rates (robust-lr)"
-# From the heading to the next of its level or above, or to the end.
+# From the heading to the next one of its level or above, or to the end.
 _SECTION = re.compile(rf"^{re.escape(_HEADING)}$.*?(?=^##? |\Z)", re.MULTILINE | re.DOTALL)
 _REPORT = "robust-lr-report.html"
 _ARTIFACTS = "artifacts:"
+# The dashboard has cards of its own size, and a template for its light and its dark theme.
+_LAYOUT = {"template": None, "height": None, "margin": {"t": 70, "r": 10}, "legend": {"font_size": 10, "y": -0.17}}
 
 
 def publish(
@@ -35,18 +35,19 @@ def publish(
     """Put the analysis of a study into optuna-dashboard, and return it.
 
     The dashboard then shows `plot_learning_rate` and `plot_degradation` among the study's plots, the recommendation as
-    a section of its note, and, with an `artifact_store`, the HTML report among its artifacts. To publish again replaces
-    all of it; what else the note says stays. Start the dashboard with ``--artifact-dir`` for the report.
+    a section of its note and, with an `artifact_store`, the HTML report among its artifacts. Publishing again replaces
+    all of these; the rest of the note stays. To see the report, start the dashboard with ``--artifact-dir``.
 
     Args:
         study: any study, in a storage that the dashboard reads.
         analysis: of its sweep; by default that of `analyze_study`.
-        artifact_store: where the report goes, as ``optuna.artifacts.FileSystemArtifactStore(folder)``.
-        options: those of `analyze_study`, where there is no `analysis`.
+        artifact_store: where the report goes, such as ``optuna.artifacts.FileSystemArtifactStore(folder)``.
+        options: those of `analyze_study`, if there is no `analysis`.
 
     Raises:
-        RobustLRError: when optuna-dashboard or plotly is not installed, or matplotlib, where there is a report.
-        DataError: when the study holds no sweep.
+        RobustLRError: if optuna-dashboard or plotly is not installed, or matplotlib, which the report needs.
+        DataError: if the study holds no sweep.
+        OptionError: if there is an analysis and options as well.
 
     Example:
         >>> import optuna
@@ -57,15 +58,17 @@ def publish(
         >>> print(get_note(study).splitlines()[0])
         ## Learning rates (robust-lr)
     """
-    dashboard = _import_dashboard()
-    if analysis is None:
-        analysis = analyze_study(study, **options)
-    elif options:
-        raise RobustLRError(f"an analysis takes no options, got {', '.join(options)}")
-    # The dashboard has cards of its own size, and a template for its light and its dark theme.
-    layout = {"template": None, "height": None, "margin": {"t": 70, "r": 10}, "legend": {"font_size": 10, "y": -0.17}}
+    try:
+        import optuna_dashboard as dashboard
+    except ModuleNotFoundError as error:
+        if error.name != "optuna_dashboard":
+            raise
+        raise RobustLRError("publish needs optuna-dashboard: pip install 'robust-lr[dashboard]'") from error
+    if analysis is not None and options:
+        raise OptionError(f"publish takes an analysis or the options of one, got both: {', '.join(options)}")
+    analysis = analysis or analyze_study(study, **options)
     for name, plot in (("robust-lr-learning-rate", plot_learning_rate), ("robust-lr-degradation", plot_degradation)):
-        dashboard.save_plotly_graph_object(study, plot(analysis).update_layout(layout), graph_object_id=name)
+        dashboard.save_plotly_graph_object(study, plot(analysis).update_layout(_LAYOUT), graph_object_id=name)
     dashboard.save_note(study, _with_section(dashboard.get_note(study), recommendation_note(analysis)))
     if artifact_store is not None:
         _publish_report(study, analysis, artifact_store)
@@ -81,19 +84,7 @@ def recommendation_note(analysis: Analysis) -> str:
         >>> print(recommendation_note(analyze_sweep(sweep, tolerance=0.1)).splitlines()[0])
         ## Learning rates (robust-lr)
     """
-    parts = [_HEADING, f"**{_escaped(conclusion(analysis))}**"]
-    parts.append(_listed([headline(entry) for entry in analysis.schedules]))
-    parts.append(
-        _titled(f"Grid for the next search, tolerance {analysis.tolerance:.3g}", recommendation_rows(analysis))
-    )
-    header, rows = degradation_rows(analysis, bands=True)
-    if len(header) > 1:
-        title = "Excess loss of a coarser grid at its worst offset (in brackets: the trials do not reach far enough)"
-        parts.append(_titled(title, (header, rows)))
-    parts.append(_listed(comparison_sentences(analysis)))
-    parts.append(_listed([f"{e.schedule}: {line}" for e in analysis.schedules for line in alerts(e)]))
-    parts.append(_listed(caveats(analysis)))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return f"{_HEADING}\n\n{analysis.to_markdown()}"
 
 
 def _publish_report(study: Study, analysis: Analysis, store: ArtifactStore) -> None:
@@ -110,12 +101,10 @@ def _publish_report(study: Study, analysis: Analysis, store: ArtifactStore) -> N
 
 
 def _report_of(study: Study) -> str | None:
-    """The id of the report in the study, if there is one; None in place of an artifact is one that was deleted."""
     for name, text in study._storage.get_study_system_attrs(study._study_id).items():
-        if name.startswith(_ARTIFACTS):
-            found = json.loads(text)
-            if found is not None and found["filename"] == _REPORT:
-                return str(found["artifact_id"])
+        found = json.loads(text) if name.startswith(_ARTIFACTS) else None  # a deleted artifact is None, too
+        if found is not None and found["filename"] == _REPORT:
+            return str(found["artifact_id"])
     return None
 
 
@@ -123,33 +112,3 @@ def _with_section(note: str, section: str) -> str:
     if _SECTION.search(note):
         return _SECTION.sub(lambda _: section + "\n", note, count=1).rstrip() + "\n"
     return f"{note.rstrip()}\n\n{section}" if note.strip() else section
-
-
-def _titled(title: str, content: tuple[list[str], list[list[str]]]) -> str:
-    header, rows = content
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    table = "\n".join(f"| {' | '.join(_in_cell(cell) for cell in line)} |" for line in lines)
-    return f"### {title}\n\n{table}"
-
-
-def _in_cell(text: str) -> str:
-    return text if set(text) <= {"-", ":"} else _escaped(text.replace("\n", " "))
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """The text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#$~])", r"\\\1", text)
-
-
-def _import_dashboard() -> Any:
-    try:
-        import optuna_dashboard
-    except ModuleNotFoundError as error:
-        if error.name != "optuna_dashboard":
-            raise
-        raise RobustLRError("publish needs optuna-dashboard: pip install 'robust-lr[dashboard]'") from error
-    return optuna_dashboard

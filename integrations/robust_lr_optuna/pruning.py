@@ -1,4 +1,4 @@
-"""A pruner that stops what has diverged and nothing else."""
+"""Pruning: a pruner that stops what has diverged and nothing else, and an audit of all others."""
 
 from __future__ import annotations
 
@@ -8,35 +8,32 @@ from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from robust_lr import DataError
 from robust_lr._checks import check_whole
 from robust_lr.divergence import DivergenceWatch
 
-from .outcomes import DIVERGED
+from ._outcomes import DIVERGED
 
 
 class DivergencePruner(BasePruner):
     """Prunes runs that have diverged, and never one that learns.
 
     A trial is pruned at a report of NaN or infinity, and at the last of `patience` reports in a row above ``factor *
-    abs(first report)``; where the study maximises, below ``-factor * abs(first report)``. It is compared with itself
-    only, so it needs no other trials, and any sampler, schedule or number of workers will do. `sweep_from_study` counts
-    a trial that was pruned so as diverged.
+    abs(first report)``; if the study maximizes, below ``-factor * abs(first report)``. It is only compared with itself,
+    so any sampler, schedule and number of workers will do. `sweep_from_study` counts such a trial as diverged.
 
-    The default factor is far above what learners do: a large learning rate first drives the loss up, and annealing, or
-    only patience, brings it down again. Of 288 runs of small networks on digits, one that ended at 95 % accuracy had
-    been 2,000 times above its start. Most of those that learnt nothing had not been higher, so no factor tells them
-    apart by their loss, and a smaller one would prune learners. Report the loss before training too (step 0): a run
-    that blows up before its first report is compared with that report.
+    The default factor is far above what learners do: a large learning rate first drives the loss up, then annealing or
+    patience brings it down again. Of 288 runs of small networks on digits, one that ended at 95 % accuracy had been
+    2,000 times above its start, and most runs that learned nothing had not been higher: no factor separates the two.
+    Report the loss before training too (step 0), since a run is compared with its first report.
 
     Args:
-        factor: > 1; ``math.inf`` leaves only NaN and infinity.
-        patience: reports in a row, >= 1.
-        n_warmup_steps: nothing is pruned before this step, and what was reported before it does not count, except as
-            the first report; >= 0.
+        factor: > 1; with ``math.inf`` only NaN and infinity prune.
+        patience: reports in a row, at least 1.
+        n_warmup_steps: nothing is pruned before this step, and reports before it do not count, except as the first
+            report; at least 0.
 
     Raises:
-        DataError: when an argument is out of range.
+        OptionError: if an argument is out of range.
 
     Example:
         >>> import optuna
@@ -59,10 +56,10 @@ class DivergencePruner(BasePruner):
     def __init__(self, *, factor: float = 1e6, patience: int = 3, n_warmup_steps: int = 0) -> None:
         DivergenceWatch(factor=factor, patience=patience)  # checks both
         self._factor, self._patience = factor, patience
-        self._n_warmup_steps = check_whole("n_warmup_steps", n_warmup_steps, at_least=0, error=DataError)
+        self._n_warmup_steps = check_whole("n_warmup_steps", n_warmup_steps, at_least=0)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether the trial has diverged, and note it in the storage if so."""
+        """Return whether the trial has diverged; if so, note it in the storage."""
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         reports = sorted(trial.intermediate_values.items())
         counted = [sign * value for step, value in reports if step >= self._n_warmup_steps]

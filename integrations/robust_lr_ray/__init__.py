@@ -4,8 +4,9 @@ A module is imported when one of its names is used: a worker without torch or Tu
 an experiment is read without Ray.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robust_lr._lazy import lazy_names
 
 if TYPE_CHECKING:
     from ._checkpoints import TrialCheckpoint as TrialCheckpoint
@@ -26,31 +27,19 @@ if TYPE_CHECKING:
     from .results import sweep_from_result_grid as sweep_from_result_grid
     from .runner import RayRunner as RayRunner
     from .search_space import param_space as param_space
-
-_NAMES = {
-    "_checkpoints": "TrialCheckpoint trial_checkpoint",
-    "_distributed_trial": "distributed_trial",
-    "_grid_searcher": "GridSearcher",
-    "_learning_rate_searcher": "LearningRateSearcher",
-    "_packed_trial": "packed_trial",
-    "_ranks": "any_rank device mean_over_ranks raise_if_diverged rank shard shard_weight world_size",
-    "results": "sweep_from_experiment sweep_from_result_grid",
-    "runner": "RayRunner",
-    "search_space": "param_space",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name != "ray":  # a Ray that is installed but broken must speak for itself
-            raise
-        raise ModuleNotFoundError("robust_lr_ray needs Ray: pip install 'robust-lr[ray]'", name="ray") from error
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "_checkpoints": "TrialCheckpoint trial_checkpoint",
+            "_distributed_trial": "distributed_trial",
+            "_grid_searcher": "GridSearcher",
+            "_learning_rate_searcher": "LearningRateSearcher",
+            "_packed_trial": "packed_trial",
+            "_ranks": "any_rank device mean_over_ranks raise_if_diverged rank shard shard_weight world_size",
+            "results": "sweep_from_experiment sweep_from_result_grid",
+            "runner": "RayRunner",
+            "search_space": "param_space",
+        },
+        extra="ray",
+    )

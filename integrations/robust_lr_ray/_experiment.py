@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robust_lr import DataError
 from robust_lr._text import count_of
+from robust_lr.exceptions import DataError
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from robust_lr.exceptions import NotVectorisable, RobustLRWarning
+from robust_lr.exceptions import NotVectorizable, RobustLRWarning
 from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
 from robust_lr.trials import TrialResult, TrialSpec
 
@@ -93,7 +93,7 @@ class PackWorker:
         elif isinstance(message, _Hello):
             check_loaded(message.error)
             if message.refusal and self._strict:
-                raise NotVectorisable(message.refusal)
+                raise NotVectorizable(message.refusal)
             if message.refusal:
                 warnings.warn(f"running one trial at a time: {message.refusal}", RobustLRWarning, stacklevel=2)
             elif message.note:
@@ -139,7 +139,7 @@ class _PackActor:
         has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
         try:
             if not isinstance(train, Packable):
-                raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
             plan = train.plan_packs(
                 packing.trials,
                 self._work.schedules,
@@ -149,7 +149,7 @@ class _PackActor:
                 device="cuda" if has_gpu else None,
                 memory_limit=None,
             )
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             self._messages.put(_Hello(refusal=str(error)))
             return _OneAtATime(self._work)
         slots = 1 if plan.engine == "sequential" else min(plan.slots, self._at_most)

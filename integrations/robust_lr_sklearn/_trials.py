@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
 
-from robust_lr import DataError
 from robust_lr._text import last_line
+from robust_lr.exceptions import DataError
 
 _NO_SCORE = r"Scoring failed|One or more of the (?:test|train) scores are non-finite"
 # What scikit-learn's estimators and numpy raise where training diverges, and our own `TrialDiverged`.

@@ -14,9 +14,9 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
-from robust_lr import DataError, LearningRateSearch, RobustLRWarning, SearchOptions
+from robust_lr import LearningRateSearch, SearchOptions
 from robust_lr._checks import check_whole
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
 
 from ._trials import OneDraw, Trials
 

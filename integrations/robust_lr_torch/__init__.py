@@ -1,6 +1,4 @@
-"""Training under a schedule with PyTorch; the only part of robust_lr that imports torch (``robust-lr[torch]``)."""
-
-import os
+"""Training under a schedule with PyTorch; the only part of robust-lr that imports torch (``robust-lr[torch]``)."""
 
 try:
     import torch as torch
@@ -12,7 +10,3 @@ except ModuleNotFoundError as error:
 from .lr_scheduler import AnnealedLR as AnnealedLR
 from .tabulate import tabulate_scheduler as tabulate_scheduler
 from .task import SupervisedTask as SupervisedTask
-
-# Otherwise the last bit of MKL's matrix products depends on where in memory the operands lie, and so on the lane of a
-# replica in a pack. MKL reads it at its first product; it costs nothing that could be measured.
-os.environ.setdefault("MKL_CBWR", "AUTO")

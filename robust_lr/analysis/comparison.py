@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import DataError
-from .bounds import mean_bounds
+from ._bounds import mean_bounds
+from ._selection import cross_fit
 from .degradation import DegradationCurve, sub_grids
-from .selection import cross_fit
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class ScheduleComparison:
 
     @property
     def tied(self) -> NDArray[np.bool_]:
-        """True where a schedule cannot be told apart from the lowest, shape (N, S); never for one that diverged."""
+        """True where a schedule is within the noise of the lowest, shape (N, S); never for one that diverged."""
         return ~(self.interval[..., 0] > 0) & np.isfinite(self.final_loss)
 
 
@@ -123,6 +123,6 @@ def _side(curve: DegradationCurve, row: int, seeds: list[int]) -> tuple[Array, A
     columns = np.array([block.seeds.index(seed) for seed in seeds])
     grids = sub_grids(len(block.learning_rates), int(curve.stride[row]))
     scores = np.array([fit.score(grid) for grid in grids])[:, columns]
-    place = np.cumsum(block.alive) - 1
-    alive = [place[grid[block.alive[grid]]] for grid in grids]
-    return block.loss[np.ix_(block.alive, columns)], scores, alive
+    place = np.cumsum(block.converged) - 1
+    converged = [place[grid[block.converged[grid]]] for grid in grids]
+    return block.loss[np.ix_(block.converged, columns)], scores, converged

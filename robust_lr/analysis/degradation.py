@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import check_number
+from .._text import count_of
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
-from .bounds import check_confidence_level, mean_bounds
-from .selection import CrossFit, LossBlock, cross_fit, loss_block
+from ._bounds import mean_bounds
+from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
-ONE_SEED = "one seed: chosen and scored on the same run, so every figure is optimistic and has no interval"
+ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class DegradationCurve:
     Attributes:
         schedule: name of the schedule.
         stride: k.
-        ratio: largest factor between neighbours of a sub-grid of stride k (``ratio**k`` on a geometric grid).
+        ratio: largest factor between neighbors of a sub-grid of stride k (``ratio**k`` on a geometric grid).
         n_trials: learning rates in the largest sub-grid, ``ceil(L / k)``.
         worst: excess loss at the worst offset, estimated by cross-fit, in units of the loss, +inf if all diverged.
         worst_interval: its confidence interval, shape (n_strides, 2); NaN with one seed.
@@ -77,7 +80,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
     """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
 
     The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
-    interval is made of paired t bounds (see `robust_lr.analysis.bounds`) and holds for each stride by itself.
+    interval is made of paired t bounds, by the intersection-union principle, and holds for each stride by itself.
     A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals say
     nothing of a divergence that no seed showed. `worst` is the largest of k estimates and so errs upwards where the
     offsets are alike; its interval allows for that. With one seed there is no interval.
@@ -89,7 +92,8 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
 
     Raises:
         InsufficientDataError: fewer than three learning rates, no result, or every run diverged.
-        DataError: no schedule of that name, or a confidence level out of range.
+        DataError: no schedule of that name.
+        OptionError: a confidence level out of range.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8, 1.6], (0,), [[[3.0], [1.5], [1.0], [1.25], [9.0]]])
@@ -97,45 +101,45 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    check_confidence_level(confidence_level)
+    check_number("confidence_level", confidence_level, above=0, below=1)
     block = loss_block(sweep, schedule)
     n = len(block.learning_rates)
     if n < 3:
         raise InsufficientDataError(
-            f"{schedule}: {n} learning rate{'s' if n > 1 else ''} cannot show how a coarser grid does",
-            needed=f"{3 - n} more learning rate{'s' if n < 2 else ''}",
+            f"{schedule}: {count_of(n, 'learning rate')} cannot show what a coarser grid costs",
+            needed=count_of(3 - n, "more learning rate"),
         )
-    strides = np.arange(1, n)
-    fit = cross_fit(block)
-    bounds = _ExcessBounds.of(block, fit, confidence_level)
-    rows = [_one_stride(block, fit, bounds, int(k)) for k in strides]
-    lrs, best = block.learning_rates, block.best
+    strides, lrs, fit = np.arange(1, n), block.learning_rates, cross_fit(block)
+    # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so that
+    # its luck does not push the bound up.
+    baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
+    lower[block.converged] = mean_bounds(block.loss[block.converged] - baseline, confidence_level)[0]
+    rows = [_one_stride(block, fit, baseline, lower, confidence_level, int(k)) for k in strides]
     with np.errstate(over="ignore"):
         ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides])
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return DegradationCurve(
         schedule=schedule,
         stride=strides,
         ratio=ratio,
         n_trials=-(-n // strides),
-        covered=_covered(lrs, best, ratio),
+        covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
         warnings=_warnings(block),
-        **columns,
+        **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
 
 def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
-    """Whether the sweep reaches by each ratio to both sides; the full grid needs a neighbour on both sides only."""
+    # The full grid needs a neighbor on both sides only.
     reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
     covered = reach >= ratio
     covered[0] = 0 < best < len(lrs) - 1
     return np.asarray(covered)
 
 
-def by_offset(values: Array, stride: int) -> Array:
-    """Return values (L, ...) as (rows, stride, ...): column o is the sub-grid of offset o, filled up with +inf."""
+def _by_offset(values: Array, stride: int) -> Array:
+    # Shape (rows, stride, ...): column o is the sub-grid of offset o, filled up with +inf.
     rows = -(-len(values) // stride)
     missing = np.full((rows * stride - len(values), *values.shape[1:]), math.inf)
     return np.concatenate([values, missing]).reshape(rows, stride, *values.shape[1:])
@@ -146,40 +150,20 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
     return [np.arange(offset, n, stride) for offset in range(stride)]
 
 
-@dataclass(frozen=True, eq=False)
-class _ExcessBounds:
-    """What all strides share of the bounds on the excess over the best of all.
-
-    Attributes:
-        baseline: loss of each seed, shape (K,), at the best learning rate that the other seeds choose.
-        lower: lower bound of mu_i - min_j mu_j for each learning rate i, shape (L,), +inf where it diverged.
-    """
-
-    baseline: Array
-    lower: Array
-    confidence_level: float
-
-    @classmethod
-    def of(cls, block: LossBlock, fit: CrossFit, confidence_level: float) -> _ExcessBounds:
-        """Return the bounds for every learning rate of a block."""
-        alive, n = block.alive, len(block.learning_rates)
-        # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so
-        # that its luck does not push the bound up.
-        baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
-        lower[alive] = mean_bounds(block.loss[alive] - baseline, confidence_level)[0]
-        return cls(baseline, lower, confidence_level)
-
-
-def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: int) -> dict[str, object]:
-    choosing = by_offset(fit.choosing, stride)
+def _one_stride(
+    block: LossBlock, fit: CrossFit, baseline: Array, lower_bounds: Array, confidence_level: float, stride: int
+) -> dict[str, Any]:
+    # baseline: each seed's loss, shape (K,), at the best learning rate that the other seeds choose; lower_bounds: of
+    # mu_i - min_j mu_j for each learning rate i, shape (L,).
+    choosing = _by_offset(fit.choosing, stride)
     scores = _held_out_scores(fit, choosing)
-    excess = (scores - bounds.baseline).mean(axis=1)
+    excess = (scores - baseline).mean(axis=1)
     # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
     # leave-one-out subset would name, and the smallest of their lower bounds.
     suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
-    lower = by_offset(bounds.lower, stride).min(axis=0)
+    lower = _by_offset(lower_bounds, stride).min(axis=0)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
-    high_of_worst, high_of_mean = _upper_bounds(block, scores, bounds.confidence_level)
+    high_of_worst, high_of_mean = _upper_bounds(block, scores, confidence_level)
     of_worst, of_mean = (lower[suspects].min(), high_of_worst), (lower.mean(), high_of_mean)
     if stride == 1:  # the full grid against itself: nothing to estimate
         of_worst = of_mean = 0.0, 0.0
@@ -198,7 +182,6 @@ def _one_stride(block: LossBlock, fit: CrossFit, bounds: _ExcessBounds, stride: 
 
 
 def _held_out_scores(fit: CrossFit, choosing: Array) -> Array:
-    """Each seed's loss at the learning rate that the other seeds choose, for each offset, shape (stride, K)."""
     stride, n_seeds = choosing.shape[1:]
     choice = choosing.argmin(axis=0) * stride + np.arange(stride)[:, None]
     return np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(n_seeds)], math.inf)
@@ -213,7 +196,7 @@ def _upper_bounds(block: LossBlock, scores: Array, confidence_level: float) -> t
     """
     if not np.isfinite(scores).all():
         return math.inf, math.inf
-    stride, candidates = len(scores), np.flatnonzero(block.alive)
+    stride, candidates = len(scores), np.flatnonzero(block.converged)
     own, losses = candidates % stride, block.loss[candidates]
     each = mean_bounds(scores[:, None, :] - losses, confidence_level)[1]
     each[own, np.arange(len(candidates))] = 0.0
@@ -222,14 +205,13 @@ def _upper_bounds(block: LossBlock, scores: Array, confidence_level: float) -> t
 
 
 def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
-    """The excess is never negative, and an interval holds its own estimate."""
+    # The excess is never negative, and an interval holds its own estimate.
     if math.isnan(low) or math.isnan(high):
         return math.nan, math.nan
     return min(max(low, 0.0), estimate), max(high, estimate)
 
 
 def _shifted(fit: CrossFit, steps: int) -> float:
-    """Mean excess loss `steps` grid points above the best learning rate that the other seeds choose."""
     n, n_seeds = fit.loss.shape
     best = fit.choice(np.arange(n))
     moved = best + steps
@@ -243,8 +225,8 @@ def _warnings(block: LossBlock) -> tuple[str, ...]:
     found = list(block.notes)
     if len(block.seeds) == 1:
         found.append(ONE_SEED)
-    partly = np.flatnonzero(~block.alive & np.isfinite(block.loss).any(axis=1))
+    partly = np.flatnonzero(~block.converged & np.isfinite(block.loss).any(axis=1))
     if partly.size:
         names = ", ".join(f"{block.learning_rates[i]:g}" for i in partly)
-        found.append(f"some seeds diverged and others not at {names}: these learning rates count as diverged")
+        found.append(f"some seeds diverged at {names}: these learning rates count as diverged")
     return tuple(found)

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import check_number
 from ..sweep.results import SweepResult
-from .bounds import check_confidence_level, mean_bounds
-from .selection import LossBlock, loss_block
+from ._bounds import mean_bounds
+from ._selection import LossBlock, loss_block
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ class LearningRateProfile:
         mean: over the seeds, shape (L,), +inf where any diverged.
         interval: t interval of each mean, shape (L, 2); NaN with one seed or where any diverged.
         best_lr: learning rate with the lowest mean, and `best_loss`, that mean (chosen and scored on the same seeds).
-        edge: "low" or "high" when the best is the last learning rate on that side, "both" for a single one, else None.
+        edge: "lower" or "upper" when the best is the last learning rate on that side, "both" for a single one, or None.
         cliff: the learning rate at which training breaks, going up from the best: the first that diverges, or the
             first at which the loss jumps by far more than its growth before it; None when the loss only grows.
         before_cliff: the learning rate under it that still trains.
@@ -46,7 +47,7 @@ class LearningRateProfile:
     interval: Array
     best_lr: float
     best_loss: float
-    edge: Literal["low", "high", "both"] | None
+    edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
 
@@ -56,7 +57,8 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
 
     Raises:
         InsufficientDataError: when there is no result, or every run diverged.
-        DataError: no schedule of that name, or a confidence level out of range.
+        DataError: no schedule of that name.
+        OptionError: a confidence level out of range.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8], (0,), [[[1.3], [1.0], [1.1], [9.0]]])
@@ -64,10 +66,10 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_confidence_level(confidence_level)
+    check_number("confidence_level", confidence_level, above=0, below=1)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
-    low, high = mean_bounds(np.where(block.alive[:, None], block.loss, np.nan), confidence_level)
+    low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)
     return LearningRateProfile(
         schedule=schedule,
         learning_rates=block.learning_rates,
@@ -87,26 +89,26 @@ def find_cliff(block: LossBlock) -> int | None:
 
     A learning rate breaks when a seed diverges there, or when its excess loss is at least half of what the worst
     learning rate below the best costs, and more than `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its lower
-    neighbour and that of one step down from the best, and does not go on growing so. With the best at the lower
+    neighbor and that of one step down from the best, and does not go on growing so. With the best at the lower
     edge only divergence tells.
     """
     best, lrs = block.best, block.learning_rates
-    alive = block.alive
-    mean = np.where(alive, block.mean, np.inf)
+    converged = block.converged
+    mean = np.where(converged, block.mean, np.inf)
     excess = mean - mean[best]
     depth = max((e for e in excess[:best] if np.isfinite(e)), default=0.0)
     # Where the optimum lies between two learning rates the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
     for i in range(best + 1, len(lrs)):
-        if not alive[i]:
+        if not converged[i]:
             return i
         before = max(excess[i - 1], step_down, _noise(block, i - 1))
         step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
         factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
         # Beyond a cliff the loss stays at chance or diverges; where it goes on as it began, it only grows fast.
         if excess[i] >= 0.5 * depth and excess[i] > factor * before:
-            goes_on = i + 1 < len(lrs) and alive[i + 1] and before > 0
+            goes_on = i + 1 < len(lrs) and converged[i + 1] and before > 0
             if not goes_on or excess[i + 1] / excess[i] <= math.sqrt(excess[i] / before):
                 return i
     return None
@@ -119,7 +121,7 @@ def _noise(block: LossBlock, i: int) -> float:
     return float(np.std(block.loss[i] - block.loss[block.best], ddof=1) / np.sqrt(n_seeds))
 
 
-def _edge(best: int, n: int) -> Literal["low", "high", "both"] | None:
+def _edge(best: int, n: int) -> Literal["lower", "upper", "both"] | None:
     if n == 1:
         return "both"
-    return "low" if best == 0 else "high" if best == n - 1 else None
+    return "lower" if best == 0 else "upper" if best == n - 1 else None

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
-from ..exceptions import DataError, InsufficientDataError
-from .bounds import t_quantile
+from .._text import count_of
+from .._tolerance import read_tolerance
+from ..exceptions import InsufficientDataError
+from ._limits import Limit, band, extension, limit_of, more_seeds, on_the_edge
 from .degradation import DegradationCurve, sub_grids
-from .profile import find_cliff
-
-MAX_MORE_SEEDS = 100
-Limit = Literal["too low", "too high", "cliff", "noise", "grid", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +21,16 @@ class Recommendation:
 
     Attributes:
         schedule: name of the schedule.
-        tolerance: excess loss that was allowed.
-        ratio: recommended factor between neighbouring learning rates.
+        tolerance: excess loss that was allowed, in units of the loss.
+        ratio: recommended factor between neighboring learning rates.
         learning_rates: a grid of that ratio over the range of the sweep, ascending, less those at which runs diverged.
         n_trials: how many learning rates that is.
         final_loss: loss that the best of such a grid reached on held-out seeds, averaged over the offsets.
         excess_loss: what it costs at the worst offset, with `confidence_interval`; `mean_excess_loss` on average.
         best_lr: the learning rate with the lowest mean loss in the sweep.
         limited_by: why it is not coarser: "too low" or "too high" (the side on which a coarser grid loses more),
-            "cliff" (training breaks above the best), "noise" (the band, not the estimate, leaves the tolerance),
-            "grid" (the sweep does not reach far enough to tell), "none".
+            "cliff" (training breaks above the best), "noise" (the estimate is within the tolerance, its band is not),
+            "grid" (the sweep does not reach far enough to tell), "none" (there is no coarser grid).
         limit: the same in a sentence.
         trials_saved: trials of this schedule's sweep, all its seeds, that the coarser grid would not have run.
         seconds_saved: their recorded wall-clock time, NaN where unknown.
@@ -61,26 +57,27 @@ class Recommendation:
         """In one line: ``cosine: ratio 10, 5 trials, excess loss 0.0007 [0.0005, 0.0010]``."""
         low, high = self.confidence_interval
         band = "" if math.isnan(low) else f" [{low:.4f}, {high:.4f}]"
-        trials = "1 trial" if self.n_trials == 1 else f"{self.n_trials} trials"
+        trials = count_of(self.n_trials, "trial")
         return f"{self.schedule}: ratio {self.ratio:.4g}, {trials}, excess loss {self.excess_loss:.4f}{band}"
 
 
-def recommend(curve: DegradationCurve, *, tolerance: float) -> Recommendation:
+def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendation:
     """Return a coarse grid whose worst-offset excess loss is within `tolerance`, by its upper confidence bound.
 
     Strides are tried from fine to coarse; the one before the first that fails, or that the sweep does not reach, is
-    recommended. In that fixed order the level of each band is that of the whole: no correction for many looks.
+    recommended. Ratios are tested in a fixed order, so no multiple-testing correction is needed.
 
     Args:
         curve: of one schedule.
-        tolerance: excess loss allowed, in units of the loss, > 0.
+        tolerance: excess loss allowed: a positive number in units of the loss, or a text such as "1%" of the lowest
+            mean loss of the curve.
 
     Raises:
-        InsufficientDataError: when the evidence carries no recommendation: one seed, the best learning rate on the
-            edge of the grid or perhaps among those that lack seeds, or bands too wide even for the next coarser grid.
-            `estimate` is then the `Recommendation`
-            that the point estimates alone would give, or None, and `needed` says what is missing.
-        DataError: when the tolerance is not a positive number.
+        InsufficientDataError: when the data are not enough: one seed, the best learning rate at the
+            edge of the grid or perhaps among those with missing seeds, or bands too wide even for the next coarser
+            grid. `estimate` is then the `Recommendation` that the point estimates alone would give, or None, and
+            `needed` says what is missing.
+        OptionError: when the tolerance is neither a positive number nor a share.
 
     Example:
         >>> from robust_lr.analysis import degradation_curve
@@ -90,37 +87,32 @@ def recommend(curve: DegradationCurve, *, tolerance: float) -> Recommendation:
         >>> print(recommend(degradation_curve(sweep, "cosine"), tolerance=0.01))
         cosine: ratio 8, 3 trials, excess loss 0.0020 [0.0020, 0.0020]
     """
-    check_tolerance(tolerance)
+    allowed = read_tolerance(tolerance).of(float(curve.block.mean.min()))
     if not curve.covered[0]:
-        raise InsufficientDataError(f"{curve.schedule}: {_on_the_edge(curve)}", needed=_extension(curve, 1))
-    if curve.block.rivals:
-        rivals = ", ".join(f"{lr:g}" for lr in curve.block.rivals)
+        raise InsufficientDataError(f"{curve.schedule}: {on_the_edge(curve)}", needed=extension(curve, 1))
+    if curve.block.unresolved_better:
+        better = ", ".join(f"{lr:g}" for lr in curve.block.unresolved_better)
         raise InsufficientDataError(
-            f"{curve.schedule}: {rivals} did better than the best, {curve.best_lr:g}, but not all seeds have a result",
-            needed=f"the missing trials at {rivals}",
+            f"{curve.schedule}: {better} may beat the best, {curve.best_lr:g}, but some of the seeds there are missing",
+            needed=f"the missing trials at {better}",
         )
-    by_estimate = _build(curve, _last_within(curve.worst, curve, tolerance), tolerance)
+    by_estimate = _build(curve, _last_within(curve.worst, curve, allowed), allowed)
     if curve.n_seeds == 1:
         raise InsufficientDataError(
-            f"{curve.schedule}: one seed, and nothing bounds the noise",
+            f"{curve.schedule}: one seed does not show the noise",
             estimate=by_estimate,
             needed="2 more seeds, better 4",
         )
-    last = _last_within(curve.worst_interval[:, 1], curve, tolerance)
-    advice = _build(curve, last, tolerance)
+    last = _last_within(curve.worst_interval[:, 1], curve, allowed)
+    advice = _build(curve, last, allowed)
     if last == 0 and advice.limited_by == "noise":
         raise InsufficientDataError(
-            f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {_band(curve, 1)}, "
-            f"reaches beyond the tolerance {tolerance:g}",
+            f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {band(curve, 1)}, "
+            f"exceeds the tolerance {allowed:.4g}",
             estimate=by_estimate,
-            needed=_more_seeds(curve, 1, tolerance),
+            needed=more_seeds(curve, 1, allowed),
         )
     return advice
-
-
-def check_tolerance(tolerance: float) -> None:
-    """Raise `DataError` unless it is a positive finite number."""
-    check_number("tolerance", tolerance, above=0, error=DataError)
 
 
 def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance: float) -> int:
@@ -133,12 +125,12 @@ def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendatio
     grids = [g for g in sub_grids(len(lrs), int(curve.stride[row])) if len(g) == curve.n_trials[row]]
     # Of the sub-grids that span the range, the one that passes nearest to the best; the higher one if two do.
     grid = min(reversed(grids), key=lambda g: int(np.abs(g - curve.block.best).min()))
-    grid = grid[curve.block.alive[grid]]  # the grid loses nothing without them
+    grid = grid[curve.block.converged[grid]]  # the grid loses nothing without them
     saved = 0 if row == 0 else (len(lrs) - len(grid)) * curve.n_seeds
-    limited_by, limit = _limit(curve, row + 1, tolerance)
+    limited_by, limit = limit_of(curve, row + 1, tolerance)
     warnings = list(curve.warnings)
     if row == 0 and limited_by != "grid":
-        warnings.append("the grid is as coarse as the tolerance allows; a finer one might end lower still")
+        warnings.append("the grid is already as coarse as the tolerance allows; a finer one might end lower")
     return Recommendation(
         schedule=curve.schedule,
         tolerance=float(tolerance),
@@ -156,86 +148,3 @@ def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendatio
         seconds_saved=saved * curve.block.seconds_per_trial,
         warnings=tuple(warnings),
     )
-
-
-def _limit(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, str]:
-    """Why the recommendation stops before this row of the curve."""
-    if row >= len(curve.stride):
-        return "none", "no coarser grid has two learning rates"
-    if not curve.covered[row]:
-        more = _extension(curve, row + 1) or _reach(curve, row)
-        return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: add {more}"
-    if curve.worst[row] <= tolerance:
-        return "noise", (
-            f"ratio {curve.ratio[row]:.4g} may be within the tolerance, but its band {_band(curve, row)} is not "
-            f"({_more_seeds(curve, row, tolerance)} would decide)"
-        )
-    block, steps = curve.block, int(curve.stride[row])
-    cliff = find_cliff(block)
-    if cliff is not None and cliff - block.best <= steps and not curve.too_low[row] > curve.too_high[row]:
-        lrs = block.learning_rates
-        return "cliff", f"training breaks between {lrs[cliff - 1]:g} and {lrs[cliff]:g}, not far above the best"
-    high, low = curve.too_high[row], curve.too_low[row]
-    side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
-    return side, (
-        f"ratio {curve.ratio[row]:.4g} {_costs(curve.worst[row])} at the worst offset; at that factor a learning rate "
-        f"too low {_costs(low)}, one too high {_costs(high)}{_would_allow(curve, row)}"
-    )
-
-
-def _costs(excess: float) -> str:
-    if math.isnan(excess):
-        return "is not in the sweep"
-    return "diverges" if math.isinf(excess) else f"costs {excess:.4f}"
-
-
-def _on_the_edge(curve: DegradationCurve) -> str:
-    side = "highest" if curve.block.best > 0 else "lowest"
-    return f"the best learning rate {curve.best_lr:g} is the {side} of the sweep, so the optimum may lie beyond it"
-
-
-def _extension(curve: DegradationCurve, steps: int) -> str:
-    """What to add to the sweep so that it has `steps` points on both sides of its best."""
-    best, n = curve.block.best, len(curve.block.learning_rates)
-    above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
-    ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
-    parts = [f"{count} learning rate{'s' if count > 1 else ''} {side} {end:g}" for count, side, end in ends if count]
-    return " and ".join(parts)
-
-
-def _reach(curve: DegradationCurve, row: int) -> str:
-    """The same where the points are there but lie too close together, on a grid that is not geometric."""
-    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
-    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
-    return f"learning rates {' and '.join(parts)}"
-
-
-def _band(curve: DegradationCurve, row: int) -> str:
-    low, high = curve.worst_interval[row]
-    return f"[{low:.4f}, {high:.4f}]"
-
-
-def _more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
-    """How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are."""
-    estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
-    if estimate >= tolerance:
-        return f"a tolerance of {_rounded_up(high)}"
-    spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
-    for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
-        if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
-            return f"about {total - n} more seed{'s' if total > n + 1 else ''}"
-    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
-
-
-def _would_allow(curve: DegradationCurve, row: int) -> str:
-    high = float(curve.worst_interval[row, 1])
-    return f"; a tolerance of {_rounded_up(high)} would allow it" if math.isfinite(high) else ""
-
-
-def _rounded_up(value: float) -> str:
-    """Two significant digits, never below the value."""
-    if not (math.isfinite(value) and value > 0):
-        return f"{value:g}"
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return f"{math.ceil(value / unit) * unit:.3g}"

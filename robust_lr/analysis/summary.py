@@ -8,39 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import check_number
+from .._page import to_html, to_markdown, to_text
+from .._tolerance import read_tolerance
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
-from .bounds import check_confidence_level
+from ._as_dict import analysis_dict
+from ._entry import ScheduleAnalysis as ScheduleAnalysis
 from .comparison import ScheduleComparison, compare_schedules
-from .degradation import DegradationCurve, degradation_curve
-from .profile import LearningRateProfile, learning_rate_profile
-from .recommendation import Recommendation, check_tolerance, recommend
-
-SCHEMA_VERSION = 1
+from .degradation import degradation_curve
+from .profile import learning_rate_profile
+from .recommendation import Recommendation, recommend
 
 
-@dataclass(frozen=True, eq=False)
-class ScheduleAnalysis:
-    """What is known of one schedule; None where the data do not carry it, and then `missing` says why.
-
-    Attributes:
-        schedule: name of the schedule.
-        profile: loss against learning rate.
-        curve: degradation against ratio.
-        recommendation: the grid to use next.
-        missing: why one of them is None; its `estimate` is what the point estimates alone would recommend.
-    """
-
-    schedule: str
-    profile: LearningRateProfile | None
-    curve: DegradationCurve | None
-    recommendation: Recommendation | None
-    missing: InsufficientDataError | None
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Analysis:
-    """The analysis of a sweep under a tolerance.
+    """The analysis of a sweep under a tolerance; printed, it is tables and sentences.
 
     Attributes:
         sweep: the data.
@@ -63,38 +46,60 @@ class Analysis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""
-        content: dict[str, Any] = _plain({
-            "schema": SCHEMA_VERSION,
-            "tolerance": self.tolerance,
-            "confidence_level": self.confidence_level,
-            "learning_rates": self.sweep.learning_rates,
-            "seeds": self.sweep.seeds,
-            "n_trials": self.sweep.n_trials,
-            "n_diverged": int(self.sweep.diverged.sum()),
-            "n_failed": len(self.sweep.failures),
-            "notes": self.sweep.notes,
-            "schedules": [_schedule_dict(s, self.sweep) for s in self.schedules],
-            "comparison": [] if self.comparison is None else _comparison_rows(self.comparison),
-        })  # fmt: skip
-        return content
+        return analysis_dict(self)
+
+    def __repr__(self) -> str:
+        advised = ", ".join(f"{name} {advice.ratio:.4g}" for name, advice in self.recommendations.items())
+        return f"Analysis({self.sweep!r}, tolerance {self.tolerance:.4g}; recommended ratios: {advised or 'none'})"
+
+    def __str__(self) -> str:
+        """The tables and sentences that ``robust-lr analyze`` prints."""
+        from ..report.text import analysis_blocks
+
+        return to_text(analysis_blocks(self))
+
+    def _repr_html_(self) -> str:
+        from ..report.text import analysis_blocks
+
+        return to_html(analysis_blocks(self))
+
+    def to_markdown(self) -> str:
+        """Return the conclusion, the tables and the alerts as Markdown."""
+        from ..report.text import analysis_blocks
+
+        *blocks, conclusion = analysis_blocks(self, every_detail=False)
+        return to_markdown([conclusion, *blocks])
 
 
-def analyze_sweep(sweep: SweepResult, *, tolerance: float, confidence_level: float = 0.95) -> Analysis:
-    """Analyse every schedule of a sweep; a schedule that the data do not carry becomes an entry that says so.
+def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_level: float = 0.95) -> Analysis:
+    """Analyze every schedule of a sweep; where the data are not enough, the entry of a schedule says what is missing.
 
     Args:
         sweep: the data.
-        tolerance: excess loss allowed when a grid is recommended, > 0.
+        tolerance: excess loss allowed when a grid is recommended: a positive number in units of the loss, or a text
+            such as "1%", which is of the lowest mean loss of the sweep.
         confidence_level: in (0, 1).
 
     Raises:
-        DataError: when the tolerance or the confidence level is out of range.
+        OptionError: when the tolerance or the confidence level is out of range.
+
+    Example:
+        >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4], (0, 1), [[[1.2, 1.1], [1.0, 0.9], [1.1, 1.0]]])
+        >>> analyze_sweep(sweep, tolerance="10%").tolerance
+        0.095...
     """
-    check_tolerance(tolerance)
-    check_confidence_level(confidence_level)
-    entries = tuple(_analyze(sweep, name, tolerance, confidence_level) for name in sweep.schedules)
+    allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
+    check_number("confidence_level", confidence_level, above=0, below=1)
+    entries = tuple(_analyze(sweep, name, allowed, confidence_level) for name in sweep.schedules)
     curves = [entry.curve for entry in entries if entry.curve is not None]
-    return Analysis(sweep, float(tolerance), confidence_level, entries, compare_schedules(curves) if curves else None)
+    return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
+
+
+def _lowest_mean(sweep: SweepResult) -> float:
+    n_results = np.sum(~np.isnan(sweep.loss), axis=-1, keepdims=True)
+    # The division comes first: a sum of huge losses overflows, a mean of them does not.
+    means = np.nansum(sweep.loss / np.maximum(n_results, 1), axis=-1)[n_results[..., 0] > 0]
+    return float(means.min(initial=math.inf))
 
 
 def _analyze(sweep: SweepResult, name: str, tolerance: float, confidence_level: float) -> ScheduleAnalysis:
@@ -106,82 +111,3 @@ def _analyze(sweep: SweepResult, name: str, tolerance: float, confidence_level: 
     except InsufficientDataError as error:
         missing = error
     return ScheduleAnalysis(name, profile, curve, advice, missing)
-
-
-def _schedule_dict(entry: ScheduleAnalysis, sweep: SweepResult) -> dict[str, Any]:
-    result: dict[str, Any] = {"schedule": entry.schedule, "spec": sweep.specs.get(entry.schedule) or None}
-    if entry.profile is not None:
-        profile = entry.profile
-        result |= {
-            "best_lr": profile.best_lr,
-            "best_loss": profile.best_loss,
-            "edge": profile.edge,
-            "cliff": profile.cliff,
-            "profile": [
-                {"lr": lr, "mean": mean, "interval": interval, "n_diverged": int(np.isinf(losses).sum())}
-                for lr, mean, interval, losses in zip(
-                    profile.learning_rates, profile.mean, profile.interval, profile.loss, strict=True
-                )
-            ],
-        }
-    if entry.curve is not None:
-        columns = {
-            "ratio": "ratio", "n_trials": "n_trials", "covered": "covered", "worst": "worst_excess_loss",
-            "worst_interval": "worst_interval", "mean": "mean_excess_loss", "mean_interval": "mean_interval",
-            "final_loss": "final_loss", "worst_final_loss": "worst_final_loss",
-            "too_high": "too_high", "too_low": "too_low",
-        }  # fmt: skip
-        result["degradation"] = [
-            {key: getattr(entry.curve, attribute)[row] for attribute, key in columns.items()}
-            for row in range(len(entry.curve.stride))
-        ]
-    result["recommendation"] = None if entry.recommendation is None else _recommendation_dict(entry.recommendation)
-    result["missing"] = None
-    if entry.missing is not None:
-        estimate = entry.missing.estimate
-        result["missing"] = {
-            "reason": str(entry.missing),
-            "needed": entry.missing.needed,
-            "estimate": _recommendation_dict(estimate) if isinstance(estimate, Recommendation) else None,
-        }
-    return result
-
-
-def _comparison_rows(comparison: ScheduleComparison) -> list[dict[str, Any]]:
-    return [
-        {
-            "n_trials": n,
-            "lowest": comparison.lowest[i],
-            "schedules": [
-                {
-                    "schedule": name,
-                    "final_loss": comparison.final_loss[i, s],
-                    "covered": bool(comparison.covered[i, s]),
-                    "above_lowest": comparison.difference[i, s],
-                    "interval": comparison.interval[i, s],
-                    "tied": bool(comparison.tied[i, s]),
-                }
-                for s, name in enumerate(comparison.schedules)
-            ],
-        }
-        for i, n in enumerate(comparison.n_trials)
-    ]
-
-
-def _recommendation_dict(advice: Recommendation) -> dict[str, Any]:
-    return {name: getattr(advice, name) for name in advice.__dataclass_fields__ if name != "schedule"}
-
-
-def _plain(value: Any) -> Any:
-    """The value in the types of JSON, with None for a number that is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

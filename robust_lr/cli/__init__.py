@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line. It starts fast: a command imports what it needs when it runs."""

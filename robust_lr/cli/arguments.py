@@ -1,56 +1,109 @@
-"""What the command line's arguments mean: a tolerance, schedules, a function or a plug-in by its name, a URL."""
+"""What the commands share: the parser, common options, the training function by its name, the runner."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import math
-import re
+import argparse
+import shutil
 import sys
-import traceback
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
+from ..exceptions import DataError, OptionError
+from .plugins import Plugin, naming_the_extra
 
-from ..exceptions import DataError
-from ..sweep.results import SweepResult
-
-
-def parse_tolerance(text: str) -> tuple[float, bool]:
-    """Return the number in a tolerance such as "0.003" or "1%", and whether it is relative (then 1% is 0.01).
-
-    Raises:
-        DataError: when it is not a positive number.
-
-    Example:
-        >>> parse_tolerance("1%")
-        (0.01, True)
-    """
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise DataError(f"tolerance must be a positive number such as 0.003 or 1%, got {text!r}")
-    return value, text.endswith("%")
+if TYPE_CHECKING:
+    from ..runners import Runner
 
 
-def absolute_tolerance(text: str, sweep: SweepResult) -> float:
-    """Return a tolerance in units of the loss; a relative one is of the lowest mean over the seeds.
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and whose help is at most 110 columns wide."""
 
-    A relative one of a sweep in which that is 0, or every mean diverged, is taken as it is.
+    def __init__(self, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns, 112) - 2
+        super().__init__(
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=width),
+            allow_abbrev=False,
+            **options,
+        )
 
-    Example:
-        >>> absolute_tolerance("10%", SweepResult(("cosine",), [0.1], (0, 1), [[[1.0, 3.0]]]))
-        0.2
-    """
-    value, relative = parse_tolerance(text)
-    n_results = np.sum(~np.isnan(sweep.loss), axis=-1, keepdims=True)
-    # The division comes first: a sum of huge losses overflows, a mean of them does not.
-    means = np.nansum(sweep.loss / np.maximum(n_results, 1), axis=-1)[n_results[..., 0] > 0]
-    lowest = abs(float(means.min(initial=math.inf)))
-    return value * lowest if relative and 0 < lowest < math.inf else value
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; see: {self.prog} --help")
+
+
+class _OldName(argparse.Action):
+    """An option under its old name, which works for one more release."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        new = f"--{self.dest.replace('_', '-')}"
+        print(f"warning: {option_string} is now {new}; the old name goes with version 0.3", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def add_old_name(parser: argparse.ArgumentParser, old: str, dest: str, **options: Any) -> None:
+    """Let an option be given by its old name too, with a warning; the help does not show it."""
+    parser.add_argument(old, dest=dest, action=_OldName, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
+
+
+def at_least(low: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """Return a reader of numbers that refuses those below `low`."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not value >= low:
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"expected a {what} of at least {low}, got {text!r}")
+        return value
+
+    return read
+
+
+def add_range(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lr-min", type=float, required=True, metavar="LR", help="smallest learning rate")
+    parser.add_argument("--lr-max", type=float, required=True, metavar="LR", help="largest learning rate")
+
+
+def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = "1%") -> None:  # noqa: A002
+    shown = f"{help} [default: {default.replace('%', '%%')}]"
+    parser.add_argument("--tolerance", default=default, metavar="LOSS", help=shown)
+
+
+def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int | None) -> None:
+    """Add what `run` and `search` need to train: the function, the journal, the trials at a time."""
+    parser.add_argument(
+        "function", metavar="FUNCTION", help="module:function or file.py:function, called with lr, schedule and seed"
+    )
+    parser.add_argument(
+        "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
+    )
+    parser.add_argument(
+        "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"
+    )
+    add_n_jobs(parser, default=n_jobs)
+
+
+def add_n_jobs(parser: argparse.ArgumentParser, *, default: int | None) -> None:
+    """Add how many trials run at a time on this machine."""
+    shown = f"processes, each with one trial at a time [default: {1 if default is None else default}]"
+    parser.add_argument("--n-jobs", type=at_least(1), default=default, metavar="N", help=shown)
+    add_old_name(parser, "--jobs", "n_jobs", type=at_least(1))
+
+
+def make_runner(options: argparse.Namespace, plugins: Sequence[Plugin]) -> Runner:
+    """Return the runner of a plug-in that the options ask for, or else one on this machine."""
+    for plugin in plugins:
+        with naming_the_extra(plugin):
+            runner = plugin.make_runner(options)
+        if runner is not None:
+            return runner
+    from ..runners import PackedRunner, ProcessPoolRunner, SerialRunner
+
+    n_jobs = options.n_jobs or 1
+    if getattr(options, "packed", False):
+        return PackedRunner(n_jobs)
+    return SerialRunner() if n_jobs == 1 else ProcessPoolRunner(n_jobs)
 
 
 def split_specs(text: str) -> list[str]:
@@ -60,33 +113,9 @@ def split_specs(text: str) -> list[str]:
         >>> split_specs("constant, wsd(0.2, shape=1-sqrt)")
         ['constant', 'wsd(0.2, shape=1-sqrt)']
     """
+    import re
+
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-
-
-def without_passwords(text: str) -> str:
-    """Return a text, such as the URL of a database, as it may be printed.
-
-    Example:
-        >>> without_passwords("postgresql://me:secret@host/db?sslpassword=other")
-        'postgresql://me:***@host/db?sslpassword=***'
-    """
-    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
-
-
-def load_plugin(group: str, name: str) -> Any:
-    """Return what an installed package offers under a name in a group of entry points.
-
-    Raises:
-        DataError: when none does, or what it needs is not installed.
-    """
-    needed = f"this needs an extra: pip install 'robust-lr[{name}]'"
-    for entry in importlib.metadata.entry_points(group=group, name=name):
-        try:
-            return entry.load()
-        except ImportError as error:
-            raise DataError(f"{needed} ({error})") from None
-    raise DataError(needed)
 
 
 def import_function(where: str) -> Any:
@@ -95,6 +124,11 @@ def import_function(where: str) -> Any:
     Raises:
         DataError: when it cannot be imported, is not there, or cannot be called.
     """
+    import traceback
+    from pathlib import Path
+
+    from .._text import place_of
+
     module, _, name = where.rpartition(":")
     if not module or not name:
         raise DataError(f"expected module:function or file.py:function, got {where!r}")
@@ -104,9 +138,11 @@ def import_function(where: str) -> Any:
         folder, module = file.parent, file.stem
     sys.path.insert(0, str(folder))
     try:
-        target: Any = importlib.import_module(module)
+        __import__(module)
     except Exception as error:  # the module is the user's: anything can happen in it
-        raise DataError(f"cannot import {where!r}: {_in_one_line(error)}") from None
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}{place_of(traceback.format_exc())}"
+        raise DataError(f"cannot import {where!r}: {text}") from None
+    target: Any = sys.modules[module]
     if file is not None and Path(str(getattr(target, "__file__", None))).resolve() != file:
         raise DataError(f"cannot import {file.name}: another module has the name {module!r}; rename the file")
     for part in name.split("."):
@@ -116,11 +152,3 @@ def import_function(where: str) -> Any:
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
     return target
-
-
-def _in_one_line(error: Exception) -> str:
-    """The error with its type, and where in the user's module it was raised."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    inside = not frame.filename.startswith("<frozen") and frame.filename != importlib.__file__
-    return f"{text} ({frame.filename}, line {frame.lineno})" if inside else text

@@ -1,24 +1,27 @@
-"""The demo's training function: softmax regression on the digits that ship with scikit-learn, by SGD."""
+"""Run the main job on real data: 7 schedules x 16 learning rates x 5 seeds of softmax regression on digits."""
 
 from __future__ import annotations
 
+import argparse
+import os
+from collections.abc import Sequence
 from functools import cache
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..exceptions import RobustLRError
-from ..grids import GeometricGrid
-from ..linear.models import LinearModelTask
+from .arguments import add_n_jobs, add_tolerance
+from .plugins import Plugin
 
-DEMO_GRID = GeometricGrid(2.0**-7, 2.0**8, 16)
+if TYPE_CHECKING:
+    from ..linear.models import LinearModelTask
+
+SUMMARY = "see it work: a sweep over the digits of scikit-learn, with a report"
+USAGE = "[options]"
+
+DEMO_RANGE = 2.0**-7, 2.0**8, 16  # smallest and largest learning rate, number of points
 DEMO_SCHEDULES = (
-    "constant",
-    "inverse-sqrt",
-    "linear",
-    "cosine",
-    "wsd(0.2)",
-    "polynomial(power=2)",
-    "cosine(floor=0.1)",
+    *("constant", "inverse-sqrt", "linear", "cosine"),
+    *("wsd(0.2)", "polynomial(power=2)", "cosine(floor=0.1)"),
 )
 DEMO_SEEDS = 5
 
@@ -26,6 +29,53 @@ TOTAL_STEPS = 1500
 BATCH_SIZE = 16
 WEIGHT_DECAY = 1e-3
 N_TRAIN = 1500
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", default="demo-output", metavar="DIR",
+        help="folder for the report, plots, figures and journal [default: %(default)s]",
+    )  # fmt: skip
+    add_n_jobs(parser, default=min(os.cpu_count() or 1, 4))
+    add_tolerance(parser, "how much worse than the best loss you accept", default="0.003")
+
+
+def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    import time
+    from pathlib import Path
+
+    from ..grids import GeometricGrid
+    from ..report.console import make_console, print_analysis
+    from ..report.html import write_report
+    from ..report.plots import degradation_figure, learning_rate_figure
+    from ..runners import PackedRunner
+    from ..sweep import run_sweep
+    from .output import analyze, figures, write_json, writing
+
+    start, output = time.perf_counter(), Path(options.output)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    runner, journal = PackedRunner(options.n_jobs), output / "journal.jsonl"
+    sweep = run_sweep(
+        demo_task(), GeometricGrid(*DEMO_RANGE), DEMO_SCHEDULES, DEMO_SEEDS, runner=runner, journal=journal
+    )
+    analysis = analyze(sweep, options.tolerance)
+    console = make_console()
+    print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
+    write_json(output / "analysis.json", figures(analysis))
+    with writing(output):
+        learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)
+        degradation_figure(analysis).savefig(output / "degradation.png", dpi=150)
+        write_report(
+            analysis,
+            output / "report.html",
+            title="How coarse may the learning-rate grid be? Digits, softmax regression, SGD",
+            source="load_digits of scikit-learn, 1500 training images, batches of 16, 1500 steps, weight decay 1e-3.",
+            reproduce=["make demo", f"robust-lr analyze {journal} --tolerance {options.tolerance}"],
+        )
+    files = ", ".join(file.name for file in sorted(output.iterdir()))
+    console.print(f"{time.perf_counter() - start:.0f} s; in {output}: {files}")
+    return 0
 
 
 @cache
@@ -39,6 +89,10 @@ def demo_task() -> LinearModelTask:
     Raises:
         RobustLRError: when scikit-learn, which brings the digits, is not installed.
     """
+    import numpy as np
+
+    from ..linear.models import LinearModelTask
+
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:

@@ -160,7 +160,7 @@ def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:
 
 
 def _header_line(header: SweepHeader) -> bytes:
-    from .. import __version__
+    from .._version import __version__
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return dump_record(header_record(replace(header, created=now, library=__version__)))

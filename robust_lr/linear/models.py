@@ -1,4 +1,4 @@
-"""Linear, logistic and softmax regression as a TrainFunction: the task that the closed-form engine trains."""
+"""Linear, logistic and softmax regression as a training function, without torch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from .._checks import check_number, check_whole
 from .._labels import label_of
 from ..divergence import DivergenceWatch
-from ..exceptions import DataError, NotVectorisable
+from ..exceptions import DataError, NotVectorizable
 from ..runners import SequentialEvaluator
 from ..runners.packed import PackPlan
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..trials import TrialSpec
-from .closed_form import LANES, ClosedFormPacks, Kind, train_alone
+from ._closed_form import Kind, LinearProblem, losses, plan_closed_form, train_alone
 
 Array = NDArray[Any]
 
-_MOST_SLOTS = 256  # beyond it a trial costs no less
+_NAME = "robust_lr.linear_models:LinearModelTask"  # as journals have had it since version 0.1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,10 +38,9 @@ class LinearModelTask:
     - "logistic": the mean binary cross-entropy of ``sigmoid(outputs)`` over all n k numbers;
     - "softmax": the mean cross-entropy over the n rows; k is the largest class number plus one.
 
-    What is returned as "loss" is F over the whole training set. The seed draws the batches, with replacement, by
+    "loss" is F over the whole training set. The seed draws the batches, with replacement, by
     ``numpy.random.default_rng(seed).integers(n, size=(T, B))``: the same for every learning rate and schedule. All is
-    computed in the type of the inputs. `PackedRunner` trains many trials at a time, with the same results to the last
-    bit.
+    computed in the type of the inputs. `PackedRunner` trains many trials together, with the same results to rounding.
 
     Args:
         kind: "linear", "logistic" or "softmax".
@@ -60,7 +59,7 @@ class LinearModelTask:
         divergence_patience: steps, >= 1.
 
     Raises:
-        DataError: when built, for anything above that does not hold.
+        DataError: for anything above that does not hold.
 
     Example:
         >>> x = np.linspace(-1, 1, 16)[:, None]
@@ -101,22 +100,24 @@ class LinearModelTask:
         if self.validation_data is None:
             return
         self._set("validation_data", _checked_data("validation_data", self.kind, self.validation_data))
-        shapes = [(a.shape[1:], a.dtype) for a in (*self.train_data, *self.validation_data)]
-        if shapes[:2] != shapes[2:]:
-            raise DataError(
-                f"validation_data must have the columns and types of train_data, {_columns(shapes[:2])}; got "
-                f"{_columns(shapes[2:])}"
-            )
+        expected, found = (
+            " and ".join(f"{a.dtype}{list(a.shape[1:])}" for a in data)
+            for data in (self.train_data, self.validation_data)
+        )
+        if expected != found:
+            raise DataError(f"validation_data must have the columns and types of train_data, {expected}; got {found}")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     @property
     def label(self) -> str:
-        """Name of the task in the journal of a sweep: another one for each task whose results may be different."""
+        """Name of the task in a journal: tasks whose results may differ have different ones."""
         parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self)}
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-        return f"{type(self).__module__}:{type(self).__qualname__}({self.kind}, sha={digest})"
+        kind = type(self)
+        name = _NAME if kind is LinearModelTask else f"{kind.__module__}:{kind.__qualname__}"
+        return f"{name}({self.kind}, sha={digest})"
 
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
         """Train once and return "loss", and the figures on the validation data.
@@ -133,8 +134,7 @@ class LinearModelTask:
         Raises:
             DataError: when `lr` or `seed` is out of range.
         """
-        schedule = parse_schedule(schedule) if isinstance(schedule, str) else schedule
-        return train_alone(self, lr=lr, schedule=schedule, seed=seed)
+        return train_alone(self.problem, lr=lr, schedule=parse_schedule(schedule), seed=seed)
 
     def plan_packs(
         self,
@@ -147,53 +147,19 @@ class LinearModelTask:
         device: str | None,
         memory_limit: int | None,
     ) -> PackPlan:
-        """Choose how to train these trials; `PackedRunner` asks, and says what the arguments are.
+        """Choose how to train these trials; see `robust_lr.runners.packed.Packable`.
 
         Raises:
-            NotVectorisable: for another engine than "auto", "closed_form" or "sequential", and for another device than
+            NotVectorizable: for another engine than "auto", "closed_form" or "sequential", and for another device than
                 the CPU.
         """
         if engine == "sequential":
             return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "one after the other")
         if engine not in ("auto", "closed_form"):
-            raise NotVectorisable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
+            raise NotVectorizable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):
-            raise NotVectorisable(f"the closed-form engine runs on the CPU, not on {device!r}")
-        size = _balanced_slots(len(trials), n_workers) if slots == "auto" else slots
-        if memory_limit is not None:
-            size = min(size, max(1, memory_limit // self._group_bytes) * LANES)
-        note = f"closed form: {len(trials)} trials, {size} at a time in each of {n_workers} processes"
-
-        def make_evaluator(slots: int) -> ClosedFormPacks:
-            return ClosedFormPacks(problem=self, schedules=dict(schedules), slots=slots)
-
-        return PackPlan("closed_form", size, math.nan, make_evaluator, note)
-
-    @property
-    def _group_bytes(self) -> int:
-        weights, _ = self.initial(0)
-        n_copies = 2 if self.momentum else 1
-        return n_copies * LANES * (weights.nbytes + weights[:1].nbytes) + self.batches(0).nbytes
-
-    @property
-    def inputs(self) -> Array:
-        """The training inputs, shape (n, d)."""
-        return self.train_data[0]
-
-    @property
-    def targets(self) -> Array:
-        """The training targets: shape (n, k), or class numbers, shape (n,)."""
-        return self.train_data[1]
-
-    @property
-    def bias_decay(self) -> float:
-        """Zero: the penalty leaves the bias out."""
-        return 0.0
-
-    @property
-    def penalty(self) -> float:
-        """The coefficient of ``|W|**2 / 2`` in the objective."""
-        return self.weight_decay
+            raise NotVectorizable(f"the closed-form engine runs on the CPU, not on {device!r}")
+        return plan_closed_form(self.problem, trials, schedules, slots, n_workers, memory_limit)
 
     def initial(self, seed: int) -> tuple[Array, Array | None]:
         """Return the weights, shape (d, k), and the bias, shape (k,), or None: zeros for every seed."""
@@ -205,63 +171,49 @@ class LinearModelTask:
         """Return which rows of the training data each step of a seed sees, shape (T, B)."""
         seed = check_whole("seed", seed, at_least=0, error=DataError)
         size = (self.total_steps, self.batch_size)
-        return np.random.default_rng(seed).integers(0, len(self.inputs), size=size)
+        return np.random.default_rng(seed).integers(0, len(self.train_data[0]), size=size)
 
     def evaluate(self, weights: Array, bias: Array | None) -> dict[str, float]:
         """Return the figures of a model: "loss", and those on the validation data."""
         with np.errstate(all="ignore"):  # divergence is a result
-            losses = []
-            for inputs, targets in self._data():
-                outputs = _products(inputs, weights) + (0 if bias is None else bias)
-                losses.append(float(np.mean(_LOSSES[self.kind](outputs, targets), dtype=np.float64)))
+            outputs = [inputs @ weights + (0 if bias is None else bias) for inputs, _ in self._data()]
+            means = [
+                float(losses(self.kind, z[None, ..., None].copy(), y[None], np.ones((1, 1), z.dtype))[0, 0])
+                for z, (_, y) in zip(outputs, self._data(), strict=True)
+            ]
             square = float(np.sum(np.square(weights, dtype=np.float64)))
-        figures = {"loss": losses[0] + 0.5 * self.weight_decay * square}
+        figures = {"loss": means[0] + 0.5 * self.weight_decay * square}
         if self.validation_data is not None:
-            figures["validation_loss"] = losses[1]
+            figures["validation_loss"] = means[1]
+            targets = self.validation_data[1]
             if self.kind == "softmax":
-                figures["validation_accuracy"] = float(np.mean(outputs.argmax(axis=1) == targets))
+                figures["validation_accuracy"] = float(np.mean(outputs[1].argmax(axis=1) == targets))
             elif self.kind == "logistic" and np.isin(targets, (0, 1)).all():
-                figures["validation_accuracy"] = float(np.mean((outputs > 0) == targets))
+                figures["validation_accuracy"] = float(np.mean((outputs[1] > 0) == targets))
         return figures
 
-    def diverged(self, step: int) -> dict[str, float]:
-        """Return the figures of a trial that diverged at this step."""
+    @property
+    def problem(self) -> LinearProblem:
+        """The task as the closed-form engine trains it."""
+        names = ("kind", "total_steps", "batch_size", "momentum", "dampening", "nesterov", "weight_decay")
+        shared = {name: getattr(self, name) for name in (*names, "divergence_factor", "divergence_patience")}
+        return LinearProblem(
+            inputs=self.train_data[0],
+            targets=self.train_data[1],
+            initial=self.initial,
+            batches=self.batches,
+            evaluate=self.evaluate,
+            diverged=self._diverged,
+            penalty=self.weight_decay,
+            **shared,
+        )
+
+    def _diverged(self, step: int) -> dict[str, float]:
         figures = {"loss": math.inf, "diverged_at_step": float(step)}
         return figures if self.validation_data is None else {**figures, "validation_loss": math.inf}
 
     def _data(self) -> list[tuple[Array, Array]]:
         return [self.train_data, *([] if self.validation_data is None else [self.validation_data])]
-
-
-def _products(inputs: Array, weights: Array) -> Array:
-    """Return ``inputs @ weights``, a few rows at a time, so that BLAS stays in one thread.
-
-    Several threads take longer to start than these sums take, and their number may change the last bit.
-    """
-    n_rows = max(1, (1 << (17 if weights.shape[1] > 1 else 13)) // weights.size)
-    return np.concatenate([inputs[start : start + n_rows] @ weights for start in range(0, len(inputs), n_rows)])
-
-
-def _square_errors(outputs: Array, targets: Array) -> Array:
-    return np.asarray((outputs - targets) ** 2)
-
-
-def _binary_cross_entropies(logits: Array, targets: Array) -> Array:
-    return np.asarray(np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - targets * logits)
-
-
-def _cross_entropies(logits: Array, labels: Array) -> Array:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels])
-
-
-_LOSSES = {"linear": _square_errors, "logistic": _binary_cross_entropies, "softmax": _cross_entropies}
-
-
-def _balanced_slots(n_trials: int, n_workers: int) -> int:
-    """Return the size of packs that are equally full in every round, of about `_MOST_SLOTS` at most."""
-    n_rounds = max(1, math.ceil(n_trials / (_MOST_SLOTS * n_workers)))
-    return LANES * max(1, math.ceil(n_trials / (n_rounds * n_workers * LANES)))
 
 
 def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -292,7 +244,3 @@ def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Arr
 def _shape(array: Array) -> str:
     least = f", least {array.min()}" if np.issubdtype(array.dtype, np.integer) and array.size else ""
     return f"{array.dtype} of shape {array.shape}{least}"
-
-
-def _columns(parts: list[tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
-    return " and ".join(f"{dtype}{list(shape)}" for shape, dtype in parts)

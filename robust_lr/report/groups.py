@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import numpy as np
-
-from ..analysis.summary import Analysis, ScheduleAnalysis
+from ..analysis import Analysis, ScheduleAnalysis
 from .tables import Rows
 
 
 def group_rows(analyses: Mapping[str, Analysis]) -> Rows:
     """Return header and rows, one row a schedule over all the sweeps that have it.
 
-    The largest excess is over the sweeps whose grid reaches far enough to measure it; the ratio for all is the smallest
-    of the recommended ones, and "-" when some sweep has no recommendation.
+    The cost of half the trials is the largest among the sweeps that reach far enough to measure it; the ratio for all
+    is the smallest of the recommended ones, and "-" when some sweep has no recommendation.
 
     Args:
         analyses: one a sweep, by its name.
     """
-    header = [
-        "schedule",
-        "sweeps",
-        "best lr",
-        "lowest in",
-        "best on the edge",
-        "every 2nd costs at most",
-        "ratio for all",
-    ]
+    header = ["schedule", "sweeps", "best lr", "lowest in", "best at the edge", "half the trials cost", "ratio for all"]
     by_schedule: dict[str, list[ScheduleAnalysis]] = {}
     wins: dict[str, int] = {}
     for analysis in analyses.values():
@@ -53,10 +44,12 @@ def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
         span,
         f"{wins} of {len(entries)}",
         f"{edges} of {len(profiles)}",
-        f"{_cost(np.max(costs))} ({len(costs)} measured)" if costs else "-",
+        _worst(costs) if costs else "-",
         f"{min(ratios):.4g}" if len(ratios) == len(entries) else "-",
     ]
 
 
-def _cost(excess: float) -> str:
-    return f"{excess:.4f}" if np.isfinite(excess) else "diverged"
+def _worst(costs: list[float]) -> str:
+    worst = max(costs)
+    text = f"at most {worst:.4f}" if math.isfinite(worst) else "diverged"
+    return f"{text} ({len(costs)} measured)"

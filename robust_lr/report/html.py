@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import platform
+import warnings
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._page import to_html
 from ..analysis import Analysis
 from .plots import degradation_figure, learning_rate_figure
-from .tables import degradation_rows, recommendation_rows
-from .words import caveats, comparison_sentences, conclusion, details, headline
+from .text import analysis_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
 .lead { border-left: 4px solid #1f5fa8; padding: .4rem 1rem; background: #f3f6fa; }
 .lead p { margin: .3rem 0; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
@@ -33,6 +34,16 @@ th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2
 img { width: 100%; height: auto; } code, pre { background: #f3f4f6; border-radius: 3px; padding: .1rem .3rem; }
 pre { padding: .6rem .8rem; overflow-x: auto; } .small { color: #57606a; font-size: .87rem; }
 """
+
+_HOW_TO_READ = (
+    "Excess loss of a coarser grid: how much higher the best final loss is on every k-th learning rate than on all of "
+    "them, at the worst of the k offsets; below it the {level:.0%} band, by paired t bounds over the seeds "
+    "(intersection-union). Each learning rate is chosen on all seeds but one and scored on that one."
+)
+_GUIDE = (
+    "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
+    "a bound, not a prediction. It knows no stability cliff."
+)
 
 
 def write_report(
@@ -56,7 +67,7 @@ def write_report(
         RobustLRError: when matplotlib is not installed.
     """
     parts = [("", analyses)] if isinstance(analyses, Analysis) else list(analyses)
-    body = "".join(_part(name, analysis, level=2 if name else 1) for name, analysis in parts)
+    body = "".join(_part(name, analysis) for name, analysis in parts)
     html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
@@ -66,64 +77,32 @@ def write_report(
     Path(path).write_text(html, encoding="utf-8")
 
 
-def _part(name: str, analysis: Analysis, *, level: int) -> str:
-    sections = [f"<h2>{escape(name)}</h2>"] if level == 2 else []
-    lead = "".join(f"<p>{escape(headline(entry))}</p>" for entry in analysis.schedules)
-    sections.append(f"<div class='lead'><p><b>{escape(conclusion(analysis))}</b></p>{lead}</div>")
-    sections.extend(f"<p>{escape(caveat)}</p>" for caveat in caveats(analysis))
-    header, rows = recommendation_rows(analysis)
-    sections.append(f"<h2>What to use next (tolerance {analysis.tolerance:g})</h2>{_table(header, rows)}")
-    header, rows = degradation_rows(analysis, bands=True)
-    if len(header) > 1:
-        sections.append(
-            f"<h2>What a coarser grid costs at its worst offset</h2>{_table(header, rows)}"
-            "<p class='small'>Excess of the best final loss on every k-th learning rate over the best on all, largest "
-            f"over the k offsets; {analysis.confidence_level:.0%} band below it. In brackets: the sweep does not reach "
-            "far enough on both sides of the best to tell.</p>"
-        )
-    sections.append(_image(learning_rate_figure(analysis), "Final loss against learning rate"))
-    if rows:
-        sections.append(_image(degradation_figure(analysis), "Excess loss against the ratio of the grid"))
-        sections.append(
-            "<p class='small'>The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to "
-            "the last trustworthy point: bound, not prediction. It knows no stability cliff.</p>"
-        )
-    ends = comparison_sentences(analysis)
-    if ends:
-        sections.append("<h2>Which schedule ends lower</h2>" + "".join(f"<p>{escape(s)}</p>" for s in ends))
-    sections.append("<h2>Schedule by schedule</h2>")
-    for entry in analysis.schedules:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in details(entry, analysis.tolerance))
-        sections.append(f"<p><b>{escape(entry.schedule)}</b></p><ul>{lines or '<li>no result</li>'}</ul>")
-    return "".join(sections)
+def _part(name: str, analysis: Analysis) -> str:
+    *blocks, last = analysis_blocks(analysis, bands=True)
+    parts = [f"<h2>{escape(name)}</h2>" if name else "", f"<div class='lead'>{to_html([last])}</div>", to_html(blocks)]
+    parts.append(f"<p class='small'>{_HOW_TO_READ.format(level=analysis.confidence_level)}</p>")
+    parts.append(_image(learning_rate_figure(analysis), "Final loss against learning rate"))
+    if any(entry.curve is not None for entry in analysis.schedules):
+        parts.append(_image(degradation_figure(analysis), "Excess loss against the ratio of the grid"))
+        parts.append(f"<p class='small'>{_GUIDE}</p>")
+    return "".join(parts)
 
 
 def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
-    from .. import __version__
+    from .._version import __version__
 
-    sweep = analysis.sweep
-    lines = "\n".join(escape(line) for line in reproduce)
+    sweep, lines = analysis.sweep, "\n".join(escape(line) for line in reproduce)
     commands = f"<pre>{lines}</pre>" if lines else ""
     return (
-        f"<h2>How to reproduce</h2>{commands}<p class='small'>{sweep.learning_rates.size} learning rates "
-        f"{sweep.learning_rates[0]:g} to {sweep.learning_rates[-1]:g}, {len(sweep.seeds)} seeds, "
-        f"{sweep.n_trials} results, {int(sweep.diverged.sum())} diverged, {len(sweep.failures)} failed. "
-        f"Bands: paired t bounds over the seeds (intersection-union), {analysis.confidence_level:.0%}; a learning "
-        "rate is chosen on all seeds but one and scored on that one. "
-        f"robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
+        f"<h2>How to reproduce</h2>{commands}<p class='small'>{escape(sweep.describe())}, {len(sweep.failures)} "
+        f"failed. robust-lr {__version__}, numpy {np.__version__}, Python {platform.python_version()}.</p>"
     )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell).replace(chr(10), '<br>')}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _image(figure: Figure, alt: str) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that the font has no glyph for a schedule's name
+        figure.savefig(buffer, format="svg")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"<p><img alt='{escape(alt)}' src='data:image/svg+xml;base64,{data}'></p>"

@@ -1,4 +1,4 @@
-"""The two tables of an analysis as rows of text, for the screen and the report alike."""
+"""The tables of an analysis as rows of text, for the screen and the report alike."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import math
 
 import numpy as np
 
+from ..analysis._entry import Analyzed
 from ..analysis.degradation import DegradationCurve
-from ..analysis.summary import Analysis
 
 Rows = tuple[list[str], list[list[str]]]
-# With these both tables fit into a terminal of 80 columns.
-MAX_STRIDE = 6
+MAX_STRIDE = 6  # with these columns the table fits into a terminal
+
+_LIMITS = {
+    "too low": "rates below the best", "too high": "rates above the best", "cliff": "stability cliff",
+    "noise": "noise", "grid": "narrow sweep", "none": "nothing",
+}  # fmt: skip
 
 
-def degradation_rows(analysis: Analysis, *, bands: bool) -> Rows:
+def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
     """Return header and rows of the worst-offset excess loss by grid coarseness, one row a schedule.
 
-    Columns are the strides up to the largest with two learning rates; a cell in brackets is beyond what the sweep can
-    tell under that schedule.
+    Columns are the strides up to the largest with two learning rates; a cell in parentheses is beyond what the sweep
+    can tell under that schedule.
 
     Args:
         analysis: of a sweep.
@@ -34,13 +38,10 @@ def degradation_rows(analysis: Analysis, *, bands: bool) -> Rows:
     header = ["schedule"]
     for k in strides:
         header.append(f"ratio {longest.ratio[k - 1]:.3g}\n{longest.n_trials[k - 1]} trials" if same else _every(k))
-    rows = []
-    for curve in curves:
-        rows.append([curve.schedule, *(_cell(curve, k - 1, bands) for k in strides)])
-    return header, rows
+    return header, [[curve.schedule, *(_cell(curve, k - 1, bands) for k in strides)] for curve in curves]
 
 
-def recommendation_rows(analysis: Analysis) -> Rows:
+def recommendation_rows(analysis: Analyzed) -> Rows:
     """Return header and rows of the recommended grids, one row a schedule."""
     header = ["schedule", "best lr", "loss", "ratio", "trials", "excess", "at most", "limited by"]
     rows = []
@@ -49,12 +50,11 @@ def recommendation_rows(analysis: Analysis) -> Rows:
         best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", f"{profile.best_loss:.4f}"]
         if advice is None:
             why = entry.missing.needed if entry.missing is not None else ""
-            rows.append([entry.schedule, *best, "-", "-", "-", "-", f"needed: {why}"])
+            rows.append([entry.schedule, *best, "-", "-", "-", "-", f"needs {why}"])
             continue
-        high = advice.confidence_interval[1]
         rows.append([
-            entry.schedule, *best, f"{advice.ratio:.4g}", str(advice.n_trials),
-            f"{advice.excess_loss:.4f}", f"{high:.4f}", advice.limited_by,
+            entry.schedule, *best, f"{advice.ratio:.4g}", str(advice.n_trials), f"{advice.excess_loss:.4f}",
+            f"{advice.confidence_interval[1]:.4f}", _LIMITS[advice.limited_by],
         ])  # fmt: skip
     return header, rows
 

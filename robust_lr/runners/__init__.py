@@ -10,7 +10,7 @@ from .packed import Packable as Packable
 from .packed import PackedRunner as PackedRunner
 from .packed import PackPlan as PackPlan
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
-from .sequential import SequentialEvaluator as SequentialEvaluator
+from .serial import SequentialEvaluator as SequentialEvaluator
 from .serial import SerialRunner as SerialRunner
 from .slots import Slot as Slot
 from .slots import fair_share as fair_share

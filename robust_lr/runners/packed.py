@@ -6,17 +6,17 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from .._checks import check_flag, check_whole
 from .._text import levels_to_user
-from ..exceptions import NotVectorisable, OptionError, RobustLRWarning
+from ..exceptions import NotVectorizable, OptionError, RobustLRWarning
 from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource
 from .process_pool import ProcessPoolRunner, device_names
-from .sequential import SequentialEvaluator
+from .serial import SequentialEvaluator
 from .slots import evaluate_here
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
@@ -75,11 +75,11 @@ class Packable(TrainFunction, Protocol):
         The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
 
         Raises:
-            NotVectorisable: when they can only be trained one after the other.
+            NotVectorizable: when they can only be trained one after the other.
         """
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class PackedRunner:
     """Trains many replicas of one small model together, with the results of training one after the other.
 
@@ -91,7 +91,7 @@ class PackedRunner:
 
     The training function must say how: a `Packable`, with the method `plan_packs`, such as
     `robust_lr.linear.models.LinearModelTask` or `robust_lr_torch.SupervisedTask`. Any other, and one that cannot be
-    vectorised, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
+    vectorized, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
     logged to the logger "robust_lr" at level INFO.
 
     One worker without devices is this process, and any callable will do. More workers, one pack each, are
@@ -104,7 +104,7 @@ class PackedRunner:
         slots: replicas in a pack, at least 1; "auto" leaves it to the task.
         engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
             one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
-        strict: raise `NotVectorisable` where the trials cannot be trained in packs, rather than warn. Where they can,
+        strict: raise `NotVectorizable` where the trials cannot be trained in packs, rather than warn. Where they can,
             but are no faster in packs, they still run one after the other.
         device: where the task shall train, such as "cuda"; None leaves it to the task.
         devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
@@ -114,7 +114,7 @@ class PackedRunner:
 
     Raises:
         OptionError: when an argument is wrong.
-        NotVectorisable: by `run`, when strict.
+        NotVectorizable: by `run`, when strict.
 
     Example:
         >>> from robust_lr import Constant
@@ -127,50 +127,38 @@ class PackedRunner:
         [0.0625, 0.0]
         >>> try:
         ...     PackedRunner(strict=True).run(train, TrialList(trials), {"constant": Constant()})
-        ... except NotVectorisable as error:
+        ... except NotVectorizable as error:
         ...     error.reason
         'the training function has no plan_packs, which says how to train a pack'
     """
 
-    n_jobs: int
-    slots: int | Literal["auto"]
-    engine: Engine
-    strict: bool
-    device: str | None
-    devices: tuple[str, ...]
-    memory_limit: int | None
-    threads_per_worker: int | None
+    n_jobs: int = None  # type: ignore[assignment]  # a number once it is made
+    _: KW_ONLY
+    slots: int | Literal["auto"] = "auto"
+    engine: Engine = "auto"
+    strict: bool = False
+    device: str | None = None
+    devices: Sequence[str] = ()
+    memory_limit: int | None = None
+    threads_per_worker: int | None = 1
 
-    def __init__(
-        self,
-        n_jobs: int | None = None,
-        *,
-        slots: int | Literal["auto"] = "auto",
-        engine: Engine = "auto",
-        strict: bool = False,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        memory_limit: int | None = None,
-        threads_per_worker: int | None = 1,
-    ) -> None:
-        _check_engine(engine, get_args(Engine))
-        names = device_names(devices)
-        if names and device is not None and ":" in str(device):
-            raise OptionError(f"with devices each worker sees one GPU, as cuda; device={str(device)!r} names another")
-        n_jobs = (len(names) or 1) if n_jobs is None else n_jobs
-        pool = ProcessPoolRunner(n_jobs, devices=names, threads_per_worker=threads_per_worker)
-        values = {
-            "n_jobs": pool.n_jobs,
-            "slots": slots if slots == "auto" else check_whole("slots", slots, at_least=1),
-            "engine": engine,
-            "strict": check_flag("strict", strict),
-            "device": None if device is None else str(device),
-            "devices": pool.devices,
-            "memory_limit": None if memory_limit is None else check_whole("memory_limit", memory_limit, at_least=1),
-            "threads_per_worker": pool.threads_per_worker,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    def __post_init__(self) -> None:
+        _check_engine(self.engine, get_args(Engine))
+        check_flag("strict", self.strict)
+        if self.slots != "auto":
+            check_whole("slots", self.slots, at_least=1)
+        if self.memory_limit is not None:
+            check_whole("memory_limit", self.memory_limit, at_least=1)
+        devices = device_names(self.devices)
+        if devices and self.device is not None and ":" in str(self.device):
+            raise OptionError(f"with devices each worker sees one GPU, as cuda; device={self.device!r} names another")
+        object.__setattr__(self, "device", None if self.device is None else str(self.device))
+        object.__setattr__(self, "devices", devices)
+        object.__setattr__(self, "n_jobs", (len(devices) or 1) if self.n_jobs is None else self.n_jobs)
+        self._pool()  # which checks the rest
+
+    def _pool(self) -> ProcessPoolRunner:
+        return ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
@@ -185,8 +173,7 @@ class PackedRunner:
         slots = 1 if plan.engine == "sequential" else plan.slots
         if not self.devices and (self.n_jobs == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
             return evaluate_here(plan.make_evaluator, slots, source)
-        pool = ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
-        return pool.evaluate(plan.make_evaluator, slots, source, schedules)
+        return self._pool().evaluate(plan.make_evaluator, slots, source, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
         if not isinstance(train, Packable) and self.device is not None:
@@ -195,9 +182,9 @@ class PackedRunner:
             return self._sequential(train, trials, schedules, "one after the other, as asked for")
         try:
             if not isinstance(train, Packable):
-                raise NotVectorisable("the training function has no plan_packs, which says how to train a pack")
+                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
             return self._ask(train, trials, schedules, self.engine)
-        except NotVectorisable as error:
+        except NotVectorizable as error:
             if self.strict:
                 raise
             warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())

@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 
 from .._checks import check_whole
@@ -15,10 +15,10 @@ from ..exceptions import OptionError, RobustLRError
 from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult
 from .base import Evaluator, TrialSource
-from .sequential import SequentialEvaluator
+from .serial import SequentialEvaluator
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class ProcessPoolRunner:
     """Runs the trials in a pool of worker processes on this machine.
 
@@ -43,24 +43,18 @@ class ProcessPoolRunner:
         ProcessPoolRunner(n_jobs=2, devices=('0', '1'), threads_per_worker=None)
     """
 
-    n_jobs: int
-    devices: tuple[str, ...]
-    threads_per_worker: int | None
+    n_jobs: int = None  # type: ignore[assignment]  # a number once it is made, as are all defaults below
+    _: KW_ONLY
+    devices: Sequence[str] = ()
+    threads_per_worker: int | None = None
 
-    def __init__(
-        self,
-        n_jobs: int | None = None,
-        *,
-        devices: Sequence[str] | None = None,
-        threads_per_worker: int | None = None,
-    ) -> None:
-        names = device_names(devices)
-        if threads_per_worker is not None:
-            threads_per_worker = check_whole("threads_per_worker", threads_per_worker, at_least=1)
-        n_jobs = (len(names) or 2) if n_jobs is None else check_whole("n_jobs", n_jobs, at_least=1)
+    def __post_init__(self) -> None:
+        devices = device_names(self.devices)
+        n_jobs = (len(devices) or 2) if self.n_jobs is None else check_whole("n_jobs", self.n_jobs, at_least=1)
+        if self.threads_per_worker is not None:
+            check_whole("threads_per_worker", self.threads_per_worker, at_least=1)
+        object.__setattr__(self, "devices", devices)
         object.__setattr__(self, "n_jobs", n_jobs)
-        object.__setattr__(self, "devices", names)
-        object.__setattr__(self, "threads_per_worker", threads_per_worker)
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]

@@ -7,8 +7,30 @@ from dataclasses import dataclass
 
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult
-from .base import TrialSource
-from .sequential import SequentialEvaluator
+from .base import TrialSource, evaluate_trial
+
+
+@dataclass(frozen=True)
+class SequentialEvaluator:
+    """The `Evaluator` that calls the training function for one trial after the other.
+
+    Example:
+        >>> from robust_lr import Constant, TrialSpec
+        >>> from robust_lr.runners import TrialList
+        >>> evaluator = SequentialEvaluator(lambda *, lr, schedule, seed: 2 * lr, {"constant": Constant()})
+        >>> trials = TrialList([TrialSpec("constant", lr, 0) for lr in (0.25, 0.5)])
+        >>> [result.loss for result in evaluator.results(trials)]
+        [0.5, 1.0]
+    """
+
+    train: TrainFunction
+    schedules: Mapping[str, Schedule]
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        """Take one trial at a time, and yield what `evaluate_trial` gives; see `Evaluator.results`."""
+        while trials := source.take(1, wait=True):
+            for spec in trials:
+                yield evaluate_trial(self.train, spec, self.schedules[spec.schedule])
 
 
 @dataclass(frozen=True)

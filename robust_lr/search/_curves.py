@@ -1,11 +1,11 @@
-"""Plausible curves of the loss: convex, and steep on both sides of the minimum, on each in its own way.
+"""Plausible curves of the loss: convex, with a steepness of its own on each side of the minimum.
 
 Around a point (x_0, f_0), with ``u = x - x_0``::
 
     f(x) = f_0 + left (exp(-q u) - 1) + right (exp(s u) - 1),     left, right >= 0
 
-This is convex for any rates q, s > 0: nearly a parabola where both are small, flat before a cliff where s is large.
-For given rates one such curve at most goes through two more points: two linear equations for left and right.
+This is convex for any rates q, s > 0: nearly a parabola if both are small, flat before a cliff if s is large. For given
+rates, two linear equations for left and right decide whether such a curve goes through two more points.
 """
 
 from __future__ import annotations
@@ -28,14 +28,6 @@ _LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True)
 class Curve:
-    """A convex curve through a point, with one exponential on each side.
-
-    Example:
-        >>> curve = Curve(Point(0.0, 1.0), left=1.0, right=1.0, left_rate=1.0, right_rate=1.0)
-        >>> curve(0.0), round(curve(1.0), 4)  # 1 + 2 (cosh(1) - 1)
-        (1.0, 2.0862)
-    """
-
     origin: Point
     left: float
     right: float
@@ -43,7 +35,6 @@ class Curve:
     right_rate: float
 
     def __call__(self, x: float) -> float:
-        """Return the loss at x."""
         u = x - self.origin.x
         return self.origin.loss + self.left * _growth(-self.left_rate * u) + self.right * _growth(self.right_rate * u)
 
@@ -54,20 +45,8 @@ def curves_through(
     """Return the plausible curves through three points, as (weight, curve); the weights add up to 1.
 
     The weight is ``1 / sqrt(q s)``, since gentle curves are the rule, times ``1 / (1 + (log(h / h') / log 2)^2)`` for
-    each of some more points, where h is the height of the curve over the origin and h' that of the point, both with
+    each of the points near, where h is the height of the curve over the origin and h' that of the point, both with
     four tolerances added.
-
-    Args:
-        origin: the first point.
-        others: the two others.
-        near: points that the curves are weighed by.
-        tolerance: losses that differ by less are taken for equal, > 0.
-
-    Example:
-        >>> points = Point(-1.0, 0.1), Point(1.0, 0.1)
-        >>> weights, curves = zip(*curves_through(Point(0.0, 0.0), points, tolerance=0.01))
-        >>> all(math.isclose(curve(1.0), 0.1) for curve in curves), math.isclose(sum(weights), 1.0)
-        (True, True)
     """
     found = []
     for left_rate, right_rate in product(_LEFT_RATES, _RIGHT_RATES):

@@ -1,4 +1,4 @@
-"""What trials that are not run yet may show: plausible losses, and the valley that there would be then."""
+"""What trials that have not run yet may show: plausible losses, and the valley after them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,16 @@ from ._curves import curves_through
 
 @dataclass(frozen=True)
 class Lookahead:
-    """A valley, and plausible curves through its best point and two neighbours in the core as guesses of the rest.
-
-    Args:
-        valley: what is known.
-        counts: how often each of its points was measured.
-        error: the error of a point that is measured once.
-        tolerance: losses that differ by less are taken for equal, > 0.
-    """
+    """A valley, and plausible curves through its best point and two neighbors in the core as guesses of the rest."""
 
     valley: ConvexBound
-    counts: tuple[int, ...]
-    error: float
+    counts: tuple[int, ...]  # results at each of its points
+    error: float  # of a point with one result
     tolerance: float
 
     @cached_property
     def curves(self) -> tuple[tuple[float, Callable[[float], float]], ...]:
-        """The plausible curves as (weight, loss at x), by the next two points of the core; a parabola without one."""
+        """The plausible curves as (weight, loss at x); a parabola without one."""
         points, (first, last) = self.valley.points, self.valley.core
         best, three = points[self.valley.best], self._three
         others = [p for p in three if p is not best]
@@ -39,9 +32,9 @@ class Lookahead:
         return curves or ((1.0, self._parabola),)
 
     def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> ConvexBound:
-        """Return the valley after trials at these x, with the losses of a curve where a convex one can have them.
+        """Return the valley after trials at these x, with the losses of a curve, moved to where they are convex.
 
-        A point that is measured again keeps its loss, and its error shrinks; a trial beyond the range is left out.
+        A point that is measured again keeps its loss, and its error shrinks. A trial beyond the cliff is left out.
         """
         points, counts = list(self.valley.points), list(self.counts)
         for x in xs:
@@ -59,25 +52,25 @@ class Lookahead:
 
     @cached_property
     def vertex(self) -> float | None:
-        """The x of the minimum of the parabola; None where it has none."""
+        """The x of the minimum of the parabola through the best three points; None without one."""
         if len(self._three) < 3:
             return None
         (x0, f0, _), (x1, f1, _), (x2, f2, _) = self._three
         left, right = (f1 - f0) / (x1 - x0), (f2 - f1) / (x2 - x1)
         if right <= left:
             return None
-        # The slope of a parabola is that of a chord in its middle, and zero where the line through two of these is.
+        # A parabola has the slope of a chord in the middle of it, and the slope is linear in x.
         return (x0 + x1) / 2 - left * ((x2 - x0) / 2) / (right - left)
 
     def _limits(self, x: float) -> tuple[float, float]:
-        """The least and largest loss of a convex curve at x: on the gain line, and on the chord."""
+        """The least and the largest loss that a convex curve can have at x."""
         points = self.valley.points
         i = bisect([p.x for p in points], x)
         above = math.inf
         if 0 < i < len(points):
             share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
             above = (1 - share) * points[i - 1].loss + share * points[i].loss
-        gain = self.valley.gain_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
+        gain = self.valley.max_improvement_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
         return min(points[self.valley.best].loss - gain, above), above
 
     @cached_property
@@ -87,7 +80,7 @@ class Lookahead:
         return self.valley.points[begin : min(begin + 3, last + 1)]
 
     def _parabola(self, x: float) -> float:
-        """The polynomial through the best three points; a line or a constant where the core has fewer."""
+        """The polynomial through the best three points; a line or a constant if the core has fewer."""
         (x0, f0, _), *others = self._three
         slopes = [(f - f0) / (other - x0) for other, f, _ in others]
         slope = slopes[0] if slopes else 0.0

@@ -17,8 +17,8 @@ _REPEATS = 2
 
 def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
     """Return the log of the next learning rate that must be tried whatever the bound says; None when there is none."""
-    tried = [math.log(lr) for lr in state.evidence.counts]
-    if state.evidence.assumption_violation is not None:
+    tried = [math.log(lr) for lr in state.data.counts]
+    if state.data.assumption_violation is not None:
         again = next((x for x in _repeats(state) if _is_free(x, taken)), None)
         return next(_empty_cells(state, _coarse_grid(state), [*tried, *taken]), None) if again is None else again
     first = next(_openings(state, [*tried, *taken]), None)
@@ -55,7 +55,7 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
     start, step = math.log(settings.options.start), math.log(settings.ratio)
     if not taken:
         yield start
-    if not taken or len(state.evidence.points) >= 3:
+    if not taken or len(state.data.points) >= 3:
         return
     low, high = state.range
     up, down = _open_sides(state)
@@ -72,9 +72,9 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
 
 def _open_sides(state: SearchState) -> tuple[bool, bool]:
     """Whether the valley is still open to larger, and to smaller learning rates: nothing tried there is worse."""
-    points = state.evidence.points
+    points = state.data.points
     if not points:
-        return not state.evidence.broken, True
+        return not state.data.broken, True
     least = min(p.loss for p in points)
     best = [p.x for p in points if p.loss == least]
     return state.cliff is None and points[-1].x == best[-1], points[0].x == best[0]
@@ -87,7 +87,7 @@ def _coarse_grid(state: SearchState) -> tuple[float, ...]:
 
 def _repeats(state: SearchState) -> tuple[float, ...]:
     """Where a second seed would tell whether a second valley is noise: at the ridge, then in the higher valley."""
-    valleys, counts = state.evidence.second_valley, state.evidence.counts
+    valleys, counts = state.data.second_valley, state.data.counts
     if state.settings.options.noise is not None or valleys is None:
         return ()
     left, ridge, right = valleys

@@ -69,8 +69,8 @@ def _middle_of_widest(state: SearchState, taken: Sequence[float]) -> float | Non
 
 def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float]) -> Proposal:
     """Return the candidate with the lowest score; (None, +inf) without a candidate."""
-    counts = tuple(state.evidence.counts[lr] for lr in state.valley_lrs)
-    ahead = Lookahead(valley, counts, state.evidence.error, state.tolerance)
+    counts = tuple(state.data.counts[lr] for lr in state.valley_lrs)
+    ahead = Lookahead(valley, counts, state.data.error, state.tolerance)
     last, limit = valley.points[-1].x, state.divergence_limit
 
     def score(x: float) -> tuple[float, float]:
@@ -110,6 +110,6 @@ def _candidates(ahead: Lookahead, state: SearchState, taken: Sequence[float]) ->
         if gap.right == high > xs[-1] and state.cliff is None:
             spread = [high] if high not in taken and (vertex is None or vertex >= high) else [*spread, high]
         yield from (x for x in sorted(spread) if all(abs(x - other) >= near * (1 - 1e-9) for other in taken))
-    if state.evidence.half_width and gaps and not outer:
+    if state.data.half_width and gaps and not outer:
         first = max(valley.best - 2, 0)
         yield from (x for x in xs[first : valley.best + 3] if all(abs(x - other) > FINEST for other in taken))

@@ -70,16 +70,17 @@ class SearchResult:
     schedule: str | None
 
     def __str__(self) -> str:
-        return _text(self)
+        rows = [("learning rate", "loss", ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self))]
+        width = max(len(loss) for _, loss, _ in rows)
+        table = ["", *(f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows)]
+        return "\n".join([search_headline(self), *search_sentences(self), *(table if self.history else [])])
 
     def __repr__(self) -> str:
-        return (
-            f"SearchResult(lr={self.lr!r}, loss={self.loss!r}, n_trials={self.n_trials}, "
-            f"excess_bound={self.excess_bound!r}, stop={self.stop!r})"
-        )
+        fields = ("lr", "loss", "n_trials", "excess_bound", "stop")
+        return f"SearchResult({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
 
     def _repr_html_(self) -> str:
-        return _html(self)
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def search_headline(result: SearchResult) -> str:
@@ -119,31 +120,13 @@ def search_sentences(result: SearchResult) -> list[str]:
 
 def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
     """Return (learning rate, its losses or what became of it, "best" or "bracket"), ascending."""
-    lrs = sorted({each.lr for each in result.history})
-    at = lrs.index(result.lr) if result.lr in lrs else -2
-    marks = {lr: "bracket" for i, lr in enumerate(lrs) if abs(i - at) == 1} | {result.lr: "best"}
-    told: dict[float, list[str]] = {lr: [] for lr in lrs}
-    for each in result.history:
-        told[each.lr].append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
-    return [(lr, " ".join(told[lr]), marks.get(lr, "")) for lr in lrs]
-
-
-def _text(result: SearchResult) -> str:
-    lines = [search_headline(result), *search_sentences(result)]
-    rows = [("learning rate", "loss", ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(result))]
-    width = max(len(loss) for _, loss, _ in rows)
-    table = [f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows] if len(rows) > 1 else []
-    return "\n".join([*lines, "", *table] if table else lines)
-
-
-def _html(result: SearchResult) -> str:
-    rows = [
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in (f"{lr:.4g}", loss, mark)) + "</tr>"
-        for lr, loss, mark in tried_rows(result)
-    ]
-    table = "<table><tr><th>learning rate</th><th>loss</th><th></th></tr>" + "".join(rows) + "</table>" if rows else ""
-    lines = (html.escape(line) for line in search_sentences(result))
-    return f"<p><b>{html.escape(search_headline(result))}</b></p><p>{'<br>'.join(lines)}</p>{table}"
+    told: dict[float, list[str]] = {}
+    for each in sorted(result.history, key=lambda each: each.lr):
+        told.setdefault(each.lr, []).append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
+    lrs = list(told)
+    at = lrs.index(result.lr) if result.lr in told else -2
+    marks = {lr: "best" if i == at else "bracket" for i, lr in enumerate(lrs) if abs(i - at) <= 1}
+    return [(lr, " ".join(losses), marks.get(lr, "")) for lr, losses in told.items()]
 
 
 def _bound(result: SearchResult) -> str:

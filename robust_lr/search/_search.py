@@ -180,29 +180,18 @@ class LearningRateSearch:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole state as values that JSON can hold; a trial without a finite loss has the loss None."""
-        settings, options = self._state.settings, self._state.settings.options
-        # The keys are those of version 0.1.0, which are on many a disk.
+        settings = self._state.settings
+        changed = {"lr_min": settings.lr_min, "lr_max": settings.lr_max, "ratio": settings.ratio}
+        tolerance = {"tolerance": settings.tolerance.value, "relative": settings.tolerance.relative}
         told = [
-            {
-                "lr": each.lr,
-                "loss": each.loss if each.status == "ok" else None,
-                "status": each.status,
-                "foreign": each.external,
-            }
-            for each in self._state.observations
+            asdict(each) | {"loss": each.loss if each.status == "ok" else None} for each in self._state.observations
         ]
         return {
             "format": _FORMAT,
-            "settings": asdict(options)
-            | {
-                "lr_min": settings.lr_min,
-                "lr_max": settings.lr_max,
-                "tolerance": settings.tolerance.value,
-                "relative": settings.tolerance.relative,
-                "ratio": settings.ratio,
-            },
+            "settings": asdict(settings.options) | changed | tolerance,
             "schedule": self._schedule,
-            "tells": told,
+            # The keys of version 0.1.0, which are in studies and files.
+            "tells": [{"foreign" if key == "external" else key: value for key, value in each.items()} for each in told],
             "in_flight": list(self._in_flight),
             "asked": sorted(self._asked),
         }
@@ -218,28 +207,25 @@ class LearningRateSearch:
             found = state.get("format") if isinstance(state, Mapping) else state
             raise DataError(f"expected the state of a LearningRateSearch in format {_FORMAT}, got {found!r}")
         try:
-            search = cls._with_settings(**state["settings"])
+            settings = dict(state["settings"])
+            lr_min, lr_max = settings.pop("lr_min"), settings.pop("lr_max")
+            relative = check_flag("relative", settings.pop("relative"))
+            tolerance = replace(read_tolerance(settings.pop("tolerance")), relative=relative)
+            search = cls(lr_min, lr_max, tolerance=tolerance, options=SearchOptions(**settings))
             # Not parsed: the spec of a table cannot be read back, and a function may not be importable here.
             search._schedule = state["schedule"]
             if not isinstance(search._schedule, str | None):
                 raise DataError(f"schedule must be a spec or None, got {search._schedule!r}")
-            search._asked = {check_number("asked", lr, above=0, error=DataError) for lr in state["asked"]}
+            search._asked = {check_number("asked", lr, above=0) for lr in state["asked"]}
             for told in state["tells"]:
                 loss = math.nan if told["loss"] is None else told["loss"]
                 search.tell(told["lr"], loss, status=told["status"], external=told["foreign"])
-            search._in_flight = [check_number("in_flight", lr, above=0, error=DataError) for lr in state["in_flight"]]
+            search._in_flight = [check_number("in_flight", lr, above=0) for lr in state["in_flight"]]
             if not search._asked.issuperset(search._in_flight):
                 raise DataError(f"in_flight must be among asked, got {search._in_flight}")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the state of this LearningRateSearch is damaged: {error}") from error
         return search
-
-    @classmethod
-    def _with_settings(
-        cls, lr_min: float, lr_max: float, tolerance: float, relative: bool = False, **options: Any
-    ) -> Self:
-        read = replace(read_tolerance(tolerance), relative=check_flag("relative", relative))
-        return cls(lr_min, lr_max, tolerance=read, options=SearchOptions(**options))
 
     def _enter(self, state: SearchState) -> None:
         self._state = state

@@ -61,13 +61,13 @@ class SearchState:
         return max(given.value * abs(min(means.values(), default=math.inf)), sys.float_info.min)
 
     @cached_property
-    def evidence(self) -> Observations:
+    def data(self) -> Observations:
         return Observations(self.results, self.settings.options.noise, self.tolerance)
 
     @cached_property
     def best_lr(self) -> float | None:
         """The learning rate with the least mean loss; the smallest of equals, None without a finite loss."""
-        means = self.evidence.means
+        means = self.data.means
         return min(means, key=means.__getitem__, default=None)
 
     @cached_property
@@ -75,7 +75,7 @@ class SearchState:
         """The smallest learning rate above the best that diverged or exploded."""
         # Without a finite loss, a trial below the range that diverged and was not asked for says nothing of the range.
         lowest = self.best_lr or min((self.settings.lr_min, *self._own)) * (1 - _SAME)
-        return next((lr for lr in self.evidence.broken if lr > lowest), None)
+        return next((lr for lr in self.data.broken if lr > lowest), None)
 
     @cached_property
     def divergence_limit(self) -> float:
@@ -92,7 +92,7 @@ class SearchState:
         if not self.settings.options.extend:
             return low, high
         (least, most), step = self._limits, math.log(self.settings.ratio)
-        all_diverged = not self.evidence.points and bool(self._own) and math.log(min(self._own)) <= low + _SAME
+        all_diverged = not self.data.points and bool(self._own) and math.log(min(self._own)) <= low + _SAME
         if self.edge == "upper":
             high = max(high, math.log(self.lr_at(min(high + step, most))))
         elif self.edge == "lower":
@@ -104,7 +104,7 @@ class SearchState:
     @cached_property
     def edge(self) -> Edge | None:
         """The end on which the best lies, if a coarse step beyond it could gain more than the tolerance."""
-        points, (low, high), step = self.evidence.points, self._told_range, math.log(self.settings.ratio)
+        points, (low, high), step = self.data.points, self._told_range, math.log(self.settings.ratio)
         if len(points) < 2:
             return None
         valley = ConvexBound(points, low - step, high + step)
@@ -114,8 +114,8 @@ class SearchState:
             ("lower", True, points[0].x, low, low - step),
         )
         for name, free, outermost, end, beyond in sides:
-            at_end = valley.gain_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
-            if free and best == outermost and at_end and valley.gain_at(beyond) > self.tolerance:
+            at_end = valley.max_improvement_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
+            if free and best == outermost and at_end and valley.max_improvement_at(beyond) > self.tolerance:
                 return name
         return None
 
@@ -138,14 +138,14 @@ class SearchState:
         (first, last), (least, most) = self.asked_range, self._limits
         if not self.settings.options.extend:
             return first, last
-        finite = [p.x for p in self.evidence.points] or [math.log(lr) for lr in self._own]
+        finite = [p.x for p in self.data.points] or [math.log(lr) for lr in self._own]
         told = [x for x in finite if least - _SAME <= x <= most + _SAME]
         return min([first, *told]), max([last, *told])
 
     def lr_at(self, x: float) -> float:
         """The learning rate at ``x = log(lr)``: a known one as it is, another with four digits."""
         first, last = self.settings.lr_min, self.settings.lr_max
-        known = next((lr for lr in (*self.evidence.counts, first, last) if abs(math.log(lr) - x) < _SAME), None)
+        known = next((lr for lr in (*self.data.counts, first, last) if abs(math.log(lr) - x) < _SAME), None)
         if known is not None:
             return known
         rounded = float(f"{math.exp(x):.{_DIGITS}g}")
@@ -154,20 +154,20 @@ class SearchState:
     @cached_property
     def lower_limit(self) -> float:
         """log of the largest learning rate below the best that diverged, against the assumption; -inf without one."""
-        below = [lr for lr in self.evidence.broken if lr < (self.best_lr or 0.0)]
+        below = [lr for lr in self.data.broken if lr < (self.best_lr or 0.0)]
         return math.log(below[-1]) if below else -math.inf
 
     @cached_property
     def valley(self) -> ConvexBound | None:
         """The curve around the best, up to the next learning rates that diverged; None without a finite loss."""
         left, right = self.lower_limit, self.divergence_limit
-        points = tuple(p for p in self.evidence.points if left < p.x < right)
+        points = tuple(p for p in self.data.points if left < p.x < right)
         low, high = self.range
         return ConvexBound(points, max(low, left), min(high, right)) if points else None
 
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:
-        return tuple(lr for lr in self.evidence.means if self.lower_limit < math.log(lr) < self.divergence_limit)
+        return tuple(lr for lr in self.data.means if self.lower_limit < math.log(lr) < self.divergence_limit)
 
     @cached_property
     def open_gaps(self) -> tuple[Gap, ...]:
@@ -177,5 +177,10 @@ class SearchState:
         step.
         """
         gaps = () if self.valley is None else self.valley.gaps
-        least = {True: 2 * FINEST, False: max(math.log(self.settings.ratio) / 2, 2 * FINEST)}
-        return tuple(g for g in gaps if g.gain > self.tolerance and g.right - g.left > least[math.isfinite(g.gain)])
+        unbounded = max(math.log(self.settings.ratio) / 2, 2 * FINEST)
+        return tuple(
+            gap
+            for gap in gaps
+            if gap.max_improvement > self.tolerance
+            and gap.right - gap.left > (unbounded if gap.max_improvement == math.inf else 2 * FINEST)
+        )

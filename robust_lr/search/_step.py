@@ -46,7 +46,7 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
     has_room = most is None or n_known + len(state.failed) + len(in_flight) < most
     lr = None if proposal.x is None or not has_room else state.lr_at(proposal.x)
     if state.failed and (len(state.failed) >= _MOST_FAILURES or (lr is None and not in_flight)):
-        is_proved = proposal.x is None and state.evidence.assumption_violation is None and _has_proof(state)
+        is_proved = proposal.x is None and state.data.assumption_violation is None and _has_proof(state)
         return _end_in_valley(state) if is_proved else End("failures", _failures(state, has_room=has_room))
     return Ask(lr)
 
@@ -60,9 +60,9 @@ def _end_by_results(state: SearchState, taken: Sequence[float], proposal: Propos
     noise_limited = from_noise and _trials_left(state, alone) > _MOST_AGAINST_NOISE
     if alone.x is not None and not noise_limited:
         return None
-    if state.evidence.assumption_violation is not None:
+    if state.data.assumption_violation is not None:
         tried = "the search tried the coarse grid, then the valley around the best"
-        return End("assumption-violation", f"{state.evidence.assumption_violation}; {tried}")
+        return End("assumption-violation", f"{state.data.assumption_violation}; {tried}")
     if noise_limited:
         return End("noise-limited", _noise(state, _trials_left(state, alone)))
     if state.valley is None:
@@ -80,7 +80,7 @@ def _end_in_valley(state: SearchState) -> End:
         return End("tolerance", f"nothing in the range is better by more than the tolerance{end}")
     if state.edge:
         return End("edge", f"the loss still falls at the {state.edge} end of the range: widen it")
-    losses = list(state.evidence.means.values())
+    losses = list(state.data.means.values())
     if state.settings.tolerance.relative and abs(min(losses)) < _ABOUT_ZERO * (max(losses) - min(losses)):
         return End("resolution", "the best loss is about 0, and a share of 0 is no tolerance: give a number instead")
     return End("resolution", "any better learning rate is too close to one already tried to tell them apart")
@@ -106,12 +106,10 @@ def _trials_left(state: SearchState, proposal: Proposal) -> float:
 
 def _noise(state: SearchState, trials_left: float) -> str:
     assert state.valley is not None  # noqa: S101
-    points, std = state.valley.points, state.evidence.seed_std
+    points, std = state.valley.points, state.data.seed_std
     best = points[state.valley.best]
     close = [lr for lr, p in zip(state.valley_lrs, points, strict=True) if p.loss - p.error <= best.loss + best.error]
-    noise = (
-        f"seeds differ by about {std:.2g}" if std else f"the loss goes up and down by {state.evidence.noise_margin:.2g}"
-    )
+    noise = f"seeds differ by about {std:.2g}" if std else f"the loss goes up and down by {state.data.noise_margin:.2g}"
     hidden = f"{close[0]:.2g} to {close[-1]:.2g} cannot be told apart" if len(close) > 1 else "no more can be seen"
     more = "many" if trials_left == math.inf else f"about {math.ceil(trials_left)}"
     return f"{noise}, so {hidden}; {more} more trials would be needed"

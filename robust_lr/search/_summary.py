@@ -28,7 +28,7 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         reason=move.reason if isinstance(move, End) else "",
         good_interval=None if valley is None else _good_interval(valley, state),
         cliff=None if valley is None else state.cliff,
-        assumption_violation=state.evidence.assumption_violation,
+        assumption_violation=state.data.assumption_violation,
         failed=state.failed,
         history=state.observations,
         tolerance=state.tolerance,
@@ -42,8 +42,8 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     valley = state.valley
     if valley is None:
         return None, "no loss is finite"
-    if state.evidence.assumption_violation is not None:
-        return None, f"the data contradict one convex valley: {state.evidence.assumption_violation}"
+    if state.data.assumption_violation is not None:
+        return None, f"the data contradict one convex valley: {state.data.assumption_violation}"
     if not math.isfinite(valley.excess_bound):
         return None, "too few learning rates were tried for a bound"
     first, last = valley.core

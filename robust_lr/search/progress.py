@@ -1,4 +1,4 @@
-"""What a search knows while it goes on, on stderr: a live table on a terminal, and a line a trial elsewhere."""
+"""What a search knows on its way, on stderr: a live table on a terminal, one line per trial elsewhere."""
 
 from __future__ import annotations
 
@@ -18,12 +18,8 @@ class SearchProgress:
     """A context manager that shows what was tried, what runs, and what is known.
 
     Args:
-        show: None shows it only when stderr is a terminal; True and False force it. Nothing is shown when False.
+        show: whether to show it; None shows it only on a terminal.
         console: where rich writes, stderr by default.
-
-    Example:
-        >>> with SearchProgress(show=False) as progress:
-        ...     pass  # progress.begin(trials, search.result), then progress.add(result, search.result) for each
     """
 
     def __init__(self, *, show: bool | None = None, console: Console | None = None) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
-from .._text import count_of
+from .._page import Block, Line, Table, to_html, to_text
+from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
-from ..readers.runs import Direction, Repeats, Run, arrange, on_direction, sign_of
+from ..readers._arrange import arrange, direction_of
+from ..readers.runs import Direction, Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 
@@ -85,18 +87,17 @@ class SweepResult:
         losses, each = _shaped("loss", loss, shape), _frozen(seconds)
         if np.any(np.isneginf(losses)):
             raise DataError("a loss of -inf is no result: a diverged run is +inf, a missing one NaN")
-        for attribute, value in (
-            ("schedules", tuple(str(s) for s in schedules)),
-            ("learning_rates", lrs),
-            ("seeds", whole_seeds),
-            ("loss", losses),
-            ("seconds", _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape)),
-            ("metrics", MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()})),
-            ("specs", MappingProxyType(dict(specs))),
-            ("failures", tuple(failures)),
-            ("notes", tuple(notes)),
-        ):
-            object.__setattr__(self, attribute, value)
+        self.__dict__.update({  # the class is frozen
+            "schedules": tuple(str(s) for s in schedules),
+            "learning_rates": lrs,
+            "seeds": whole_seeds,
+            "loss": losses,
+            "seconds": _shaped("seconds", np.full(shape, each) if each.ndim == 0 else each, shape),
+            "metrics": MappingProxyType({k: _shaped(f"metric {k!r}", v, shape) for k, v in metrics.items()}),
+            "specs": MappingProxyType(dict(specs)),
+            "failures": tuple(failures),
+            "notes": tuple(notes),
+        })  # fmt: skip
 
     @classmethod
     def from_trials(
@@ -141,15 +142,33 @@ class SweepResult:
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
-    def __repr__(self) -> str:
-        """What it holds, without the arrays."""
+    def describe(self) -> str:
+        """Return what the sweep holds, in one line."""
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
         return (
-            f"SweepResult({', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
+            f"{', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
             f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
-            f"{int(self.diverged.sum())} diverged)"
+            f"{int(self.diverged.sum())} diverged"
         )
+
+    def __repr__(self) -> str:
+        return f"SweepResult({self.describe()})"
+
+    def __str__(self) -> str:
+        """What it holds, and the mean loss at each learning rate."""
+        return to_text(self._blocks())
+
+    def _repr_html_(self) -> str:
+        return to_html(self._blocks())
+
+    def _blocks(self) -> list[Block]:
+        rows = [
+            [f"{lr:g}", *(_mean_text(self.loss[s, i]) for s in range(len(self.schedules)))]
+            for i, lr in enumerate(self.learning_rates)
+        ]
+        table = Table("Mean loss over the seeds", ["learning rate", *self.schedules], rows)
+        return [Line(f"{self.describe()}."), *(Line(f"Note: {note}.") for note in self.notes), table]
 
     @classmethod
     def from_runs(
@@ -199,21 +218,13 @@ class SweepResult:
         seed_name: str | None = None,
         direction: Direction = "minimize",
     ) -> Self:
-        """Return the sweep in a CSV file with one run a row, as `read_table` reads it and `from_runs` understands it.
-
-        Raises:
-            DataError: when the file cannot be read as a sweep.
-        """
+        """Return the sweep in a CSV file with one run a row, read by `read_table`, understood by `from_runs`."""
         runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
         return cls.from_runs(runs, direction=direction, source=str(path))
 
     @classmethod
     def from_journal(cls, path: str | Path) -> Self:
-        """Return the sweep in a journal that `run_sweep` wrote, finished or not.
-
-        Raises:
-            JournalError: when the file is no journal.
-        """
+        """Return the sweep in a journal that `run_sweep` wrote, finished or not; raise `JournalError` for any other."""
         contents = read_journal(path)
         header = contents.header
         return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
@@ -256,12 +267,12 @@ class SweepResult:
             >>> sweep.with_loss("validation_loss").loss.tolist()
             [[[0.7], [inf]]]
         """
-        sign, known = sign_of(direction), {"loss": self.loss, **self.metrics}
+        (sign, on_direction), known = direction_of(direction), {"loss": self.loss, **self.metrics}
         if metric not in known:
             raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
         values = np.where(np.isinf(known[metric]), math.inf, sign * known[metric])
         loss = np.where(np.isfinite(self.loss), values, self.loss)
-        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction(direction)]
+        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction]
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
@@ -278,11 +289,7 @@ class SweepResult:
         return int(np.sum(~np.isnan(self.loss)))
 
     def index(self, schedule: str) -> int:
-        """Return the position of a schedule on the first axis.
-
-        Raises:
-            DataError: when the sweep has no schedule of that name.
-        """
+        """Return the position of a schedule on the first axis; raise `DataError` when there is none of that name."""
         if schedule not in self.schedules:
             raise DataError(f"the sweep has no schedule {schedule!r}; it has {', '.join(self.schedules)}")
         return self.schedules.index(schedule)
@@ -297,6 +304,14 @@ class SweepResult:
             status: Status = "diverged" if self.diverged[cell] else "ok"
             found.append(TrialResult(spec, float(self.loss[cell]), status, float(self.seconds[cell]), metrics))
         return found + list(self.failures)
+
+
+def _mean_text(losses: Array) -> str:
+    known = losses[~np.isnan(losses)]
+    if not known.size:
+        return "-"
+    text = loss_text(float((known / known.size).sum())) if np.isfinite(known).all() else "diverged"
+    return text if known.size == losses.size else f"{text} ({known.size} of {losses.size})"
 
 
 def _frozen(values: ArrayLike) -> Array:

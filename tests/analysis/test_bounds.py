@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from robust_lr.analysis.bounds import mean_bounds, t_quantile
+from robust_lr.analysis._bounds import mean_bounds, t_quantile
 
 FLOATS = st.floats(-100, 100)
 

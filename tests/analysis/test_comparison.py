@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import DataError, SweepResult, compare_schedules, degradation_curve
-from robust_lr.analysis.selection import cross_fit, loss_block
+from robust_lr import SweepResult, compare_schedules, degradation_curve
+from robust_lr.analysis._selection import cross_fit, loss_block
+from robust_lr.exceptions import DataError
 
 INF, NAN = math.inf, math.nan
 WHOLE = st.integers(-1000, 1000).map(float)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from robust_lr import DataError, GeometricGrid, InsufficientDataError, SweepResult, degradation_curve
+from robust_lr import GeometricGrid, SweepResult, degradation_curve
+from robust_lr.exceptions import InsufficientDataError, OptionError
 
 INF, NAN = math.inf, math.nan
 COST = ("worst", "mean", "worst_interval", "mean_interval", "too_high", "too_low")
@@ -259,7 +260,7 @@ def test_a_learning_rate_at_which_one_seed_diverged_is_never_chosen_and_named():
     assert curve.best_lr == 4
     assert curve.worst[1] == 1  # from 3 to 4, never the 1
     assert curve.too_low[0] == INF
-    assert "some seeds diverged and others not at 2: these learning rates count as diverged" in curve.warnings
+    assert "some seeds diverged at 2: these learning rates count as diverged" in curve.warnings
 
 
 def test_a_sub_grid_that_diverged_everywhere_costs_infinity_with_any_number_of_seeds():
@@ -280,7 +281,7 @@ def test_one_seed_is_analysed_without_interval_and_called_optimistic():
 def test_missing_cells_shrink_the_data_and_are_noted():
     curve = curve_of([[3.0, 3.1], [1.0, 1.1], [2.0, NAN], [4.0, 4.1], [5.0, 5.1], [6.0, 6.1]])
     assert curve.block.learning_rates.tolist() == [1, 2, 8, 16, 32]
-    assert "left out: the learning rates 4, which lack some of the seeds" in curve.warnings
+    assert "learning rates left out because some of their seeds are missing: 4" in curve.warnings
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_fewer_than_three_learning_rates_are_too_few_and_how_many_more_is_said(l
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, -0.1, NAN])
 def test_a_confidence_level_out_of_range_is_an_error(level):
-    with pytest.raises(DataError, match="confidence_level must be a finite number > 0 and < 1"):
+    with pytest.raises(OptionError, match="confidence_level must be a finite number > 0 and < 1"):
         curve_of([[1.0], [2.0], [3.0]], confidence_level=level)
 
 

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import InsufficientDataError, SweepResult, learning_rate_profile
+from robust_lr import SweepResult, learning_rate_profile
+from robust_lr.exceptions import InsufficientDataError
 
 INF, NAN = math.inf, math.nan
 
@@ -93,12 +94,12 @@ def test_noise_at_the_bottom_of_the_valley_is_no_cliff():
 @pytest.mark.parametrize(
     ("loss", "edge"),
     [
-        ([1, 2, 3], "low"),
-        ([3, 2, 1], "high"),
+        ([1, 2, 3], "lower"),
+        ([3, 2, 1], "upper"),
         ([2, 1, 2], None),
         ([5], "both"),
         ([INF, 5, INF], None),
-        ([INF, 5], "high"),
+        ([INF, 5], "upper"),
     ],
 )
 def test_the_edge_is_where_the_best_is_the_last_of_its_side(loss, edge):

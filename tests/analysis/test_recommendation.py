@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import DataError, InsufficientDataError, Recommendation, SweepResult, degradation_curve, recommend
+from robust_lr import Recommendation, SweepResult, degradation_curve, recommend
+from robust_lr.exceptions import InsufficientDataError, OptionError
 
 INF, NAN = math.inf, math.nan
 VALLEY = [3.0, 1.5, 1.2, 1.05, 1.0, 1.04, 1.3, 2.0, 4.0]
@@ -102,7 +103,7 @@ def test_what_limits_it_is_named():
 def test_a_band_that_leaves_the_tolerance_asks_for_a_number_of_seeds_that_suffices():
     noisy = seeds(VALLEY, noise=0.02, n=3)
     error = insufficient(curve_of(noisy), 0.07)
-    assert "reaches beyond the tolerance 0.07" in str(error)
+    assert "exceeds the tolerance 0.07" in str(error)
     assert isinstance(error.estimate, Recommendation)
     more = int(error.needed.removeprefix("about ").split()[0])
     assert 1 <= more <= 100
@@ -125,9 +126,9 @@ def test_one_seed_gives_no_recommendation_but_its_estimate():
 @pytest.mark.parametrize(
     ("valley", "side", "needed"),
     [
-        ([5, 4, 3, 2, 1], "the highest of the sweep", "1 learning rate above 16"),
-        ([1, 2, 3, 4, 5], "the lowest of the sweep", "1 learning rate below 1"),
-        ([INF, INF, 1], "the highest of the sweep", "1 learning rate above 4"),
+        ([5, 4, 3, 2, 1], "the highest in the sweep", "1 learning rate above 16"),
+        ([1, 2, 3, 4, 5], "the lowest in the sweep", "1 learning rate below 1"),
+        ([INF, INF, 1], "the highest in the sweep", "1 learning rate above 4"),
     ],
 )
 def test_a_best_on_the_edge_asks_for_learning_rates_beyond_it(valley, side, needed):
@@ -137,10 +138,16 @@ def test_a_best_on_the_edge_asks_for_learning_rates_beyond_it(valley, side, need
         assert needed in error.needed
 
 
-@pytest.mark.parametrize("tolerance", [0, -1, INF, NAN, "0.1", None, True])
+@pytest.mark.parametrize("tolerance", [0, -1, INF, NAN, "some", None, True])
 def test_a_tolerance_that_is_none_is_an_error(tolerance):
-    with pytest.raises(DataError, match="tolerance must be a finite number > 0"):
+    with pytest.raises(OptionError, match="tolerance must be a positive number such as"):
         recommend(curve_of(seeds(VALLEY)), tolerance=tolerance)
+
+
+def test_a_share_is_of_the_lowest_loss_of_the_schedule():
+    curve = curve_of(seeds(VALLEY))
+    assert recommend(curve, tolerance="2.51%").tolerance == pytest.approx(0.0502)
+    assert recommend(curve, tolerance="2.51%").ratio == 8
 
 
 def test_numpy_numbers_are_tolerances():
@@ -213,7 +220,7 @@ def test_a_missing_trial_that_may_hide_the_optimum_is_asked_for_first():
     loss = seeds(VALLEY)
     loss[4, 2] = NAN  # at the best learning rate, 16
     error = insufficient(curve_of(loss), 0.0501)
-    assert str(error).startswith("cosine: 16 did better than the best, 32, but not all seeds have a result")
+    assert str(error).startswith("cosine: 16 may beat the best, 32, but some of the seeds there are missing")
     assert error.needed == "the missing trials at 16"
     loss = seeds(VALLEY)
     loss[0, 2] = NAN  # one that could never be the best does not matter

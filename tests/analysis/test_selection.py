@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import DataError, InsufficientDataError, SweepResult
-from robust_lr.analysis.selection import cross_fit, loss_block
+from robust_lr import SweepResult
+from robust_lr.analysis._selection import cross_fit, loss_block
+from robust_lr.exceptions import DataError, InsufficientDataError
 
 INF, NAN = math.inf, math.nan
 
@@ -27,7 +28,7 @@ def test_a_complete_sweep_is_taken_whole():
     block = loss_block(sweep_of([[3, 1], [2, INF], [1, 1]]), "cosine")
     assert block.loss.tolist() == [[3, 1], [2, INF], [1, 1]]
     assert block.notes == ()
-    assert block.alive.tolist() == [True, False, True]
+    assert block.converged.tolist() == [True, False, True]
     assert block.mean.tolist() == [2, INF, 1]
     assert block.best == 2
 
@@ -37,7 +38,7 @@ def test_a_seed_that_was_begun_only_is_left_out_and_said_so():
     block = loss_block(sweep_of(loss, seeds=(10, 20, 30)), "cosine")
     assert block.seeds == (10, 20)
     assert len(block.learning_rates) == 4
-    assert block.notes == ("left out: the seeds 30, which lack some of the learning rates",)
+    assert block.notes == ("seeds left out because some of their learning rates are missing: 30",)
 
 
 def test_a_learning_rate_that_lacks_a_seed_is_left_out_and_said_so():
@@ -46,7 +47,7 @@ def test_a_learning_rate_that_lacks_a_seed_is_left_out_and_said_so():
     block = loss_block(sweep_of(loss), "cosine")
     assert block.learning_rates.tolist() == [1, 2, 4, 16]
     assert block.seeds == (0, 1, 2, 3)
-    assert block.notes == ("left out: the learning rates 8, which lack some of the seeds",)
+    assert block.notes == ("learning rates left out because some of their seeds are missing: 8",)
 
 
 def test_a_learning_rate_that_another_schedule_has_alone_needs_no_note():
@@ -76,7 +77,7 @@ def test_the_block_is_complete_and_as_large_as_any_made_of_the_most_complete_see
 
 def test_a_loss_that_exploded_without_reaching_infinity_counts_as_diverged():
     block = loss_block(sweep_of([[1, 2], [1e150, 1], [1e308, 1e308]]), "cosine")
-    assert block.alive.tolist() == [True, False, False]
+    assert block.converged.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+from html import unescape
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rich.console import Console
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
+from robust_lr.exceptions import OptionError
+from robust_lr.report.console import print_analysis
 from robust_lr.report.tables import degradation_rows, recommendation_rows
 from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, details, headline
 
@@ -89,7 +94,7 @@ def test_the_figures_are_those_of_the_analysis():
     content = analysis.to_dict()
     schedule = content["schedules"][0]
     advice = analysis.recommendations["constant"]
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["learning_rates"] == [1, 2, 4, 8, 16, 32, 64]
     assert (content["n_trials"], content["n_diverged"], content["n_failed"]) == (21, 0, 0)
     assert content["notes"] == ["half of it"]
@@ -135,12 +140,46 @@ def test_two_learning_rates_have_a_profile_and_ask_for_a_third():
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, NAN, INF])
 def test_a_tolerance_out_of_range_is_an_error_with_any_data(tolerance):
     for loss in ([[[2.0, 2.0], [1.0, 1.0], [2.0, 2.0]]], [[[1.0], [2.0]]], [[[INF]]]):
-        with pytest.raises(DataError, match="tolerance must be a finite number > 0"):
+        with pytest.raises(OptionError, match="tolerance must be a positive number such as"):
             analysis_of(loss, tolerance)
 
 
 def test_a_confidence_level_out_of_range_is_an_error_with_any_data():
     for loss in ([2.0, 1.0, 2.0], [1.0], [INF]):
         sweep = SweepResult(("a",), 2.0 ** np.arange(len(loss)), (0,), np.array(loss)[None, :, None])
-        with pytest.raises(DataError, match="confidence_level"):
+        with pytest.raises(OptionError, match="confidence_level"):
             analyze_sweep(sweep, tolerance=0.1, confidence_level=95)
+
+
+def test_a_percentage_is_of_the_lowest_loss():
+    sweep = SweepResult(("a",), [0.1, 1.0], (0,), [[[2.0], [float("inf")]]])
+    assert analyze_sweep(sweep, tolerance="1%").tolerance == pytest.approx(0.02)
+    assert analyze_sweep(sweep, tolerance="0.5").tolerance == 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "tolerance"),
+    [
+        ([[1.0, 3.0], [0.1, 4.1]], 0.02),  # not of the lowest single run
+        ([[0.1, INF], [3.0, 5.0]], 0.04),  # a mean with a divergence in it is no mean
+        ([[2.0, NAN], [NAN, NAN]], 0.02),
+        ([[-4.0, -2.0], [INF, 1.0]], 0.03),
+        ([[1e308, 1e308], [1.7e308, 1.7e308]], 1e306),
+        ([[INF, 1.0], [INF, NAN]], 0.01),
+    ],
+)
+def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
+    sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
+    assert analyze_sweep(sweep, tolerance="1%").tolerance == pytest.approx(tolerance)
+
+
+def test_an_analysis_prints_what_the_command_line_prints():
+    loss = np.array([3.0, 1.5, 1.2, 1.0, 1.1, 1.4, 2.0])[None, :, None] + np.array([0.0, 1.0, 2.0])
+    analysis = analysis_of(loss, 0.25)
+    text, console = str(analysis), Console(file=io.StringIO(), width=150)
+    print_analysis(analysis, console)
+    assert text.split() == console.file.getvalue().split()
+    assert text.endswith(conclusion(analysis)) and headline(analysis.schedules[0]) in text
+    assert "\n" not in repr(analysis) and "recommended ratios: constant 8" in repr(analysis)
+    assert conclusion(analysis) in unescape(analysis._repr_html_())
+    assert analysis.to_markdown().startswith("**Best here: constant at learning rate 8")

@@ -5,24 +5,12 @@ import sys
 
 import pytest
 
-from robust_lr import DataError, SweepResult
-from robust_lr.cli.arguments import absolute_tolerance, import_function, parse_tolerance, split_specs
+from robust_lr import SweepResult
+from robust_lr.cli.arguments import import_function, split_specs
+from robust_lr.cli.output import absolute_tolerance
+from robust_lr.exceptions import DataError
 
 INF, NAN = math.inf, math.nan
-
-
-@pytest.mark.parametrize(
-    ("text", "means"),
-    [("0.003", (0.003, False)), ("1%", (0.01, True)), ("1e-3", (0.001, False)), ("50 %", (0.5, True))],
-)
-def test_a_tolerance_is_a_loss_or_a_percentage(text, means):
-    assert parse_tolerance(text) == means
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "abc", "nan", "inf", "%", "1%%"])
-def test_what_is_no_tolerance_is_refused(text):
-    with pytest.raises(DataError, match=r"tolerance must be a positive number such as 0\.003 or 1%"):
-        parse_tolerance(text)
 
 
 def test_a_percentage_is_of_the_lowest_loss():

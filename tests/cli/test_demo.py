@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robust_lr import GeometricGrid, parse_schedule, run_sweep
-from robust_lr.cli.demo import DEMO_GRID, DEMO_SCHEDULES, DEMO_SEEDS, demo_task
+from robust_lr.cli.demo import DEMO_RANGE, DEMO_SCHEDULES, DEMO_SEEDS, demo_task
 from robust_lr.runners.packed import PackedRunner
 
 
@@ -82,7 +82,7 @@ def test_a_small_sweep_has_its_best_inside_and_annealing_forgives_overshoot(trai
 
 
 def test_the_demo_asks_for_the_schedules_and_learning_rates_that_it_names():
-    assert DEMO_GRID.values.tolist() == [2.0**i for i in range(-7, 9)]
+    assert GeometricGrid(*DEMO_RANGE).values.tolist() == [2.0**i for i in range(-7, 9)]
     assert [str(parse_schedule(spec)) for spec in DEMO_SCHEDULES][:4] == [
         "constant",
         "inverse-sqrt",

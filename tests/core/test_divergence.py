@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robust_lr import DataError
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 
 
 def by_hand(objectives, factor, patience):

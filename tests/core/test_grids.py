@@ -9,7 +9,8 @@ import pickle
 import numpy as np
 import pytest
 
-from robust_lr import GeometricGrid, GridError
+from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError
 
 
 def test_the_ends_are_the_very_numbers_that_were_asked_for():
@@ -125,7 +126,7 @@ def test_nothing_about_a_grid_can_be_changed():
 
 def test_one_learning_rate_is_a_grid_of_ratio_one():
     grid = GeometricGrid(0.1, 0.1, 1)
-    assert (grid.values.tolist(), grid.ratio, grid.cover, len(grid)) == ([0.1], 1.0, 1.0, 1)
+    assert (grid.values.tolist(), grid.ratio, grid.max_gap, len(grid)) == ([0.1], 1.0, 1.0, 1)
     assert grid.refine() == grid == grid.coarsen(1) == grid.coarsen(5) == grid.extend()
     assert GeometricGrid(1.0, 4.0, 3).coarsen(3, 1).values.tolist() == [2.0]
 
@@ -139,8 +140,8 @@ def test_cover_is_how_far_an_optimum_can_lie_below_a_grid_point():
     grid = GeometricGrid(1e-3, 0.5, 6)
     optima = np.geomspace(grid.lr_min, grid.lr_max, 10_001)[1:-1]
     above = grid.values[np.searchsorted(grid.values, optima)]
-    assert (above / optima).max() <= grid.cover * (1 + 1e-12)
-    assert (above / optima).max() == pytest.approx(grid.cover, rel=1e-2)
+    assert (above / optima).max() <= grid.max_gap * (1 + 1e-12)
+    assert (above / optima).max() == pytest.approx(grid.max_gap, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,10 @@ def test_cover_is_how_far_an_optimum_can_lie_below_a_grid_point():
         (lambda: GeometricGrid(0.1, 1.0, 3).extend(above=-1), "above must be a whole number of at least 0"),
         (lambda: GeometricGrid(0.1, 1.0, 3).extend(below=0.5), "below"),
         (lambda: GeometricGrid(0.1, 0.1, 1).extend(above=1), "no ratio to extend by"),
+        (lambda: GeometricGrid(1e-4, 1.0, 10_001), "a grid has at most 10000 points, got 10001"),
+        (lambda: GeometricGrid(1e-4, 1.0, 9_000).refine(), "a grid has at most 10000 points, got 17999"),
+        (lambda: GeometricGrid(1e-4, 1.0, 9_000).extend(above=1_001), "a grid has at most 10000 points"),
+        (lambda: GeometricGrid.from_ratio(1e-4, 1.0, 1 + 1e-6), "from 0.0001 to 1 needs 9210346 points"),
         (lambda: GeometricGrid(1.0, 1e300, 2).extend(above=1), "leaves the range of floats"),
         (lambda: GeometricGrid(1e-300, 1.0, 2).extend(below=1), "leaves the range of floats"),
     ],
@@ -184,3 +189,8 @@ def test_a_grid_that_cannot_be_says_why_in_one_line(call, says):
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_the_old_name_of_the_largest_gap_still_answers_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="max_gap"):
+        assert GeometricGrid(1.0, 4.0, 3).cover == 2.0

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import GeometricGrid, JournalError, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr.exceptions import JournalError
 from robust_lr.journal import _file as _journal_file
 from robust_lr.journal.journal import Journal, read_journal
 

@@ -10,8 +10,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from robust_lr_optuna._storages import mend_journal, safe_sqlite_storage
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
-from robust_lr_optuna.storages import mend_journal, safe_sqlite_storage
 
 NAME, LR_MIN, LR_MAX, TOLERANCE = "search", 1e-4, 1.0, 0.005
 SECONDS = 0.15  # of a trial
@@ -36,7 +36,7 @@ def open_study(kind, url):
     return optuna.create_study(
         study_name=NAME,
         storage=open_storage(kind, url),
-        sampler=LearningRateSampler(tolerance=TOLERANCE, retries=MANY_RETRIES),
+        sampler=LearningRateSampler(tolerance=TOLERANCE, max_retries=MANY_RETRIES),
         load_if_exists=True,
     )
 

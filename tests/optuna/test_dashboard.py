@@ -21,10 +21,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna_dashboard import get_note, save_note
 
 from robust_lr import GeometricGrid, RobustLRError
+from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna.dashboard import publish, recommendation_note
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.plots import analyze_study
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
 
 PLOTS = {"robust-lr-learning-rate", "robust-lr-degradation"}
 
@@ -124,7 +124,7 @@ def test_an_analysis_is_published_as_it_is_and_given_back():
     analysis = analyze_study(study, tolerance=0.123)
     assert publish(study, analysis) is analysis
     assert "tolerance 0.123" in get_note(study)
-    with pytest.raises(RobustLRError, match="takes no options, got tolerance"):
+    with pytest.raises(RobustLRError, match="an analysis or the options of one, got both: tolerance"):
         publish(study, analysis, tolerance=0.1)
 
 
@@ -162,7 +162,7 @@ def test_names_are_shown_as_they_are_in_markdown():
                     distributions={"lr": optuna.distributions.FloatDistribution(0.01, 1.0, log=True)},
                 )
             )  # fmt: skip
-    note = recommendation_note(analyze_study(study, schedule="kind"))
+    note = recommendation_note(analyze_study(study, schedule_name="kind"))
     assert r"| a\|b | " in note and r"| c\_d\_\*e\* | " in note and r"| \[x\](y) \<b\> | " in note
 
 

@@ -17,9 +17,9 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna.entries import is_order
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
+from robust_lr_optuna._notes import is_log_entry
+from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 GRID = GeometricGrid(1e-4, 1.0, 5)
 
@@ -42,7 +42,7 @@ def once(values):
 
 
 def trials_of(study):
-    return [trial for trial in study.trials if not is_order(trial)]
+    return [trial for trial in study.trials if not is_log_entry(trial)]
 
 
 def test_1_no_learning_rate_is_run_again_while_it_is_running_at_the_end_of_the_sweep():
@@ -87,7 +87,7 @@ def test_3_learning_rates_that_failed_are_run_again():
 
 
 def test_3_a_learning_rate_interrupted_by_ctrl_c_is_run_when_the_study_goes_on():
-    study = optuna.create_study(sampler=GeometricGridSampler(GRID, retries=0))
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, max_retries=0))
 
     def interrupted(trial):
         lr = objective(trial)
@@ -201,7 +201,7 @@ def test_11_a_grid_of_a_categorical_learning_rate_says_what_is_wrong_when_it_has
     study.optimize(lambda trial: trial.suggest_categorical("lr", choices))
     assert completed(study) == once(GRID.values)
     sampler.extend(study, above=1)
-    with pytest.raises(Exception, match=r"the grid holds lr=10\.0, which the objective does not allow"):
+    with pytest.raises(Exception, match=r"the grid has lr=10\.0, but the objective only allows Categorical"):
         study.optimize(lambda trial: trial.suggest_categorical("lr", choices))
 
 
@@ -224,8 +224,8 @@ def test_12_a_study_that_is_stopped_early_has_all_seeds_of_the_learning_rates_th
 KILLED = """
 import os, signal, sys, optuna
 from robust_lr import GeometricGrid
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
+from robust_lr_optuna._storages import journal_storage
 
 study = optuna.load_study(
     study_name="one", storage=journal_storage(sys.argv[1]), sampler=GeometricGridSampler(GeometricGrid(1e-4, 1.0, 5))

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr.search import LearningRateSearch, SearchOptions
-from robust_lr_optuna.study_search import search_of
+from robust_lr_optuna._study_search import search_result
 from tests.optuna.search_worker import LR_MAX, LR_MIN, SECONDS, TOLERANCE, open_study, valley, work
 
 LRS, SEEDS = 12, 2  # a small edition of benchmarks/optuna_chaos.py
@@ -78,7 +78,7 @@ def test_a_search_whose_workers_are_killed_in_turn_runs_again_what_was_killed_an
     )
     assert len(set(done)) == len(done) <= most_trials_of_an_undisturbed_search(len(workers))
     assert n_killed >= max(1, len(killed))
-    assert search_of(study).excess_bound <= TOLERANCE
+    assert search_result(study).excess_bound <= TOLERANCE
 
 
 @pytest.mark.parametrize("kills", [0, 2])

@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import TrialDiverged
-from robust_lr_optuna.outcomes import DIVERGED, blew_up, has_diverged, why_failed
-from robust_lr_optuna.sampler import GeometricGridSampler
+from robust_lr_optuna._outcomes import DIVERGED, blew_up, has_diverged, why_failed
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 
 def raise_error(error):

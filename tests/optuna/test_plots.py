@@ -13,8 +13,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from robust_lr import DataError, RobustLRError
+from robust_lr import RobustLRError
 from robust_lr.analysis import Analysis
+from robust_lr.exceptions import DataError
 from robust_lr_optuna.plots import analyze_study, plot_degradation, plot_learning_rate
 
 LR = FloatDistribution(1e-4, 10.0, log=True)
@@ -38,7 +39,7 @@ def study_with(
     return study
 
 
-AXES = {"schedule": "schedule", "seed": "seed"}
+AXES = {"schedule_name": "schedule", "seed_name": "seed"}
 
 
 def traces(figure, name):
@@ -91,7 +92,7 @@ def test_a_relative_tolerance_is_of_the_lowest_loss():
     assert analyze_study(study_with(), tolerance=0.5, **AXES).tolerance == 0.5
 
 
-def test_a_study_that_maximises_has_a_linear_axis_of_its_negative():
+def test_a_study_that_maximizes_has_a_linear_axis_of_its_negative():
     figure = plot_learning_rate(study_with(lambda lr, s, n: 1 - abs(math.log10(lr) + 2), direction="maximize"), **AXES)
     assert figure.layout.yaxis.type == "linear"
     assert min(traces(figure, "mean")[0].y) == pytest.approx(-1 + abs(math.log10(0.008) + 2), abs=0.1)

@@ -11,11 +11,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from robust_lr import DataError, GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
-from robust_lr_optuna.entries import is_order
+from robust_lr import GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
+from robust_lr.exceptions import DataError
+from robust_lr_optuna._notes import is_log_entry
+from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_storage, sweep_from_study
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
 
 LRS = [2.0**k for k in range(-4, 5)]
 
@@ -86,12 +87,12 @@ def test_a_grid_sampler_of_ours_gives_the_sweep_that_it_ran(storage):
     if url is not None:
         again = sweep_from_storage(url)
         assert losses(again) == losses(sweep) and again.seeds == (0, 1, 2)
-        assert losses(sweep_from_storage(url, study.study_name, lr="lr")) == losses(sweep)
+        assert losses(sweep_from_storage(url, study.study_name, lr_name="lr")) == losses(sweep)
 
 
 def test_names_that_the_objective_gave_to_schedule_and_seed_need_not_be_told():
     sampler = GeometricGridSampler(
-        LRS[3:6], name="eta", schedules=["cosine", "linear"], seeds=2, schedule_name="anneal", seed_name="rng"
+        LRS[3:6], lr_name="eta", schedules=["cosine", "linear"], seeds=2, schedule_name="anneal", seed_name="rng"
     )
     study = optuna.create_study(sampler=sampler)
 
@@ -101,7 +102,7 @@ def test_names_that_the_objective_gave_to_schedule_and_seed_need_not_be_told():
         return valley(eta, trial.suggest_int("rng", 0, 9)) + worse
 
     study.optimize(renamed)
-    sweep = sweep_from_study(study, lr="eta")
+    sweep = sweep_from_study(study, lr_name="eta")
     assert losses(sweep) == {
         (schedule, lr, seed): valley(lr, seed) + (schedule == "linear")
         for schedule in ("cosine", "linear")
@@ -178,7 +179,7 @@ def test_failed_and_retried_trials_are_one_result():
     (failure,) = sweep.failures
     assert (failure.spec.lr, failure.spec.seed, failure.status) == (2.0, 1, "failed")
     assert sweep.learning_rates.tolist() == LRS[3:7]
-    assert any(is_order(trial) for trial in study.trials)
+    assert any(is_log_entry(trial) for trial in study.trials)
 
 
 def test_a_failed_trial_gives_the_reason_where_the_study_has_one():
@@ -243,7 +244,7 @@ def test_a_maximised_objective_is_turned_round_and_said():
         add(study, -valley(lr), lr=lr)
     sweep = sweep_from_study(study)
     assert losses(sweep) == {("sweep", lr, 0): valley(lr) for lr in LRS}
-    assert said(sweep, "maximises its objective: the loss here is the negative")
+    assert said(sweep, "larger is better: each loss here is the negative of the value")
 
 
 def test_pruned_and_unfinished_trials_are_left_out_and_counted():
@@ -290,7 +291,7 @@ def test_a_user_attribute_may_be_the_loss():
     add(study, 1.0, lr=8.0)
     sweep = sweep_from_study(study, metric="validation")
     assert losses(sweep) == {("sweep", 1.0, 0): 3.0, ("sweep", 2.0, 0): 4.0, ("sweep", 4.0, 0): math.inf}
-    assert said(sweep, "judged by the user attribute 'validation', lower is better")
+    assert said(sweep, "the loss is the user attribute 'validation'")
     assert said(sweep, "1 trial left out: without a number for 'validation'")
 
 
@@ -299,7 +300,7 @@ def test_any_parameter_or_user_attribute_may_be_the_schedule_and_the_seed():
     for i, name in enumerate(["adam", "sgd", "adam"]):
         add(study, float(i), optimizer=name, user_attrs={"run": float(i)})
     add(study, 9.0, user_attrs={"run": 9})
-    sweep = sweep_from_study(study, schedule="optimizer", seed="run")
+    sweep = sweep_from_study(study, schedule_name="optimizer", seed_name="run")
     assert losses(sweep) == {("adam", 1.0, 0): 0.0, ("sgd", 1.0, 1): 1.0, ("adam", 1.0, 2): 2.0}
     assert said(sweep, "1 trial left out: without 'optimizer'")
 
@@ -310,15 +311,15 @@ def test_other_parameters_that_differ_are_named():
         add(study, valley(lr), lr=lr, layers=int(lr), width=7)
     sweep = sweep_from_study(study)
     assert said(sweep, "the trials also differ in layers") and not said(sweep, "width")
-    assert not said(sweep_from_study(study, schedule="layers"), "differ")
+    assert not said(sweep_from_study(study, schedule_name="layers"), "differ")
 
 
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"lr": "eta"}, "the study has no parameter 'eta'; its parameters are lr, seed"),
-        ({"schedule": "anneal"}, "no parameter or user attribute 'anneal'; it has lr, note, seed"),
-        ({"seed": "rng"}, "no parameter or user attribute 'rng'; it has lr, note, seed"),
+        ({"lr_name": "eta"}, "the study has no parameter 'eta'; its parameters are lr and seed"),
+        ({"schedule_name": "anneal"}, "no parameter or user attribute 'anneal'; it has lr, note and seed"),
+        ({"seed_name": "rng"}, "no parameter or user attribute 'rng'; it has lr, note and seed"),
         ({"metric": 1}, "metric must be the position of an objective, 0 to 0, or a name, got 1"),
         ({"metric": True}, "got True"),
         ({"metric": "accuracy"}, "has no metric 'accuracy'; it has note"),
@@ -364,9 +365,9 @@ def test_a_study_is_found_by_its_name_or_as_the_only_one(tmp_path):
     assert losses(sweep_from_storage(url)) == {("sweep", 1.0, 0): 1.0}
     add(optuna.create_study(storage=url, study_name="b"), 2.0)
     assert losses(sweep_from_storage(url, "b")) == {("sweep", 1.0, 0): 2.0}
-    with pytest.raises(DataError, match="holds 2 studies, name one of them: a, b"):
+    with pytest.raises(DataError, match="holds 2 studies, name one of them: a and b"):
         sweep_from_storage(url)
-    with pytest.raises(DataError, match="holds no study 'c'; it holds a, b"):
+    with pytest.raises(DataError, match="holds no study 'c'; it holds a and b"):
         sweep_from_storage(url, "c")
 
 
@@ -389,7 +390,7 @@ def test_reading_makes_and_changes_nothing(tmp_path):
 )
 def test_a_file_that_is_no_journal_of_optuna_is_said_to_be_none(tmp_path, content):
     (tmp_path / "runs").write_bytes(content)
-    with pytest.raises(DataError, match=r"is no journal of Optuna \(an SQLite file is named sqlite:///"):
+    with pytest.raises(DataError, match=r"is not a journal of Optuna \(an SQLite file is given as sqlite:///"):
         sweep_from_storage(tmp_path / "runs")
 
 

@@ -14,13 +14,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from robust_lr import Constant, DataError, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr.exceptions import DataError
+from robust_lr.runners import TrialList
 from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_failing_once, train_quadratic
-from robust_lr_optuna.entries import cell_of, is_order
+from robust_lr_optuna._notes import cell_of, is_log_entry
+from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_study
 from robust_lr_optuna.runner import OptunaRunner
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
 
 GRID = GeometricGrid(0.125, 1.0, 4)
 
@@ -76,7 +78,7 @@ def test_the_sweep_is_that_of_the_serial_runner_and_can_be_read_from_the_study(s
 
 def test_a_trial_of_the_study_says_all_that_is_known_of_it(study):
     trials = [TrialSpec("constant", lr, 0) for lr in (0.5, 0.25)] + [TrialSpec("constant", 1.0, 1)]
-    list(OptunaRunner(study, retries=0).run(train_eventful, trials, SCHEDULES))
+    list(OptunaRunner(study).run(train_eventful, TrialList(trials), SCHEDULES))
     diverged, infinite, failed = study.trials
     assert diverged.params == {"lr": 0.5, "schedule": "constant", "seed": 0}
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, math.inf)
@@ -92,14 +94,14 @@ def test_a_running_trial_is_seen_in_the_study_with_what_it_runs(study):
         assert running.params == {"lr": lr, "schedule": "cosine", "seed": seed}
         return lr
 
-    sweep = run_sweep(train, GRID, ["cosine"], 1, runner=OptunaRunner(study, retries=0))
+    sweep = run_sweep(train, GRID, ["cosine"], 1, runner=OptunaRunner(study))
     assert sweep.n_trials == 4
 
 
 def test_what_is_finished_is_not_run_again_and_gives_the_same_results(study):
     trials = [TrialSpec("constant", lr, 0) for lr in (0.125, 0.5, 1.0)]
-    first = list(OptunaRunner(study).run(train_eventful, trials, SCHEDULES))
-    again = list(OptunaRunner(study).run(never, trials, SCHEDULES))
+    first = list(OptunaRunner(study).run(train_eventful, TrialList(trials), SCHEDULES))
+    again = list(OptunaRunner(study).run(never, TrialList(trials), SCHEDULES))
     assert [(r.spec, r.loss, r.status, dict(r.metrics), r.error) for r in again] == [
         (r.spec, r.loss, r.status, dict(r.metrics), r.error) for r in first
     ]
@@ -117,8 +119,8 @@ def test_a_larger_sweep_runs_only_what_is_new(study):
 def test_a_failed_trial_is_run_again_by_the_next_sweep(study, tmp_path):
     train = functools.partial(train_failing_once, folder=str(tmp_path))
     trials = [TrialSpec("constant", 0.5, 0)]
-    (failed,) = OptunaRunner(study, retries=0).run(train, trials, SCHEDULES)
-    (done,) = OptunaRunner(study, retries=0).run(train, trials, SCHEDULES)
+    (failed,) = OptunaRunner(study).run(train, TrialList(trials), SCHEDULES)
+    (done,) = OptunaRunner(study).run(train, TrialList(trials), SCHEDULES)
     assert (failed.status, done.status) == ("failed", "ok")
 
 
@@ -142,7 +144,7 @@ def test_a_killed_sweep_is_cleared_away_and_goes_on(tmp_path):
         import os, signal, optuna
         from robust_lr import run_sweep
         from robust_lr_optuna.runner import OptunaRunner
-        from robust_lr_optuna.storages import journal_storage
+        from robust_lr_optuna._storages import journal_storage
         def train(*, lr, schedule, seed):
             if lr == 0.5:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -198,7 +200,9 @@ def test_threads_run_trials_side_by_side(study):
 
 def test_closing_early_lets_running_trials_end_and_begins_no_other(study):
     results = OptunaRunner(study, n_jobs=2).run(
-        train_quadratic, [TrialSpec("constant", lr, seed) for lr in GRID.values for seed in range(5)], SCHEDULES
+        train_quadratic,
+        TrialList(TrialSpec("constant", lr, seed) for lr in GRID.values for seed in range(5)),
+        SCHEDULES,
     )
     next(results)
     results.close()
@@ -228,7 +232,7 @@ def test_the_cells_of_a_grid_sampler_in_the_same_study_are_each_run_once():
     study.optimize(objective)
     done = [t for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(by_sampler) == 3 and len(done) == len({(t.params["lr"], t.params["seed"]) for t in done}) == 8
-    assert not [t for t in study.trials if t.state != TrialState.COMPLETE and not is_order(t) and t.params]
+    assert not [t for t in study.trials if t.state != TrialState.COMPLETE and not is_log_entry(t) and t.params]
     assert losses(sweep_from_study(study)).items() >= losses(sweep).items()
 
 
@@ -259,7 +263,6 @@ def test_a_study_that_has_sampled_the_learning_rate_otherwise_takes_the_sweep_to
         (lambda: OptunaRunner("digits"), "study must be a study of Optuna, got 'digits'"),
         (lambda: OptunaRunner(optuna.create_study(directions=["minimize"] * 2)), "one objective, got one with 2"),
         (lambda: OptunaRunner(optuna.create_study(), n_jobs=0), "n_jobs must be a whole number of at least 1"),
-        (lambda: OptunaRunner(optuna.create_study(), retries=-1), "retries must be a whole number of at least 0"),
     ],
 )
 def test_wrong_arguments_are_refused(make, says):

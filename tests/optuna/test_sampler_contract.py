@@ -22,7 +22,7 @@ from optuna.testing.pytest_samplers import (
 )
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna.sampler import GeometricGridSampler
+from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 
 def _sampler(independent_sampler=None):

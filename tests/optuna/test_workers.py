@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr_optuna.workers import is_gone, is_in_other_thread, this_worker
+from robust_lr_optuna._workers import is_gone, is_in_other_thread, this_worker
 
-ASK = "import json; from robust_lr_optuna.workers import this_worker; print(json.dumps(this_worker()))"
+ASK = "import json; from robust_lr_optuna._workers import this_worker; print(json.dumps(this_worker()))"
 
 
 def worker_of_a_process_that_has_ended():

@@ -173,8 +173,8 @@ def test_no_smaller_bound_is_true_since_a_convex_curve_attains_it(data, left, ri
     valley = ConvexBound(points, -left, float(xs[-1]) + right)
     assume(valley.core == (0, len(points) - 1))
     for gap in valley.gaps:
-        if 0 < gap.gain < math.inf:
-            hidden = Point(gap.at, points[valley.best].loss - gap.gain)
+        if 0 < gap.max_improvement < math.inf:
+            hidden = Point(gap.at, points[valley.best].loss - gap.max_improvement)
             # On a point itself the bound is a limit: the curve may fall at once beside it.
             if min(abs(gap.at - p.x) for p in points) > 1e-6:
                 curve = sorted([*points, hidden])

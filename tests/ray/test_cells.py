@@ -15,12 +15,12 @@ from robust_lr import (
     FunctionSchedule,
     InverseSqrt,
     PolynomialDecay,
-    ScheduleError,
     TableSchedule,
     TrialResult,
     TrialSpec,
     Warmup,
 )
+from robust_lr.exceptions import ScheduleError
 from robust_lr_ray._cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
 
 SPEC = TrialSpec("cosine", 0.1, 3)

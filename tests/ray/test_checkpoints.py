@@ -11,7 +11,8 @@ import sys
 import pytest
 import torch
 
-from robust_lr import DataError, RobustLRError, RobustLRWarning
+from robust_lr import RobustLRError
+from robust_lr.exceptions import DataError, RobustLRWarning
 from robust_lr_ray._checkpoints import checkpointing, trial_checkpoint
 from robust_lr_torch import AnnealedLR
 

@@ -49,7 +49,7 @@ def robust_lr(capsys, monkeypatch, tmp_path, experiment):
     return run
 
 
-NAMES = ("--lr-column", "eta", "--loss-column", "eval/loss", "--schedule-column", "anneal", "--seed-column", "rng")
+NAMES = ("--lr-name", "eta", "--metric", "eval/loss", "--schedule-name", "anneal", "--seed-name", "rng")
 
 
 def test_an_experiment_is_analyzed_like_a_csv_file_of_its_trials(robust_lr, experiment, tmp_path):
@@ -71,7 +71,7 @@ def test_the_report_names_the_experiment_and_reproduces_the_command(robust_lr, t
     assert robust_lr("--ray", "digits", *NAMES, "--report", "report.html")[0] == 0
     html = (tmp_path / "report.html").read_text()
     assert "Learning-rate sweep: digits" in html and "Read from the Ray Tune experiment digits." in html
-    assert "robust-lr analyze --ray digits --lr-column eta" in html
+    assert "robust-lr analyze --ray digits --lr-name eta" in html
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_what_is_wrong_with_an_experiment_is_one_line(robust_lr, words, says):
 )
 def test_sources_exclude_each_other(robust_lr, words):
     code, out, err = robust_lr(*words)
-    assert code == 2 and out == "" and "Usage" in err
+    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1

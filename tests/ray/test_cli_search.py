@@ -22,7 +22,7 @@ def train(*, lr, schedule, seed):
 def test_a_search_on_a_cluster_is_the_search_without_one(ray_local, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    words = ["--lr-min", "1e-3", "--lr-max", "0.1", "--tolerance", "0.02", "--jobs", "3", "--ray"]
+    words = ["--lr-min", "1e-3", "--lr-max", "0.1", "--tolerance", "0.02", "--n-jobs", "3", "--ray"]
     monkeypatch.setattr(sys, "argv", ["robust-lr", "search", f"{__name__}:train", *words])
     with pytest.raises(SystemExit) as stop:
         cli.main()

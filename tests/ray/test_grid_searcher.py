@@ -7,17 +7,8 @@ import pickle
 
 import pytest
 
-from robust_lr import (
-    DataError,
-    GeometricGrid,
-    JournalError,
-    RobustLRError,
-    RobustLRWarning,
-    SweepResult,
-    TrialSpec,
-    run_sweep,
-)
-from robust_lr.exceptions import OptionError
+from robust_lr import GeometricGrid, RobustLRError, SweepResult, TrialSpec, run_sweep
+from robust_lr.exceptions import DataError, JournalError, OptionError, RobustLRWarning
 from robust_lr.trials import expand_trials
 from robust_lr_ray import GridSearcher
 from robust_lr_ray._cells import spec_of

@@ -11,7 +11,8 @@ import time
 import pytest
 from ray import tune
 
-from robust_lr import DataError, LearningRateSearch, RobustLRError, SearchOptions, SweepResult, search_learning_rate
+from robust_lr import LearningRateSearch, RobustLRError, SearchOptions, SweepResult, search_learning_rate
+from robust_lr.exceptions import DataError
 from robust_lr.journal.journal import read_journal
 from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search

@@ -7,8 +7,9 @@ import multiprocessing
 
 import pytest
 
-from robust_lr import DataError, TrialDiverged, TrialResult, TrialSpec
+from robust_lr import TrialDiverged, TrialResult, TrialSpec
 from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
 from robust_lr_ray._checkpoints import checkpointing
 from robust_lr_ray._ranks import (
     any_rank,

@@ -12,8 +12,8 @@ import numpy as np
 import optuna
 import pytest
 
-from robust_lr import DataError, TrialDiverged, analyze_sweep
-from robust_lr.exceptions import OptionError
+from robust_lr import TrialDiverged, analyze_sweep
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr_ray.results import sweep_from_experiment, sweep_from_result_grid
 
 LRS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
@@ -166,7 +166,7 @@ def test_our_own_reports_say_what_they_are_and_what_the_schedules_are(tune_run):
     def ours(config):
         from ray import tune
 
-        from robust_lr import evaluate_trial
+        from robust_lr.runners import evaluate_trial
         from robust_lr_ray._cells import report_of, schedule_of, spec_of
 
         def train(*, lr, schedule, seed):

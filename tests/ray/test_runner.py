@@ -21,16 +21,13 @@ from robust_lr import (
     GeometricGrid,
     PackedRunner,
     RobustLRError,
-    RobustLRWarning,
-    ScheduleError,
     SerialRunner,
     SweepResult,
-    TrialError,
     TrialSpec,
     run_sweep,
 )
 from robust_lr.cli.demo import demo_task
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import OptionError, RobustLRWarning, ScheduleError, TrialError
 from robust_lr.runners import TrialList
 from robust_lr.testing import LEARNING_RATES, SCHEDULES, RunnerContract, run_trials, train_quadratic
 from robust_lr.trials import expand_trials

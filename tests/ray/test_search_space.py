@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robust_lr import CosineDecay, GeometricGrid, GridError, RobustLRError, ScheduleError, TableSchedule
+from robust_lr import CosineDecay, GeometricGrid, RobustLRError, TableSchedule
+from robust_lr.exceptions import GridError, ScheduleError
 from robust_lr.trials import expand_trials
 from robust_lr_ray._cells import schedule_of, spec_of
 from robust_lr_ray.search_space import param_space

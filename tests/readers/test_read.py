@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from robust_lr import DataError, GeometricGrid, run_sweep
-from robust_lr.exceptions import OptionError
+from robust_lr import GeometricGrid, run_sweep
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.read import read_sweeps
 
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from robust_lr import DataError, SweepResult, TrialSpec
+from robust_lr import SweepResult, TrialSpec
 from robust_lr._text import listed
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.runs import Run
 
 DUPLICATE = "an earlier trial has the same learning rate, schedule and seed"
@@ -150,7 +150,7 @@ def test_what_is_no_learning_rate_is_refused(value, says):
 def test_schedules_and_seeds_are_texts_and_many_names_are_cut_short():
     assert [Run(lr=1.0, seed=value).seed for value in (3, 3.0, 0.5, "bob", True)] == ["3", "3", "0.5", "bob", "True"]
     assert Run(lr=1.0, schedule=2.0).schedule == "2"
-    assert listed(["a", "b"]) == "a, b" and listed(["a"] * 25).endswith("a and 5 more")
+    assert listed(["a", "b"]) == "a and b" and listed(["a"] * 25).endswith("a and 5 more")
 
 
 def test_a_seed_is_a_whole_number_or_its_place_among_the_names():

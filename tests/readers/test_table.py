@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from robust_lr import DataError, SweepResult
+from robust_lr import SweepResult
+from robust_lr.exceptions import DataError
 from robust_lr.readers.table import read_table
 
 INF = math.inf

@@ -38,8 +38,8 @@ def test_each_schedule_has_one_row_over_the_sweeps_that_have_it():
     assert found["cosine"]["best lr"] == "8 to 16"
     assert found["cosine"]["lowest in"] == "2 of 3"
     assert found["constant"]["lowest in"] == "1 of 2"
-    assert found["cosine"]["best on the edge"] == "0 of 3"
-    assert found["cosine"]["every 2nd costs at most"] == "0.0400 (3 measured)"
+    assert found["cosine"]["best at the edge"] == "0 of 3"
+    assert found["cosine"]["half the trials cost"] == "at most 0.0400 (3 measured)"
     assert found["cosine"]["ratio for all"] == "4"
     assert found["constant"]["ratio for all"] == "8"
 
@@ -52,15 +52,15 @@ def test_a_sweep_without_an_answer_leaves_no_ratio_for_all():
         "d": analysis_of({"cosine": VALLEY[:2]}),
     })  # fmt: skip
     assert found["cosine"]["ratio for all"] == "-"
-    assert found["cosine"]["best on the edge"] == "2 of 3"
-    assert found["cosine"]["every 2nd costs at most"] == "0.0400 (1 measured)"
+    assert found["cosine"]["best at the edge"] == "2 of 3"
+    assert found["cosine"]["half the trials cost"] == "at most 0.0400 (1 measured)"
     only_diverged = table({"c": analysis_of({"cosine": [INF] * 9})})
     assert only_diverged["cosine"] == {
-        "sweeps": "1", "best lr": "-", "lowest in": "0 of 1", "best on the edge": "0 of 0",
-        "every 2nd costs at most": "-", "ratio for all": "-",
+        "sweeps": "1", "best lr": "-", "lowest in": "0 of 1", "best at the edge": "0 of 0",
+        "half the trials cost": "-", "ratio for all": "-",
     }  # fmt: skip
 
 
 def test_a_coarser_grid_that_diverged_somewhere_is_not_a_number():
     found = table({"a": analysis_of({"cosine": [INF, 2.0, INF, 1.0, INF, 1.5, INF]})})
-    assert found["cosine"]["every 2nd costs at most"] == "diverged (1 measured)"
+    assert found["cosine"]["half the trials cost"] == "diverged (1 measured)"

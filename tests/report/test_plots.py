@@ -13,15 +13,13 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from robust_lr import SweepResult, degradation_curve, learning_rate_profile
+from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
+from robust_lr.report.figures import DIVERGED, GUIDE_LABEL, WORST_LABEL, degradation_chart, learning_rate_chart
 from robust_lr.report.plots import (
-    DIVERGED,
-    GUIDE_LABEL,
     degradation_figure,
+    draw,
     learning_rate_figure,
-    plot_degradation,
-    plot_learning_rate,
     search_figure,
 )
 from robust_lr.search import LearningRateSearch, SearchOptions
@@ -46,6 +44,10 @@ def drawn(ax):
     return ax
 
 
+def loss_axes(sweep):
+    return learning_rate_figure(analyze_sweep(sweep, tolerance=0.0501)).axes[0]
+
+
 def texts(ax):
     return " ".join([ax.get_title(), *(t.get_text() for t in ax.texts)])
 
@@ -55,14 +57,14 @@ def lines_at(ax, marker):
 
 
 def test_the_learning_rate_plot_shows_mean_best_and_every_seed():
-    ax = drawn(plot_learning_rate(learning_rate_profile(sweep_of(VALLEY), "constant")))
+    ax = drawn(loss_axes(sweep_of(VALLEY)))
     assert isinstance(ax, Axes)
     (mean,) = lines_at(ax, "o")
-    assert mean.get_xdata().tolist() == [2.0**i for i in range(9)]
+    assert list(mean.get_xdata()) == [2.0**i for i in range(9)]
     assert mean.get_ydata() == pytest.approx([v + 1 for v in VALLEY])
     (star,) = lines_at(ax, "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (16, 2.0)
-    seeds = [line.get_ydata().tolist() for line in ax.lines if len(line.get_xdata()) == 9 and line is not mean]
+    seeds = [list(line.get_ydata()) for line in ax.lines if len(line.get_xdata()) == 9 and line is not mean]
     assert [[v + s for v in VALLEY] for s in range(3)] == seeds
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert not lines_at(ax, "x")
@@ -75,18 +77,18 @@ def test_diverged_runs_are_red_crosses_at_the_top_even_where_other_seeds_survive
     loss = np.array(sweep.loss)
     loss[0, 7, 1] = loss[0, 8] = INF
     sweep = SweepResult(sweep.schedules, sweep.learning_rates, sweep.seeds, loss)
-    ax = drawn(plot_learning_rate(learning_rate_profile(sweep, "constant")))
-    crosses = lines_at(ax, "x")
-    assert [line.get_xdata()[0] for line in crosses] == [128, 256]
-    assert all(to_hex(line.get_color()) == DIVERGED for line in crosses)
+    ax = drawn(loss_axes(sweep))
+    (crosses,) = lines_at(ax, "x")
+    assert list(crosses.get_xdata()) == [128, 256]
+    assert to_hex(crosses.get_color()) == DIVERGED
     top = ax.transAxes.transform((0, 0.9))[1]
-    assert all(line.get_transform().transform((1, line.get_ydata()[0]))[1] > top for line in crosses)
+    assert all(crosses.get_transform().transform((1, y))[1] > top for y in crosses.get_ydata())
     assert "cliff" in texts(ax)
 
 
 def test_an_edge_and_a_cliff_are_written_where_they_are():
-    assert "edge of the grid" in texts(plot_learning_rate(learning_rate_profile(sweep_of([3, 2, 1]), "constant")))
-    ax = drawn(plot_learning_rate(learning_rate_profile(sweep_of([3.0, 1.2, 1.1, 1.0, 9.0]), "constant")))
+    assert "edge of the grid" in texts(loss_axes(sweep_of([3, 2, 1])))
+    ax = drawn(loss_axes(sweep_of([3.0, 1.2, 1.1, 1.0, 9.0])))
     assert "cliff" in texts(ax)
     assert "edge" not in texts(ax)
 
@@ -94,35 +96,36 @@ def test_an_edge_and_a_cliff_are_written_where_they_are():
 def test_the_degradation_plot_shows_worst_band_tolerance_and_recommendation():
     analysis = analysis_of(VALLEY)
     entry = analysis.schedules[0]
-    ax = drawn(plot_degradation(entry.curve, tolerance=0.0501, recommendation=entry.recommendation, spec="cosine"))
+    ax = drawn(degradation_figure(analysis, {"constant": "cosine"}).axes[0])
     by_label = {line.get_label(): line for line in ax.lines}
-    worst = by_label["worst offset"]
-    assert worst.get_xdata().tolist() == [4, 8, 16, 32, 64]
+    worst = by_label[WORST_LABEL]
+    assert list(worst.get_xdata()) == [4, 8, 16, 32, 64]
     assert worst.get_ydata() == pytest.approx(entry.curve.worst[1:6])
     assert by_label["mean over offsets"].get_ydata() == pytest.approx(entry.curve.mean[1:6])
     assert any(line.get_ydata()[0] == 0.0501 for line in ax.lines if len(line.get_xdata()) == 2)
     assert any(line.get_xdata()[0] == 8 for line in ax.lines if line.get_linestyle() == ":")
     full, hollow = lines_at(ax, "o")
-    assert full.get_xdata().tolist() == [4, 8, 16]
-    assert hollow.get_xdata().tolist() == [32, 64]
+    assert list(full.get_xdata()) == [4, 8, 16]
+    assert list(hollow.get_xdata()) == [32, 64]
     assert hollow.get_markerfacecolor() == "white"
     assert "ratio 8, 3 trials" in ax.get_title()
 
 
 @pytest.mark.parametrize("spec", ["constant", "cosine", "wsd(0.2)", "inverse-sqrt"])
 def test_the_guide_has_the_shape_of_the_guarantee_and_meets_the_last_trustworthy_point(spec):
-    curve = degradation_curve(sweep_of(VALLEY), "constant")
-    ax = plot_degradation(curve, spec=spec)
+    analysis = analysis_of(VALLEY)
+    curve = analysis.schedules[0].curve
+    ax = degradation_figure(analysis, {"constant": spec}).axes[0]
     (guide,) = [line for line in ax.lines if line.get_label() == GUIDE_LABEL]
-    ratio = guide.get_xdata()
+    ratio = np.array(guide.get_xdata())
     shape = np.array([grid_guarantee(spec, r, total_steps=1000).worst - 1 for r in ratio])
     at = ratio.tolist().index(16)
     assert guide.get_ydata() == pytest.approx(shape * curve.worst[3] / shape[at], rel=5e-3)
 
 
-@pytest.mark.parametrize("spec", [None, "sweep", "cosin", "warmup(steps=5000)+cosine"])
+@pytest.mark.parametrize("spec", ["sweep", "cosin", "warmup(steps=5000)+cosine"])
 def test_without_a_schedule_that_theory_knows_there_is_no_guide(spec):
-    ax = drawn(plot_degradation(degradation_curve(sweep_of(VALLEY), "constant"), spec=spec))
+    ax = drawn(degradation_figure(analysis_of(VALLEY), {"constant": spec}).axes[0])
     assert GUIDE_LABEL not in [line.get_label() for line in ax.lines]
 
 
@@ -130,10 +133,9 @@ def test_a_plot_is_drawn_on_the_axes_that_are_given():
     from matplotlib.figure import Figure
 
     left, right = Figure().subplots(1, 2)
-    sweep = sweep_of(VALLEY, VALLEY[::-1])
-    profiles = [learning_rate_profile(sweep, name) for name in sweep.schedules]
-    assert plot_learning_rate(profiles[0], others=profiles[1:], ax=left) is left
-    assert plot_degradation(degradation_curve(sweep, "cosine"), ax=right) is right
+    analysis = analysis_of(VALLEY, VALLEY[::-1])
+    assert draw(learning_rate_chart(analysis), [left]) is draw(degradation_chart(analysis), [right]) is left.figure
+    assert left.get_title().startswith("constant") and right.get_ylabel() == "excess final loss"
     drawn(left)
 
 
@@ -149,7 +151,9 @@ def test_a_figure_has_one_panel_a_schedule_that_carries_it(n):
 
 def test_the_legend_explains_every_line_although_the_first_schedule_has_no_guide():
     figure = degradation_figure(analysis_of(VALLEY, VALLEY, names=("mine", "cosine")))
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["worst offset", "mean over offsets", GUIDE_LABEL]
+    explained = {t.get_text() for t in figure.legends[0].get_texts()}
+    drawn_lines = {line.get_label() for ax in figure.axes for line in ax.lines if line.get_label()[0] != "_"}
+    assert {WORST_LABEL, "mean over offsets", GUIDE_LABEL, "tolerance", "recommended ratio"} <= drawn_lines <= explained
 
 
 def test_titles_and_panels_do_not_overlap():
@@ -192,7 +196,7 @@ def test_poor_data_are_drawn_as_far_as_they_go(valleys, shift):
 
 def test_negative_losses_have_a_linear_axis_with_their_band():
     sweep = sweep_of([-3.0, -4.0, -3.5], shift=(0.0, 0.3, 0.1))
-    ax = drawn(plot_learning_rate(learning_rate_profile(sweep, "constant")))
+    ax = drawn(loss_axes(sweep))
     assert ax.get_yscale() == "linear"
     band = ax.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() - band[:, 1].min() > 1.2
@@ -239,10 +243,11 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == ok
     (star,) = lines_at(ax, "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (result.lr, result.loss)
-    assert {cross.get_xdata()[0] for cross in lines_at(ax, "x")} == {t.lr for t in result.history} - set(ok)
+    assert {lr for cross in lines_at(ax, "x") for lr in cross.get_xdata()} == {t.lr for t in result.history} - set(ok)
     numbers = {text.get_text() for text in ax.texts}
     assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
-    assert f"nothing is lower by more than {result.excess_bound:.2g}" in numbers
+    explained = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert f"nothing is lower by more than {result.excess_bound:.2g}" in explained
     assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
     assert "better by more than the tolerance" in ax.get_title()
 

@@ -57,7 +57,7 @@ def test_without_any_curve_there_is_no_table():
 def test_recommendations_and_what_is_missing_share_a_table():
     header, rows = recommendation_rows(analysis_of(VALLEY, VALLEY[::-1], sorted(VALLEY)))
     assert header == ["schedule", "best lr", "loss", "ratio", "trials", "excess", "at most", "limited by"]
-    assert rows[0] == ["constant", "16", "2.0000", "8", "3", "0.0500", "0.0500", "too high"]
-    assert rows[2] == ["linear", "1", "2.0000", "-", "-", "-", "-", "needed: 1 learning rate below 1"]
+    assert rows[0] == ["constant", "16", "2.0000", "8", "3", "0.0500", "0.0500", "rates above the best"]
+    assert rows[2] == ["linear", "1", "2.0000", "-", "-", "-", "-", "needs 1 learning rate below 1"]
     _, rows = recommendation_rows(analysis_of([INF, INF, INF]))
-    assert rows[0] == ["constant", "-", "-", "-", "-", "-", "-", "needed: learning rates below 1"]
+    assert rows[0] == ["constant", "-", "-", "-", "-", "-", "-", "needs learning rates below 1"]

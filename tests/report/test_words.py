@@ -30,12 +30,12 @@ def said(analysis, schedule=0):
 
 def test_the_headline_gives_ratio_trials_and_cost():
     line = headline(analysis_of(VALLEY).schedules[0])
-    assert line == "Under constant a ratio of 8, 3 trials, costs you at most 0.0500 (0.0500 measured, 95% band)."
+    assert line == "constant: 3 trials (ratio 8) lose at most 0.0500 (measured 0.0500; 95% confidence)."
 
 
 def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
     edge = headline(analysis_of(VALLEY[:4]).schedules[0])
-    assert edge.startswith("No recommendation for constant: the best learning rate 8 is the highest of the sweep")
+    assert edge.startswith("No recommendation for constant: the best learning rate, 8, is the highest in the sweep")
     assert edge.endswith("needed: 1 learning rate above 8.")
     assert "one seed" in headline(analysis_of(VALLEY, shift=(0.0,)).schedules[0])
 
@@ -43,7 +43,7 @@ def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
 def test_the_optimum_and_its_neighbourhood_are_named():
     first = said(analysis_of(VALLEY))[0]
     assert first == "Best learning rate 16, loss 2.0000; within 0.0501 of it: 8 to 32."
-    assert said(analysis_of(VALLEY, tolerance=0.01))[0].endswith("within 0.01 of it: no other of the sweep.")
+    assert said(analysis_of(VALLEY, tolerance=0.01))[0].endswith("within 0.01 of it: no other in the sweep.")
 
 
 def test_a_gap_in_the_neighbourhood_is_not_papered_over():
@@ -58,6 +58,12 @@ def test_the_sides_are_told_by_the_factors_of_this_grid():
     assert "A learning rate 5 times too low (0.1) costs 2.0000, one 2 times too high (1) diverges." in lines
 
 
+def test_what_each_side_costs_at_the_first_ratio_that_costs_too_much_is_said():
+    lines = said(analysis_of(VALLEY))
+    assert "A learning rate 16 times too low costs 2.0000, one too high costs 3.0000." in lines
+    assert any(line.startswith("Why not coarser: 3 trials (ratio 16) could lose 0.2000, more than") for line in lines)
+
+
 def test_a_cliff_is_told_apart_from_runs_that_diverge():
     lrs, losses = LLAMA
     lines = said(analysis_of(losses, lrs=lrs, shift=(0.0,)))
@@ -65,7 +71,7 @@ def test_a_cliff_is_told_apart_from_runs_that_diverge():
     assert "between 0.002 and 0.005 the loss jumps from 2.9534 to 7.5850" in jump[0]
     assert "The best learning rate is the last one before the cliff: leave a margin, or look between the two." in lines
     lines = said(analysis_of([3, 2, 1, 1.1, INF]))
-    assert any("between 8 and 16 runs diverge" in line for line in lines)
+    assert any("between 8 and 16 training starts to diverge" in line for line in lines)
     assert not any("last one before the cliff" in line for line in lines)
 
 
@@ -75,17 +81,17 @@ def test_without_a_cliff_none_is_mentioned():
 
 def test_the_trials_saved_are_those_of_this_schedule_with_their_time():
     lines = said(analysis_of(VALLEY, seconds=600.0))
-    assert "It saves 18 of the 27 runs, 3.0 h of training." in lines
-    assert "It saves 18 of the 27 runs, 18 min of training." in said(analysis_of(VALLEY, seconds=60.0))
-    assert "It saves 18 of the 27 runs, 9 s of training." in said(analysis_of(VALLEY, seconds=0.5))
-    assert "It saves 18 of the 27 runs." in said(analysis_of(VALLEY))
+    assert "This saves 18 of 27 trials, 3.0 h of training." in lines
+    assert "This saves 18 of 27 trials, 18 min of training." in said(analysis_of(VALLEY, seconds=60.0))
+    assert "This saves 18 of 27 trials, 9 s of training." in said(analysis_of(VALLEY, seconds=0.5))
+    assert "This saves 18 of 27 trials." in said(analysis_of(VALLEY))
 
 
 def test_one_seed_is_called_optimistic_once_for_all_schedules():
     analysis = analysis_of(VALLEY, VALLEY, shift=(0.0,))
     assert sum("One seed" in line for line in caveats(analysis)) == 1
     assert not any("one seed" in line for entry in analysis.schedules for line in alerts(entry))
-    assert any("point estimates alone: ratio 8, 3 trials" in line for line in said(analysis))
+    assert any("estimates alone suggest 3 trials (ratio 8)" in line for line in said(analysis))
     assert not caveats(analysis_of(VALLEY))
 
 
@@ -96,25 +102,27 @@ def test_the_notes_of_the_data_are_passed_on():
 def test_the_comparison_names_the_lowest_and_those_that_are_not_told_apart():
     high, low = [v + 0.5 for v in VALLEY], VALLEY
     lines = comparison_sentences(analysis_of(high, low))
-    assert re.match(r"With 9 .*trials cosine ends lowest \(2\.0000", lines[0])
-    assert lines[0].endswith("all others are higher beyond the noise.")
+    assert re.match(r"With 9 .*trials: cosine ends lowest, beyond the noise \(loss 2\.0000", lines[0])
     lines = comparison_sentences(analysis_of(low, low))
-    assert lines[0].endswith("not told apart from it: cosine.")
+    assert re.match(r"With 9 .*trials: constant and cosine tie \(loss 2\.0000", lines[0])
     lines = comparison_sentences(analysis_of(high, low, shift=(0.0,)))
-    assert lines[0].endswith("without a second seed no difference is certain.")
+    assert "cosine ends lowest, but without a second seed this may be noise" in lines[0]
     assert comparison_sentences(analysis_of(low)) == []
 
 
 def test_the_conclusion_names_the_cheapest_grid_within_the_tolerance_of_the_lowest_loss():
     flat_but_high = [v + 0.5 for v in [1.02, 1.01, 1.005, 1.0, 1.0, 1.0, 1.005, 1.01, 1.02]]
     line = conclusion(analysis_of(flat_but_high, VALLEY))
-    assert line.startswith("Lowest of this sweep: cosine at learning rate 16.")
-    rates = [float(r) for r in re.search(r": cosine with 3 trials, (.*) \(ratio", line)[1].split(", ")]
+    assert line.startswith("Best here: cosine at learning rate 16, loss 2.0000.")
+    rates = [
+        float(r)
+        for r in re.search(r"try cosine at 3 learning rates: (.*)\. 3 trials instead of 9 cost", line)[1].split(", ")
+    ]
     assert len(rates) == 3
-    assert "the full ones at 2.0000 or above" in line
+    assert re.search(r"cost \d\.\d{4} here\.$", line)
     flat = [1.02, 1.01, 1.005, 1.0, 1.0, 1.0, 1.005, 1.01, 1.02]
-    assert ": constant with 3 trials" in conclusion(analysis_of(flat, VALLEY))
-    assert "no recommendation yet" in conclusion(analysis_of(VALLEY[:4]))
+    assert "try constant at 3 learning rates" in conclusion(analysis_of(flat, VALLEY))
+    assert "No recommendation yet" in conclusion(analysis_of(VALLEY[:4]))
 
 
 def test_huge_losses_are_written_short():
@@ -129,4 +137,4 @@ def test_the_cost_in_the_headline_is_the_upper_end_of_the_band(noise):
     advice = analysis.recommendations["cosine"]
     assert advice.trials_saved > 0
     line = headline(analysis.schedules[0])
-    assert f"at most {advice.confidence_interval[1]:.4f} ({advice.excess_loss:.4f} measured, 95% band)" in line
+    assert f"at most {advice.confidence_interval[1]:.4f} (measured {advice.excess_loss:.4f}; 95% confidence)" in line

@@ -113,7 +113,7 @@ class Pack:
                     specs[i] = None
 
     def _wait_for_the_others(self):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.task.n_workers and time.monotonic() < deadline:
             if len(list(Path(self.task.folder).glob("worker-*"))) >= self.task.n_workers:
                 return

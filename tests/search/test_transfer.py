@@ -8,10 +8,10 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from robust_lr import transfer_ratio, tuned_bound
 from robust_lr.exceptions import DataError, OptionError, ScheduleError
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.search.transfer import transfer_learning_rate
+from robust_lr.theory import transfer_ratio, tuned_bound
 
 LOW, HIGH, TOLERANCE = 1e-4, 1.0, 0.005
 N_CURVES = 8

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from robust_lr import DataError, GridError, RobustLRWarning, SearchOptions
-from robust_lr.exceptions import OptionError
+from robust_lr import SearchOptions
+from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning
 from robust_lr_sklearn import LearningRateSearchCV
 
 DIGITS = tuple(part[:300] for part in load_digits(return_X_y=True))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robust_lr import DataError, GeometricGrid, JournalError, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr.exceptions import DataError, JournalError
 
 INF, NAN = math.inf, math.nan
 
@@ -215,3 +216,24 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
         SweepResult.from_journal(tmp_path / "x.jsonl")
     with pytest.raises(JournalError, match="cannot read"):
         SweepResult.from_journal(tmp_path / "none.jsonl")
+
+
+def test_a_sweep_prints_its_mean_losses_and_notes():
+    text = str(small(notes=["half of it"]))
+    assert text.splitlines()[0] == repr(small()).removeprefix("SweepResult(").removesuffix(")") + "."
+    assert "Note: half of it." in text
+    rows = [line.split() for line in text.splitlines()[-3:]]
+    assert rows[:2] == [["0.1", "1.5000", "5.5000"], ["0.2", "diverged", "7.5000"]]
+    assert text.splitlines()[-1].split() == ["0.4", "4.0000", "(1", "of", "2)", "-0.5000"]
+    assert "<td>diverged</td>" in small()._repr_html_()
+
+
+def test_huge_and_missing_losses_print_too():
+    text = str(small(loss=[[[1e308, 1e308]] * 3, [[NAN, NAN]] * 3]))
+    assert text.splitlines()[-1].split() == ["0.4", "1e+308", "-"]
+
+
+def test_a_metric_may_be_maximized():
+    judged = small(metrics={"accuracy": np.full((2, 3, 2), 0.9)}).with_loss("accuracy", direction="maximize")
+    assert judged.loss[0, 0, 0] == -0.9 and judged.loss[0, 1, 1] == INF
+    assert judged.notes[-1].startswith("larger is better")

@@ -9,7 +9,7 @@ from torch.nn import functional
 from robust_lr import FunctionSchedule, TrialSpec, parse_schedule
 from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
-from robust_lr_torch.packing.pack import PackEvaluator
+from robust_lr_torch.packing._pack import PackEvaluator
 
 N, D, K = 40, 8, 3
 SCHEDULES = {name: parse_schedule(name) for name in ("constant", "cosine")}

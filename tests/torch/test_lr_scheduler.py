@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, SequentialLR
 
-from robust_lr import RobustLRError, RobustLRWarning, ScheduleError, parse_schedule
+from robust_lr import RobustLRError, parse_schedule
+from robust_lr.exceptions import RobustLRWarning, ScheduleError
 from robust_lr_torch import AnnealedLR
 
 torch.set_num_threads(1)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW, lr_scheduler
 
-from robust_lr import ScheduleError, TableSchedule, parse_schedule
+from robust_lr import TableSchedule, parse_schedule
+from robust_lr.exceptions import ScheduleError
 from robust_lr_torch import AnnealedLR, SupervisedTask, tabulate_scheduler
 
 T = 40

@@ -12,7 +12,8 @@ import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional
 
-from robust_lr import DataError, JournalError, TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
 
 torch.set_num_threads(1)
@@ -295,11 +296,10 @@ def test_what_a_trial_returns_that_diverged_or_did_not():
     assert t.failure(3) == {"loss": math.inf, "diverged_at_step": 3.0, "validation_loss": math.inf}
     assert task().failure(0) == {"loss": math.inf, "diverged_at_step": 0.0}
     model = t.initial_model(0)
-    assert t.outcome(model, None) == t.evaluate(model)
-    assert t.outcome(model, 3) == t.failure(3)
+    assert t.outcome(model) == t.evaluate(model)
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
-    assert t.outcome(model, None) == t.failure(T)
+    assert t.outcome(model) == t.failure(T)
 
 
 def test_dropout_draws_nothing_from_the_generators_of_torch():
@@ -454,14 +454,39 @@ def test_a_journal_of_another_task_is_refused(changes, tmp_path):
 
     header(task(loss=nn.CrossEntropyLoss(), train_data=examples()))
     header(task(loss=nn.CrossEntropyLoss(), train_data=examples(), check_every=7, evaluation_batch_size=9))
-    with pytest.raises(JournalError, match=r"training function is robust_lr_torch.task:SupervisedTask"):
+    with pytest.raises(JournalError, match=r"training function is robust_lr.training.task:SupervisedTask"):
         header(task(**{"loss": nn.CrossEntropyLoss(), **changes}))
 
 
 class Nothing:
-    def run(self, train, trials, schedules):
-        for spec in trials:
-            yield TrialResult(spec, 1.0, "ok")
+    def run(self, train, source, schedules):
+        while trials := source.take(1):
+            yield TrialResult(trials[0], 1.0, "ok")
+
+
+def test_the_label_is_that_of_version_0_1_whose_journals_go_on():
+    x, y = torch.arange(12.0).reshape(6, 2), torch.tensor([0, 1, 0, 1, 1, 0])
+    t = SupervisedTask(
+        make_model=nn.Flatten,
+        train_data=(x, y),
+        loss=functional.cross_entropy,
+        total_steps=7,
+        batch_size=3,
+        optimizer=torch.optim.AdamW,
+        optimizer_options={"weight_decay": 0.1},
+        validation_data=(x, y),
+        clip_norm=0.5,
+    )
+    assert t.label == "robust_lr.training.task:SupervisedTask(sha=f40a69cb7161)"
+
+
+class Own(SupervisedTask):
+    """A class of a user's own."""
+
+
+def test_a_class_of_ones_own_is_labelled_by_its_own_name():
+    own = Own(make_model=make_network, train_data=(X, Y), loss=functional.cross_entropy, total_steps=3, batch_size=2)
+    assert own.label.startswith(f"{__name__}:Own(sha=")
 
 
 def test_a_task_of_lambdas_needs_a_label_for_its_journal(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robust_lr_torch.packing.cuda_graph import ReplayedSteps, capture_cuda_graph
+from robust_lr_torch.packing._cuda_graph import ReplayedSteps, capture_cuda_graph
 
 
 def call_again(function):

@@ -11,8 +11,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from robust_lr import DataError
-from robust_lr_torch.packing.noise import CounterNoise, noise_keys
+from robust_lr.exceptions import DataError
+from robust_lr_torch.packing._noise import CounterNoise, noise_keys
 
 torch.set_num_threads(1)
 
@@ -128,7 +128,7 @@ def test_a_replica_does_not_depend_on_its_pack(model_and_data, size):
 
 @pytest.mark.parametrize("dropout", [functional.dropout, functional.dropout1d, functional.dropout2d])
 @pytest.mark.parametrize("size", PACKS)
-def test_the_masks_of_a_pack_are_to_the_bit_those_of_the_plain_loop(dropout, size):
+def test_the_masks_of_a_pack_are_those_of_the_plain_loop(dropout, size):
     def output(x, key):
         with CounterNoise(key):
             return dropout(dropout(x, 0.3), 0.3)
@@ -231,18 +231,12 @@ def test_what_torch_refuses_is_refused(p):
             functional.dropout1d(torch.ones(3))
 
 
-@pytest.mark.parametrize("key", [0, torch.tensor(0), torch.zeros(1, dtype=torch.int32), torch.tensor(0.0)])
-def test_a_key_must_be_one_int32(key):
-    with pytest.raises(DataError, match="key must be an int32 tensor of shape"):
-        CounterNoise(key)
-
-
 # The keep rate and the correlations of masks of N elements, each within 4 standard deviations of what chance gives.
 SIDE = 512
 N = SIDE * SIDE
 
 
-def standardised(masks, p):
+def standardized(masks, p):
     return (masks.double() - (1 - p)) / math.sqrt(p * (1 - p))
 
 
@@ -252,7 +246,7 @@ def test_masks_keep_as_many_as_they_should_and_are_not_correlated(p):
     masks = torch.stack(
         [torch.stack([kept(key, (SIDE, SIDE), p, n_calls) for key in keys(n_steps, stream=seed)]) for seed in range(2)]
     )
-    z = standardised(masks, p)  # [seeds, steps, calls, SIDE, SIDE]
+    z = standardized(masks, p)  # [seeds, steps, calls, SIDE, SIDE]
 
     def assert_chance(products, of):
         means = products.flatten(-2).mean(-1) * math.sqrt(products.shape[-1] * products.shape[-2])
@@ -267,7 +261,7 @@ def test_masks_keep_as_many_as_they_should_and_are_not_correlated(p):
 
 
 def test_no_structure_is_visible_in_two_dimensions():
-    z = standardised(kept(keys()[0], (SIDE, SIDE), 0.5), 0.5)[0]
+    z = standardized(kept(keys()[0], (SIDE, SIDE), 0.5), 0.5)[0]
     offsets = [2**k for k in range(9)]
     scores = []
     for down, right in itertools.product([0, *offsets[:-1]], [0, *offsets[:-1]]):
@@ -284,7 +278,7 @@ def test_no_structure_is_visible_in_two_dimensions():
 def test_an_element_is_kept_as_often_as_it_should_over_the_steps_of_a_run():
     p, n_steps = 0.3, 1 << 14
     masks = vmap(lambda key: _dropped(key, p))(keys(n_steps))
-    z = standardised(masks, p)
+    z = standardized(masks, p)
     assert float(z.mean(0).abs().max()) * math.sqrt(n_steps) < 4.0
     correlations = (z.T @ z / n_steps).fill_diagonal_(0.0)
     assert float(correlations.abs().max()) * math.sqrt(n_steps) < 4.5  # of 496 pairs
@@ -304,12 +298,6 @@ def test_the_first_keys_of_a_stream_do_not_depend_on_how_many_there_are():
 def test_keys_of_neighbouring_streams_and_steps_are_all_different():
     every = np.concatenate([noise_keys(stream, 500) for stream in range(10)])
     assert len(np.unique(every)) == len(every)
-
-
-@pytest.mark.parametrize(("stream", "total_steps"), [(-1, 3), (2**64, 3), (0.5, 3), (0, 0), (0, 1.5)])
-def test_streams_and_steps_must_be_whole_numbers_in_range(stream, total_steps):
-    with pytest.raises(DataError, match="must be"):
-        noise_keys(stream, total_steps)
 
 
 def attention_inputs(n_key_heads=4):

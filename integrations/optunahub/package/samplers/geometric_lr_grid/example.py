@@ -20,6 +20,6 @@ if __name__ == "__main__":
     sampler = module.GeometricGridSampler(module.GeometricGrid(1e-3, 1.0, 7), seeds=3)
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective)  # stops by itself after 21 trials
-    sampler.refine(study)  # the geometric means of all neighbours too
+    sampler.refine(study)  # the geometric means of all neighbors too
     study.optimize(objective)  # runs the 18 new trials
     print(study.best_params)

@@ -1,0 +1,51 @@
+"""Optuna on the command line: a study as a source for `robust-lr analyze`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from robust_lr._text import without_passwords
+from robust_lr.cli.plugins import Plugin, SweepSource, require
+
+if TYPE_CHECKING:
+    from robust_lr import SweepResult
+
+
+class OptunaOptions(Plugin):
+    """The options of Optuna."""
+
+    install = "pip install 'robust-lr[optuna]'"
+    source_option = "--optuna"
+
+    def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
+        if command == "analyze":
+            option = parser.add_argument_group("Optuna").add_argument
+            option(
+                "--optuna",
+                metavar="STORAGE",
+                help="instead of FILE: URL of a storage, or path of its journal; --metric then names an "
+                "objective or a user attribute",
+            )
+            option("--study", metavar="NAME", help="name of the study, needed when the storage holds several")
+
+    def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
+        require(options, "optuna", ("study",))
+        if options.optuna is None:
+            return None
+
+        def read() -> dict[str, SweepResult]:
+            from .results import sweep_from_storage
+
+            metric = 0 if options.metric == "loss" else options.metric
+            names = {
+                "lr_name": options.lr_name,
+                "schedule_name": options.schedule_name,
+                "seed_name": options.seed_name,
+            }
+            if isinstance(metric, str) and metric.isdecimal():
+                metric = int(metric)
+            return {"": sweep_from_storage(options.optuna, options.study, metric=metric, **names)}
+
+        shown = without_passwords(options.optuna)
+        return SweepSource(name=options.study or shown, description=shown, read=read)

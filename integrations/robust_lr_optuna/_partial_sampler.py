@@ -1,0 +1,57 @@
+"""The base of our samplers: each samples some parameters and leaves all others to another sampler."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+
+class PartialSampler(BaseSampler):
+    def __init__(self, others: BaseSampler | None) -> None:
+        self._others = RandomSampler() if others is None else others
+
+    def _owns(self, trial: FrozenTrial, name: str) -> bool:
+        """Whether the subclass samples this parameter by itself, outside the relative space of the other sampler."""
+        return False
+
+    def _check_study(self, study: Study) -> None:
+        """Raise if the subclass cannot work on this study."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._check_study(study)
+        space = self._others.infer_relative_search_space(study, trial)
+        return {name: distribution for name, distribution in space.items() if not self._owns(trial, name)}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._check_study(study)
+        return self._others.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._others.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._others.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._others.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._others.reseed_rng()
+
+
+def stop_study(study: Study) -> bool:
+    """Stop the study if `study.optimize` runs it; return False with ask and tell, where there is nothing to stop."""
+    with contextlib.suppress(RuntimeError):
+        study.stop()
+        return True
+    return False

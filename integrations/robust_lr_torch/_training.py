@@ -1,0 +1,206 @@
+"""Training alone, in parts that the packs can put together otherwise: models, batches, noise, objective, evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from robust_lr._checks import check_whole
+from robust_lr.divergence import DivergenceWatch
+from robust_lr.exceptions import DataError
+from robust_lr.schedules.closed_forms import Schedule, tabulated
+from robust_lr.schedules.specs import parse_schedule
+
+from .packing._noise import CounterNoise, noise_keys
+
+_INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """The fields of a `SupervisedTask`, and what it does with them one trial at a time."""
+
+    make_model: Callable[[], nn.Module]
+    train_data: tuple[Any, Any] = field(repr=False)
+    loss: Callable[[Any, Any], Tensor]
+    total_steps: int
+    batch_size: int
+    optimizer: Callable[..., Optimizer] = torch.optim.SGD
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    validation_data: tuple[Any, Any] | None = field(default=None, repr=False)
+    metrics: Mapping[str, Callable[[Any, Any], Tensor | float]] = field(default_factory=dict)
+    penalty: Callable[[nn.Module], Tensor] | None = None
+    clip_norm: float | None = None
+    device: str | torch.device = "cpu"
+    evaluation_batch_size: int = 1024
+    check_every: int = 50
+    divergence_factor: float = 1e6
+    divergence_patience: int = 100
+
+    def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
+        """Train once and return "loss", and what was asked for on the validation data.
+
+        A trial that diverges ends there, with an infinite loss (and validation loss) and "diverged_at_step", the first
+        step (from 0) whose objective was not finite or far too large; T when only the final one was not finite.
+
+        Args:
+            lr: the peak learning rate, finite and > 0.
+            schedule: a `Schedule` or its spec.
+            seed: a whole number >= 0.
+
+        Raises:
+            DataError: when `lr` or `seed` is out of range.
+        """
+        if not (math.isfinite(lr) and lr > 0):
+            raise DataError(f"lr must be a finite number > 0, got {lr!r}")
+        model, watch = self.initial_model(seed), self.watch()
+        with self.noise_of(seed):
+            steps = self.steps(model, lr=lr, schedule=schedule, seed=seed)
+            while block := list(islice(steps, self.check_every)):
+                diverged_at = watch.see(torch.stack(block).tolist())  # reading waits for the device
+                if diverged_at is not None:
+                    return self.failure(diverged_at)
+            return self.outcome(model)
+
+    def outcome(self, model: nn.Module) -> dict[str, float]:
+        """Return what a trial returns that ended with `model`."""
+        results = self.evaluate(model)
+        return results if math.isfinite(results["loss"]) else self.failure(self.total_steps)
+
+    def failure(self, diverged_at: int) -> dict[str, float]:
+        failed = {"loss": math.inf, "diverged_at_step": float(diverged_at)}
+        return failed if self.validation_data is None else {**failed, "validation_loss": math.inf}
+
+    def watch(self) -> DivergenceWatch:
+        return DivergenceWatch(factor=self.divergence_factor, patience=self.divergence_patience)
+
+    def initial_model(self, seed: int) -> nn.Module:
+        device = torch.device(self.device)
+        with _seeded(_stream(seed, _INITIAL), device):
+            return self.make_model().to(device)
+
+    def batch_indices(self, seed: int) -> Tensor:
+        """Return which rows of the training data each step of a seed sees: int64, shape (total_steps, batch_size)."""
+        return torch.stack(list(self._batches(seed)))
+
+    def data_on_device(self) -> list[Any]:
+        """Return the training inputs and targets: tensors on the device, anything else as it is."""
+        return [data.to(self.device) if isinstance(data, Tensor) else data for data in self.train_data]
+
+    def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
+        value = self.loss(model(inputs), targets)
+        if value.ndim:
+            raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
+        return value if self.penalty is None else value + self.penalty(model)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return "loss", the objective over the training set, and what is asked for on the validation data."""
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                results = self._means(model, self.train_data, {"loss": self.loss})
+                if self.penalty is not None:
+                    results["loss"] += float(self.penalty(model))
+                if self.validation_data is not None:
+                    means = self._means(model, self.validation_data, {"loss": self.loss, **self.metrics})
+                    results |= {f"validation_{name}": mean for name, mean in means.items()}
+        finally:
+            model.train(was_training)
+        return results
+
+    def steps(self, model: nn.Module, *, lr: float, schedule: Schedule | str, seed: int) -> Iterator[Tensor]:
+        """Train the model, a step whenever the next value is asked for: the objective of each step, before its update.
+
+        Inside of `noise_of(seed)`, else what the model draws comes from the caller's generators.
+        """
+        optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
+        data = self.data_on_device()
+        draws = True  # until a step has no dropout: then the others are spared the cost of looking for it
+        for step, (rows, key) in enumerate(zip(self._batches(seed), self.noise_keys(seed), strict=True)):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * multipliers[step]
+            optimizer.zero_grad()
+            inputs, targets = (part[rows].to(self.device) for part in data)
+            noise = CounterNoise(key) if draws else None
+            with noise or nullcontext():
+                objective = self.objective(model, inputs, targets)
+            draws = noise is not None and noise.n_calls > 0
+            with _NoDraws() if draws and step == 0 else nullcontext():  # type: ignore[no-untyped-call]
+                objective.backward()  # type: ignore[no-untyped-call]
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
+            optimizer.step()
+            yield objective.detach()
+
+    def noise_of(self, seed: int) -> AbstractContextManager[None]:
+        """Inside of it, torch's global generators (those of the device, too) are those of the seed's noise."""
+        return _seeded(_stream(seed, _NOISE), torch.device(self.device))
+
+    def noise_keys(self, seed: int) -> Tensor:
+        """Return the key of the dropout masks of each step of a seed: int32, shape (total_steps,), on the device."""
+        return torch.from_numpy(noise_keys(_stream(seed, _NOISE), self.total_steps)).to(self.device)
+
+    def _batches(self, seed: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
+        rows = torch.empty(0, dtype=torch.int64)
+        for _ in range(self.total_steps):
+            if rows.shape[0] < self.batch_size:
+                rows = torch.cat([rows, torch.randperm(len(self.train_data[1]), generator=generator)])
+            yield rows[: self.batch_size]
+            rows = rows[self.batch_size :]
+
+    def _means(
+        self, model: nn.Module, data: tuple[Any, Any], functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
+    ) -> dict[str, float]:
+        n, sums = len(data[1]), dict.fromkeys(functions, 0.0)
+        for start in range(0, n, self.evaluation_batch_size):
+            rows = torch.arange(start, min(start + self.evaluation_batch_size, n))
+            outputs, targets = model(data[0][rows].to(self.device)), data[1][rows].to(self.device)
+            for name, function in functions.items():
+                sums[name] += float(function(outputs, targets)) * len(rows)
+        return {name: total / n for name, total in sums.items()}
+
+
+class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises when a backward pass draws random numbers, as a checkpoint does that computes dropout again.
+
+    `CounterNoise` is off there: the masks would be other ones than those of the forward pass.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise DataError("torch.utils.checkpoint would draw other dropout masks the second time; drop outside")
+        return func(*args, **(kwargs or {}))
+
+
+def _stream(seed: int, purpose: int) -> int:
+    """Return the seed of one of the independent random streams of a trial's seed."""
+    seed = check_whole("seed", seed, at_least=0, error=DataError)
+    return int(np.random.SeedSequence((seed, purpose)).generate_state(1, np.uint64)[0])
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators of the CPU and of `device`, and put them back at the end."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too, and those not forked
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

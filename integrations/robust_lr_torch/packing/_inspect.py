@@ -1,0 +1,164 @@
+"""What one replica of a task is made of, and what stands in the way of training many together."""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from robust_lr.exceptions import NotVectorizable
+from robust_lr.runners.base import is_out_of_memory
+
+from .._training import Training
+from ._delta_rule import first_line
+from ._noise import CounterNoise
+from ._optimizers import rule_of
+from ._rules import Stack, UpdateRule
+
+_LIBRARIES = tuple(
+    Path(path).resolve() for path in (torch.__path__[0], Path(__file__).parent.parent, sysconfig.get_path("stdlib"))
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Replica:
+    """A model of the task, and the names of its parameters that get a gradient and are not frozen."""
+
+    model: nn.Module
+    trained: tuple[str, ...]
+    rule: UpdateRule
+    n_operations: int  # of the forward pass
+
+    @property
+    def state(self) -> Stack:
+        return state_of(self.model)
+
+
+class Objective(nn.Module):
+    """The objective as a module, so that a penalty too sees the replica's parameters and not the model's own."""
+
+    def __init__(self, task: Training, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, inputs: Tensor, targets: Tensor, key: Tensor) -> Tensor:
+        with CounterNoise(key, write_out_attention=True):
+            return self.task.objective(self.model, inputs, targets)
+
+
+def inspect_replica(task: Training, seed: int) -> Replica:
+    rule, place = rule_of(task.optimizer, task.optimizer_options), place_of(task.make_model)
+    model = task.initial_model(seed)
+    _refuse_hooks(model)
+    before = _hidden_state(model)
+    try:
+        with task.noise_of(seed):
+            inputs, targets = _first_batch(task, seed)
+            with _Inspector() as inspector:  # type: ignore[no-untyped-call]
+                value = Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
+            value.backward()
+    except NotVectorizable as error:
+        raise NotVectorizable(error.reason, error.where or place) from None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        where = user_place(traceback.extract_tb(error.__traceback__)) or place
+        raise NotVectorizable(f"its first step fails: {first_line(error)}", where) from error
+    for name, value in _hidden_state(model).items():
+        old = before.get(name, None if isinstance(value, Tensor) else value)
+        if old is not value if isinstance(value, Tensor) else old != value:
+            raise NotVectorizable(f"its attribute {name} changes with each step", place)
+    trained = tuple(name for name, p in model.named_parameters() if p.requires_grad and p.grad is not None)
+    if not trained:
+        raise NotVectorizable("no parameter gets a gradient", place)
+    return Replica(task.initial_model(seed), trained, rule, inspector.n_operations)
+
+
+def state_of(model: nn.Module) -> Stack:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Return ``file:line`` of the innermost frame outside of torch, this package and the standard library, or ''."""
+    own = [f for f in frames if f.filename[:1] != "<"]
+    own = [f for f in own if not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)]
+    own = [f for f in own if "-packages" not in f.filename] or own
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return where a function is defined, as ``file:line``, or ''."""
+    try:
+        function = inspect.unwrap(getattr(function, "func", function))
+        return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
+def _first_batch(task: Training, seed: int) -> list[Tensor]:
+    rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
+    batch = [data[rows].to(task.device) for data in task.train_data]
+    if not torch.equal(torch.get_rng_state(), generator):  # which in a pack have no seed
+        raise NotVectorizable("the training data draw random numbers")
+    return batch
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    for name, p in model.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise NotVectorizable(f"the parameter {name} has a hook on its gradient, which a pack would not call")
+    for name, module in model.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise NotVectorizable(f"the module {name or type(module).__name__} has a hook on its backward pass")
+
+
+def _hidden_state(model: nn.Module) -> dict[str, Any]:
+    """Return what modules and their classes keep in attributes: numbers, texts, tensors; buffers as the objects."""
+    found = dict[str, Any]()
+    for path, module in model.named_modules():
+        for name, value in {**vars(type(module)), **vars(module), **module._buffers}.items():
+            plain = isinstance(value, (bool, int, float, str)) and name != "training" and not name.startswith("__")
+            if plain or isinstance(value, Tensor):
+                found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
+class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises at the first operation that replicas cannot do together, and counts the others."""
+
+    n_operations = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if reason := _obstacle(func, args):
+            frames = traceback.extract_stack()
+            # The frames above the objective are those of the caller of the sweep, who has nothing to do with it.
+            inner = next((i for i, f in enumerate(frames) if f.filename == __file__ and f.name == "forward"), 0)
+            raise NotVectorizable(reason, user_place(frames[inner:]))
+        self.n_operations += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _obstacle(func: Any, args: tuple[Any, ...]) -> str | None:
+    name, tags = str(func), func.tags
+    if name.startswith(("aten.index.", "aten.index_put")):
+        masks = [i for i in args[1] if isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8)]
+        dynamic = bool(masks) and name.startswith("aten.index.")
+    else:
+        dynamic = torch.Tag.dynamic_output_shape in tags
+    if dynamic:
+        return "a shape depends on the data (indexing by a boolean mask, nonzero, unique); torch.where keeps the shape"
+    if torch.Tag.data_dependent_output in tags:
+        return "it reads the value of a tensor (.item(), float(), `if tensor:`), which differs between replicas"
+    if torch.Tag.nondeterministic_seeded in tags:
+        return f"it draws random numbers ({name}); only dropout layers and functional.dropout can be packed"
+    return None

@@ -1,0 +1,124 @@
+"""One step of all replicas as one traced function of tensors, and the memory that it takes."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from robust_lr.exceptions import NotVectorizable
+from robust_lr.runners.base import is_out_of_memory
+
+from .._training import Training
+from ._delta_rule import first_line
+from ._inspect import Objective, Replica, place_of, user_place
+from ._rules import Stack, clip_grad_norm_per_replica
+
+
+@dataclass(frozen=True, eq=False)
+class TracedStep:
+    """One step of a stack of replicas, as a function of tensors and nothing else.
+
+    ``graph(*fixed, *moving)`` updates the stacks among the fixed tensors (parameters, buffers, optimizer state), in
+    place, and returns the losses, shape (C,), and, where the rule cannot be traced, the gradients instead of updating
+    the parameters. Fixed is also the training data, where a step reads rows of them. What moves is the rows (C, B), or
+    else the batch (C, B, ...) of inputs and targets; the numbers of the rule (n, C); and the dropout keys (C,).
+    """
+
+    graph: GraphModule
+    fixed: tuple[Tensor, ...]
+    moving: tuple[Tensor, ...]
+    n_shared_bytes: int
+
+    @property
+    def bytes_per_replica(self) -> int:
+        return (_peak_bytes(self.graph) - self.n_shared_bytes) // len(self.moving[-1])
+
+    @property
+    def n_operations(self) -> int:
+        return sum(node.op == "call_function" for node in self.graph.graph.nodes)
+
+    def compiled(self) -> Callable[..., Sequence[Tensor]]:
+        import torch._inductor as inductor
+
+        try:
+            with torch.inference_mode():
+                return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
+        except Exception as error:  # as for want of a C++ compiler
+            raise NotVectorizable(f"torch cannot compile it: {first_line(error)}") from error
+
+
+def trace_step(
+    task: Training, replica: Replica, stacks: Sequence[Stack], data: Sequence[Tensor], moving: Sequence[Tensor]
+) -> TracedStep:
+    objective, rule = Objective(task, replica.model), replica.rule
+    fixed, structure = tree_flatten(list(stacks))
+    n_fixed, n_data = len(fixed), len(data)
+
+    def objective_of(trained: Stack, rest: Stack, inputs: Tensor, targets: Tensor, key: Tensor) -> Any:
+        state = {f"model.{name}": value for name, value in {**trained, **rest}.items()}
+        return functional_call(objective, state, (inputs, targets, key))
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        trained, rest, state = tree_unflatten(list(tensors[:n_fixed]), structure)
+        shared, (*batch, numbers, keys) = tensors[n_fixed : n_fixed + n_data], tensors[n_fixed + n_data :]
+        if shared:
+            rows = batch[0]
+            batch = [d.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *d.shape[1:]) for d in shared]
+        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, *batch, keys)  # type: ignore[call-arg]
+        if task.clip_norm is not None:
+            clip_grad_norm_per_replica(gradients, task.clip_norm)
+        if rule.in_phase:
+            return [losses, *(gradients[name] for name in replica.trained)]
+        rule.update(trained, gradients, state, numbers)
+        return [losses]
+
+    def copies() -> list[Tensor]:
+        return [*(leaf.clone() for leaf in fixed), *data, *moving]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
+            graph = make_fx(step)(*copies())
+        with torch.no_grad():  # operations without a batching rule can leave a graph that does not run
+            graph(*copies())
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        where = user_place(traceback.extract_tb(error.__traceback__)) or place_of(task.make_model)
+        raise NotVectorizable(f"torch.func cannot batch it: {first_line(error)}", where) from error
+    return TracedStep(graph, (*fixed, *data), tuple(moving), _bytes_of(list(data)))
+
+
+def _peak_bytes(graph: GraphModule) -> int:
+    """Bytes of the tensors that are alive at once when the graph runs node by node, with its inputs."""
+    last_use = {argument: i for i, node in enumerate(graph.graph.nodes) for argument in node.all_input_nodes}
+    sizes, alive, peak = dict[Any, int](), 0, 0
+    for i, node in enumerate(graph.graph.nodes):
+        sizes[node] = 0 if _is_view(node) else _bytes_of(node.meta.get("val"))
+        alive += sizes[node]
+        peak = max(peak, alive)
+        for argument in node.all_input_nodes:
+            if last_use[argument] == i and argument.op != "placeholder":
+                alive -= sizes[argument]
+    return peak
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(r.alias_info is not None for r in schema.returns)
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    return sum(map(_bytes_of, value)) if isinstance(value, (list, tuple)) else 0

@@ -1,0 +1,51 @@
+"""Names of a package that are imported at their first use (PEP 562), so that importing the package is cheap."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+def lazy_names(
+    package: str, homes: Mapping[str, str], *, moved: Mapping[str, str] | None = None, extra: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the ``__getattr__`` and ``__dir__`` of a package.
+
+    Args:
+        package: its ``__name__``.
+        homes: for each module, relative to the package, the names that the package offers from it, in one text.
+        moved: the same for names that the package no longer offers, by the absolute name of their new home. They
+            work with a DeprecationWarning that says where they are now.
+        extra: framework that the package cannot do without, and its extra: ``"optuna"``. A missing one is an error
+            that says how to install it.
+    """
+    home_of = {name: module for module, names in homes.items() for name in names.split()}
+    new_home_of = {name: module for module, names in (moved or {}).items() for name in names.split()}
+
+    def get(name: str) -> Any:
+        if name in new_home_of:
+            text = f"{package}.{name} has moved: from {new_home_of[name]} import {name}"
+            warnings.warn(f"{text} (the old place goes with version 0.3)", DeprecationWarning, 2)
+            return getattr(import_module(new_home_of[name]), name)
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            value = getattr(import_module(f".{home_of[name]}", package), name)
+        except ModuleNotFoundError as error:
+            if not extra or error.name != extra:  # a framework that is installed and broken must say so itself
+                raise
+            raise ModuleNotFoundError(
+                f"{package} needs {extra}: pip install 'robust-lr[{extra}]'", name=extra
+            ) from error
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        own = vars(sys.modules[package]).items()
+        return sorted({*home_of, *(n for n, value in own if n.startswith("__") or isinstance(value, ModuleType))})
+
+    return get, names

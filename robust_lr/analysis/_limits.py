@@ -1,0 +1,86 @@
+"""Why a recommended grid is not coarser, and what would make it so, in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from .._text import count_of
+from ._bounds import t_quantile
+from .degradation import DegradationCurve
+from .profile import find_cliff
+
+MAX_MORE_SEEDS = 100
+Limit = Literal["too low", "too high", "cliff", "noise", "grid", "none"]
+
+
+def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit, str]:
+    if row >= len(curve.stride):
+        return "none", "a coarser grid would have only one learning rate"
+    if not curve.covered[row]:
+        more = extension(curve, row + 1) or _reach(curve, row)
+        return "grid", f"the sweep is too narrow to measure ratio {curve.ratio[row]:.4g}: add {more}"
+    grid = f"{count_of(int(curve.n_trials[row]), 'trial')} (ratio {curve.ratio[row]:.4g})"
+    if curve.worst[row] <= tolerance:
+        return "noise", (
+            f"{grid} may be enough, but their band {band(curve, row)} exceeds the tolerance "
+            f"({more_seeds(curve, row, tolerance)} would decide)"
+        )
+    block, steps = curve.block, int(curve.stride[row])
+    cliff = find_cliff(block)
+    if cliff is not None and cliff - block.best <= steps and not curve.too_low[row] > curve.too_high[row]:
+        lrs = block.learning_rates
+        return "cliff", f"training breaks between {lrs[cliff - 1]:g} and {lrs[cliff]:g}, close above the best"
+    high, low = curve.too_high[row], curve.too_low[row]
+    side: Limit = "too low" if low >= high or math.isnan(high) else "too high"
+    if math.isinf(curve.worst[row]):
+        return side, f"{grid} may all diverge"
+    top = float(curve.worst_interval[row, 1])
+    allow = f"; a tolerance of {_rounded_up(top)} would allow it" if math.isfinite(top) else ""
+    return side, f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}{allow}"
+
+
+def on_the_edge(curve: DegradationCurve) -> str:
+    side = "highest" if curve.block.best > 0 else "lowest"
+    return f"the best learning rate, {curve.best_lr:g}, is the {side} in the sweep; the optimum may lie beyond it"
+
+
+def extension(curve: DegradationCurve, steps: int) -> str:
+    # What to add to the sweep so that it has `steps` points on both sides of its best.
+    best, n = curve.block.best, len(curve.block.learning_rates)
+    above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
+    ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
+    parts = [f"{count_of(count, 'learning rate')} {side} {end:g}" for count, side, end in ends if count]
+    return " and ".join(parts)
+
+
+def _reach(curve: DegradationCurve, row: int) -> str:
+    # The same where the points are there but lie too close together, on a grid that is not geometric.
+    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
+    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
+    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
+    return f"learning rates {' and '.join(parts)}"
+
+
+def band(curve: DegradationCurve, row: int) -> str:
+    low, high = curve.worst_interval[row]
+    return f"[{low:.4f}, {high:.4f}]"
+
+
+def more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
+    # How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are.
+    estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
+    if estimate >= tolerance:
+        return f"a tolerance of {_rounded_up(high)}"
+    spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
+    for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
+        if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
+            return f"about {count_of(total - n, 'more seed')}"
+    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
+
+
+def _rounded_up(value: float) -> str:
+    if not (math.isfinite(value) and value > 0):
+        return f"{value:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.3g}"

@@ -1,0 +1,122 @@
+"""Analyze a sweep, finished or not: what does a coarser grid cost, and which one to use next?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..exceptions import OptionError
+from .arguments import add_old_name, add_tolerance
+from .plugins import Plugin, SweepSource, naming_the_extra
+
+if TYPE_CHECKING:
+    from ..analysis import Analysis
+    from ..sweep import SweepResult
+
+SUMMARY = "analyze results: journals, tables, and what plug-ins read"
+USAGE = "FILE [options]"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV table with one run per row")
+    option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
+    option(
+        "--metric", default="loss", metavar="NAME",
+        help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
+    )  # fmt: skip
+    option(
+        "--direction", choices=("minimize", "maximize"), default="minimize", metavar="GOAL",
+        help="minimize or maximize the metric [default: %(default)s]",
+    )  # fmt: skip
+    option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
+    option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
+    option(
+        "--group-by", default="", metavar="A,B", help="CSV: one sweep for each combination of values in these columns"
+    )
+    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    option(
+        "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
+    )
+    option("--report", metavar="FILE", help="write an HTML report")
+    option("--json", metavar="FILE", help="write the figures as JSON")
+    for new, old in (("lr_name", "lr"), ("metric", "loss"), ("schedule_name", "schedule"), ("seed_name", "seed")):
+        add_old_name(parser, f"--{old}-column", new)
+
+
+def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    from ..report.console import make_console, print_analysis, print_rows
+    from ..report.groups import group_rows
+    from .output import analyze, figures, write_json
+
+    source, sweeps = _read(options, plugins)
+    grouped = bool(_columns(options))
+    analyses = {group: analyze(sweep, options.tolerance, options.confidence_level) for group, sweep in sweeps.items()}
+    console = make_console()
+    for group, analysis in analyses.items():
+        print_analysis(analysis, console, title=group)
+    if len(analyses) > 1:
+        print_rows(console, group_rows(analyses), "Over the groups")
+    if options.json is not None:
+        groups = {group: figures(analysis) for group, analysis in analyses.items()}
+        write_json(Path(options.json), groups if grouped else groups[""])
+    if options.report is not None:
+        _write_report(analyses, grouped, source, Path(options.report))
+        console.print(f"report: {options.report}")
+    return 0 if any(analysis.recommendations for analysis in analyses.values()) else 1
+
+
+def _columns(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in options.group_by.split(",") if name.strip()]
+
+
+class _Files(Plugin):
+    source_option = "FILE"
+
+    def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
+        if options.file is None:
+            return None
+
+        def read() -> dict[str, SweepResult]:
+            from ..readers.read import read_sweeps
+
+            return read_sweeps(
+                options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
+                schedule_name=options.schedule_name, seed_name=options.seed_name, group_by=_columns(options),
+            )  # fmt: skip
+
+        name = Path(options.file).name
+        return SweepSource(name=name, description=name, read=read)
+
+
+def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[SweepSource, Mapping[str, SweepResult]]:
+    readers = [_Files(), *plugins]
+    found = [(reader, source) for reader in readers if (source := reader.sweep_source(options)) is not None]
+    if len(found) != 1:
+        names = ", ".join(reader.source_option for reader in readers if reader.source_option)
+        raise OptionError(f"give one of {names}; see: robust-lr analyze --help")
+    if options.file is None and _columns(options):
+        raise OptionError("--group-by is for CSV files; --schedule-name takes any parameter of a trial")
+    reader, source = found[0]
+    with naming_the_extra(reader):
+        return source, source.read()
+
+
+def _write_report(analyses: Mapping[str, Analysis], grouped: bool, source: SweepSource, path: Path) -> None:
+    import shlex
+
+    from .._text import without_passwords
+    from ..report.html import write_report
+    from .output import writing
+
+    with writing(path):
+        write_report(
+            list(analyses.items()) if grouped else analyses[""],
+            path,
+            title=f"Learning-rate sweep: {source.name}",
+            source=f"Read from {source.description}.",
+            reproduce=[f"robust-lr {shlex.join(map(without_passwords, sys.argv[1:]))}"],
+        )

@@ -1,0 +1,78 @@
+"""Run a sweep. The same command continues it; with --refine, --extend-above or more --seeds it adds to it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import OptionError
+from .arguments import add_range, add_tolerance, add_training, at_least, import_function, make_runner, split_specs
+from .plugins import Plugin
+
+if TYPE_CHECKING:
+    from ..grids import GeometricGrid
+
+SUMMARY = "run a sweep, or continue one"
+USAGE = "FUNCTION --lr-min LR --lr-max LR (--n-points N | --ratio R) --schedules LIST [options]"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    count: dict[str, Any] = {"type": at_least(0), "default": 0, "metavar": "N"}
+    add_range(parser)
+    option("--n-points", type=int, metavar="N", help="number of learning rates")
+    option("--ratio", type=float, metavar="R", help="largest factor between neighbors, instead of --n-points")
+    option("--schedules", required=True, metavar="LIST", help="separated by commas: constant,cosine(floor=0.1)")
+    option("--seeds", type=at_least(1), default=3, metavar="N", help="number of seeds [default: %(default)s]")
+    option("--refine", help="add the geometric means of all neighbors to the grid, N times [default: 0]", **count)
+    option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
+    option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
+    option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
+    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_training(parser, journal="sweep.jsonl", n_jobs=None)
+
+
+def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    from pathlib import Path
+
+    from .._tolerance import read_tolerance
+    from ..report.console import make_console, print_analysis
+    from ..schedules import parse_schedule
+    from ..sweep import run_sweep
+    from .output import analyze, log_on_stderr
+
+    read_tolerance(options.tolerance)
+    grid, runner = _grid(options), make_runner(options, plugins)
+    with log_on_stderr():
+        sweep = run_sweep(
+            import_function(options.function),
+            grid,
+            [parse_schedule(spec) for spec in split_specs(options.schedules)],
+            options.seeds,
+            runner=runner,
+            journal=Path(options.journal),
+            label=options.label,
+        )
+    console, journal = make_console(), options.journal
+    analysis = analyze(sweep, options.tolerance)
+    print_analysis(analysis, console, every_detail=False)
+    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
+    return 0 if analysis.recommendations else 1
+
+
+def _grid(options: argparse.Namespace) -> GeometricGrid:
+    from ..grids import GeometricGrid
+
+    if (options.n_points is None) == (options.ratio is None):
+        raise OptionError("give one of --n-points and --ratio; see: robust-lr run --help")
+    grid = (
+        GeometricGrid(options.lr_min, options.lr_max, options.n_points)
+        if options.n_points is not None
+        else GeometricGrid.from_ratio(options.lr_min, options.lr_max, options.ratio)
+    )
+    # Extended first: refining what was extended keeps every point, but not the other way round.
+    grid = grid.extend(below=options.extend_below, above=options.extend_above)
+    for _ in range(options.refine):
+        grid = grid.refine()
+    return grid

@@ -1,0 +1,90 @@
+"""A figure as plain values, which `report.plots` draws by matplotlib and the Optuna plug-in by plotly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Points = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of all panels, from `low` to `high`."""
+
+    label: str
+    low: float
+    high: float
+    log: bool = True
+
+    def at(self, fraction: float) -> float:
+        """Return the value at a fraction of the axis's length."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** fraction)
+        return self.low + (self.high - self.low) * fraction
+
+    def ticks(self) -> dict[float, str]:
+        """Return about five values to mark, and their labels."""
+        low, high = self.low, self.high
+        if self.log and high >= 3 * low:
+            first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+            digits = (1,) if high >= 1000 * low else (1, 2, 5) if high >= 6 * low else (1, 1.5, 2, 3, 5, 7)
+            step = max(1, -(-(last - first) // 7))
+            values = [float(f"{d}e{e}") for e in range(first, last + 1, step) for d in digits]
+        else:
+            rough = (high - low) / 5
+            unit = 10.0 ** math.floor(math.log10(rough))
+            size = next(n * unit for n in (1, 2, 5, 10) if n * unit >= rough * 0.999)
+            values = [float(f"{i * size:.10g}") for i in range(math.ceil(low / size), math.ceil(high / size) + 1)]
+        return {value: f"{value:g}" for value in values if low <= value <= high}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A line through points, with markers where `marker` names one; only the markers where `width` is 0.
+
+    With `low` it is the shaded area between `low` and `y` instead.
+    """
+
+    name: str
+    x: Points
+    y: Points
+    color: str
+    low: Points = ()
+    width: float = 1.6
+    dash: str = "solid"  # "solid", "dash" or "dot"
+    marker: str = ""  # "circle", "star", "x" or "triangle-up"
+    size: float = 4
+    opacity: float = 1.0
+    hollow: tuple[bool, ...] = ()  # which markers are
+    texts: tuple[str, ...] = ()  # of the points, for a pointer that hovers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A short text: above a point, or upright at the bottom of the panel where `y` is None."""
+
+    text: str
+    x: float
+    y: float | None = None
+    color: str = "black"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What is drawn of one schedule, under its name and what was found."""
+
+    name: str
+    finding: str
+    traces: tuple[Trace, ...]
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure: panels on shared axes."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    x: Axis
+    y: Axis

@@ -1,0 +1,236 @@
+"""What is drawn of an analysis and of a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._text import count_of
+from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
+from ..exceptions import ScheduleError
+from ..schedules.specs import parse_schedule
+from ..search import SearchResult
+from ..search.words import search_headline
+from ..theory import resolution_for_tolerance
+from .charts import Axis, Chart, Note, Panel, Trace
+
+Array = NDArray[np.float64]
+
+COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
+SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; what is nearer to zero has no decades
+VALLEY = 20.0  # losses above the lowest by more than this factor are not shown
+GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
+GUIDE_LABEL = "theory, scaled: bound, not prediction"
+WORST_LABEL = "worst offset (hollow: too narrow to tell)"
+NO_DATA = "No schedule has enough data to plot"
+
+
+def learning_rate_chart(analysis: Analysis) -> Chart:
+    """Return the chart of the final loss against the learning rate, one panel a schedule, the others in gray."""
+    entries = [(s.profile, s.recommendation) for s in analysis.schedules if s.profile is not None]
+    profiles = [profile for profile, _ in entries]
+    means = np.array([mean for profile in profiles for mean in profile.mean if math.isfinite(mean)] or [1.0, 2.0])
+    low, high = float(means.min()), float(means.max())
+    y = _linear_axis("final loss", [low, high])
+    if low > SMALLEST:
+        span = max(min(high / low * 1.1, VALLEY), 1.01)
+        y = Axis(label="final loss", low=low / span**0.08, high=low * span)
+    x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
+    panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
+    return Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+
+
+def _loss_panel(
+    profile: LearningRateProfile, advice: Recommendation | None, profiles: Sequence[LearningRateProfile], draw: _Drawing
+) -> Panel:
+    lrs, n_seeds, (low, high) = profile.learning_rates, profile.loss.shape[1], profile.interval.T
+    for other in profiles:
+        if other is not profile:
+            draw.line("other schedules", other.learning_rates, other.mean, CONTEXT, width=1)
+    if profile.cliff is not None and profile.before_cliff is not None:
+        draw.span("cliff", profile.before_cliff, profile.cliff, DIVERGED, 0.1)
+        draw.write("cliff", math.sqrt(profile.before_cliff * profile.cliff), color=DIVERGED)
+    if profile.edge is not None:
+        draw.vertical("edge of the grid", profile.best_lr)
+        draw.write("edge of the grid", profile.best_lr, color=LIMIT)
+    if n_seeds > 1:
+        for losses in profile.loss.T:
+            draw.line("each seed", lrs, losses, width=0.7, opacity=0.35)
+        if draw.y.log:
+            low = np.where(low > 0, low, high)  # what reaches below zero has no place on a logarithmic axis
+        draw.band(f"band of the mean (n = {n_seeds})", lrs, low, high)
+    draw.line("mean", lrs, profile.mean, marker="circle")
+    draw.line("best", [profile.best_lr], [profile.best_loss], width=0, marker="star", size=11)
+    n_diverged = np.isinf(profile.loss).sum(axis=1)
+    if n_diverged.any():
+        texts = tuple(f"{n} of {n_seeds} diverged" for n in n_diverged[n_diverged > 0])
+        draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts=texts)
+    if advice is not None:
+        draw.marks("recommended grid", advice.learning_rates, 0.03, LIMIT, "triangle-up")
+    return draw.panel(profile.schedule, f"best {profile.best_loss:.4g} at {profile.best_lr:.4g}")
+
+
+def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Chart:
+    """Return the chart of the excess loss against the ratio of the grid, one panel a schedule, the others in gray.
+
+    Args:
+        analysis: of a sweep.
+        specs: spec of each schedule, for the theoretical guide; the sweep's own, or the names, by default.
+    """
+    entries = [(s.curve, s.recommendation) for s in analysis.schedules if s.curve is not None]
+    curves, tolerance = [curve for curve, _ in entries], analysis.tolerance
+    shown = [(curve, _drawable(curve, curves)) for curve in curves]
+    worst = np.array([*chain.from_iterable(c.worst[keep] for c, keep in shown), tolerance])
+    worst = worst[(worst > SMALLEST) & (worst < LARGEST)]
+    low, high = float(worst.min(initial=tolerance)), float(worst.max(initial=tolerance))
+    bands = np.array([*chain.from_iterable(c.worst_interval[keep, 1] for c, keep in shown), high])
+    top = min(float(bands[np.isfinite(bands)].max()), 10 * high)
+    y = Axis(label="excess final loss", low=max(0.3 * low, SMALLEST), high=2 * top)  # zero is drawn at the bottom
+    x = _log_axis("ratio of the grid", [ratio for c, keep in shown for ratio in c.ratio[keep]] or [2.0, 16.0])
+    known = analysis.sweep.specs if specs is None else specs
+    panels = tuple(
+        _excess_panel(c, advice, tolerance, known.get(c.schedule) or c.schedule, curves, _Drawing(x, y))
+        for c, advice in entries
+    )
+    title = f"Excess loss of a coarser grid (tolerance {tolerance:.3g})" if panels else NO_DATA
+    return Chart(title=title, panels=panels, x=x, y=y)
+
+
+def _excess_panel(
+    curve: DegradationCurve, advice: Recommendation | None, tolerance: float, spec: str,
+    curves: Sequence[DegradationCurve], draw: _Drawing,
+) -> Panel:  # fmt: skip
+    floor = draw.y.low
+    for other in curves:
+        if other is not curve:
+            keep = _drawable(other, curves)
+            draw.line("other schedules", other.ratio[keep], np.maximum(other.worst[keep], floor), CONTEXT, width=1)
+    keep = _drawable(curve, curves)
+    ratio, covered, worst = curve.ratio[keep], curve.covered[keep], np.maximum(curve.worst[keep], floor)
+    if curve.n_seeds > 1:
+        draw.band(f"band, {curve.confidence_level:.0%}", ratio, *np.maximum(curve.worst_interval[keep], floor).T)
+    draw.line(WORST_LABEL, ratio, worst, marker="circle", hollow=tuple(~covered))
+    draw.line("mean over offsets", ratio, np.maximum(curve.mean[keep], floor), width=0.9, opacity=0.7)
+    guide = _guide(spec, ratio, worst, covered)
+    if guide is not None:
+        draw.line(GUIDE_LABEL, ratio, np.maximum(guide, floor), GUIDE, width=0.9, dash="dash")
+    draw.line("tolerance", (draw.x.low, draw.x.high), (tolerance,) * 2, LIMIT, width=1)
+    if advice is None:
+        return draw.panel(curve.schedule, "no recommendation")
+    draw.vertical("recommended ratio", advice.ratio)
+    return draw.panel(curve.schedule, f"ratio {advice.ratio:.3g}, {count_of(advice.n_trials, 'trial')}")
+
+
+def search_chart(result: SearchResult) -> Chart:
+    """Return the chart of a search: the loss at each learning rate tried, numbered in order, and its findings."""
+    first, finite, diverged = dict[float, int](), dict[float, list[float]](), set[float]()
+    for number, tried in enumerate(result.history, 1):
+        first.setdefault(tried.lr, number)
+        if tried.status == "ok":
+            finite.setdefault(tried.lr, []).append(tried.loss)
+        elif tried.status == "diverged":
+            diverged.add(tried.lr)
+    means = {lr: math.fsum(losses) / len(losses) for lr, losses in sorted(finite.items()) if lr not in diverged}
+    bound = result.excess_bound
+    lowest = [] if bound is None else [result.loss - bound]
+    x = _log_axis("peak learning rate", [*result.lr_range, *first])
+    y = _linear_axis("final loss", [*chain.from_iterable(finite.values()), *lowest] or [0.0, 1.0])
+    draw = _Drawing(x, y)
+    for end in result.lr_range:
+        draw.vertical("range searched", end)
+    for lr, losses in finite.items():
+        if len(losses) > 1:
+            draw.line("each trial", [lr] * len(losses), losses, CONTEXT, width=0, marker="circle")
+    draw.line("mean", means, means.values(), width=1.2, marker="circle")
+    for lr, loss in means.items():
+        draw.write(str(first[lr]), lr, loss)
+    draw.marks("diverged", sorted(diverged), 0.96, DIVERGED, "x")
+    if result.good_interval is not None:
+        draw.line("best", [result.lr], [result.loss], width=0, marker="star", size=11)
+        draw.span("within the tolerance", *result.good_interval, COLOR, 0.12)
+    if bound is not None:
+        name = f"nothing is lower by more than {bound:.2g}"
+        draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
+    panel = draw.panel(result.schedule or "", result.reason or "not finished")
+    return Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
+
+
+class _Drawing:
+    """A panel in the making; points that the axes cannot show are left out."""
+
+    def __init__(self, x: Axis, y: Axis) -> None:
+        self.x, self.y = x, y
+        self._traces, self._notes = list[Trace](), list[Note]()
+
+    def line(self, name: str, xs: Iterable[float], ys: Iterable[float], color: str = COLOR, **style: Any) -> None:
+        kept = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+        points = [(x, y) for x, y in kept if y > 0 or not self.y.log]
+        x, y = (tuple(point[i] for point in points) for i in (0, 1))
+        self._traces.append(Trace(name=name, x=x, y=y, color=color, **style))
+
+    def marks(self, name: str, xs: Iterable[float], height: float, color: str, marker: str, **style: Any) -> None:
+        xs = list(xs)
+        self.line(name, xs, [self.y.at(height)] * len(xs), color, width=0, marker=marker, size=6, **style)
+
+    def vertical(self, name: str, at: float) -> None:
+        self.line(name, (at, at), (self.y.low, self.y.high), LIMIT, width=1, dash="dot")
+
+    def band(
+        self, name: str, xs: Iterable[float], low: Iterable[float], high: Iterable[float], color: str = COLOR,
+        opacity: float = 0.2,
+    ) -> None:  # fmt: skip
+        kept = [(float(x), float(a), float(b)) for x, a, b in zip(xs, low, high, strict=True) if math.isfinite(a + b)]
+        x, bottom, top = (tuple(point[i] for point in kept) for i in range(3))
+        self._traces.append(Trace(name=name, x=x, y=top, low=bottom, color=color, opacity=opacity))
+
+    def span(self, name: str, left: float, right: float, color: str, opacity: float) -> None:
+        self.band(name, (left, right), (self.y.low,) * 2, (self.y.high,) * 2, color, opacity)
+
+    def write(self, text: str, x: float, y: float | None = None, color: str = "black") -> None:
+        self._notes.append(Note(text=text, x=x, y=y, color=color))
+
+    def panel(self, name: str, finding: str) -> Panel:
+        return Panel(name=name, finding=finding, traces=tuple(self._traces), notes=tuple(self._notes))
+
+
+def _log_axis(label: str, values: Iterable[float]) -> Axis:
+    known = list(values)
+    low, high = min(known), max(known)
+    pad = max((high / low) ** 0.05, 1.02) if high > low else 2.0
+    return Axis(label=label, low=low / pad, high=high * pad)
+
+
+def _linear_axis(label: str, values: Iterable[float]) -> Axis:
+    known = np.clip(np.fromiter(values, float), -LARGEST, LARGEST)
+    low, high = float(known.min()), float(known.max())
+    margin = max(0.08 * (high - low), 1e-6 * max(abs(low), abs(high))) or 1.0
+    return Axis(label=label, low=low - margin, high=high + margin, log=False)
+
+
+def _drawable(curve: DegradationCurve, curves: Sequence[DegradationCurve]) -> NDArray[np.bool_]:
+    """Coarser grids with at least two points, up to two strides more than any of the curves can tell."""
+    last = max((int(c.stride[c.covered][-1]) for c in curves if c.covered.any()), default=1) + 2
+    is_finite = np.isfinite(curve.worst + curve.ratio)
+    return np.asarray((curve.stride > 1) & (curve.stride <= last) & is_finite & (curve.n_trials > 1))
+
+
+def _guide(spec: str, ratio: Array, worst: Array, covered: NDArray[np.bool_]) -> Array | None:
+    """``W(ratio) - 1`` scaled to meet the measured curve at its last trustworthy point: its shape, not its height."""
+    if not covered.any():
+        return None
+    # W is read off its inverse, which is far quicker; no schedule has W(r) > (sqrt(r) + 1/sqrt(r)) / 2.
+    root = math.sqrt(float(ratio.max()))
+    costs = np.geomspace(1e-9, min(root + 1 / root, 1e6), 200)
+    try:
+        schedule = parse_schedule(spec)
+        widths = [resolution_for_tolerance(schedule, float(cost), total_steps=GUIDE_STEPS) for cost in costs]
+    except ScheduleError:
+        return None
+    guide = np.exp(np.interp(np.log(ratio), np.log(widths), np.log(costs)))
+    at = int(np.flatnonzero(covered)[-1])
+    return np.asarray(guide * worst[at] / guide[at])
