@@ -8,12 +8,10 @@ import sys
 
 import optuna
 import pytest
-from robust_lr_optuna.sampler import GeometricGridSampler
-from robust_lr_optuna.storages import journal_storage
 
 from robust_lr import GeometricGrid
 from robust_lr.cli import main as cli
-from robust_lr_optuna import results
+from robust_lr_optuna import GeometricGridSampler, journal_storage, results
 
 
 @pytest.fixture(autouse=True)
