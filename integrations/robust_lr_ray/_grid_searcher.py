@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -25,8 +24,6 @@ from .search_space import Schedules
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
-
-_FORMAT = 1
 
 
 class GridSearcher(LedgerSearcher):
@@ -72,6 +69,8 @@ class GridSearcher(LedgerSearcher):
         [1.0, 0.1]
     """
 
+    _key = "robust_lr.grid_searcher"
+
     def __init__(
         self,
         grid: GeometricGrid | Iterable[float],
@@ -114,13 +113,12 @@ class GridSearcher(LedgerSearcher):
     def save(self, checkpoint_path: str) -> None:
         """Write what is finished and in flight to a file, as JSON."""
         state = {
-            "robust_lr.grid_searcher": _FORMAT,
             "schedules": self._texts,
             "finished": [to_list(spec) for spec in self._plan.finished],
             "given_up": [to_list(spec) for spec in self._plan.given_up],
             "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
         }
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
+        self._write(checkpoint_path, state)
 
     def restore(self, checkpoint_path: str) -> None:
         """Take over what is finished from a file that `save` wrote, for this sweep or a part of it.
@@ -131,15 +129,10 @@ class GridSearcher(LedgerSearcher):
         Raises:
             DataError: when the file cannot be read, or knows a schedule of the same name by another spec.
         """
-        try:
-            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-            version, texts = state["robust_lr.grid_searcher"], state["schedules"]
-            if version != _FORMAT:
-                raise ValueError(f"its format is {version}, this reads {_FORMAT}")
+        with self._reading(checkpoint_path) as state:
+            texts = state["schedules"]
             finished, given_up = ([from_list(cell) for cell in state[name]] for name in ("finished", "given_up"))
             in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{checkpoint_path} is not the state of a GridSearcher: {error}") from None
         there = self._plan.finished.union(*(self._own(spec, texts) for spec in finished))
         if not self._has_been_pickled:
             self._begin(there)

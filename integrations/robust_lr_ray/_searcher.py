@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.journal import Journal
 from robust_lr.runners import failed_trial
 from robust_lr.sweep.ledger import TrialLedger
@@ -18,6 +20,7 @@ from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import result_of
 
+_FORMAT = 1  # of the state in a file
 _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
 
 
@@ -28,6 +31,7 @@ class LedgerSearcher(Searcher):
     """
 
     _ledger: TrialLedger
+    _key: str  # of the format in a file of the state
 
     def __init__(
         self, metric: str, direction: str, journal: str | os.PathLike[str] | None, sets: Iterable[str]
@@ -84,6 +88,20 @@ class LedgerSearcher(Searcher):
             return {}
         with self._open(self._path) as journal:
             return dict(journal.finished)
+
+    def _write(self, checkpoint_path: str, state: Mapping[str, Any]) -> None:
+        Path(checkpoint_path).write_text(json.dumps({self._key: _FORMAT, **state}), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def _reading(self, checkpoint_path: str) -> Iterator[dict[str, Any]]:
+        """Give the state in a file, and say so if it cannot be understood inside."""
+        try:
+            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            if state[self._key] != _FORMAT:
+                raise ValueError(f"its format is {state[self._key]}, this reads {_FORMAT}")
+            yield state
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{checkpoint_path} is not the state of a {type(self).__name__}: {error}") from None
 
     def _open(self, path: Path) -> Journal:
         raise NotImplementedError
