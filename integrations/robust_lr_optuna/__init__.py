@@ -1,4 +1,4 @@
-"""Learning-rate grids in an Optuna study: every cell exactly once, from any number of processes."""
+"""Learning-rate grids and searches in an Optuna study, in any number of processes."""
 
 from typing import TYPE_CHECKING
 
