@@ -25,7 +25,7 @@ transfer_learning_rate
 
 # What version 0.1 exported too: each works with a warning until version 0.3.
 MOVED = {
-    "robust_lr.exceptions": "DataError GridError InsufficientDataError JournalError NotVectorisable RobustLRWarning "
+    "robust_lr.exceptions": "DataError GridError InsufficientDataError JournalError NotVectorizable RobustLRWarning "
     "ScheduleError TrialError",
     "robust_lr.runners": "Runner evaluate_trial",
     "robust_lr.theory": "GridGuarantee SuffixBounds TunedBound asymptotic_exponent grid_guarantee last_iterate_bound "

@@ -48,7 +48,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..grids import GeometricGrid
     from ..report.console import make_console, print_analysis
     from ..report.html import write_report
-    from ..report.plots import degradation_figure, learning_rate_figure
+    from ..report.matplotlib_plots import degradation_figure, learning_rate_figure
     from ..runners import PackedRunner
     from ..sweep import run_sweep
     from .output import figures, write_json, writing

@@ -31,7 +31,7 @@ def test_a_good_table_gives_the_ratio_and_exit_code_zero(robust_lr):
     assert answer.err == ""
 
 
-def test_a_journal_is_recognised_by_its_content_whatever_its_name(robust_lr, module):
+def test_a_journal_is_recognized_by_its_content_whatever_its_name(robust_lr, module):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="runs.csv"))
     assert "10 results" in said(robust_lr("analyze", "runs.csv"))
 
@@ -139,7 +139,7 @@ def test_a_tolerance_in_percent_is_of_the_lowest_loss(robust_lr, text, value):
         assert tolerance == pytest.approx(value * factor if "%" in text else value)
 
 
-def test_groups_are_analysed_apart_in_their_natural_order(robust_lr):
+def test_groups_are_analyzed_apart_in_their_natural_order(robust_lr):
     cells = itertools.product((100, 50, 2000), zip(LRS, VALLEY, strict=True), range(2))
     rows = [f"{lr},{s},{v + s + 10 * (b == 50)},{b},m" for b, (lr, v), s in cells]
     write("runs.csv", "lr,seed,loss,steps,model\n" + "\n".join(rows))
@@ -219,7 +219,7 @@ def test_every_field_of_the_json_file_is_documented(robust_lr, pytestconfig):
         assert f"`{field}`" in page, field
 
 
-def test_a_hundred_learning_rates_are_analysed_in_a_moment(robust_lr):
+def test_a_hundred_learning_rates_are_analyzed_in_a_moment(robust_lr):
     rows = [f"{10 ** (i / 20)},{s},{math.hypot(i - 40, 1) + s}" for i in range(100) for s in range(5)]
     write("runs.csv", "lr,seed,loss\n" + "\n".join(rows))
     assert robust_lr("analyze", "runs.csv").code == 0

@@ -487,7 +487,7 @@ class Own(SupervisedTask):
     """A class of a user's own."""
 
 
-def test_a_class_of_ones_own_is_labelled_by_its_own_name():
+def test_a_class_of_ones_own_is_labeled_by_its_own_name():
     own = Own(make_model=make_network, train_data=(X, Y), loss=functional.cross_entropy, total_steps=3, batch_size=2)
     assert own.label.startswith(f"{__name__}:Own(sha=")
 

@@ -13,7 +13,7 @@ import torch
 
 from robust_lr._text import count_of
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear._closed_form import plan_closed_form
+from robust_lr.linear._sgd import plan_closed_form
 from robust_lr.runners import SequentialEvaluator
 from robust_lr.runners.base import Evaluator, is_out_of_memory
 from robust_lr.runners.packed import PackPlan

@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from robust_lr.exceptions import DataError
-from robust_lr_torch.packing._noise import CounterNoise, noise_keys
+from robust_lr_torch.packing._dropout import CounterNoise, noise_keys
 
 torch.set_num_threads(1)
 
