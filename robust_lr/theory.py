@@ -275,14 +275,17 @@ def grid_guarantee(schedule: ScheduleLike, ratio: float, *, total_steps: int | N
     return GridGuarantee(float(ratio), worst, means[0])
 
 
-def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_steps: int | None = None) -> float:
-    """Return the largest r such that a grid of any ratio up to r has W <= 1 + tolerance (see `grid_guarantee`).
+def resolution_for_tolerance(
+    schedule: ScheduleLike, max_suboptimality_increase: float, *, total_steps: int | None = None
+) -> float:
+    """Return the largest r such that a grid of any ratio up to r has W <= 1 + c (see `grid_guarantee`).
 
-    It is rho_high / rho_low, the ends of the range around 1 in which R(rho) <= 1 + tolerance.
+    It is rho_high / rho_low, the ends of the range around 1 in which R(rho) <= 1 + c.
 
     Args:
         schedule: a spec, a `Schedule`, or an array (T,) of multipliers (see the module).
-        tolerance: in (0, 1e6], relative and on ``f - f*``: 0.1 allows 10 % more suboptimality than the tuned bound.
+        max_suboptimality_increase: c in (0, 1e6], relative and on ``f - f*``: 0.1 allows 10 % more than
+            the tuned bound.
         total_steps: T >= 1; may be left out for an array.
 
     Raises:
@@ -292,10 +295,10 @@ def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_
         >>> round(resolution_for_tolerance("cosine", 0.25, total_steps=10_000), 2)
         4.84
     """
-    check_number("tolerance", tolerance, error=ScheduleError, above=0, at_most=1e6)
+    check_number("max_suboptimality_increase", max_suboptimality_increase, error=ScheduleError, above=0, at_most=1e6)
     # B_k(rho eta*) / B(eta*) = best_k cosh(log rho - center_k), so it is within the level on an interval of log rho.
     sum_ratio, noise_ratio = _relative_to_best(suffix_bounds(schedule, total_steps=total_steps))
-    best, level = np.sqrt(noise_ratio / sum_ratio), 1.0 + tolerance
+    best, level = np.sqrt(noise_ratio / sum_ratio), 1.0 + max_suboptimality_increase
     reaches = best <= level
     half = np.arccosh(level / np.maximum(best[reaches], 1.0))
     center = -0.5 * np.log(sum_ratio[reaches] * noise_ratio[reaches])

@@ -43,6 +43,7 @@ SHARED = (
     "robust_lr._text",
     "robust_lr._tolerance",
     "robust_lr.linear._sgd",
+    "robust_lr.report._charts",
 )
 
 

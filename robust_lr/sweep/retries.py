@@ -42,5 +42,7 @@ class Retries:
         n, most = self._failures[result.spec], self._max_retries + 1
         if n == most:
             return False
-        _log.info("%s failed, attempt %d of %d; it runs again: %s", result.spec, n, most, last_line(result.error))
+        spec = result.spec
+        trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
+        _log.info("%s: attempt %d of %d failed, it runs again: %s", trial, n, most, last_line(result.error))
         return True
