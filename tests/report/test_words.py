@@ -87,7 +87,7 @@ def test_the_trials_saved_are_those_of_this_schedule_with_their_time():
     assert "This saves 18 of 27 trials." in said(analysis_of(VALLEY))
 
 
-def test_one_seed_is_called_optimiztic_once_for_all_schedules():
+def test_one_seed_is_called_optimistic_once_for_all_schedules():
     analysis = analysis_of(VALLEY, VALLEY, shift=(0.0,))
     assert sum("One seed" in line for line in caveats(analysis)) == 1
     assert not any("one seed" in line for entry in analysis.schedules for line in alerts(entry))
