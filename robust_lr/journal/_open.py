@@ -1,4 +1,4 @@
-"""Open the journal of a training function, under a name that tells it from others."""
+"""Open the journal of a training function, under a label that identifies the function."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def open_journal(
     learning_rates: Sequence[float] = (),
     seeds: Sequence[int] = (),
 ) -> Journal | None:
-    """Return the journal at a path, open for writing; None without a path.
+    """Return the journal at a path, open for writing; None if there is no path.
 
     Args:
         path: the file, or None.
         train: the training function.
         schedules: the schedules by name.
-        label: name of the training function; by default `label_of` gives one.
-        learning_rates, seeds: those that are known to be tried.
+        label: name of the training function; by default that of `label_of`.
+        learning_rates, seeds: those known in advance.
 
     Raises:
-        JournalError: when the name of the training function or the text of a schedule leaves open what it does, or the
+        JournalError: when the name of the training function or the text of a schedule does not identify it, or the
             journal cannot be opened; see `Journal.open`.
     """
     if path is None:
