@@ -118,7 +118,8 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
 def _read_header(path: Path, record: Mapping[str, Any]) -> SweepHeader:
     if record["format"] > FORMAT:
         raise JournalError(
-            f"{path} was written by a newer robust-lr: its journal format is {record['format']}, this version reads {FORMAT}"
+            f"{path} was written by a newer robust-lr: its journal format is {record['format']}, "
+            f"this version reads {FORMAT}"
         )
     return SweepHeader(
         tuple(float(lr) for lr in record["learning_rates"]),

@@ -227,7 +227,8 @@ def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Arr
         raise DataError(f"{name} must have as many targets as inputs, {len(inputs)}; got targets {_shape(targets)}")
     if kind == "softmax":
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0:
-            raise DataError(f"the targets of {name} must be whole class numbers >= 0, one per row, got {_shape(targets)}")
+            wanted = "whole class numbers >= 0, one per row"
+            raise DataError(f"the targets of {name} must be {wanted}, got {_shape(targets)}")
         targets = targets.astype(np.intp)
     else:
         if not (np.issubdtype(targets.dtype, np.number) or targets.dtype == bool) or np.iscomplexobj(targets):

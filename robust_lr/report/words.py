@@ -82,7 +82,7 @@ def alerts(entry: ScheduleAnalysis) -> list[str]:
 
 
 def details(entry: ScheduleAnalysis, tolerance: float) -> list[str]:
-    """Return further findings on one schedule: where its optimum lies, what each side costs, the limits of its figures."""
+    """Return further findings on one schedule: its optimum, the cost of each side, the limits of its figures."""
     return list(_details(entry, tolerance))
 
 
@@ -176,7 +176,7 @@ def _next_ratio(curve: DegradationCurve, advice: Recommendation) -> Iterator[str
 
 
 def comparison_sentences(analysis: Analyzed) -> list[str]:
-    """Return which schedules end lowest at each number of trials; adjacent numbers with the same answer share a sentence."""
+    """Return which schedules end lowest at each number of trials; numbers with the same answer share a sentence."""
     comparison = analysis.comparison
     if comparison is None or len(comparison.schedules) < 2:
         return []
