@@ -153,7 +153,7 @@ class LinearModelTask:
             NotVectorizable: for any engine but "auto", "closed_form" and "sequential", and for any device but the CPU.
         """
         if engine == "sequential":
-            return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "one after the other")
+            return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "sequential")
         if engine not in ("auto", "closed_form"):
             raise NotVectorizable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):

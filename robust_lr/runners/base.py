@@ -50,10 +50,9 @@ class Runner(Protocol):
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Take trials from the source as there is room, and yield one result for each as it finishes.
+        """Take trials from the source as there is room, and yield one result for each as it finishes, in any order.
 
-        The order is free. The caller tells the source each result before it continues the iterator. Closing the
-        iterator stops everything it started.
+        The source knows each result before the iterator continues. Closing the iterator stops everything it started.
 
         Args:
             train: the training function; `evaluate_trial` calls it.
@@ -77,8 +76,8 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     """Train once and return the result; the time is wall-clock, in seconds.
 
     A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
-    exception that reports a lack of memory is "out_of_memory". Any other exception, or a return value without a loss, is
-    "failed", with the traceback in `error`. Only KeyboardInterrupt and SystemExit pass through.
+    exception that reports a lack of memory is "out_of_memory". Any other exception is "failed", with the traceback in
+    `error`; so is a return value without a loss. Only KeyboardInterrupt and SystemExit pass through.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec

@@ -70,7 +70,7 @@ class Packable(TrainFunction, Protocol):
         device: str | None,
         memory_limit: int | None,
     ) -> PackPlan:
-        """Choose how to train these trials, perhaps after a short measurement; the arguments are those of `PackedRunner`.
+        """Choose how to train these trials, perhaps after a short measurement; arguments as in `PackedRunner`.
 
         The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
 
@@ -84,8 +84,8 @@ class PackedRunner:
     """Trains many replicas of one small model together, with the results of sequential training.
 
     A training step of a small model is mostly overhead: the interpreter, the dispatch of each operation, on a GPU the
-    launch of each kernel. A pack pays this once for all its replicas: their parameters lie in one array with an axis for
-    the replica, and each has its own learning rate, schedule, batches and end. A replica that has finished or diverged
+    launch of each kernel. A pack pays this once for all its replicas: their parameters lie in one array with an axis
+    for the replica; each has its own learning rate, schedule, batches and end. A replica that has finished or diverged
     makes room for the next trial. Packing pays for steps of less than about a millisecond on a CPU core, and nearly
     always for small models on a GPU. If it does not pay, the task's plan says so, and the trials run sequentially.
 
@@ -163,7 +163,7 @@ class PackedRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator stops everything."""
+        """Run each trial and yield its result as it finishes; closing the iterator stops all. See `Runner.run`."""
         trials = tuple(source.waiting)
         if not trials:
             return iter(())
@@ -179,7 +179,7 @@ class PackedRunner:
         if not isinstance(train, Packable) and self.device is not None:
             raise OptionError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
         if self.engine == "sequential":
-            return self._sequential(train, trials, schedules, "one after the other, as asked for")
+            return self._sequential(train, trials, schedules, "sequential, as requested")
         try:
             if not isinstance(train, Packable):
                 raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
@@ -187,7 +187,7 @@ class PackedRunner:
         except NotVectorizable as error:
             if self.strict:
                 raise
-            warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())
+            warnings.warn(f"training sequentially: {error}", RobustLRWarning, levels_to_user())
             return self._sequential(train, trials, schedules, "")  # the warning has said it
 
     def _sequential(

@@ -59,7 +59,7 @@ class ProcessPoolRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator stops everything."""
+        """Run each trial and yield its result as it finishes; closing the iterator stops all. See `Runner.run`."""
         return self.evaluate(lambda capacity: SequentialEvaluator(train, dict(schedules)), 1, source, schedules)
 
     def evaluate(

@@ -114,7 +114,7 @@ def evaluate_here(
     """Run the trials of a source in this process, and yield one result for each.
 
     If the evaluator itself raises, for instance out of memory, its trials in flight run again, half as many at a time.
-    An exception is passed on if there was room for one trial only and none had been taken.
+    The exception passes through if there was room for only one trial and none was in flight.
 
     Args:
         make_evaluator: makes an evaluator for at most so many trials at a time.

@@ -29,7 +29,7 @@ _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
 def parse_schedule(spec: str | Schedule) -> Schedule:
-    """Return the schedule that a spec describes; a schedule is returned as it is.
+    """Return the schedule that a spec describes; a schedule is returned unchanged.
 
     A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
@@ -37,7 +37,7 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     ``function(module:name)``.
 
     Raises:
-        ScheduleError: when the spec cannot be read; the message lists what is known.
+        ScheduleError: when the spec cannot be read; the message lists the known names.
 
     Example:
         >>> parse_schedule("warmup(0.05)+cosine(floor=0.01)")

@@ -113,7 +113,7 @@ def test_a_packed_sweep_gives_the_same_journal_and_says_how_it_was_packed(robust
 
 
 def test_a_function_that_cannot_be_packed_is_run_all_the_same(robust_lr, module):
-    with pytest.warns(RobustLRWarning, match="running one after the other"):
+    with pytest.warns(RobustLRWarning, match="training sequentially"):
         answer = robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"), "--packed")
     assert (answer.code, answer.err, n_calls()) == (0, "", 10)
 

@@ -70,7 +70,7 @@ class Planner:
             NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
         """
         if engine == "sequential":
-            return self.sequential("as asked for")
+            return self.sequential("as requested")
         if engine == "closed_form":
             return self.closed_form()
         if engine in ("packed", "compiled"):
@@ -83,7 +83,7 @@ class Planner:
 
     def sequential(self, why: str) -> PackPlan:
         evaluator = SequentialEvaluator(self.task, self.schedules)
-        return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"one after the other: {why}")
+        return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"sequential: {why}")
 
     def closed_form(self) -> PackPlan:
         limits = self.slots, self.n_workers, self.memory_limit
@@ -178,7 +178,7 @@ class Planner:
         note = f"{name}, {count_of(slots, 'slot')}, {n_bytes / 1e3:.3g} kB a replica"
         if not math.isnan(seconds):
             times = f"{self.alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
-            note += f": {gain:.3g} times as fast as one after the other ({times})"
+            note += f": {gain:.3g} times as fast as sequential training ({times})"
         return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
     def _seconds_alone(self) -> float:
