@@ -170,7 +170,7 @@ def highest_ridge(points: Sequence[Point]) -> tuple[float, tuple[Point, Point, P
 
 
 def _highest_minimum(lines: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return where on [0, 1] the lowest of the lines, each (value at 0, value at 1), is highest, and the value there."""
+    """Return where on [0, 1] the lowest of the lines (value at 0, value at 1) is highest, and the value there."""
     if not lines:
         return 0.5, math.inf
     highest = max((min(line[end] for line in lines), float(end)) for end in (0, 1))

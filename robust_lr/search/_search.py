@@ -46,8 +46,8 @@ class LearningRateSearch:
 
     The search depends only on its options and on the observations, in any order; it uses no randomness and no I/O.
 
-    While the next step depends on trials in flight, `ask` returns ``[]`` although the search is not done. A loop such as
-    ``while not search.done: for lr in search.ask()`` must then wait until one of them is told or forgotten.
+    While the next step depends on trials in flight, `ask` returns ``[]`` although the search is not done. A loop such
+    as ``while not search.done: for lr in search.ask()`` must then wait until one of them is told or forgotten.
 
     Args:
         lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
@@ -122,17 +122,17 @@ class LearningRateSearch:
         """Add the outcome of a trial; several results at one learning rate count as seeds.
 
         Args:
-            lr: a learning rate that `ask` returned (up to a relative 1e-9), in any order, also one that was forgotten. It
-                is then no longer in flight.
+            lr: a learning rate that `ask` returned (up to a relative 1e-9), in any order, also one that was forgotten.
+                It is then no longer in flight.
             loss: the final loss, finite if the status is "ok", and ignored otherwise.
-            status: "ok"; "diverged", which counts as +inf; or "failed" to give this learning rate up. The search then goes
-                around it until it gets a result for it, and ends after three such learning rates.
+            status: "ok"; "diverged", which counts as +inf; or "failed" to give this learning rate up. The search then
+                goes around it until it gets a result for it, and ends after three such learning rates.
             external: whether the trial came from elsewhere. Then any learning rate from 1e-300 to 1e300 is accepted,
                 and one in flight stays in flight, since the search's own trial still runs.
 
         Raises:
-            DataError: when `ask` never returned the learning rate, the loss of an "ok" trial is not finite, or the status
-                is not one of these.
+            DataError: when `ask` never returned the learning rate, the loss of an "ok" trial is not finite, or the
+                status is not one of these.
         """
         number = check_number("lr", lr, above=0, error=DataError)
         external = check_flag("external", external, error=DataError)

@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SearchState:
-    """The conclusions from the settings and the observations of a search, in any order; trials in flight do not count."""
+    """The conclusions from the settings and observations of a search; trials in flight do not count."""
 
     settings: Settings
     observations: tuple[Observation, ...]

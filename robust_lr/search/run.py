@@ -66,16 +66,16 @@ def search_learning_rate(
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
-        progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does so
-            only on a terminal, and False never.
+        progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
+            so only on a terminal, and False never.
 
     Returns:
         The result; its `stop` and `reason` say why the search stopped.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name of
-            `train` or the text of the schedule does not identify it.
+        JournalError: when the journal belongs to another training function, another process is writing it, or the name
+            of `train` or the text of the schedule does not identify it.
 
     Example:
         >>> import math

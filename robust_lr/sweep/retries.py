@@ -44,5 +44,5 @@ class Retries:
             return False
         spec = result.spec
         trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
-        _log.info("%s: attempt %d of %d failed and runs again: %s", trial, n, most, last_line(result.error))
+        _log.info("%s: attempt %d of %d failed; retrying: %s", trial, n, most, last_line(result.error))
         return True

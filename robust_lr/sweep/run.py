@@ -57,8 +57,8 @@ def run_sweep(
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name of
-            `train` or the text of a schedule does not identify it.
+        JournalError: when the journal belongs to another training function, another process is writing it, or the name
+            of `train` or the text of a schedule does not identify it.
         TrialError: when the first 3 trials all fail and none has a result.
 
     Example:
