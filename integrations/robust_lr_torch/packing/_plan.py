@@ -1,4 +1,4 @@
-"""Which engine trains a sweep, and in packs of which size: the one with the least predicted time."""
+"""The choice of engine and pack size for a sweep, by the shortest predicted time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ._pack import Pack, PackEvaluator, one_thread
 from ._verify import verify_pack
 
 _LEAST_GAIN = 1.1  # below it, the simpler engine is as good
-# Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
-# CPU core, and any on a GPU, is mostly overhead, which a pack saves. A pack of longer ones falls out of the cache.
+# Predictions use typical values until there are measurements. A step of less than so many seconds on a CPU core, and
+# any step on a GPU, is mostly overhead, which a pack saves. A pack of longer steps falls out of the cache.
 _SHORT_STEP = 7e-4
 _SHORT, _LONG = (48, 1.5, 2.0), (8, 1.05, 1.3)  # slots of a first pack, the gain of packing, that of compiling
 _GROWTH, _GAIN_OF_GROWTH = 4, 1.3
@@ -52,22 +52,22 @@ class Planner:
     ) -> None:
         self.task, self.schedules, self.slots = task, dict(schedules), slots
         self.n_workers, self.memory_limit = n_workers, memory_limit
-        # Small learning rates first: what is timed and compared is an ordinary run.
+        # Small learning rates first, so that the timed runs are ordinary ones.
         self.trials = sorted(trials, key=lambda t: t.lr)
         self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
         self.on_cpu = torch.device(task.device).type == "cpu"
-        # Other processes must not decide: what takes long is interrupted more often.
+        # Process time, so that other processes do not distort the comparison.
         self.clock = time.thread_time if self.on_cpu else time.perf_counter
         self.alone = self.seconds = math.nan  # of a step of a replica, alone and by the best engine so far
         self.best: PackPlan | None = None  # sequential
-        self.pack: Pack | None = None  # the last one tried, and what it took to make
+        self.pack: Pack | None = None  # the last one tried, and the time to make it
         self.tracing = math.nan
 
     def plan(self, engine: str) -> PackPlan:
-        """Return the plan of an engine; that of "auto" is the closed form where it fits, else the fastest.
+        """Return the plan of an engine; "auto" is the closed form if it fits, else the fastest.
 
         Raises:
-            NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
+            NotVectorizable: when the replicas cannot be trained together, or not by this engine.
         """
         if engine == "sequential":
             return self.sequential("as requested")
@@ -90,7 +90,7 @@ class Planner:
         return plan_closed_form(linear_problem(self.task), self.trials, self.schedules, *limits)
 
     def packed(self, *, compiled: bool) -> PackPlan:
-        """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
+        """Return the plan of a requested engine, without timing it; tracing shows whether it can work."""
         with one_thread(self.task):
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
@@ -98,9 +98,9 @@ class Planner:
         return self._plan_of(pack, self._fitting(pack, self._balanced(_SHORT[0])), compiled=compiled)
 
     def fastest(self) -> PackPlan:
-        """Try what is predicted to end the sweep sooner than the best so far, its preparation included; keep the best.
+        """Try each candidate whose predicted time, preparation included, beats the best so far; keep the best.
 
-        First a step alone is timed, then a pack, on a GPU larger ones, then the compiler.
+        The order: a step alone, a pack, larger packs on a GPU, the compiler.
         """
         self.alone = self.seconds = self._seconds_alone()
         is_short = self.alone < _SHORT_STEP or not self.on_cpu
@@ -162,12 +162,12 @@ class Planner:
             raise
         pack.clear()
         self.pack, gain = pack, self.seconds / seconds
-        if gain > (1.0 if compiled else _LEAST_GAIN):  # the compiler's time is spent by now
+        if gain > (1.0 if compiled else _LEAST_GAIN):  # the compiler's time is already spent
             self.best, self.seconds = self._plan_of(pack, slots, compiled=compiled, seconds=seconds), seconds
         return gain
 
     def _plan_of(self, pack: Pack, slots: int, *, compiled: bool, seconds: float = math.nan) -> PackPlan:
-        # It goes out once: who asks again does so because something went wrong with it.
+        # Hand this pack out once: a second request means that something went wrong with it.
         ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
 
         def make(n: int) -> Evaluator:
@@ -182,7 +182,7 @@ class Planner:
         return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
     def _seconds_alone(self) -> float:
-        """Time a step of one trial, with the threads that it would have."""
+        """Time a step of one trial, with its number of threads."""
         task, spec = self.task, self.trials[0]
 
         def endless_steps() -> Iterator[torch.Tensor]:
@@ -192,13 +192,13 @@ class Planner:
 
         with one_thread(task) if self.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
             steps = endless_steps()
-            # On a GPU a step alone waits for the device as often as a trial does, not each time.
+            # On a GPU, wait for the device as often as a trial does, not at each step.
             n_steps = 1 if self.on_cpu else min(task.check_every, task.total_steps)
             return _seconds_per_call(lambda: float([next(steps) for _ in range(n_steps)][-1]), self.clock) / n_steps
 
 
 def _seconds_per_call(call: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Return the median of several calls, after one that warms up; the shortest is shorter the more there are."""
+    """Return the median time of several calls after a warm-up; the minimum would depend on their number."""
     call()
     times, end = list[float](), time.perf_counter() + 0.05
     while len(times) < 3 or (len(times) < 50 and time.perf_counter() < end):
