@@ -32,8 +32,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
     describes its assumption. The loss is the negative score.
 
     The splits are drawn once, and every learning rate is scored on them. Tolerance and bound refer to the mean over
-    these
-    splits: a hard split lowers the score of every learning rate, so it adds no noise to their differences. If fits are
+    them: a hard split lowers the score of every learning rate, so it adds no noise to their differences. If fits are
     random, set the estimator's ``random_state``, or a tolerance above the difference between two fits.
 
     Failing fits, about which scikit-learn would warn, are results here:
@@ -58,7 +57,8 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         error_score: NaN, or "raise" to let a failing fit end the search.
 
     Attributes:
-        search_result_: the `SearchResult`: bound, reason for the stop, good interval, cliff; losses are negative scores.
+        search_result_: the `SearchResult`: bound, reason for the stop, good interval, cliff; losses are negative
+            scores.
         cv_results_, best_estimator_, best_index_, best_score_, n_splits_: as in ``GridSearchCV``; one row per learning
             rate, in the order of the trials.
         best_params_: the best learning rate, as ``{lr_name: value}``; of several with the same score, the middle one.
@@ -136,7 +136,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         options = self.options or SearchOptions()
         if options.noise:
             raise OptionError(f"leave options.noise out: all are scored on the same splits, got {options.noise!r}")
-        options = replace(options, noise=0.0)  # the same splits and seeds: repeating a learning rate adds no information
+        options = replace(options, noise=0.0)  # the same splits and seeds: a repeated learning rate tells nothing new
         search = LearningRateSearch(self.lr_min, self.lr_max, tolerance=self.tolerance, options=options)
         self._check_options()
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"

@@ -90,7 +90,7 @@ class Training:
             return self.make_model().to(device)
 
     def batch_indices(self, seed: int) -> Tensor:
-        """Return the rows of the training data that each step of a seed uses: int64, shape (total_steps, batch_size)."""
+        """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
         return torch.stack(list(self._batches(seed)))
 
     def data_on_device(self) -> list[Any]:

@@ -78,7 +78,7 @@ class AnnealedLR(LRScheduler):
         return [peak * multiplier for peak in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a resume as plain values: schedule (its spec), total_steps, last_epoch, base_lrs (peaks).
+        """Return the state as plain values: schedule (its spec), total_steps, last_epoch, base_lrs (peaks).
 
         JSON can hold it, and ``torch.load`` reads it with ``weights_only=True``.
         """
