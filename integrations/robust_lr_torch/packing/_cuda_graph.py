@@ -45,8 +45,8 @@ class ReplayedSteps:
 
     def run(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
         """Make one step for each row of the arguments, in blocks of `longest`; return the losses, (steps, slots)."""
-        losses = []
-        for block in zip(*(argument.split(len(self._losses)) for argument in (rows, numbers, keys)), strict=True):
+        losses, longest = [], len(self._losses)
+        for block in zip(*(torch.split(argument, longest) for argument in (rows, numbers, keys)), strict=True):
             n_steps = len(block[0])
             for table, values in zip(self._tables, block, strict=True):
                 table[:n_steps].copy_(values)
