@@ -66,7 +66,7 @@ def test_a_study_is_analysed_like_a_csv_file_of_its_trials(robust_lr, journal, t
 
 def test_the_names_of_a_study_are_options_like_those_of_columns(robust_lr, journal):
     options = ("--lr-name", "lr", "--seed-name", "seed", "--metric")
-    assert "judged by the user attribute 'validation'" in robust_lr("--optuna", journal, *options, "validation")[1]
+    assert "the loss is the user attribute 'validation'" in robust_lr("--optuna", journal, *options, "validation")[1]
     assert robust_lr("--optuna", journal, *options, "0")[0] == 0
     _, out, _ = robust_lr("--optuna", journal, "--schedule-name", "seed", "--seed-name", "validation")
     assert "SweepResult(0, 1, 2; 9 learning rates" in out
@@ -101,7 +101,7 @@ def test_the_report_names_the_study_and_reproduces_the_command_without_the_passw
     [
         (["--optuna", "study.log", "--study", "mnist"], "study.log holds no study 'mnist'; it holds digits"),
         (["--optuna", "none.log"], "cannot read none.log: no such file"),
-        (["--optuna", "study.log", "--lr-name", "eta"], "no parameter 'eta'; its parameters are lr, seed"),
+        (["--optuna", "study.log", "--lr-name", "eta"], "no parameter 'eta'; its parameters are lr and seed"),
         (["--optuna", "study.log", "--metric", "3"], "metric must be the position of an objective, 0 to 0"),
         (["--optuna", "postgresql+psycopg://me:s3cret@127.0.0.1:1/db"], "cannot read postgresql+psycopg://me:***@127"),
     ],
