@@ -39,13 +39,10 @@ class TrialCheckpoint:
         """Return the last saved state, its tensors on the CPU; None if there is none.
 
         Every rank must call it. Rank 0 reads, so that all ranks have the same state. A file that is damaged or belongs
-        to another trial is ignored, and the trial starts over.
+        to another trial is ignored with a `RobustLRWarning`, and the trial starts over.
 
         Raises:
             OSError: when there is a file but it cannot be reached.
-
-        Warns:
-            RobustLRWarning: when there is a file but it cannot be used.
         """
         if self._path is None:
             return None
@@ -53,7 +50,7 @@ class TrialCheckpoint:
             return self._read()
         import torch.distributed as dist
 
-        shared: list[Any] = [None]
+        shared: list[dict[str, Any] | OSError | None] = [None]
         if rank() == 0:
             try:
                 shared[0] = self._read()
@@ -62,8 +59,7 @@ class TrialCheckpoint:
         dist.broadcast_object_list(shared)
         if isinstance(shared[0], OSError):
             raise shared[0]
-        state: dict[str, Any] | None = shared[0]
-        return state
+        return shared[0]
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state; a crash during the write leaves the previous one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -26,25 +25,21 @@ from .search_space import Schedules
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
 
-_FORMAT = 1
-
 
 class GridSearcher(LedgerSearcher):
     """Hands out the trials of a sweep that have no result yet, coarse learning rates first, each exactly once.
 
     For ``tune.TuneConfig(search_alg=GridSearcher(...), num_samples=-1, max_concurrent_trials=...)``. Both numbers
-    matter: by default Tune runs only one sample, the first trial, and starts one process at a time. The trainable reads
-    ``config["lr"]``, ``config["schedule"]``, a text for `robust_lr.parse_schedule`, ``config["seed"]``, and
-    ``config["schedule_name"]`` if a schedule has another name. `param_space` may hold further constants.
+    matter: by default Tune runs only one sample, the first trial, and starts one process at a time. The config of a
+    trial is that of `param_space`. The Tuner's own `param_space` may hold further constants.
 
     To grow a sweep, or to continue one that was stopped, make a new Tuner with a `GridSearcher` of the whole grid, and
     say what is finished: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues an
     experiment that was stopped, but cannot grow it; Tune then starts the trials in flight again, under their old names.
 
     A trial that Tune gave up, after its `FailureConfig`, stays without a result, for the next run to try again. A trial
-    that a scheduler of Tune stopped early counts as finished, with its last loss. A `ConcurrencyLimiter` works. A
-    `Repeater` is not needed, since seeds are an axis of the sweep; under one, each trial has the mean loss of its
-    repeats.
+    that a scheduler of Tune stopped early counts as finished, with its last loss. Under a `Repeater`, each trial has
+    the mean loss of its repeats; seeds are an axis of the sweep already.
 
     Args:
         grid: a grid, or distinct positive learning rates.
@@ -73,6 +68,8 @@ class GridSearcher(LedgerSearcher):
         >>> [trial.lr for trial in searcher.missing]
         [1.0, 0.1]
     """
+
+    _key = "robust_lr.grid_searcher"
 
     def __init__(
         self,
@@ -106,11 +103,7 @@ class GridSearcher(LedgerSearcher):
         return [spec for spec in self._trials if spec not in self._plan.finished]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Check that `TuneConfig` and `param_space` go with this searcher. Tune calls it if they say anything.
-
-        Raises:
-            OptionError: when they name another metric or mode, or `param_space` holds more than constants.
-        """
+        """Check what `TuneConfig` and `param_space` say, and warn if `num_samples` is too small."""
         n_samples, n_waiting = spec.get("num_samples"), len(self._ledger.waiting)
         if n_samples is not None and n_samples < n_waiting:
             said = f"num_samples={n_samples} is fewer than the {n_waiting} trials to run; -1 runs them all"
@@ -120,13 +113,12 @@ class GridSearcher(LedgerSearcher):
     def save(self, checkpoint_path: str) -> None:
         """Write what is finished and in flight to a file, as JSON."""
         state = {
-            "robust_lr.grid_searcher": _FORMAT,
             "schedules": self._texts,
             "finished": [to_list(spec) for spec in self._plan.finished],
             "given_up": [to_list(spec) for spec in self._plan.given_up],
             "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
         }
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
+        self._write(checkpoint_path, state)
 
     def restore(self, checkpoint_path: str) -> None:
         """Take over what is finished from a file that `save` wrote, for this sweep or a part of it.
@@ -137,15 +129,10 @@ class GridSearcher(LedgerSearcher):
         Raises:
             DataError: when the file cannot be read, or knows a schedule of the same name by another spec.
         """
-        try:
-            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-            version, texts = state["robust_lr.grid_searcher"], state["schedules"]
-            if version != _FORMAT:
-                raise ValueError(f"its format is {version}, this reads {_FORMAT}")
+        with self._reading(checkpoint_path) as state:
+            texts = state["schedules"]
             finished, given_up = ([from_list(cell) for cell in state[name]] for name in ("finished", "given_up"))
             in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{checkpoint_path} is not the state of a GridSearcher: {error}") from None
         there = self._plan.finished.union(*(self._own(spec, texts) for spec in finished))
         if not self._has_been_pickled:
             self._begin(there)

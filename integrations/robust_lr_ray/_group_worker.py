@@ -18,10 +18,10 @@ from robust_lr.trials import TrialResult, TrialSpec
 from ._rank_actor import Hello, RankActor, Seating
 from ._ranks import is_collateral, joint_result
 from ._resources import actor_options, bundle
-from ._work import check_loaded
-from ._worker import WorkerLost, crash_report
+from ._work_item import check_loaded
+from ._worker_base import WorkerLost, crash_report
 
-_SECONDS_TO_FORGET = 1.0
+_SECONDS_TO_FORGET, _SECONDS_TO_MEET = 1.0, 60.0
 
 
 class GroupWorker:
@@ -35,16 +35,9 @@ class GroupWorker:
     its result all the same. After any trial whose ranks did not end alike the group is lost: their collectives may be
     out of step.
 
-    Args:
-        work: a pickled `Work` in Ray's object store.
-        num_workers: number of ranks.
-        resources: of each rank. With GPUs the ranks use nccl, else gloo.
-        placement_strategy: as in Ray.
-        place: a placement group that has a bundle for each rank; by default one is made.
-        environment: environment variables of the ranks.
-        grace_s: seconds that the other ranks have to finish once one has failed or diverged.
-        start_timeout_s: seconds until the ranks must have met, once they have started.
-        collective_timeout_s: seconds after which a collective gives up waiting for a rank.
+    `resources` are those of each rank; with GPUs the ranks use nccl, else gloo. `place` is a placement group with a
+    bundle for each rank; by default one is made. Once a rank has failed or diverged, the others have `grace_s` seconds
+    to finish.
     """
 
     capacity = 1
@@ -59,12 +52,9 @@ class GroupWorker:
         place: Any = None,
         environment: Mapping[str, str] | None = None,
         grace_s: float = 10.0,
-        start_timeout_s: float = 60.0,
-        collective_timeout_s: float = 1800.0,
     ) -> None:
-        self._grace, self._start_timeout, self._collective_timeout = grace_s, start_timeout_s, collective_timeout_s
         check_ranks(num_workers, resources)
-        self._backend = "nccl" if resources.get("gpu", 0) else "gloo"
+        self._grace, self._backend = grace_s, "nccl" if resources.get("gpu", 0) else "gloo"
         self.is_up = False
         self._is_training = False
         self._lost: WorkerLost | None = None
@@ -89,7 +79,7 @@ class GroupWorker:
             return
         (spec,) = trials
         self._is_training, self._deadline = True, None
-        self._ask("evaluate", spec, self._start_timeout)
+        self._ask("evaluate", spec, _SECONDS_TO_MEET)
 
     def refs(self) -> list[Any]:
         return list(self._asked)
@@ -105,7 +95,7 @@ class GroupWorker:
         if not self._asked:
             self._continue_start()
         elif self._deadline is not None and time.monotonic() > self._deadline:
-            raise WorkerLost(f"the {len(self._actors)} ranks of a trial did not meet in {self._start_timeout:g} s")
+            raise WorkerLost(f"the {len(self._actors)} ranks of a trial did not meet in {_SECONDS_TO_MEET:g} s")
         return []
 
     def stop(self) -> None:
@@ -133,8 +123,8 @@ class GroupWorker:
     def _continue_start(self) -> None:
         if isinstance(self._answers[0], Hello):
             hellos = [self._answers[i] for i in range(len(self._actors))]
-            self._ask("join", Seating.of(hellos), self._backend, self._start_timeout, self._collective_timeout)
-            self._deadline = time.monotonic() + self._start_timeout
+            self._ask("join", Seating.of(hellos), self._backend, _SECONDS_TO_MEET)
+            self._deadline = time.monotonic() + _SECONDS_TO_MEET
         else:
             for error in self._answers.values():
                 check_loaded(error)
@@ -150,7 +140,7 @@ class GroupWorker:
             if not ended_badly:
                 return []
             # A rank that only lost its connection means that another died, and Ray is about to report that too.
-            limit = self._grace if is_decided else max(self._grace, self._start_timeout)
+            limit = self._grace if is_decided else max(self._grace, _SECONDS_TO_MEET)
             now = time.monotonic()
             self._deadline = min(self._deadline or now + limit, now + limit)
             if now < self._deadline:

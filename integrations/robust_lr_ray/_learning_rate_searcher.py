@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from robust_lr import Schedule, parse_schedule
-from robust_lr.exceptions import DataError, OptionError
+from robust_lr.exceptions import OptionError
 from robust_lr.journal import Journal
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
@@ -19,8 +18,6 @@ from robust_lr.trials import TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
 from ._searcher import LedgerSearcher
-
-_FORMAT = 1
 
 
 class LearningRateSearcher(LedgerSearcher):
@@ -65,6 +62,8 @@ class LearningRateSearcher(LedgerSearcher):
         1
     """
 
+    _key = "robust_lr.learning_rate_searcher"
+
     def __init__(
         self,
         lr_min: float,
@@ -99,12 +98,11 @@ class LearningRateSearcher(LedgerSearcher):
     def save(self, checkpoint_path: str) -> None:
         """Write the state of the search to a file, as JSON."""
         state = {
-            "robust_lr.learning_rate_searcher": _FORMAT,
             "search": self._plan.search.to_dict(),
             "told": [to_list(spec) for spec in self._plan.told],
             "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
         }
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
+        self._write(checkpoint_path, state)
 
     def restore(self, checkpoint_path: str) -> None:
         """Take over the state from a file that `save` wrote, and what the journal has beyond it.
@@ -113,16 +111,11 @@ class LearningRateSearcher(LedgerSearcher):
             DataError: when the file cannot be read.
             JournalError: when the journal cannot.
         """
-        try:
-            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-            if state["robust_lr.learning_rate_searcher"] != _FORMAT:
-                raise ValueError(f"its format is not {_FORMAT}")
+        with self._reading(checkpoint_path) as state:
             search = LearningRateSearch.from_dict(state["search"])
             told = [from_list(cell) for cell in state["told"]]
             in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
             given_up = [float(lr) for lr, n in state.get("failures", ()) if n > 1]  # so version 0.1.0 wrote them
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{checkpoint_path} is not the state of a LearningRateSearcher: {error}") from None
         for lr in given_up:
             search.tell(lr, status="failed")
         self._in_flight = in_flight

@@ -18,7 +18,9 @@ from robust_lr.trials import TrialResult, TrialSpec
 
 from ._checkpoints import TrialCheckpoint, checkpointing
 from ._ranks import device, world_size
-from ._work import Work, load_work
+from ._work_item import Work, load_work
+
+_TIMEOUT_OF_COLLECTIVES = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class RankActor:
         node = ray.get_runtime_context().get_node_id()
         return Hello(node, tuple(device for device in devices if device), host, port)
 
-    def join(self, seating: Seating, backend: str, start_timeout_s: float, timeout_s: float) -> str | None:
+    def join(self, seating: Seating, backend: str, meeting_timeout_s: float) -> str | None:
         """Meet the others; return None, or why the training function cannot be loaded here."""
         import torch
         import torch.distributed as dist
@@ -99,13 +101,13 @@ class RankActor:
             torch.cuda.set_device(devices.index(seating.devices[self._number][0]))
         self._work, error = load_work(self._pickled)
         if self._store is None:
-            self._store = _store(seating.host, seating.port, start_timeout_s)
+            self._store = _store(seating.host, seating.port, meeting_timeout_s)
         dist.init_process_group(
             backend,
             store=self._store,
             rank=self._number,
             world_size=len(seating.nodes),
-            timeout=timedelta(seconds=timeout_s),
+            timeout=_TIMEOUT_OF_COLLECTIVES,
         )
         return error
 

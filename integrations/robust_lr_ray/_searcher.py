@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.journal import Journal
 from robust_lr.runners import failed_trial
 from robust_lr.sweep.ledger import TrialLedger
@@ -18,20 +20,18 @@ from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import result_of
 
+_FORMAT = 1  # of the state in a file
 _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
 
 
 class LedgerSearcher(Searcher):
     """A searcher whose trials, their order, retries and outcomes are those of a `TrialLedger`.
 
-    Args:
-        metric: name of the final loss in what the trainable reports.
-        direction: "minimize" or "maximize".
-        journal: file for the finished trials.
-        sets: the keys of the config that this searcher sets for each trial.
+    It sets the keys `sets` in the config of each trial, which `param_space` must leave to it.
     """
 
     _ledger: TrialLedger
+    _key: str  # of the format in a file of the state
 
     def __init__(
         self, metric: str, direction: str, journal: str | os.PathLike[str] | None, sets: Iterable[str]
@@ -46,11 +46,7 @@ class LedgerSearcher(Searcher):
         self._in_flight = dict[str, TrialSpec]()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Check that `TuneConfig` and `param_space` go with this searcher. Tune calls it if they say anything.
-
-        Raises:
-            OptionError: when they name another metric or mode, or `param_space` holds more than constants.
-        """
+        """Raise an OptionError unless `TuneConfig` and `param_space`, if they say anything, go with this searcher."""
         who = type(self).__name__
         for name, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
             if given not in (None, own):
@@ -92,6 +88,20 @@ class LedgerSearcher(Searcher):
             return {}
         with self._open(self._path) as journal:
             return dict(journal.finished)
+
+    def _write(self, checkpoint_path: str, state: Mapping[str, Any]) -> None:
+        Path(checkpoint_path).write_text(json.dumps({self._key: _FORMAT, **state}), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def _reading(self, checkpoint_path: str) -> Iterator[dict[str, Any]]:
+        """Give the state in a file, and say so if it cannot be understood inside."""
+        try:
+            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            if state[self._key] != _FORMAT:
+                raise ValueError(f"its format is {state[self._key]}, this reads {_FORMAT}")
+            yield state
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{checkpoint_path} is not the state of a {type(self).__name__}: {error}") from None
 
     def _open(self, path: Path) -> Journal:
         raise NotImplementedError

@@ -84,10 +84,9 @@ def sweep_from_experiment(
     seed_name: str | None = None,
     direction: Direction = "minimize",
 ) -> SweepResult:
-    """Return the sweep in the folder of a Tune experiment, finished or not. The folder is only read.
+    """Return the sweep in the folder of a Tune experiment, finished or not: `sweep_from_result_grid` without Ray.
 
-    Ray need not be installed, and nothing is unpickled. So if Tune kept no logs, a loss that was reported as a numpy
-    number rather than a plain one is not found.
+    Nothing is unpickled. So if Tune kept no logs, a loss that was reported as a numpy number is not found.
 
     Args:
         path: the folder, `storage_path` and `name` of the experiment's `RunConfig`.

@@ -19,8 +19,8 @@ from ._pack_worker import Packing, PackWorker
 from ._pool import Pool
 from ._resources import actor_options, check_placement, check_resources, in_words
 from ._trial_worker import AT_MOST, TrialWorker
-from ._work import Work
-from ._worker import Worker
+from ._work_item import Work
+from ._worker_base import Worker
 
 _UNBOUNDED = 2**31  # replicas in a pack: as many as its plan says
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -95,13 +95,8 @@ class RayRunner:
         if self.storage_path is not None:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
         check_placement(self.placement_strategy)
-        others = {
-            "num_workers": (),
-            "max_concurrent": ("auto",),
-            "slots": (None, "auto"),
-            "threads_per_worker": (None,),
-        }
-        for name, words in others.items():
+        auto = {"max_concurrent": ("auto",), "slots": (None, "auto"), "threads_per_worker": (None,), "num_workers": ()}
+        for name, words in auto.items():
             if (value := getattr(self, name)) not in words:
                 check_whole(name, value, at_least=1)
         if self.address is not None and (not isinstance(self.address, str) or not self.address):
@@ -168,13 +163,8 @@ class RayRunner:
             packing = Packing(self.slots, self.engine, self.strict, tuple(source.waiting), max(1, n_workers()))
             return PackWorker(stored, options, packing, capacity)
 
-        return Pool(
-            start,
-            source,
-            n_workers=n_workers,
-            capacity=self._capacity,
-            asked_for=in_words(resources, self.num_workers),
-        )
+        asked_for = in_words(resources, self.num_workers)
+        return Pool(start, source, n_workers=n_workers, capacity=self._capacity, asked_for=asked_for)
 
 
 def _absolute(path: str) -> str:

@@ -58,7 +58,7 @@ def test_an_experiment_is_analyzed_like_a_csv_file_of_its_trials(robust_lr, expe
         "eta,anneal,rng,loss\n" + "".join(f"{r['eta']!r},{r['anneal']},{r['rng']},{r['loss']!r}\n" for r in rows)
     )
     code, out, err = robust_lr("--ray", "digits", *NAMES, "--json", "ray.json")
-    assert (code, err) == (0, "") and "SweepResult(cosine, linear; 5 learning rates 0.25..4; 2 seeds; 20 results" in out
+    assert (code, err) == (0, "") and "cosine, linear; 5 learning rates 0.25..4; 2 seeds; 20 results" in out
     names = [name.replace("eval/loss", "loss") for name in NAMES]
     assert robust_lr("runs.csv", *names, "--json", "csv.json")[0] == 0
     ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text())["schedules"] for name in ("ray", "csv"))
@@ -79,7 +79,7 @@ def test_the_report_names_the_experiment_and_reproduces_the_command(robust_lr, t
     [
         (["--ray", "none"], "cannot read none: no such folder"),
         (["--ray", "."], "is no experiment of Ray Tune, it holds no experiment_state-*.json; its folder digits is one"),
-        (["--ray", "digits"], "has no 'lr' in its configs; they have cell/anneal, cell/eta, cell/rng"),
+        (["--ray", "digits"], "has no 'lr' in its configs; they have cell/anneal, cell/eta and cell/rng"),
         (["--ray", "digits", *NAMES[:2]], "has no report of 'loss'; its trials reported eval/loss"),
         (["--ray", "s3://bucket/digits"], "s3://bucket/digits is not on this machine"),
     ],
