@@ -4,7 +4,7 @@
     python benchmarks/coverage.py --sweeps 100 --json coverage.json
 
 A setting is a true curve (valleys, a steep valley, a flat floor, one good point among equals, cliffs), a kind of noise
-(independent; growing with the learning rate; smooth over neighbouring learning rates; skewed; each with a part shared
+(independent; growing with the learning rate; smooth over neighboring learning rates; skewed; each with a part shared
 by all learning rates of a seed), its size, and a number of seeds. Each sweep draws 16 learning rates x K seeds and asks
 `degradation_curve` and `compare_schedules` for their 95 % bands. Coverage is the share of bands that hold the truth,
 upper the share of those that end above it (a recommendation rests on that side alone, nominally 97.5 %); the width is

@@ -63,7 +63,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def labelled(inputs: Tensor) -> tuple[Tensor, Tensor]:
+def labeled(inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the inputs, and classes that a linear map gives them."""
     flat = inputs.flatten(1)
     return inputs, (flat @ draw(flat.shape[1], 10, seed=1)).argmax(1)
@@ -85,7 +85,7 @@ def make_cnn() -> nn.Module:
 
 def mlp() -> tuple[SupervisedTask, tuple[float, float]]:
     """64-128-10 under AdamW, and its lowest and highest learning rate."""
-    data = labelled(draw(512, 64))
+    data = labeled(draw(512, 64))
     options: dict[str, Any] = {"loss": functional.cross_entropy, "optimizer": torch.optim.AdamW}
     return SupervisedTask(make_model=make_mlp, train_data=data, total_steps=1, batch_size=64, **options), (3e-4, 3e-3)
 
@@ -93,7 +93,7 @@ def mlp() -> tuple[SupervisedTask, tuple[float, float]]:
 def cnn() -> tuple[SupervisedTask, tuple[float, float]]:
     """The CNN on images of 8 x 8 under SGD with momentum."""
     options = {"loss": functional.cross_entropy, "optimizer_options": {"momentum": 0.9}}
-    data = labelled(draw(512, 1, 8, 8))
+    data = labeled(draw(512, 1, 8, 8))
     return SupervisedTask(make_model=make_cnn, train_data=data, total_steps=1, batch_size=64, **options), (3e-3, 3e-2)
 
 

@@ -50,7 +50,7 @@ from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners import Runner, TrialList
 from robust_lr.runners.base import Evaluator, TrialSource
 from robust_lr.runners.packed import PackPlan
-from robust_lr.runners.slots import evaluate_here
+from robust_lr.runners.worker_slots import evaluate_here
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing._pack import Pack, PackEvaluator
 
@@ -429,7 +429,7 @@ class Bench:
             start = time.perf_counter()
             pack = Pack(self.task, SCHEDULES, slots, compiled=engine == "compiled")
             pack.steps(1)
-            self.synchronise()
+            self.synchronize()
             seconds = time.perf_counter() - start
             self.packs[engine, slots] = pack, seconds, (_peak(self.device) - before) // slots
         return self.packs[engine, slots]
@@ -468,13 +468,13 @@ class Bench:
 
     def timed(self, run: Callable[[], Mapping[TrialSpec, float]]) -> tuple[dict[str, float], Mapping[TrialSpec, float]]:
         """Return the seconds on both clocks, and what came of it."""
-        self.synchronise()
+        self.synchronize()
         cpu, wall = time.thread_time(), time.perf_counter()
         losses = run()
-        self.synchronise()
+        self.synchronize()
         return {"cpu": time.thread_time() - cpu, "wall": time.perf_counter() - wall}, losses
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         """Wait for the device."""
         if self.device != "cpu":
             torch.cuda.synchronize()

@@ -458,9 +458,9 @@ def measure(
     family: str, decades: int, strategies: Sequence[str], n_curves: int, budget: int, thin: int
 ) -> dict[str, Pairs]:
     """Return the runs of each strategy on the curves of a family, one trial and four at a time."""
-    centre, half = math.log(1e-2), decades * math.log(10) / 2
+    center, half = math.log(1e-2), decades * math.log(10) / 2
     rngs = (np.random.default_rng([decades, seed]) for seed in range(n_curves))
-    curves = [FAMILIES[family](rng, centre - half, centre + half) for rng in rngs]
+    curves = [FAMILIES[family](rng, center - half, center + half) for rng in rngs]
     found, first = {}, n_curves * list(FAMILIES).index(family)
     for name in strategies:
         most = grid_in_hindsight(curves) if name == "grid" else budget

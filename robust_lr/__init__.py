@@ -67,7 +67,7 @@ else:
         },
         moved={
             "robust_lr.exceptions": "DataError GridError InsufficientDataError JournalError NotVectorisable "
-            "RobustLRWarning ScheduleError TrialError",
+            "NotVectorizable RobustLRWarning ScheduleError TrialError",
             "robust_lr.runners": "Runner evaluate_trial",
             "robust_lr.theory": "GridGuarantee SuffixBounds TunedBound asymptotic_exponent grid_guarantee "
             "last_iterate_bound misspecification_curve resolution_for_tolerance robustness_exponent suffix_bounds "

@@ -37,8 +37,12 @@ class Tolerance:
         return f"{self.value:.6%}".rstrip("0%").rstrip(".") + "%" if self.relative else f"{self.value:g}"
 
 
-def read_tolerance(given: object) -> Tolerance:
+def read_tolerance(given: object, *, name: str = "tolerance") -> Tolerance:
     """Return the tolerance that a user gave: a positive number such as 0.003, or a text such as "0.003" or "1%".
+
+    Args:
+        given: what the user gave.
+        name: what the error calls it.
 
     Raises:
         OptionError: when it is neither.
@@ -60,5 +64,5 @@ def read_tolerance(given: object) -> Tolerance:
         except (ValueError, OverflowError):
             value = math.nan
     if not 0 < value < math.inf:
-        raise OptionError(f"tolerance must be a positive number such as 0.003, or a share such as '1%', got {given!r}")
+        raise OptionError(f"{name} must be a positive number such as 0.003, or a share such as '1%', got {given!r}")
     return Tolerance(value, relative)

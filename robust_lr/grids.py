@@ -89,7 +89,7 @@ class GeometricGrid:
 
     @classmethod
     def from_ratio(cls, lr_min: float, lr_max: float, max_ratio: float) -> Self:
-        """Return the smallest grid over [lr_min, lr_max] whose neighbours are at most `max_ratio` apart.
+        """Return the smallest grid over [lr_min, lr_max] whose neighbors are at most `max_ratio` apart.
 
         Both ends are on the grid, so its ratio is at most `max_ratio`; use `ratio` for the one it got.
 
@@ -160,7 +160,7 @@ class GeometricGrid:
         return self._on_same_lattice(self._start + self._step * offset, self._step * stride, n)
 
     def refine(self) -> Self:
-        """Return the grid with the geometric mean of each pair of neighbours added: ratio -> its square root.
+        """Return the grid with the geometric mean of each pair of neighbors added: ratio -> its square root.
 
         Every old point is kept as the same float, so a finished sweep is a part of the refined one.
 

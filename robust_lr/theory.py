@@ -66,7 +66,7 @@ class TunedBound:
 
     Attributes:
         start: k* = argmin_k q_k / S_k, the step at which the best suffix starts; mostly 0.
-        learning_rate: eta* = (D/G) / sqrt(S_k* q_k*), the peak learning rate that minimises B.
+        learning_rate: eta* = (D/G) / sqrt(S_k* q_k*), the peak learning rate that minimizes B.
         bound: B(eta*) = D G sqrt(q_k* / S_k*).
     """
 
@@ -77,10 +77,10 @@ class TunedBound:
 
 @dataclass(frozen=True)
 class GridGuarantee:
-    """What the better of two neighbouring grid points costs, as a multiple of the tuned suboptimality.
+    """What the better of two neighboring grid points costs, as a multiple of the tuned suboptimality.
 
     Attributes:
-        ratio: r, the factor between the neighbours.
+        ratio: r, the factor between the neighbors.
         worst: W(r), where the optimum lies worst between them.
         mean: the average over the place of the optimum, uniform in log learning rate.
     """
@@ -128,7 +128,7 @@ def tuned_bound(
     Args:
         schedule: a spec, a `Schedule`, or an array (T,) of multipliers (see the module).
         total_steps: T >= 1; may be left out for an array.
-        diameter: D > 0, of the set over which f is minimised.
+        diameter: D > 0, of the set over which f is minimized.
         gradient_bound: G > 0, with E|g|**2 <= G**2.
 
     Raises:
@@ -157,7 +157,7 @@ def last_iterate_bound(
         schedule: a spec, a `Schedule`, or an array (T,) of multipliers (see the module).
         learning_rate: eta, finite and > 0, of any shape.
         total_steps: T >= 1; may be left out for an array.
-        diameter: D > 0, of the set over which f is minimised.
+        diameter: D > 0, of the set over which f is minimized.
         gradient_bound: G > 0, with E|g|**2 <= G**2.
 
     Raises:
@@ -275,14 +275,17 @@ def grid_guarantee(schedule: ScheduleLike, ratio: float, *, total_steps: int | N
     return GridGuarantee(float(ratio), worst, means[0])
 
 
-def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_steps: int | None = None) -> float:
-    """Return the largest r such that a grid of any ratio up to r has W <= 1 + tolerance (see `grid_guarantee`).
+def resolution_for_tolerance(
+    schedule: ScheduleLike, max_suboptimality_increase: float, *, total_steps: int | None = None
+) -> float:
+    """Return the largest r such that a grid of any ratio up to r has W <= 1 + c (see `grid_guarantee`).
 
-    It is rho_high / rho_low, the ends of the range around 1 in which R(rho) <= 1 + tolerance.
+    It is rho_high / rho_low, the ends of the range around 1 in which R(rho) <= 1 + c.
 
     Args:
         schedule: a spec, a `Schedule`, or an array (T,) of multipliers (see the module).
-        tolerance: in (0, 1e6], relative and on ``f - f*``: 0.1 allows 10 % more suboptimality than the tuned bound.
+        max_suboptimality_increase: c in (0, 1e6], relative and on ``f - f*``: 0.1 allows 10 % more than
+            the tuned bound.
         total_steps: T >= 1; may be left out for an array.
 
     Raises:
@@ -292,15 +295,15 @@ def resolution_for_tolerance(schedule: ScheduleLike, tolerance: float, *, total_
         >>> round(resolution_for_tolerance("cosine", 0.25, total_steps=10_000), 2)
         4.84
     """
-    check_number("tolerance", tolerance, error=ScheduleError, above=0, at_most=1e6)
-    # B_k(rho eta*) / B(eta*) = best_k cosh(log rho - centre_k), so it is within the level on an interval of log rho.
+    check_number("max_suboptimality_increase", max_suboptimality_increase, error=ScheduleError, above=0, at_most=1e6)
+    # B_k(rho eta*) / B(eta*) = best_k cosh(log rho - center_k), so it is within the level on an interval of log rho.
     sum_ratio, noise_ratio = _relative_to_best(suffix_bounds(schedule, total_steps=total_steps))
-    best, level = np.sqrt(noise_ratio / sum_ratio), 1.0 + tolerance
+    best, level = np.sqrt(noise_ratio / sum_ratio), 1.0 + max_suboptimality_increase
     reaches = best <= level
     half = np.arccosh(level / np.maximum(best[reaches], 1.0))
-    centre = -0.5 * np.log(sum_ratio[reaches] * noise_ratio[reaches])
-    order = np.argsort(centre - half)
-    begin, end = (centre - half)[order], np.maximum.accumulate((centre + half)[order])
+    center = -0.5 * np.log(sum_ratio[reaches] * noise_ratio[reaches])
+    order = np.argsort(center - half)
+    begin, end = (center - half)[order], np.maximum.accumulate((center + half)[order])
     # R is within the level on the union of the intervals; of its pieces, the one around log rho = 0 is wanted.
     gaps = np.flatnonzero(begin[1:] > end[:-1])
     firsts, lasts = np.append(0, gaps + 1), np.append(gaps, len(begin) - 1)

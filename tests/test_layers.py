@@ -19,7 +19,7 @@ exceptions _checks _labels _lazy _page _text _tolerance _version
 grids schedules theory
 trials divergence
 search
-journal readers.runs readers._arrange readers.table
+journal readers.runs readers._to_sweep readers.table
 runners linear
 sweep
 readers
@@ -42,7 +42,8 @@ SHARED = (
     "robust_lr._lazy",
     "robust_lr._text",
     "robust_lr._tolerance",
-    "robust_lr.linear._closed_form",
+    "robust_lr.linear._sgd",
+    "robust_lr.report._charts",
 )
 
 

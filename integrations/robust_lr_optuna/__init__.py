@@ -1,4 +1,4 @@
-"""Learning-rate grids in an Optuna study: every cell exactly once, from any number of processes."""
+"""Learning-rate grids and searches in an Optuna study, in any number of processes."""
 
 from typing import TYPE_CHECKING
 
@@ -6,9 +6,6 @@ from robust_lr._lazy import lazy_names
 
 if TYPE_CHECKING:
     from ._assignments import Cell as Cell
-    from ._notes import cell_of as cell_of
-    from ._notes import fail_stale_trials as fail_stale_trials
-    from ._notes import is_log_entry as is_log_entry
     from ._outcomes import has_diverged as has_diverged
     from ._pruning_audit import PruningAudit as PruningAudit
     from ._pruning_audit import audit_pruning as audit_pruning
@@ -16,6 +13,9 @@ if TYPE_CHECKING:
     from ._storages import safe_sqlite_storage as safe_sqlite_storage
     from ._study_search import search_of as search_of
     from ._study_search import search_result as search_result
+    from ._trial_attributes import cell_of as cell_of
+    from ._trial_attributes import fail_stale_trials as fail_stale_trials
+    from ._trial_attributes import is_log_entry as is_log_entry
     from .dashboard import publish as publish
     from .grid_sampler import GeometricGridSampler as GeometricGridSampler
     from .learning_rate_sampler import LearningRateSampler as LearningRateSampler
@@ -33,7 +33,7 @@ else:
         __name__,
         {
             "_assignments": "Cell",
-            "_notes": "cell_of fail_stale_trials is_log_entry",
+            "_trial_attributes": "cell_of fail_stale_trials is_log_entry",
             "_outcomes": "has_diverged",
             "_pruning_audit": "PruningAudit audit_pruning",
             "_storages": "journal_storage safe_sqlite_storage",

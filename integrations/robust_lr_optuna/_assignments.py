@@ -16,7 +16,7 @@ from typing import Any
 
 from robust_lr.trials import coarse_to_fine
 
-from ._values import SAME
+from ._parameter_values import SAME
 
 _AXES = ("lrs", "schedules", "seeds")
 _KEYS = {"assign": "serve", "retry": "again", "never_ran": "void", "suspect": "doubt"}  # in studies

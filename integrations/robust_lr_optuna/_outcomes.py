@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr.exceptions import TrialDiverged
 
-from ._values import as_number
+from ._parameter_values import as_number
 
 DIVERGED = "robust_lr:diverged"  # set by a `DivergencePruner`
 _WHY = "robust_lr:outcome"

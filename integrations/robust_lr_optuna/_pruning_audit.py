@@ -22,8 +22,8 @@ from robust_lr._text import count_of, listed
 from robust_lr.exceptions import DataError, InsufficientDataError
 from robust_lr.readers.runs import mixed_params
 
-from ._notes import is_log_entry
 from ._outcomes import has_diverged
+from ._trial_attributes import is_log_entry
 from ._trial_axes import TrialAxes
 from .pruning import DivergencePruner
 

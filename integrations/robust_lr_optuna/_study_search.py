@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr.exceptions import DataError
 from robust_lr.search import LearningRateSearch, SearchResult
 
-from ._notes import SEARCH, note_of, values_of
 from ._outcomes import final_value, why_failed
-from ._values import is_same
+from ._parameter_values import is_same
+from ._trial_attributes import SEARCH, note_of, values_of
 from ._workers import this_worker
 
 Choices = Mapping[str, Any]  # one combination: name of a parameter -> value

@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 from robust_lr.exceptions import RobustLRError
 
 from ._assignments import AssignmentLog, Axes, Cell, find_lr
-from ._notes import claim_of, fixed_values, is_dead, is_fixed, is_log_entry, log_entry_in, repeated_by
 from ._outcomes import why_failed
-from ._values import as_number
+from ._parameter_values import as_number
+from ._trial_attributes import claim_of, fixed_values, is_dead, is_fixed, is_log_entry, log_entry_in, repeated_by
 
 
 class StudyState:

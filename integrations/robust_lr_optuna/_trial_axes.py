@@ -12,8 +12,8 @@ from robust_lr.exceptions import DataError
 from robust_lr.readers.runs import DEFAULT_SCHEDULE
 
 from ._assignments import Axes, Cell
-from ._notes import cell_of, is_log_entry, log_entry_in
-from ._values import is_same
+from ._parameter_values import is_same
+from ._trial_attributes import cell_of, is_log_entry, log_entry_in
 
 
 class TrialAxes:

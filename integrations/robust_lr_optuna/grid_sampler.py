@@ -24,13 +24,22 @@ from robust_lr._checks import check_whole
 from robust_lr.exceptions import GridError, OptionError
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.sweep.axes import read_learning_rates, read_seeds
+from robust_lr.sweep.retries import MAX_RETRIES
 
 from ._assignments import Axes, Cell, LogEntry, as_axes
-from ._notes import claim_of, fail_stale_trials, is_enqueued, is_fixed, repeated_by, write_claim, write_log_entry
 from ._outcomes import note_why_failed
+from ._parameter_values import allowed_value, is_same
 from ._partial_sampler import PartialSampler, stop_study
 from ._study_state import StudyState
-from ._values import allowed_value, is_same
+from ._trial_attributes import (
+    claim_of,
+    fail_stale_trials,
+    is_enqueued,
+    is_fixed,
+    repeated_by,
+    write_claim,
+    write_log_entry,
+)
 from ._workers import is_in_other_thread
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at the storage
@@ -86,7 +95,7 @@ class GeometricGridSampler(PartialSampler):
         schedule_name: str = "schedule",
         seed_name: str = "seed",
         independent_sampler: BaseSampler | None = None,
-        max_retries: int = 2,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         if isinstance(schedules, str):
             raise OptionError(f"schedules must be a sequence of names, got {schedules!r}")

@@ -21,10 +21,10 @@ from robust_lr import Schedule
 from robust_lr._checks import check_number, check_whole
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning
 from robust_lr.search import LearningRateSearch, SearchOptions
-from robust_lr.sweep.ledger import MAX_RETRIES
+from robust_lr.sweep.retries import MAX_RETRIES
 
-from ._notes import fail_stale_trials, is_fixed, values_of
 from ._outcomes import note_why_failed
+from ._parameter_values import is_same
 from ._partial_sampler import PartialSampler, stop_study
 from ._study_search import (
     Choices,
@@ -35,7 +35,7 @@ from ._study_search import (
     standing_of,
     write_search_note,
 )
-from ._values import is_same
+from ._trial_attributes import fail_stale_trials, is_fixed, values_of
 from ._workers import this_worker
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the storage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 
 from robust_lr import Analysis, RobustLRError, analyze_sweep
-from robust_lr.report.charts import Axis, Chart, Trace
+from robust_lr.report._charts import Axis, Chart, Trace
 from robust_lr.report.figures import degradation_chart, learning_rate_chart
 
 from .results import sweep_from_study
@@ -46,7 +46,7 @@ def analyze_study(
 
 
 def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
-    """Return a figure of the final loss against the learning rate: `robust_lr.report.plots.learning_rate_figure`.
+    """Return a figure of the final loss against the learning rate, as in the report.
 
     Losses that are not all positive, such as those of a study that maximizes, have a linear axis.
 
@@ -69,7 +69,7 @@ def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
 
 
 def plot_degradation(study: Study | Analysis, **options: Any) -> go.Figure:
-    """Return a figure of the excess loss of coarser grids: `robust_lr.report.plots.degradation_figure`.
+    """Return a figure of the excess loss of coarser grids: `robust_lr.report.matplotlib_plots.degradation_figure`.
 
     It takes and raises the same as `plot_learning_rate`.
     """

@@ -16,9 +16,9 @@ from robust_lr._text import listed, without_passwords
 from robust_lr.exceptions import DataError
 from robust_lr.readers.runs import Direction, Run
 
-from ._notes import cell_of, is_log_entry
 from ._outcomes import final_value, metrics_of, numbers_in, seconds_of
 from ._storages import open_to_read
+from ._trial_attributes import cell_of, is_log_entry
 from ._trial_axes import TrialAxes
 
 _PRUNED = "pruned; a loss before the end of training is not comparable with a final loss"

@@ -19,8 +19,8 @@ from robust_lr.exceptions import DataError, OptionError
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.runners import TrialSource, evaluate_trial
 
-from ._notes import RUN, cell_of, fail_stale_trials
 from ._outcomes import final_value, has_diverged, metrics_of, seconds_of
+from ._trial_attributes import RUN, cell_of, fail_stale_trials
 from ._workers import this_worker
 
 

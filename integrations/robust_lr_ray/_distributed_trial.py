@@ -12,7 +12,7 @@ from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
 
 from ._cells import report_of, spec_of
 from ._resources import bundle, check_placement, check_resources
-from ._work import Work, checkpoint_label
+from ._work_item import Work, checkpoint_label
 
 
 def distributed_trial(
@@ -85,7 +85,7 @@ def _train_together(work: Work, spec: TrialSpec, num_workers: int, resources: Ma
     from ray.util import get_current_placement_group
 
     from ._group_worker import GroupWorker
-    from ._worker import WorkerLost
+    from ._worker_base import WorkerLost
 
     place = get_current_placement_group()
     group = GroupWorker(work.stored(), num_workers=num_workers, resources=resources, place=place)

@@ -18,8 +18,8 @@ from robust_lr.trials import TrialResult, TrialSpec
 from ._rank_actor import Hello, RankActor, Seating
 from ._ranks import is_collateral, joint_result
 from ._resources import actor_options, bundle
-from ._work import check_loaded
-from ._worker import WorkerLost, crash_report
+from ._work_item import check_loaded
+from ._worker_base import WorkerLost, crash_report
 
 _SECONDS_TO_FORGET, _SECONDS_TO_MEET = 1.0, 60.0
 

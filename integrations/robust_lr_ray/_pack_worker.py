@@ -18,8 +18,8 @@ from robust_lr.exceptions import NotVectorizable, RobustLRWarning
 from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._work import Work, check_loaded, load_work
-from ._worker import WorkerLost, crash_report
+from ._work_item import Work, check_loaded, load_work
+from ._worker_base import WorkerLost, crash_report
 
 _log = logging.getLogger("robust_lr")
 

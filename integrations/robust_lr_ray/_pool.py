@@ -17,7 +17,7 @@ from robust_lr.exceptions import RobustLRError
 from robust_lr.runners import Slot, TrialSource, failed_trial, fair_share
 from robust_lr.trials import Status, TrialResult, TrialSpec
 
-from ._worker import Worker, WorkerLost
+from ._worker_base import Worker, WorkerLost
 
 _EARLY_LOSSES_ALLOWED = 3
 _NODE_LOSSES_ALLOWED = 10  # of one trial, which may be what kills the nodes

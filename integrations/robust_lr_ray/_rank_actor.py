@@ -18,7 +18,7 @@ from robust_lr.trials import TrialResult, TrialSpec
 
 from ._checkpoints import TrialCheckpoint, checkpointing
 from ._ranks import device, world_size
-from ._work import Work, load_work
+from ._work_item import Work, load_work
 
 _TIMEOUT_OF_COLLECTIVES = timedelta(minutes=30)
 

@@ -10,8 +10,8 @@ from ray.exceptions import RayError
 
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._work import check_loaded, load_work
-from ._worker import crash_report
+from ._work_item import check_loaded, load_work
+from ._worker_base import crash_report
 
 AT_MOST = 2  # trials in flight: the next one is sent ahead, so that the actor never idles
 _SHORT = 0.2  # seconds; after a longer trial nothing is sent ahead

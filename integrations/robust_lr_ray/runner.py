@@ -19,8 +19,8 @@ from ._pack_worker import Packing, PackWorker
 from ._pool import Pool
 from ._resources import actor_options, check_placement, check_resources, in_words
 from ._trial_worker import AT_MOST, TrialWorker
-from ._work import Work
-from ._worker import Worker
+from ._work_item import Work
+from ._worker_base import Worker
 
 _UNBOUNDED = 2**31  # replicas in a pack: as many as its plan says
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -21,7 +21,7 @@ from robust_lr.exceptions import DataError
 from robust_lr.schedules.closed_forms import Schedule, tabulated
 from robust_lr.schedules.specs import parse_schedule
 
-from .packing._noise import CounterNoise, noise_keys
+from .packing._dropout import CounterNoise, noise_keys
 
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
 

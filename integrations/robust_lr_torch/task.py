@@ -20,7 +20,7 @@ from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from ._training import Training
-from .packing._plan import plan_packs
+from .packing._plan import Planner
 
 _WITHOUT_EFFECT = ("device", "evaluation_batch_size", "check_every")  # but for rounding
 _NAME = "robust_lr.training.task:SupervisedTask"  # as journals have had it since version 0.1.0
@@ -105,9 +105,7 @@ class SupervisedTask(Training):
     ) -> PackPlan:
         """Choose how to train these trials, after a short measurement; see `robust_lr.runners.packed.Packable`."""
         task = self if device is None else replace(self, device=device)
-        return plan_packs(
-            task, trials, schedules, engine=engine, slots=slots, n_workers=n_workers, memory_limit=memory_limit
-        )
+        return Planner(task, trials, schedules, slots, n_workers, memory_limit).plan(engine)
 
 
 def _check_task(task: SupervisedTask) -> None:

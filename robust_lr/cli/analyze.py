@@ -48,13 +48,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    from ..analysis import analyze_sweep
     from ..report.console import make_console, print_analysis, print_rows
     from ..report.groups import group_rows
-    from .output import analyze, figures, write_json
+    from .output import figures, write_json
 
     source, sweeps = _read(options, plugins)
     grouped = bool(_columns(options))
-    analyses = {group: analyze(sweep, options.tolerance, options.confidence_level) for group, sweep in sweeps.items()}
+    wanted = {"tolerance": options.tolerance, "confidence_level": options.confidence_level}
+    analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}
     console = make_console()
     for group, analysis in analyses.items():
         print_analysis(analysis, console, title=group)

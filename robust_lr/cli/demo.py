@@ -44,13 +44,14 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     import time
     from pathlib import Path
 
+    from ..analysis import analyze_sweep
     from ..grids import GeometricGrid
     from ..report.console import make_console, print_analysis
     from ..report.html import write_report
-    from ..report.plots import degradation_figure, learning_rate_figure
+    from ..report.matplotlib_plots import degradation_figure, learning_rate_figure
     from ..runners import PackedRunner
     from ..sweep import run_sweep
-    from .output import analyze, figures, write_json, writing
+    from .output import figures, write_json, writing
 
     start, output = time.perf_counter(), Path(options.output)
     with writing(output):
@@ -59,7 +60,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     sweep = run_sweep(
         demo_task(), GeometricGrid(*DEMO_RANGE), DEMO_SCHEDULES, DEMO_SEEDS, runner=runner, journal=journal
     )
-    analysis = analyze(sweep, options.tolerance)
+    analysis = analyze_sweep(sweep, tolerance=options.tolerance)
     console = make_console()
     print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
     write_json(output / "analysis.json", figures(analysis))

@@ -1,4 +1,4 @@
-"""What a command leaves behind: the analysis of a sweep, its files, the log on stderr."""
+"""What a command leaves behind: its files, and the log on stderr."""
 
 from __future__ import annotations
 
@@ -10,35 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._tolerance import read_tolerance
 from ..exceptions import RobustLRError
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
-    from ..sweep import SweepResult
-
-
-def absolute_tolerance(text: str, sweep: SweepResult) -> float:
-    """Return a tolerance in units of the loss; a relative one is of the lowest mean over the seeds.
-
-    Example:
-        >>> from robust_lr import SweepResult
-        >>> absolute_tolerance("10%", SweepResult(("cosine",), [0.1], (0, 1), [[[1.0, 3.0]]]))
-        0.2
-    """
-    import numpy as np
-
-    n_results = np.sum(~np.isnan(sweep.loss), axis=-1, keepdims=True)
-    # The division comes first: a sum of huge losses overflows, a mean of them does not.
-    means = np.nansum(sweep.loss / np.maximum(n_results, 1), axis=-1)[n_results[..., 0] > 0]
-    return read_tolerance(text).of(float(means.min(initial=np.inf)))
-
-
-def analyze(sweep: SweepResult, tolerance: str, confidence_level: float = 0.95) -> Analysis:
-    """Return the analysis of a sweep with the tolerance that was typed."""
-    from ..analysis import analyze_sweep
-
-    return analyze_sweep(sweep, tolerance=absolute_tolerance(tolerance, sweep), confidence_level=confidence_level)
 
 
 def figures(analysis: Analysis) -> dict[str, Any]:

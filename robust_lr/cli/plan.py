@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from .arguments import add_range, at_least
+from ..exceptions import OptionError
+from .arguments import add_old_name, add_range, at_least
 from .plugins import Plugin
 
 SUMMARY = "plan the first grid from theory"
-USAGE = "--schedule SPEC --lr-min LR --lr-max LR --tolerance SHARE [options]"
+USAGE = "--schedule SPEC --lr-min LR --lr-max LR --max-suboptimality-increase SHARE [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--schedule", required=True, metavar="SPEC", help='schedule, such as cosine or "warmup(0.05)+wsd(0.2)"')
     add_range(parser)
     option(
-        "--tolerance",
-        required=True,
+        "--max-suboptimality-increase",
         metavar="SHARE",
         help="how much more suboptimality (f - f*) than the tuned learning rate you accept: 0.5 or 50%%",
     )
+    add_old_name(parser, "--tolerance", "max_suboptimality_increase")
     option("--total-steps", type=at_least(2), default=10_000, metavar="N", help="steps of a run [default: %(default)s]")
 
 
@@ -33,17 +34,19 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..schedules import parse_schedule
     from ..theory import grid_guarantee, resolution_for_tolerance
 
-    increase = read_tolerance(options.tolerance).value  # relative either way
+    if options.max_suboptimality_increase is None:
+        raise OptionError("give --max-suboptimality-increase, such as 50%")
+    increase = read_tolerance(options.max_suboptimality_increase, name="max_suboptimality_increase").value
     grids = {}
     for schedule in (parse_schedule(options.schedule), parse_schedule("constant")):
         ratio = resolution_for_tolerance(schedule, increase, total_steps=options.total_steps)
         grids[str(schedule)] = ratio, GeometricGrid.from_ratio(options.lr_min, options.lr_max, ratio)
     (name, (ratio, grid)), (constant_ratio, constant) = next(iter(grids.items())), grids["constant"]
     say = make_console().print
-    say(f"{name}, tolerance {increase:g}: ratio at most {ratio:.4g}")
+    say(f"{name}, suboptimality at most {1 + increase:g} times the tuned one: ratio at most {ratio:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = count_of(len(grid), "trial")
-    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.cover:.4g} times below a grid point")
+    say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.max_gap:.4g} times below a grid point")
     if len(grid) > 1:
         guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps)
         say(

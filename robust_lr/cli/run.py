@@ -37,10 +37,11 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from pathlib import Path
 
     from .._tolerance import read_tolerance
+    from ..analysis import analyze_sweep
     from ..report.console import make_console, print_analysis
     from ..schedules import parse_schedule
     from ..sweep import run_sweep
-    from .output import analyze, log_on_stderr
+    from .output import log_on_stderr
 
     read_tolerance(options.tolerance)
     grid, runner = _grid(options), make_runner(options, plugins)
@@ -55,7 +56,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             label=options.label,
         )
     console, journal = make_console(), options.journal
-    analysis = analyze(sweep, options.tolerance)
+    analysis = analyze_sweep(sweep, tolerance=options.tolerance)
     print_analysis(analysis, console, every_detail=False)
     console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
     return 0 if analysis.recommendations else 1

@@ -20,7 +20,7 @@ from ..runners.packed import PackPlan
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..trials import TrialSpec
-from ._closed_form import Kind, LinearProblem, losses, plan_closed_form, train_alone
+from ._sgd import Kind, LinearProblem, losses, plan_closed_form, train_alone
 
 Array = NDArray[Any]
 

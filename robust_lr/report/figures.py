@@ -15,9 +15,9 @@ from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommen
 from ..exceptions import ScheduleError
 from ..schedules.specs import parse_schedule
 from ..search import SearchResult
-from ..search.words import search_headline
+from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
-from .charts import Axis, Chart, Note, Panel, Trace
+from ._charts import Axis, Chart, Note, Panel, Trace
 
 Array = NDArray[np.float64]
 

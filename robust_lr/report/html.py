@@ -15,7 +15,7 @@ import numpy as np
 
 from .._page import to_html
 from ..analysis import Analysis
-from .plots import degradation_figure, learning_rate_figure
+from .matplotlib_plots import degradation_figure, learning_rate_figure
 from .text import analysis_blocks
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def caveats(analysis: Analyzed) -> list[str]:
     found = [f"Note: {note}." for note in analysis.sweep.notes]
     if any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules):
         found.append(
-            "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
+            "One seed: each learning rate is chosen and scored on the same run, so figures are optimiztic, and nothing "
             "bounds their error. Add 2 seeds, better 4."
         )
     return found

@@ -12,7 +12,7 @@ from .packed import PackPlan as PackPlan
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
 from .serial import SequentialEvaluator as SequentialEvaluator
 from .serial import SerialRunner as SerialRunner
-from .slots import Slot as Slot
-from .slots import fair_share as fair_share
-from .sources import TrialList as TrialList
-from .sources import TrialQueue as TrialQueue
+from .trial_sources import TrialList as TrialList
+from .trial_sources import TrialQueue as TrialQueue
+from .worker_slots import Slot as Slot
+from .worker_slots import fair_share as fair_share

@@ -18,7 +18,7 @@ from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from ._worker import CannotLoad, CrashReport, Message, TrialRequest, child_inherits, work
 from .base import TrialSource
-from .slots import Slot, fair_share
+from .worker_slots import Slot, fair_share
 
 _EARLY_DEATHS_ALLOWED = 2
 _SECONDS_TO_STOP = 5.0

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from ..trials import Status, TrialResult
 from .base import Evaluator, is_out_of_memory
-from .sources import TrialQueue
+from .trial_sources import TrialQueue
 
 _environment_lock = threading.Lock()
 

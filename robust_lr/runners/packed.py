@@ -17,7 +17,7 @@ from ..trials import TrainFunction, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource
 from .process_pool import ProcessPoolRunner, device_names
 from .serial import SequentialEvaluator
-from .slots import evaluate_here
+from .worker_slots import evaluate_here
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
 

@@ -26,7 +26,7 @@ from ..exceptions import ScheduleError
 
 @runtime_checkable
 class Schedule(Protocol):
-    """Anything that maps (step, total_steps) to a multiplier of the peak learning rate, vectorised over steps."""
+    """Anything that maps (step, total_steps) to a multiplier of the peak learning rate, vectorized over steps."""
 
     @property
     def degree(self) -> float | None:
@@ -347,7 +347,7 @@ class Cooldown(_Composable):
 
 @dataclass(frozen=True)
 class FunctionSchedule(_Composable):
-    """A schedule made from your own function ``function(step, total_steps) -> multiplier``, vectorised over steps.
+    """A schedule made from your own function ``function(step, total_steps) -> multiplier``, vectorized over steps.
 
     Args:
         function: gets an array of steps in [0, total_steps] and total_steps; returns finite multipliers >= 0 of the

@@ -23,8 +23,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ._convex_bound import ConvexBound
+from ._initial_points import place_to_look
 from ._lookahead import Lookahead
-from ._opening import place_to_look
 from ._state import FINEST, SearchState
 
 _N_SPREAD = 11

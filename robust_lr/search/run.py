@@ -11,7 +11,8 @@ from ..journal import open_journal
 from ..runners import Runner, SerialRunner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
-from ..sweep.ledger import MAX_RETRIES, TrialLedger
+from ..sweep.ledger import TrialLedger
+from ..sweep.retries import MAX_RETRIES
 from ..trials import TrainFunction
 from . import LearningRateSearch, SearchOptions, SearchResult
 from .plan import SearchPlan

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from .._checks import check_whole
-from .._text import last_line
 from ..exceptions import RobustLRError
 from ..journal import Journal
 from ..runners import Runner
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec
-
-MAX_RETRIES = 2
-
-_log = logging.getLogger("robust_lr")
+from .retries import MAX_RETRIES, Retries
 
 
 class TrialPlan(Protocol):
@@ -57,9 +51,8 @@ class TrialLedger:
     ) -> None:
         self.label = label
         self._plan, self._journal = plan, journal
-        self._max_retries = check_whole("max_retries", max_retries, at_least=0)
+        self._retries = Retries(max_retries)
         self._waiting, self._in_flight = deque[TrialSpec](), dict[TrialSpec, None]()
-        self._failures = Counter[TrialSpec]()
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
@@ -102,13 +95,9 @@ class TrialLedger:
         if spec not in self._in_flight:
             raise RobustLRError(f"a trial has a result twice, or was never handed out: {spec}")
         del self._in_flight[spec]
-        if not result.is_final:
-            self._failures[spec] += 1
-            if self._failures[spec] <= self._max_retries:
-                n, most = self._failures[spec], self._max_retries + 1
-                _log.info("%s failed, attempt %d of %d; it runs again: %s", spec, n, most, last_line(result.error))
-                self._waiting.appendleft(spec)
-                return False
+        if self._retries.grants(result):
+            self._waiting.appendleft(spec)
+            return False
         if self._journal is not None:
             self._journal.append(result)
         self._plan.add(result)

@@ -18,7 +18,7 @@ from .._page import Block, Line, Table, to_html, to_text
 from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
-from ..readers._arrange import arrange, direction_of
+from ..readers._to_sweep import arrange, direction_of
 from ..readers.runs import Direction, Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec

@@ -16,9 +16,10 @@ from ..runners import Runner, SerialRunner
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 from .axes import read_learning_rates, read_schedules, read_seeds
-from .ledger import MAX_RETRIES, TrialLedger
+from .ledger import TrialLedger
 from .progress import SweepProgress
 from .results import SweepResult
+from .retries import MAX_RETRIES
 
 _FAILURES_TO_STOP = 3
 

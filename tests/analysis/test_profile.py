@@ -78,7 +78,7 @@ def test_runs_that_diverge_below_the_best_are_no_cliff():
     assert profile.best_lr == 8.0
 
 
-def test_a_lucky_neighbour_of_the_best_makes_no_cliff_of_the_next_one():
+def test_a_lucky_neighbor_of_the_best_makes_no_cliff_of_the_next_one():
     noise = 0.02 * np.array([-1.0, 0.0, 1.0])
     loss = np.array([1.03, 1.02, 1.0, 1.000001, 1.03])[:, None] + np.stack([noise, noise, 0 * noise, noise, noise])
     assert profile_of(loss).cliff is None

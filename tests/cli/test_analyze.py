@@ -27,11 +27,11 @@ def test_a_good_table_gives_the_ratio_and_exit_code_zero(robust_lr):
     write("good.csv", GOOD)
     answer = robust_lr("analyze", "good.csv", "--tolerance", 0.0501)
     assert answer.code == 0
-    assert "Under sweep a ratio of 8, 3 trials, costs you at most 0.0500" in said(answer)
+    assert "sweep: 3 trials (ratio 8) lose at most 0.0500 (measured 0.0500" in said(answer)
     assert answer.err == ""
 
 
-def test_a_journal_is_recognised_by_its_content_whatever_its_name(robust_lr, module):
+def test_a_journal_is_recognized_by_its_content_whatever_its_name(robust_lr, module):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="runs.csv"))
     assert "10 results" in said(robust_lr("analyze", "runs.csv"))
 
@@ -77,7 +77,7 @@ def test_any_table_of_losses_gives_a_report_a_figure_file_and_no_traceback(robus
     content = json.loads(Path("a.json").read_text(), parse_constant=pytest.fail)
     assert (answer.code == 0) == any(s["recommendation"] for s in content["schedules"])
     assert "<script" not in Path("r.html").read_text()
-    assert "SweepResult(" in answer.out
+    assert re.search(r"\d+ results?, \d+ diverged\.\n", answer.out)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_tolerance_in_percent_is_of_the_lowest_loss(robust_lr, text, value):
         assert tolerance == pytest.approx(value * factor if "%" in text else value)
 
 
-def test_groups_are_analysed_apart_in_their_natural_order(robust_lr):
+def test_groups_are_analyzed_apart_in_their_natural_order(robust_lr):
     cells = itertools.product((100, 50, 2000), zip(LRS, VALLEY, strict=True), range(2))
     rows = [f"{lr},{s},{v + s + 10 * (b == 50)},{b},m" for b, (lr, v), s in cells]
     write("runs.csv", "lr,seed,loss,steps,model\n" + "\n".join(rows))
@@ -219,7 +219,7 @@ def test_every_field_of_the_json_file_is_documented(robust_lr, pytestconfig):
         assert f"`{field}`" in page, field
 
 
-def test_a_hundred_learning_rates_are_analysed_in_a_moment(robust_lr):
+def test_a_hundred_learning_rates_are_analyzed_in_a_moment(robust_lr):
     rows = [f"{10 ** (i / 20)},{s},{math.hypot(i - 40, 1) + s}" for i in range(100) for s in range(5)]
     write("runs.csv", "lr,seed,loss\n" + "\n".join(rows))
     assert robust_lr("analyze", "runs.csv").code == 0

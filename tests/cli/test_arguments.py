@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from robust_lr import SweepResult
+from robust_lr import SweepResult, analyze_sweep
 from robust_lr.cli.arguments import import_function, split_specs
-from robust_lr.cli.output import absolute_tolerance
 from robust_lr.exceptions import DataError
 
 INF, NAN = math.inf, math.nan
@@ -15,8 +14,8 @@ INF, NAN = math.inf, math.nan
 
 def test_a_percentage_is_of_the_lowest_loss():
     sweep = SweepResult(("a",), [0.1, 1.0], (0,), [[[2.0], [float("inf")]]])
-    assert absolute_tolerance("1%", sweep) == pytest.approx(0.02)
-    assert absolute_tolerance("0.5", sweep) == 0.5
+    assert analyze_sweep(sweep, tolerance="1%").tolerance == pytest.approx(0.02)
+    assert analyze_sweep(sweep, tolerance="0.5").tolerance == 0.5
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ def test_a_percentage_is_of_the_lowest_loss():
 )
 def test_a_percentage_is_of_the_lowest_mean_over_the_seeds(loss, tolerance):
     sweep = SweepResult(("a",), [0.1, 1.0], (0, 1), [loss])
-    assert absolute_tolerance("1%", sweep) == pytest.approx(tolerance)
+    assert analyze_sweep(sweep, tolerance="1%").tolerance == pytest.approx(tolerance)
 
 
 def test_commas_inside_brackets_do_not_split_schedules():

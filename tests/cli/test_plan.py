@@ -30,7 +30,7 @@ def planned(answer):
 def test_the_planned_ratio_is_the_coarsest_that_the_guarantee_allows(robust_lr, schedule, tolerance):
     plan = planned(
         robust_lr(
-            "plan", "--schedule", schedule, "--lr-min", 1e-4, "--lr-max", 1, "--tolerance", tolerance,
+            "plan", "--schedule", schedule, "--lr-min", 1e-4, "--lr-max", 1, "--max-suboptimality-increase", tolerance,
             "--total-steps", 1000,
         )
     )  # fmt: skip
@@ -45,20 +45,24 @@ def test_the_planned_ratio_is_the_coarsest_that_the_guarantee_allows(robust_lr, 
 
 
 def test_an_annealed_schedule_is_planned_with_fewer_trials(robust_lr):
-    plan = planned(robust_lr("plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1, "--tolerance", 0.25))
+    plan = planned(
+        robust_lr("plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1, "--max-suboptimality-increase", 0.25)
+    )
     assert plan["ratio"] > plan["constant"]
 
 
 def test_a_plan_takes_its_tolerance_as_a_fraction_or_in_percent(robust_lr):
-    options = ["plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1, "--tolerance"]
+    options = ["plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1, "--max-suboptimality-increase"]
     assert robust_lr(*options, "50%").out == robust_lr(*options, "0.5").out
     answer = robust_lr(*options, "1%")
     assert answer.code == 0
-    assert "tolerance 0.01:" in answer.out
+    assert "suboptimality at most 1.01 times the tuned one: ratio" in answer.out
 
 
 def test_a_plan_for_one_learning_rate_is_that_one(robust_lr):
-    answer = robust_lr("plan", "--schedule", "cosine", "--lr-min", 0.1, "--lr-max", 0.1, "--tolerance", 0.25)
+    answer = robust_lr(
+        "plan", "--schedule", "cosine", "--lr-min", 0.1, "--lr-max", 0.1, "--max-suboptimality-increase", 0.25
+    )
     assert answer.code == 0
     assert "grid: 0.1" in answer.out
     assert "1 trial, " in answer.out
@@ -73,15 +77,32 @@ def test_a_plan_for_one_learning_rate_is_that_one(robust_lr):
         ({"lr-min": 0}, "lr_min must be a finite number > 0"),
         ({"lr-min": 2}, "lr_min must be below lr_max"),
         ({"lr-max": "inf"}, "lr_max"),
-        ({"tolerance": 0}, "tolerance"),
-        ({"tolerance": -1}, "tolerance"),
-        ({"tolerance": "nan"}, "tolerance"),
-        ({"tolerance": "few"}, "tolerance must be a positive number such as 0.003, or a share such as '1%', got 'few'"),
-        ({"tolerance": 1e-9}, "points, and a grid has at most 10000: allow a larger ratio or tolerance"),
-        ({"tolerance": 1e-30}, "ratio"),
+        ({"max-suboptimality-increase": 0}, "max_suboptimality_increase"),
+        ({"max-suboptimality-increase": -1}, "max_suboptimality_increase"),
+        ({"max-suboptimality-increase": "nan"}, "max_suboptimality_increase"),
+        (
+            {"max-suboptimality-increase": "few"},
+            "must be a positive number such as 0.003, or a share such as '1%', got 'few'",
+        ),
+        (
+            {"max-suboptimality-increase": 1e-9},
+            "points, and a grid has at most 10000: allow a larger ratio or tolerance",
+        ),
+        ({"max-suboptimality-increase": 1e-30}, "ratio"),
         ({"schedule": "warmup(steps=20000)+cosine"}, "warm-up"),
     ],
 )
 def test_a_plan_that_cannot_be_says_why_in_one_line(one_line, changes, says):
-    options = {"schedule": "cosine", "lr-min": 1e-4, "lr-max": 1, "tolerance": 0.1} | changes
+    options = {"schedule": "cosine", "lr-min": 1e-4, "lr-max": 1, "max-suboptimality-increase": 0.1} | changes
     assert says in one_line("plan", *itertools.chain(*((f"--{k}", v) for k, v in options.items())))
+
+
+def test_the_option_by_its_old_name_works_with_a_warning(robust_lr):
+    options = ["plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1]
+    answer = robust_lr(*options, "--tolerance", 0.25)
+    assert answer.out == robust_lr(*options, "--max-suboptimality-increase", 0.25).out
+    assert "--tolerance is now --max-suboptimality-increase" in answer.err
+
+
+def test_a_plan_needs_to_know_what_may_be_lost(one_line):
+    assert "--max-suboptimality-increase" in one_line("plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 1)

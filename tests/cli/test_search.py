@@ -98,7 +98,7 @@ def test_the_same_command_continues_the_search_and_then_has_nothing_to_run(searc
     assert (tmp_path / "calls.txt").read_text().splitlines() == calls
 
 
-def test_its_journal_can_be_analysed(search):
+def test_its_journal_can_be_analyzed(search):
     search("train", *RANGE)
     _, out, err = search("search.jsonl", command="analyze")
     assert "best learning rate 0.0" in out.lower()

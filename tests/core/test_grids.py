@@ -19,7 +19,7 @@ def test_the_ends_are_the_very_numbers_that_were_asked_for():
         assert (values[0], values[-1], len(values)) == (low, high, n)
 
 
-def test_neighbours_are_one_ratio_apart():
+def test_neighbors_are_one_ratio_apart():
     grid = GeometricGrid(1e-4, 0.3, 23)
     np.testing.assert_allclose(grid.values[1:] / grid.values[:-1], grid.ratio, rtol=1e-11)
 

@@ -8,7 +8,7 @@ import pytest
 
 from robust_lr import GeometricGrid, TrialSpec, parse_schedule, run_sweep
 from robust_lr.exceptions import DataError, NotVectorizable
-from robust_lr.linear._closed_form import ClosedFormPacks
+from robust_lr.linear._sgd import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.runners import SequentialEvaluator, TrialList
 from robust_lr.runners.packed import Packable, PackedRunner
@@ -161,7 +161,7 @@ class Own(LinearModelTask):
     """A class of a user's own."""
 
 
-def test_a_class_of_ones_own_is_labelled_by_its_own_name():
+def test_a_class_of_ones_own_is_labeled_by_its_own_name():
     own = Own(kind="softmax", train_data=examples("softmax"), total_steps=T, batch_size=B)
     assert own.label.startswith(f"{__name__}:Own(softmax, sha=")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_lr_optuna._assignments import AssignmentLog, Axes, Cell, LogEntry, as_axes, find_lr
-from robust_lr_optuna._values import SAME
+from robust_lr_optuna._parameter_values import SAME
 
 LRS = tuple(10.0**-i for i in range(6, -1, -1))
 

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 from robust_lr import GeometricGrid
 from robust_lr.exceptions import GridError, OptionError, RobustLRError, TrialDiverged
 from robust_lr_optuna._assignments import Cell
-from robust_lr_optuna._notes import cell_of, fail_stale_trials, is_log_entry
 from robust_lr_optuna._outcomes import has_diverged
 from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna._trial_attributes import cell_of, fail_stale_trials, is_log_entry
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 GRID = GeometricGrid(1e-4, 1.0, 5)

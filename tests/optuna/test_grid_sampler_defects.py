@@ -17,8 +17,8 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna._notes import is_log_entry
 from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna._trial_attributes import is_log_entry
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 GRID = GeometricGrid(1e-4, 1.0, 5)

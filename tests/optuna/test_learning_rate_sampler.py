@@ -17,9 +17,9 @@ from optuna.trial import TrialState, create_trial
 from robust_lr import search_learning_rate
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch, SearchOptions
-from robust_lr_optuna._notes import fail_stale_trials
 from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna._study_search import search_result
+from robust_lr_optuna._trial_attributes import fail_stale_trials
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
 
 TOLERANCE = 0.005
@@ -88,7 +88,7 @@ def test_the_best_on_an_end_of_the_range_is_said_and_the_range_is_kept(study):
     assert search_result(study).edge == "upper"
 
 
-def test_where_the_study_maximises_the_loss_is_the_negative_of_the_objective():
+def test_where_the_study_maximizes_the_loss_is_the_negative_of_the_objective():
     study = new_study(direction="maximize")
     study.optimize(lambda trial: -objective(trial))
     assert lrs_of(study) == searched(valley)

@@ -49,7 +49,7 @@ def test_a_loss_far_above_the_first_prunes_only_when_it_stays_there():
     assert pruned_at([1.0, 20.0, 20.0, 0.5, 20.0, 20.0, 0.1], factor=10, patience=3) is None
 
 
-def test_the_rule_is_mirrored_where_the_study_maximises():
+def test_the_rule_is_mirrored_where_the_study_maximizes():
     assert pruned_at([0.5, -6.0, -6.0], factor=10, patience=2, direction="maximize") == 2
     assert pruned_at([0.5, 600.0, 600.0], factor=10, patience=2, direction="maximize") is None
     assert pruned_at([-0.5, -4.0, -6.0], factor=10, patience=1, direction="maximize") == 2

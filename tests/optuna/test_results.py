@@ -13,8 +13,8 @@ from optuna.trial import TrialState, create_trial
 
 from robust_lr import GeometricGrid, SweepResult, TrialDiverged, analyze_sweep
 from robust_lr.exceptions import DataError
-from robust_lr_optuna._notes import is_log_entry
 from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna._trial_attributes import is_log_entry
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_storage, sweep_from_study
 
@@ -126,7 +126,7 @@ def test_the_grid_sampler_of_optuna_gives_its_grid():
     assert losses(sweep_from_study(study)) == {("sweep", lr, seed): valley(lr, seed) for lr in LRS for seed in (0, 1)}
 
 
-def test_tpe_over_a_continuous_range_is_analysed_to_the_end(storage):
+def test_tpe_over_a_continuous_range_is_analyzed_to_the_end(storage):
     study = optuna.create_study(storage=storage[0], sampler=optuna.samplers.TPESampler(seed=1))
     study.optimize(lambda trial: valley(trial.suggest_float("lr", 1e-3, 1e3, log=True)), n_trials=30)
     sweep = sweep_from_study(study)
@@ -238,7 +238,7 @@ def test_a_grid_that_is_refined_in_part_is_still_a_grid():
     assert sweep_from_study(study).notes == ()
 
 
-def test_a_maximised_objective_is_turned_round_and_said():
+def test_a_maximized_objective_is_turned_round_and_said():
     study = optuna.create_study(direction="maximize")
     for lr in LRS:
         add(study, -valley(lr), lr=lr)

@@ -18,8 +18,8 @@ from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, Tria
 from robust_lr.exceptions import DataError
 from robust_lr.runners import TrialList
 from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_failing_once, train_quadratic
-from robust_lr_optuna._notes import cell_of, is_log_entry
 from robust_lr_optuna._storages import journal_storage
+from robust_lr_optuna._trial_attributes import cell_of, is_log_entry
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna.results import sweep_from_study
 from robust_lr_optuna.runner import OptunaRunner
@@ -55,7 +55,7 @@ class TestOptunaRunnerWithThreads(RunnerContract):
         return OptunaRunner(optuna.create_study(), n_jobs=3)
 
 
-class TestOptunaRunnerThatMaximises(RunnerContract):
+class TestOptunaRunnerThatMaximizes(RunnerContract):
     @pytest.fixture
     def runner(self):
         return OptunaRunner(optuna.create_study(direction="maximize"))

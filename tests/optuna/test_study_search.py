@@ -64,7 +64,7 @@ def test_what_runs_is_not_asked_for_again(study):
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_the_loss_is_the_objective_or_its_negative_where_that_is_maximised(direction):
+def test_the_loss_is_the_objective_or_its_negative_where_that_is_maximized(direction):
     study = optuna.create_study(direction=direction)
     sign = 1 if direction == "minimize" else -1
     for lr in (0.002, 0.02, 0.2):

@@ -28,7 +28,7 @@ def test_a_search_on_a_cluster_is_the_search_without_one(ray_local, tmp_path, mo
         cli.main()
     out, err = capsys.readouterr()
     assert not stop.value.code, err
-    plain = search_learning_rate(train, 1e-3, 0.1, tolerance=0.02, n_parallel=3)
+    plain = search_learning_rate(train, 1e-3, 0.1, tolerance=0.02, n_jobs=3)
     assert out.startswith(f"Best learning rate: {plain.lr:.4g} (loss {plain.loss:.6g}, {plain.n_trials} trials)\n")
     assert re.fullmatch(r"(trial \d: lr .*\n)+", err)
     results = read_journal("search.jsonl").results

@@ -23,7 +23,7 @@ from robust_lr.trials import expand_trials
 from robust_lr_ray._group_worker import GroupWorker
 from robust_lr_ray._pool import Pool
 from robust_lr_ray._rank_actor import Seating
-from robust_lr_ray._work import Work
+from robust_lr_ray._work_item import Work
 
 pytestmark = [pytest.mark.usefixtures("ray_local")]
 

@@ -10,7 +10,7 @@ from robust_lr import RobustLRError, TrialResult, TrialSpec
 from robust_lr.testing import run_trials, train_quadratic
 from robust_lr_ray import _pool
 from robust_lr_ray._pool import Pool
-from robust_lr_ray._worker import WorkerLost
+from robust_lr_ray._worker_base import WorkerLost
 
 TRIALS = [TrialSpec("constant", 0.1 + i, 0) for i in range(8)]
 

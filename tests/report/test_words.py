@@ -40,13 +40,13 @@ def test_the_headline_says_what_is_needed_where_there_is_no_recommendation():
     assert "one seed" in headline(analysis_of(VALLEY, shift=(0.0,)).schedules[0])
 
 
-def test_the_optimum_and_its_neighbourhood_are_named():
+def test_the_optimum_and_its_neighborhood_are_named():
     first = said(analysis_of(VALLEY))[0]
     assert first == "Best learning rate 16, loss 2.0000; within 0.0501 of it: 8 to 32."
     assert said(analysis_of(VALLEY, tolerance=0.01))[0].endswith("within 0.01 of it: no other in the sweep.")
 
 
-def test_a_gap_in_the_neighbourhood_is_not_papered_over():
+def test_a_gap_in_the_neighborhood_is_not_papered_over():
     first = said(analysis_of([3.0, 1.02, 1.5, 1.0, 1.01, 2.0, 3.0], tolerance=0.05))[0]
     assert "2, 8 to 16" in first
 
@@ -87,7 +87,7 @@ def test_the_trials_saved_are_those_of_this_schedule_with_their_time():
     assert "This saves 18 of 27 trials." in said(analysis_of(VALLEY))
 
 
-def test_one_seed_is_called_optimistic_once_for_all_schedules():
+def test_one_seed_is_called_optimiztic_once_for_all_schedules():
     analysis = analysis_of(VALLEY, VALLEY, shift=(0.0,))
     assert sum("One seed" in line for line in caveats(analysis)) == 1
     assert not any("one seed" in line for entry in analysis.schedules for line in alerts(entry))

@@ -67,7 +67,7 @@ def test_where_the_loss_flattens_out_the_convex_part_alone_is_used():
 def test_errors_raise_the_bound():
     exact, rough = valley([1.0, 0.0, 0.5]), valley([1.0, 0.0, 0.5], error=0.01)
     assert rough.bound_without_errors == exact.excess_bound
-    # The line through the best and the worst of its two neighbours, each wrong by 0.01: 1.0 + 2 * 0.01.
+    # The line through the best and the worst of its two neighbors, each wrong by 0.01: 1.0 + 2 * 0.01.
     assert rough.excess_bound == pytest.approx(1.02)
 
 

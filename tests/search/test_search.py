@@ -71,7 +71,7 @@ def test_four_workers_need_two_rounds_in_the_median():
     assert np.median(rounds) <= 2
 
 
-def test_the_first_trial_is_the_centre_of_the_range_or_the_start():
+def test_the_first_trial_is_the_center_of_the_range_or_the_start():
     assert new_search().ask() == [0.01]
     assert new_search(start=0.02).ask() == [0.02]
 

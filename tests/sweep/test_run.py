@@ -228,7 +228,7 @@ def test_a_grown_grid_runs_only_what_is_new(path, grid):
     assert not calls and part.loss.shape == (1, len(GRID), 2) and not np.isnan(part.loss).any()
 
 
-def test_another_training_function_is_refused_unless_labelled_the_same(path):
+def test_another_training_function_is_refused_unless_labeled_the_same(path):
     run_sweep(train, GRID, ["cosine"], 1, journal=path)
     with pytest.raises(JournalError, match=r"test_run:train in the journal and .*test_run:train_another here"):
         run_sweep(train_another, GRID, ["cosine"], 1, journal=path)
@@ -259,10 +259,10 @@ class Named(Nameless):
         return f"Named({self.parameter})"
 
 
-class Labelled(Nameless):
+class Labeled(Nameless):
     @property
     def label(self):
-        return f"labelled {self.parameter}"
+        return f"labeled {self.parameter}"
 
 
 def make_function(parameter):
@@ -285,8 +285,8 @@ def halving(step, total_steps, *, by=0.5):
         (functools.partial(train_wide, width=1), train_wide),
         (Named(1), Named(2)),
         (Named(1).train, Named(2).train),
-        (Labelled(1), Labelled(2)),
-        (functools.partial(Labelled(1), data=1), functools.partial(Labelled(2), data=1)),
+        (Labeled(1), Labeled(2)),
+        (functools.partial(Labeled(1), data=1), functools.partial(Labeled(2), data=1)),
     ],
 )
 def test_a_training_function_with_other_parameters_is_another_one(path, ours, theirs):

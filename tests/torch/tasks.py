@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -11,6 +14,9 @@ from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing._pack import PackEvaluator
 
+ROOT = Path(__file__).resolve().parents[2]
+# Of a Python that is started by a test: it finds the packages and the tests, whatever the folder and the installation.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "integrations")])}
 N, D, K = 40, 8, 3
 SCHEDULES = {name: parse_schedule(name) for name in ("constant", "cosine")}
 

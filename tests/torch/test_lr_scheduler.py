@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, SequentialLR
 from robust_lr import RobustLRError, parse_schedule
 from robust_lr.exceptions import RobustLRWarning, ScheduleError
 from robust_lr_torch import AnnealedLR
+from tests.torch.tasks import ENVIRONMENT
 
 torch.set_num_threads(1)
 
@@ -522,7 +523,7 @@ def test_a_broken_torch_is_not_called_missing(tmp_path):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("import a_missing_part_of_torch\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import robust_lr_torch"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "No module named 'a_missing_part_of_torch'" in run.stderr
     assert "robust-lr[torch]" not in run.stderr.splitlines()[-1]
 

@@ -19,7 +19,7 @@ from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
 from ._delta_rule import first_line
-from ._noise import CounterNoise
+from ._dropout import CounterNoise
 from ._optimizers import rule_of
 from ._rules import Stack, UpdateRule
 

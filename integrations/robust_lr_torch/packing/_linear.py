@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear._closed_form import Kind, LinearProblem
+from robust_lr.linear._sgd import Kind, LinearProblem
 
 from .._training import Training
 from ._optimizers import rule_of

@@ -13,7 +13,7 @@ import torch
 
 from robust_lr._text import count_of
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear._closed_form import plan_closed_form
+from robust_lr.linear._sgd import plan_closed_form
 from robust_lr.runners import SequentialEvaluator
 from robust_lr.runners.base import Evaluator, is_out_of_memory
 from robust_lr.runners.packed import PackPlan
@@ -31,58 +31,29 @@ _LEAST_GAIN = 1.1  # below it, the simpler engine is as good
 # Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
 # CPU core, and any on a GPU, is mostly overhead, which a pack saves. A pack of longer ones falls out of the cache.
 _SHORT_STEP = 7e-4
-_SLOTS_FOR_SHORT_STEPS, _SLOTS_FOR_LONG_STEPS, _GROWTH = 48, 8, 4
-_GAIN_OF_SHORT_STEPS, _GAIN_OF_LONG_STEPS, _GAIN_OF_GROWTH = 1.5, 1.05, 1.3
-_GAIN_OF_COMPILED_PACK, _GAIN_OF_COMPILED_STEP = 2.0, 1.3
+_SHORT, _LONG = (48, 1.5, 2.0), (8, 1.05, 1.3)  # slots of a first pack, the gain of packing, that of compiling
+_GROWTH, _GAIN_OF_GROWTH = 4, 1.3
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.035
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
 _STEPS_TIMED, _STEPS_TO_TRY = 3, 20  # to verify, to warm up, to time
 
 
-def plan_packs(
-    task: Training,
-    trials: Sequence[TrialSpec],
-    schedules: Mapping[str, Schedule],
-    *,
-    engine: str,
-    slots: int | Literal["auto"],
-    n_workers: int,
-    memory_limit: int | None,
-) -> PackPlan:
-    """Choose the engine and the slots for these trials.
+class Planner:
+    """Chooses the engine and the slots for the trials of a task; the arguments are those of `Packable.plan_packs`."""
 
-    The closed form is taken where it fits. Else engine "auto" has one rule: what is predicted to end the sweep sooner
-    than the best so far, its preparation included, is tried, and the fastest is taken. First a step alone is timed,
-    then a pack, on a GPU larger ones, then the compiler.
-    """
-    planner = _Planner(task, trials, dict(schedules), n_workers, slots, memory_limit)
-    if engine == "sequential":
-        return planner.sequential("as asked for")
-    if engine == "closed_form":
-        return planner.closed_form()
-    if engine in ("packed", "compiled"):
-        return planner.packed(compiled=engine == "compiled")
-    if not trials:
-        return planner.sequential("there are no trials")
-    with contextlib.suppress(NotVectorizable):
-        return planner.closed_form()
-    return planner.fastest()
-
-
-class _Planner:
     def __init__(
         self,
         task: Training,
         trials: Sequence[TrialSpec],
-        schedules: dict[str, Schedule],
-        n_workers: int,
+        schedules: Mapping[str, Schedule],
         slots: int | Literal["auto"],
+        n_workers: int,
         memory_limit: int | None,
     ) -> None:
-        self.task, self.schedules, self.n_workers, self.slots = task, schedules, n_workers, slots
+        self.task, self.schedules, self.slots = task, dict(schedules), slots
+        self.n_workers, self.memory_limit = n_workers, memory_limit
         # Small learning rates first: what is timed and compared is an ordinary run.
         self.trials = sorted(trials, key=lambda t: t.lr)
-        self.memory_limit = memory_limit
         self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
         self.on_cpu = torch.device(task.device).type == "cpu"
         # Other processes must not decide: what takes long is interrupted more often.
@@ -91,6 +62,24 @@ class _Planner:
         self.best: PackPlan | None = None  # sequential
         self.pack: Pack | None = None  # the last one tried, and what it took to make
         self.tracing = math.nan
+
+    def plan(self, engine: str) -> PackPlan:
+        """Return the plan of an engine; that of "auto" is the closed form where it fits, else the fastest.
+
+        Raises:
+            NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
+        """
+        if engine == "sequential":
+            return self.sequential("as asked for")
+        if engine == "closed_form":
+            return self.closed_form()
+        if engine in ("packed", "compiled"):
+            return self.packed(compiled=engine == "compiled")
+        if not self.trials:
+            return self.sequential("there are no trials")
+        with contextlib.suppress(NotVectorizable):
+            return self.closed_form()
+        return self.fastest()
 
     def sequential(self, why: str) -> PackPlan:
         evaluator = SequentialEvaluator(self.task, self.schedules)
@@ -106,16 +95,21 @@ class _Planner:
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
                 verify_pack(pack, self.schedules, self.trials)
-        return self._plan_of(pack, self._fitting(pack, self._balanced(_SLOTS_FOR_SHORT_STEPS)), compiled=compiled)
+        return self._plan_of(pack, self._fitting(pack, self._balanced(_SHORT[0])), compiled=compiled)
 
     def fastest(self) -> PackPlan:
+        """Try what is predicted to end the sweep sooner than the best so far, its preparation included; keep the best.
+
+        First a step alone is timed, then a pack, on a GPU larger ones, then the compiler.
+        """
         self.alone = self.seconds = self._seconds_alone()
         is_short = self.alone < _SHORT_STEP or not self.on_cpu
+        most, gain_of_packing, gain_of_compiling = _SHORT if is_short else _LONG
         with one_thread(self.task):
-            slots = self._balanced(_SLOTS_FOR_SHORT_STEPS if is_short else _SLOTS_FOR_LONG_STEPS)
+            slots = self._balanced(most)
             n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
             tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
-            if not self._is_worth(tracing, slots, _GAIN_OF_SHORT_STEPS if is_short else _GAIN_OF_LONG_STEPS):
+            if not self._is_worth(tracing, slots, gain_of_packing):
                 return self.sequential(f"it takes about {self.alone * self._n_steps:.2g} s as it is")
             gain = self._try(slots)
             while self.pack and gain > _LEAST_GAIN and not self.on_cpu:
@@ -125,8 +119,8 @@ class _Planner:
                 gain = self._try(larger)
             if self.pack:
                 cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
-                slots, gain = (self.best.slots, _GAIN_OF_COMPILED_PACK) if self.best else (1, _GAIN_OF_COMPILED_STEP)
-                if self._is_worth(cost, slots, gain):
+                slots = self.best.slots if self.best else 1
+                if self._is_worth(cost, slots, gain_of_compiling):
                     with contextlib.suppress(NotVectorizable):  # no compiler
                         self._try(slots, compiled=True)
         return self.best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")

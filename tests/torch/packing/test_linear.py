@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.linear._closed_form import ClosedFormPacks
+from robust_lr.linear._sgd import ClosedFormPacks
 from robust_lr.runners import TrialList
 from robust_lr_torch.packing._linear import linear_problem
 from tests.torch.tasks import SCHEDULES, D, In64, K, N, alone, examples, make_network, task, trials

@@ -12,7 +12,6 @@ import sys
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,11 +25,10 @@ from robust_lr.testing import run_trials, train_quadratic
 from robust_lr.trials import TrialSpec
 from tests.torch import models_that_do_not_pack
 from tests.torch.packing.test_inspect import REASONS, line_of
-from tests.torch.tasks import SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
+from tests.torch.tasks import ENVIRONMENT, SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
 
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parents[3]
 SPECS = trials(seeds=range(3), schedules=SCHEDULES)
 
 
@@ -122,7 +120,7 @@ import torch
 from torch import nn
 from robust_lr import PackedRunner
 from robust_lr.runners import TrialList
-from tests.torch.tasks import SCHEDULES, D, K, task, trials
+from tests.torch.tasks import ENVIRONMENT, SCHEDULES, D, K, task, trials
 
 def wide():
     return nn.Sequential(nn.Linear(D, 20_000), nn.ReLU(), nn.Linear(20_000, K))
@@ -144,7 +142,9 @@ print(len({r.spec for r in results}), {r.status for r in results})
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is kept by Linux only")
 def test_a_pack_that_does_not_fit_is_split_and_finishes():
-    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split("\n")[-2] == "16 {'ok'}"
     assert "they run again, at most 8 at a time" in done.stderr
@@ -195,7 +195,7 @@ def slow_task():
 
 def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_path):
     journal = tmp_path / "journal.jsonl"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 200
         while time.monotonic() < deadline and (not journal.exists() or len(journal.read_text().splitlines()) < 6):

@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
-from robust_lr_optuna._notes import (
+from robust_lr_optuna._trial_attributes import (
     CELL,
     RUN,
     SEARCH,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..analysis import Analysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
-from .charts import Chart, Note, Panel, Trace
+from ._charts import Chart, Note, Panel, Trace
 from .figures import degradation_chart, learning_rate_chart, search_chart
 
 if TYPE_CHECKING:

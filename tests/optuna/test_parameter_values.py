@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from robust_lr.exceptions import GridError
-from robust_lr_optuna._values import allowed_value, as_number, is_same
+from robust_lr_optuna._parameter_values import allowed_value, as_number, is_same
 
 
 @pytest.mark.parametrize(("value", "number"), [(1, 1.0), ("0.5", 0.5), (None, None), ("auto", None), ([1], None)])

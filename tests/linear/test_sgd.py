@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from robust_lr import TrialDiverged, TrialSpec, parse_schedule
 from robust_lr.divergence import DivergenceWatch
 from robust_lr.exceptions import DataError
-from robust_lr.linear._closed_form import ClosedFormPacks
+from robust_lr.linear._sgd import ClosedFormPacks
 from robust_lr.linear.models import LinearModelTask
 from robust_lr.schedules.closed_forms import tabulated
 

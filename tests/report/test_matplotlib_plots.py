@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
 from robust_lr.report.figures import DIVERGED, GUIDE_LABEL, WORST_LABEL, degradation_chart, learning_rate_chart
-from robust_lr.report.plots import (
+from robust_lr.report.matplotlib_plots import (
     degradation_figure,
     draw,
     learning_rate_figure,

@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from robust_lr.exceptions import DataError
-from robust_lr_torch.packing._noise import CounterNoise, noise_keys
+from robust_lr_torch.packing._dropout import CounterNoise, noise_keys
 
 torch.set_num_threads(1)
 
@@ -256,8 +256,8 @@ def test_masks_keep_as_many_as_they_should_and_are_not_correlated(p):
     assert_chance(z[1:] * z[:-1], "consecutive seeds")
     assert_chance(z[:, 1:] * z[:, :-1], "consecutive steps")
     assert_chance(z[:, :, 1:] * z[:, :, :-1], "consecutive calls")
-    assert_chance(z[..., 1:] * z[..., :-1], "neighbours in a row")
-    assert_chance(z[..., 1:, :] * z[..., :-1, :], "neighbours in a column")
+    assert_chance(z[..., 1:] * z[..., :-1], "neighbors in a row")
+    assert_chance(z[..., 1:, :] * z[..., :-1, :], "neighbors in a column")
 
 
 def test_no_structure_is_visible_in_two_dimensions():
@@ -295,7 +295,7 @@ def test_the_first_keys_of_a_stream_do_not_depend_on_how_many_there_are():
         assert np.array_equal(noise_keys(stream, 1000)[:10], noise_keys(stream, 10))
 
 
-def test_keys_of_neighbouring_streams_and_steps_are_all_different():
+def test_keys_of_neighboring_streams_and_steps_are_all_different():
     every = np.concatenate([noise_keys(stream, 500) for stream in range(10)])
     assert len(np.unique(every)) == len(every)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, is_out_of_memory
-from .sources import take_left
+from .trial_sources import take_left
 
 _log = logging.getLogger("robust_lr")
 

@@ -110,7 +110,7 @@ class CounterNoise(TorchFunctionMode):
         self.n_calls += 1
         if p == 1:
             return torch.zeros(shape, dtype=x.dtype, device=x.device)
-        # Clamping to two neighbouring integers compares in one quick pass; making booleans takes ten times as long.
+        # Clamping to two neighboring integers compares in one quick pass; making booleans takes ten times as long.
         smallest_kept = min(max(round(p * 2**32), 1), 2**32 - 1) - 2**31
         bits = _hash(_hashed_positions(shape, x.device), key).clamp(smallest_kept - 1, smallest_kept)
         return bits.sub_(smallest_kept - 1).to(x.dtype).mul_(1 / (1 - p))

@@ -1,0 +1,48 @@
+"""Which trial is tried again: one that failed, as often as `max_retries` says; then it is given up."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from .._checks import check_whole
+from .._text import last_line
+from ..trials import TrialResult, TrialSpec
+
+MAX_RETRIES = 2
+
+_log = logging.getLogger("robust_lr")
+
+
+class Retries:
+    """Counts how often each trial has failed, and grants each the same number of further attempts.
+
+    Args:
+        max_retries: how often a trial that failed is tried again, at least 0.
+
+    Raises:
+        OptionError: when that is no whole number of at least 0.
+
+    Example:
+        >>> failed = TrialResult(TrialSpec("cosine", 0.1, 0), float("nan"), "failed")
+        >>> retries = Retries(1)
+        >>> retries.grants(failed), retries.grants(failed)
+        (True, False)
+    """
+
+    def __init__(self, max_retries: int = MAX_RETRIES) -> None:
+        self._max_retries = check_whole("max_retries", max_retries, at_least=0)
+        self._failures = Counter[TrialSpec]()
+
+    def grants(self, result: TrialResult) -> bool:
+        """Return whether the trial of this result runs again; each call counts a failure."""
+        if result.is_final:
+            return False
+        self._failures[result.spec] += 1
+        n, most = self._failures[result.spec], self._max_retries + 1
+        if n == most:
+            return False
+        spec = result.spec
+        trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
+        _log.info("%s: attempt %d of %d failed, it runs again: %s", trial, n, most, last_line(result.error))
+        return True
