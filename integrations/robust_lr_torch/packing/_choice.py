@@ -1,7 +1,7 @@
 """What engine "auto" tries next, as a function of the seconds measured so far.
 
-It tries whatever is predicted to end the sweep sooner than the best so far, its preparation included. Until a thing is
-measured, what is typical of models is what is predicted with, on a CPU and on a GPU by the same rule.
+It tries whatever is predicted to end the sweep sooner than the best so far, preparation included. What has not been
+measured yet is predicted from what is typical of models, by one rule for CPU and GPU.
 """
 
 from __future__ import annotations
