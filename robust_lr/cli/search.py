@@ -86,6 +86,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         n_jobs=options.n_jobs,
         seed=options.seed,
         journal=Path(options.journal),
+        max_retries=options.max_retries,
         label=options.label,
         progress=True,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SweepResult, run_sweep
-from robust_lr.exceptions import GridError, JournalError, OptionError, ScheduleError
+from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRWarning, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.runners import evaluate_trial
 from robust_lr.search import SearchOptions
@@ -281,7 +281,8 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
 
     journal = tmp_path / "search.jsonl"
     train = Recorder(fails_below)
-    result = run(train, tolerance=0.005, max_retries=1, journal=journal)
+    with pytest.warns(RobustLRWarning, match=r"trials failed and count as missing; the first: OSError: the disk is"):
+        result = run(train, tolerance=0.005, max_retries=1, journal=journal)
     tries = Counter(lr for lr, _ in train.calls)
     assert {lr for lr, n in tries.items() if n == 2} == set(result.failed) == {lr for lr in tries if lr < 0.001}
     assert {r.spec.lr for r in read_journal(journal).results if r.status == "failed"} == set(result.failed)
@@ -292,7 +293,8 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
 
 def test_a_training_function_that_always_fails_ends_the_search_after_three_learning_rates():
     train = Recorder(lambda lr, seed: 1 / 0)
-    result = run(train, max_retries=1)
+    with pytest.warns(RobustLRWarning, match=r"3 of 3 trials failed .*: ZeroDivisionError: .*test_run.py, line \d+\)$"):
+        result = run(train, max_retries=1)
     assert result.stop == "failures" and math.isnan(result.lr)
     assert len(set(train.calls)) == 3 and len(train.calls) == 6 and len(result.failed) == 3
 
