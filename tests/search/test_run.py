@@ -19,6 +19,7 @@ from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRW
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.runners import evaluate_trial
 from robust_lr.search import SearchOptions
+from robust_lr.search._result import rounded_up
 from robust_lr.search.run import search_learning_rate
 
 RANGE = (1e-4, 1.0)
@@ -374,7 +375,7 @@ def test_elsewhere_than_on_a_terminal_the_progress_is_a_line_a_trial(capsys):
     assert len(lines) == result.n_trials
     assert lines[0].startswith("trial 1: lr ")
     assert any("diverged" in line for line in lines)
-    assert lines[-1].endswith(f"nothing is better by more than {result.excess_bound:.2g}")
+    assert lines[-1].endswith(f"nothing is better by more than {rounded_up(result.excess_bound)}")
     run()
     assert capsys.readouterr().err == ""
 
