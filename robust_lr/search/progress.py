@@ -45,7 +45,8 @@ class SearchProgress:
             "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
         )
         best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
-        line = f"trial {known.n_trials + len(known.failed)}: lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
+        number, spec = known.n_trials + len(known.failed), result.spec
+        line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, known: SearchResult) -> None:
