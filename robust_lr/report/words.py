@@ -61,7 +61,7 @@ def conclusion(analysis: Analyzed) -> str:
     return (
         f"{now} Next time (other data, model size or length, same range), try {advice.schedule} at "
         f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
-        f"{cost} here."
+        f"{cost} here on average."
     )
 
 
