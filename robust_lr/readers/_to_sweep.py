@@ -14,9 +14,7 @@ from ..exceptions import DataError, OptionError
 from ..trials import TrialResult, TrialSpec
 from .runs import Direction, Repeats, Run, mixed_params
 
-_UNEVEN = (
-    8.5  # longest step over shortest, in logarithms; a partly refined grid differs by a few levels at most
-)
+_UNEVEN = 8.5  # longest step over shortest, in logarithms; a partly refined grid differs by a few levels at most
 
 
 class Arranged(NamedTuple):

@@ -326,9 +326,7 @@ class Cooldown(_Composable):
     def __post_init__(self) -> None:
         as_schedule(self.schedule)
         if isinstance(self.schedule, Warmup):
-            raise ScheduleError(
-                "put the cooldown on the schedule first, then the warm-up: warmup(..)+..+cooldown(..)"
-            )
+            raise ScheduleError("put the cooldown on the schedule first, then the warm-up: warmup(..)+..+cooldown(..)")
         check_number("cooldown fraction", self.fraction, error=ScheduleError, above=0, at_most=1)
 
     @property

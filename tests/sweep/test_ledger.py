@@ -110,7 +110,7 @@ def test_a_result_of_a_trial_that_is_not_in_flight_is_refused():
         ledger.record(ok(TRIALS[0]))
     ledger.take()
     ledger.record(ok(TRIALS[0]))
-    with pytest.raises(RobustLRError, match="has a result twice"):
+    with pytest.raises(RobustLRError, match="got two results"):
         ledger.record(ok(TRIALS[0]))
 
 

@@ -28,7 +28,7 @@ class Typical:
 
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
-a # larger pack, or one of long steps, falls out of the cache.
+# a larger pack, or one of long steps, falls out of the cache.
 _SHORT_STEP = {"cpu": 7e-4, "gpu": 1e-2}  # seconds
 _TYPICAL = {
     ("cpu", "short"): Typical(48, 1.5, 1.0, 2.0),
