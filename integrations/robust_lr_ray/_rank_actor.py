@@ -97,7 +97,7 @@ class RankActor:
             devices = seating.devices_beside(self._number)
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
             if not torch.cuda.is_available():
-                raise RobustLRError("the workers are to train on GPUs, but torch finds none on their node")
+                raise RobustLRError("the workers should train on GPUs, but torch finds none on their node")
             torch.cuda.set_device(devices.index(seating.devices[self._number][0]))
         self._work, error = load_work(self._pickled)
         if self._store is None:

@@ -77,8 +77,8 @@ def checkpoint_label(train: TrainFunction, checkpoints: str | None) -> str:
     label = label_of(train).replace("__main__:", f"{Path(sys.argv[0]).absolute()}:", 1)
     if checkpoints is not None and is_vague(label):
         raise RobustLRError(
-            f"checkpoints of train cannot be told from those of another function by its name, {label}: give it "
-            "a label that you change with the experiment (run_sweep label=, robust-lr run --label)"
+            f"checkpoints cannot identify train by its name, {label}: give it a label that you change with the "
+            "experiment (run_sweep label=, robust-lr run --label)"
         )
     return label
 

@@ -40,8 +40,8 @@ def open_journal(
     for name, schedule in schedules.items():
         if not has_text(schedule) or is_vague(str(schedule)):
             raise JournalError(
-                f"a journal cannot tell schedule {name!r} from another by its text, {spec_text(schedule)}: define its "
-                "function at module level, or give its class a __str__ that holds its parameters"
+                f"the journal cannot identify schedule {name!r} by its text, {spec_text(schedule)}: define its "
+                "function at module level, or give its class a __str__ that shows its parameters"
             )
     specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
     return Journal.open(path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label)
@@ -51,8 +51,8 @@ def _journal_label(train: TrainFunction) -> str:
     label = label_of(train)
     if is_vague(label):
         raise JournalError(
-            f"a journal cannot tell train from another function by its name, {label}: give it a label that you change "
-            "with the experiment (label=, or --label on the command line), or define it at module level, without "
-            "lambdas; a class needs a __repr__ with its parameters"
+            f"the journal cannot identify train by its name, {label}: give it a label that you change with the "
+            "experiment (label=, or --label on the command line), or define it at module level, without lambdas; "
+            "a class needs a __repr__ with its parameters"
         )
     return label

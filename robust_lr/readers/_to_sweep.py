@@ -93,7 +93,7 @@ def _without_repeats(runs: Sequence[Run], repeats: Repeats) -> tuple[list[Run], 
 def _contradiction(first: Run, other: Run) -> str:
     return (
         f"{first.where} and {other.where} give one trial ({first.schedule}, lr {first.lr:g}, seed {first.seed}) two "
-        f"losses, {first.loss:g} and {other.loss:g}; name the column that tells them apart, as the seed or a group"
+        f"losses, {first.loss:g} and {other.loss:g}; name the column that tells them apart, such as the seed or a group"
     )
 
 

@@ -42,7 +42,7 @@ _HOW_TO_READ = (
 )
 _GUIDE = (
     "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
-    "a bound, not a prediction. It knows no stability cliff."
+    "a bound, not a prediction. It ignores stability cliffs."
 )
 
 

@@ -28,7 +28,7 @@ def headline(entry: ScheduleAnalysis) -> str:
             f"{entry.curve.confidence_level:.0%} confidence)."
         )
     if entry.missing is None:
-        return f"{entry.schedule}: nothing to say."
+        return f"No recommendation for {entry.schedule}."
     if entry.curve is not None and entry.curve.n_seeds == 1 and entry.curve.covered[0]:
         return f"No recommendation for {entry.schedule} from one seed."
     return f"No recommendation for {entry.missing}."

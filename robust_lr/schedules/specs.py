@@ -66,7 +66,7 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
             f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule"
         )
     else:
-        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known are {', '.join(_BY_NAME)}, function")
+        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known names: {', '.join(_BY_NAME)}, function")
     if cooldown is not None:
         schedule = _build(lambda *a, **k: Cooldown(schedule, *a, **k), cooldown[1], cooldown[2], spec)
     if warmup is not None:
