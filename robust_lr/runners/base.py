@@ -37,6 +37,9 @@ class TrialSource(Protocol):
         and the call itself is what asks for them: an evaluator with room for more calls it between its steps.
         """
 
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
+        """Take back trials that did not run through no fault of their own; they are handed out before all others."""
+
 
 @runtime_checkable
 class Runner(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol
 
 from ..exceptions import RobustLRError
@@ -78,9 +78,9 @@ class TrialLedger:
             self._waiting.remove(spec)
         self._in_flight[spec] = None
 
-    def give_back(self, specs: Iterable[TrialSpec]) -> None:
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
         """Take back trials that did not run, through no fault of their own; they are the next to be handed out."""
-        for spec in reversed([spec for spec in specs if spec in self._in_flight]):
+        for spec in reversed([spec for spec in trials if spec in self._in_flight]):
             del self._in_flight[spec]
             self._waiting.appendleft(spec)
 
