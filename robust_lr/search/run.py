@@ -49,7 +49,8 @@ def search_learning_rate(
     killed within a round may make some other trials than it would have; no trial runs twice even then.
 
     A learning rate at which a trial failed, tries included, is given up: the search goes around it, and ends with
-    the stop "failures" where three are given up, or nothing else is left to try.
+    the stop "failures" where three are given up, or nothing else is left to try. The same command on its journal tries
+    it again.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
@@ -96,7 +97,7 @@ def search_learning_rate(
     )
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label)
-        known = stack.enter_context(book).finished.values() if book else ()
+        known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         view = stack.enter_context(SearchProgress(show=progress))
