@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from .._checks import check_whole
 from ..exceptions import OptionError
 from ..journal import open_journal
-from ..runners import Runner, SerialRunner
+from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
@@ -87,7 +87,7 @@ def search_learning_rate(
     """
     if not callable(train):
         raise OptionError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
-    runner = runner or SerialRunner()
+    runner = read_runner(runner)
     n_jobs = check_whole("n_jobs", getattr(runner, "n_jobs", 1) if n_jobs is None else n_jobs, at_least=1)
     seed = check_whole("seed", seed)
     named = read_schedules([schedule])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 from ..exceptions import RobustLRError
 from ..journal import Journal
 from ..runners import Runner
 from ..schedules import Schedule
-from ..trials import TrainFunction, TrialResult, TrialSpec
+from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 from .retries import MAX_RETRIES, Retries
 
 
@@ -107,7 +108,8 @@ class TrialLedger:
         """Have a runner carry out all trials, and yield each outcome; closing the generator ends what runs.
 
         Raises:
-            RobustLRError: when the runner gives no result for a trial, two, or one for another trial.
+            RobustLRError: when the runner gives no result for a trial, two, one for another trial, or one that says
+                "ok" without a finite loss.
         """
         if not self.waiting:
             return
@@ -116,6 +118,8 @@ class TrialLedger:
             for result in results:
                 if result.spec not in self._in_flight:
                     raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
+                if result.status not in get_args(Status) or (result.status == "ok" and not math.isfinite(result.loss)):
+                    raise RobustLRError(f"{runner} returned status {result.status!r} with loss {result.loss}")
                 if self.record(result):
                     yield result
         finally:
