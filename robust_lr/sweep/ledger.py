@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Protocol, get_args
 
 from ..exceptions import RobustLRError
-from ..journal import Journal
 from ..runners import Runner
 from ..schedules import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
@@ -23,6 +22,13 @@ class TrialPlan(Protocol):
 
     def add(self, result: TrialResult) -> None:
         """Take in the outcome of a trial: a result, or the failure with which it was given up."""
+
+
+class OutcomeLog(Protocol):
+    """Where outcomes are written: a `robust_lr.journal.Journal`, or what opens one."""
+
+    def append(self, result: TrialResult) -> None:
+        """Write one outcome; when this returns, it is safe."""
 
 
 class TrialLedger:
@@ -46,7 +52,7 @@ class TrialLedger:
         self,
         plan: TrialPlan,
         *,
-        journal: Journal | None = None,
+        journal: OutcomeLog | None = None,
         max_retries: int = MAX_RETRIES,
         label: str | None = None,
     ) -> None:
