@@ -109,6 +109,8 @@ def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: i
 
     def grow(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         nonlocal told
+        if trial.state == TrialState.PRUNED:
+            return  # nothing was left for it: this worker ends, and might be the last one
         told += 1
         if scenario.grows and told == 2 and index == 0:
             sampler.refine(study)

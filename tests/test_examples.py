@@ -40,7 +40,8 @@ ARGUMENTS = {
 
 
 ELSEWHERE = {"ray_sweep.py"}  # tests/ray/test_job_submit.py runs it on a cluster
-SLOW = {"ray_ddp_trial.py"}  # tests/ray/test_worker_group.py shows the same in less time
+# More than 5 s each; what they show is tested elsewhere in less time.
+SLOW = {"char_lm_packed.py", "cifar10_wrn.py", "digits_torch.py", "ray_ddp_trial.py", "sklearn_search.py"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in ELSEWHERE)
 
 

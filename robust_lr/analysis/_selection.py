@@ -134,7 +134,7 @@ class CrossFit:
     Attributes:
         loss: shape (L, K), the losses themselves.
         choosing: shape (L, K), mean loss over all seeds but k, +inf where any seed diverged. With one seed there is no
-            other to choose on, so choice and score share it, and every figure is optimiztic.
+            other to choose on, so choice and score share it, and every figure is optimistic.
     """
 
     loss: Array

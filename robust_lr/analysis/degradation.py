@@ -18,7 +18,7 @@ from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
-ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimiztic"
+ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,10 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
     parser.add_argument(
         "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"
     )
+    parser.add_argument(
+        "--max-retries", type=at_least(0), default=2, metavar="N",
+        help="how often a trial that failed is tried again [default: %(default)s]",
+    )  # fmt: skip
     add_n_jobs(parser, default=n_jobs)
 
 

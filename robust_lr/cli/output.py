@@ -6,11 +6,12 @@ import contextlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import RobustLRError
+from ..exceptions import RobustLRError, RobustLRWarning
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -46,13 +47,24 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Show what the library logs, such as the choice of a packed runner."""
+    """Show what the library logs, such as the choice of a packed runner, and what it warns of, in one line each."""
     logger, handler = logging.getLogger("robust_lr"), _StderrHandler()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RobustLRWarning)
+            others = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+                if issubclass(category, RobustLRWarning):
+                    print(f"warning: {message}", file=sys.stderr)
+                else:
+                    others(message, category, *where, **more)
+
+            warnings.showwarning = show
+            yield
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)

@@ -53,6 +53,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             options.seeds,
             runner=runner,
             journal=Path(options.journal),
+            max_retries=options.max_retries,
             label=options.label,
         )
     console, journal = make_console(), options.journal

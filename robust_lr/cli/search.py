@@ -61,7 +61,13 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     console.print(headline, style="bold")
     for sentence in sentences:
         console.print(sentence, soft_wrap=not console.is_terminal)
-    console.print(f"{options.journal} holds the trials; the same command continues the search", soft_wrap=True)
+    more = {
+        "max_trials": "a larger --max-trials",
+        "failures": "the same command",
+        "noise-limited": "--noise and a larger --tolerance",
+    }
+    how = more.get(result.stop or "", "a smaller --tolerance")
+    console.print(f"{options.journal} holds the trials; {how} goes on from there", soft_wrap=True)
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
     return 0 if within or result.stop == "noise-limited" else 1
 
@@ -86,6 +92,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         n_jobs=options.n_jobs,
         seed=options.seed,
         journal=Path(options.journal),
+        max_retries=options.max_retries,
         label=options.label,
         progress=True,
     )  # fmt: skip

@@ -157,7 +157,8 @@ def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
     if None not in (old.train, new.train) and old.train != new.train:
         changed.append(f"the training function is {old.train} in the journal and {new.train} here")
     if changed:
-        raise JournalError(f"{path} is the journal of another sweep: {'; '.join(changed)}")
+        hint = "name another journal, or give the label that the journal has if nothing else has changed"
+        raise JournalError(f"{path} is the journal of another sweep: {'; '.join(changed)}; {hint}")
     return replace(
         old,
         learning_rates=tuple(sorted({*old.learning_rates, *new.learning_rates})),

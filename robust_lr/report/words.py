@@ -61,7 +61,7 @@ def conclusion(analysis: Analyzed) -> str:
     return (
         f"{now} Next time (other data, model size or length, same range), try {advice.schedule} at "
         f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
-        f"{cost} here."
+        f"{cost} here on average."
     )
 
 
@@ -70,7 +70,7 @@ def caveats(analysis: Analyzed) -> list[str]:
     found = [f"Note: {note}." for note in analysis.sweep.notes]
     if any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules):
         found.append(
-            "One seed: each learning rate is chosen and scored on the same run, so figures are optimiztic, and nothing "
+            "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
             "bounds their error. Add 2 seeds, better 4."
         )
     return found

@@ -103,7 +103,7 @@ def search_sentences(result: SearchResult) -> list[str]:
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
         where = f"From {low} to {high}" if low != high else f"At {low}"
-        sentences.append(f"{where} the loss is within {_rounded_up(result.tolerance)} of the best.")
+        sentences.append(f"{where} the loss is within {rounded_up(result.tolerance)} of the best.")
     if result.cliff is not None:
         sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
     if result.edge is not None:
@@ -134,12 +134,12 @@ def _bound(result: SearchResult) -> str:
         return f"How much another learning rate could gain is unknown: {result.bound_note}."
     low, high = result.lr_range
     return (
-        f"No learning rate from {low:.4g} to {high:.4g} is better by more than {_rounded_up(result.excess_bound)}, "
+        f"No learning rate from {low:.4g} to {high:.4g} is better by more than {rounded_up(result.excess_bound)}, "
         f"{result.bound_note}."
     )
 
 
-def _rounded_up(loss: float) -> str:
+def rounded_up(loss: float) -> str:
     """A loss with two digits, rounded up: what is said to be within it must be."""
     if not 0 < loss < math.inf:
         return f"{loss:g}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from ..trials import TrialResult, TrialSpec
-from ._result import SearchResult, search_headline, search_sentences, tried_rows
+from ._result import SearchResult, rounded_up, search_headline, search_sentences, tried_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -41,9 +41,12 @@ class SearchProgress:
         found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")
         if not result.is_final:
             found += f" ({(result.error or 'no reason given').strip().splitlines()[-1]})"
-        bound = "" if known.excess_bound is None else f", nothing is better by more than {known.excess_bound:.2g}"
+        bound = (
+            "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
+        )
         best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
-        line = f"trial {known.n_trials}: lr {result.spec.lr:.4g}, seed {result.spec.seed}: {found}; {best}"
+        number, spec = known.n_trials + len(known.failed), result.spec
+        line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, known: SearchResult) -> None:

@@ -12,7 +12,7 @@ from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
-from ..sweep.retries import MAX_RETRIES
+from ..sweep.retries import MAX_RETRIES, warn_of_failures
 from ..trials import TrainFunction
 from . import LearningRateSearch, SearchOptions, SearchResult
 from .plan import SearchPlan
@@ -70,7 +70,7 @@ def search_learning_rate(
             only on a terminal, and False never.
 
     Returns:
-        What was found; `stop` and `reason` say why the search stopped.
+        What was found; `stop` and `reason` say why the search stopped. Failed trials are a `RobustLRWarning`.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
@@ -102,7 +102,10 @@ def search_learning_rate(
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         view = stack.enter_context(SearchProgress(show=progress))
         view.begin(ledger.waiting, search.result)
+        outcomes = []
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
+            outcomes.append(result)
             view.add(result, search.result)
             view.begin([*ledger.in_flight, *ledger.waiting], search.result)
+    warn_of_failures(outcomes)
     return search.result

@@ -149,7 +149,7 @@ class SweepResult:
         return (
             f"{', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
             f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
-            f"{int(self.diverged.sum())} diverged"
+            f"{int(self.diverged.sum())} diverged" + (f", {len(self.failures)} failed" if self.failures else "")
         )
 
     def __repr__(self) -> str:

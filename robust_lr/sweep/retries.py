@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
+from collections.abc import Sequence
 
 from .._checks import check_whole
-from .._text import last_line
+from .._text import last_line, levels_to_user, place_of
+from ..exceptions import RobustLRWarning
 from ..trials import TrialResult, TrialSpec
 
 MAX_RETRIES = 2
@@ -46,3 +49,12 @@ class Retries:
         trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
         _log.info("%s: attempt %d of %d failed, it runs again: %s", trial, n, most, last_line(result.error))
         return True
+
+
+def warn_of_failures(results: Sequence[TrialResult]) -> None:
+    """Warn when trials were given up, with the reason and the place of the first failure."""
+    failed = [r for r in results if not r.is_final]
+    if failed:
+        error = failed[0].error
+        message = f"{len(failed)} of {len(results)} trials failed and count as missing"
+        warnings.warn(f"{message}; the first: {last_line(error)}{place_of(error)}", RobustLRWarning, levels_to_user())

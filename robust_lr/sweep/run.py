@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 from .._labels import spec_text
-from .._text import last_line, levels_to_user, place_of
-from ..exceptions import OptionError, RobustLRWarning, TrialError
+from .._text import last_line, place_of
+from ..exceptions import OptionError, TrialError
 from ..grids import GeometricGrid
 from ..journal import open_journal
 from ..runners import Runner, read_runner
@@ -19,7 +18,7 @@ from .axes import read_learning_rates, read_schedules, read_seeds
 from .ledger import TrialLedger
 from .progress import SweepProgress
 from .results import SweepResult
-from .retries import MAX_RETRIES
+from .retries import MAX_RETRIES, warn_of_failures
 
 _FAILURES_TO_STOP = 3
 
@@ -81,7 +80,7 @@ def run_sweep(
         bar = stack.enter_context(SweepProgress(len(trials), finished=plan.results, show=progress))
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
             bar.add(result)
-    _warn_of_failures(plan.results)
+    warn_of_failures(plan.results)
     return SweepResult.from_trials(specs, lrs, all_seeds, plan.results)
 
 
@@ -103,10 +102,3 @@ class _SweepPlan:
             n, error = len(self._first), self.results[0].error
             which = f"each of the first {n} trials; the first" if n > 1 else "the only trial"
             raise TrialError(f"train failed on {which}: {last_line(error)}{place_of(error)}")
-
-
-def _warn_of_failures(results: Sequence[TrialResult]) -> None:
-    failed = [r for r in results if not r.is_final]
-    if failed:
-        message = f"{len(failed)} of {len(results)} trials failed and count as missing"
-        warnings.warn(f"{message}; the first: {last_line(failed[0].error)}", RobustLRWarning, levels_to_user())

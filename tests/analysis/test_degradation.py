@@ -271,11 +271,11 @@ def test_a_sub_grid_that_diverged_everywhere_costs_infinity_with_any_number_of_s
         assert curve.n_seeds == n_seeds
 
 
-def test_one_seed_is_analyzed_without_interval_and_called_optimiztic():
+def test_one_seed_is_analyzed_without_interval_and_called_optimistic():
     curve = curve_of([[3.0], [1.0], [2.0], [4.0]])
     assert curve.worst.tolist() == [0, 1, 2]
     assert np.isnan(curve.worst_interval[1:]).all()
-    assert any("optimiztic" in warning for warning in curve.warnings)
+    assert any("optimistic" in warning for warning in curve.warnings)
 
 
 def test_missing_cells_shrink_the_data_and_are_noted():

@@ -132,11 +132,11 @@ def test_each_seed_is_scored_at_the_learning_rate_that_the_other_seeds_choose(da
 
 def test_a_lucky_learning_rate_does_not_profit_from_its_luck():
     rng = np.random.default_rng(0)
-    scores, optimiztic = [], []
+    scores, optimistic = [], []
     for _ in range(300):
         loss = rng.normal(size=(16, 5))  # all learning rates are equally good: 0
         fit = cross_fit(loss_block(sweep_of(loss), "cosine"))
         scores.append(fit.score(np.arange(16)).mean())
-        optimiztic.append(loss.mean(axis=1).min())
+        optimistic.append(loss.mean(axis=1).min())
     assert abs(np.mean(scores)) < 0.08  # five standard errors
-    assert np.mean(optimiztic) < -0.5
+    assert np.mean(optimistic) < -0.5

@@ -61,6 +61,8 @@ def train_together(*, lr, schedule, seed, folder):
             file.write(f"{os.getpid()} {step} {optimizer.param_groups[0]['lr']!r}\n")
         kill = Path(folder, f"kill-{rank()}-at-{step}")
         if kill.exists():
+            while not Path(folder, f"saved-{step}").exists():
+                time.sleep(0.01)
             kill.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         part = shard(torch.arange(step * BATCH, (step + 1) * BATCH) % 64)
@@ -72,6 +74,8 @@ def train_together(*, lr, schedule, seed, folder):
         scheduler.step()
         states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         checkpoint.save({**states, "scheduler": scheduler.state_dict(), "step": step + 1})
+        if rank() == 0:
+            Path(folder, f"saved-{step + 1}").touch()
     return {"loss": nn.functional.mse_loss(model(inputs), targets).item(), "rank": rank()}
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SweepResult, run_sweep
-from robust_lr.exceptions import GridError, JournalError, OptionError, ScheduleError
+from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRWarning, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.runners import evaluate_trial
 from robust_lr.search import SearchOptions
+from robust_lr.search._result import rounded_up
 from robust_lr.search.run import search_learning_rate
 
 RANGE = (1e-4, 1.0)
@@ -310,7 +311,8 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
 
     journal = tmp_path / "search.jsonl"
     train = Recorder(fails_below)
-    result = run(train, tolerance=0.005, max_retries=1, journal=journal)
+    with pytest.warns(RobustLRWarning, match=r"trials failed and count as missing; the first: OSError: the disk is"):
+        result = run(train, tolerance=0.005, max_retries=1, journal=journal)
     tries = Counter(lr for lr, _ in train.calls)
     assert {lr for lr, n in tries.items() if n == 2} == set(result.failed) == {lr for lr in tries if lr < 0.001}
     assert {r.spec.lr for r in read_journal(journal).results if r.status == "failed"} == set(result.failed)
@@ -321,7 +323,8 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
 
 def test_a_training_function_that_always_fails_ends_the_search_after_three_learning_rates():
     train = Recorder(lambda lr, seed: 1 / 0)
-    result = run(train, max_retries=1)
+    with pytest.warns(RobustLRWarning, match=r"3 of 3 trials failed .*: ZeroDivisionError: .*test_run.py, line \d+\)$"):
+        result = run(train, max_retries=1)
     assert result.stop == "failures" and math.isnan(result.lr)
     assert len(set(train.calls)) == 3 and len(train.calls) == 6 and len(result.failed) == 3
 
@@ -402,7 +405,7 @@ def test_elsewhere_than_on_a_terminal_the_progress_is_a_line_a_trial(capsys):
     assert len(lines) == result.n_trials
     assert lines[0].startswith("trial 1: lr ")
     assert any("diverged" in line for line in lines)
-    assert lines[-1].endswith(f"nothing is better by more than {result.excess_bound:.2g}")
+    assert lines[-1].endswith(f"nothing is better by more than {rounded_up(result.excess_bound)}")
     run()
     assert capsys.readouterr().err == ""
 

@@ -44,14 +44,17 @@ class ReplayedSteps:
             tensor.copy_(value)
 
     def run(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
-        """Make one step for each row of the tables (at most `longest`); return the losses, shape (steps, slots)."""
-        n_steps = len(rows)
-        for table, values in zip(self._tables, (rows, numbers, keys), strict=True):
-            table[:n_steps].copy_(values)
-        self._counter.zero_()
-        for _ in range(n_steps):
-            self._replay()
-        return self._losses[:n_steps]
+        """Make one step for each row of the arguments, in blocks of `longest`; return the losses, (steps, slots)."""
+        losses, longest = [], len(self._losses)
+        for block in zip(*(torch.split(argument, longest) for argument in (rows, numbers, keys)), strict=True):
+            n_steps = len(block[0])
+            for table, values in zip(self._tables, block, strict=True):
+                table[:n_steps].copy_(values)
+            self._counter.zero_()
+            for _ in range(n_steps):
+                self._replay()
+            losses.append(self._losses[:n_steps].clone())
+        return torch.cat(losses)
 
 
 def capture_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:

@@ -159,6 +159,8 @@ def _obstacle(func: Any, args: tuple[Any, ...]) -> str | None:
         return "a shape depends on the data (indexing by a boolean mask, nonzero, unique); torch.where keeps the shape"
     if torch.Tag.data_dependent_output in tags:
         return "it reads the value of a tensor (.item(), float(), `if tensor:`), which differs between replicas"
+    if "cudnn_rnn" in name:  # tagged as random, for the dropout between its layers
+        return "torch.func cannot batch it: cuDNN's recurrent layers have no rule for vmap"
     if torch.Tag.nondeterministic_seeded in tags:
         return f"it draws random numbers ({name}); only dropout layers and functional.dropout can be packed"
     return None

@@ -116,7 +116,7 @@ class Pack:
     def run_block(self) -> list[TrialResult]:
         """Make the next steps of all slots, at most `check_every`, and return the results of the trials that ended."""
         start = time.perf_counter()
-        n_steps = min(self._longest, *(self.task.total_steps - o.step for o in self._occupants.values()))
+        n_steps = min(longest_block(self.task), *(self.task.total_steps - o.step for o in self._occupants.values()))
         objectives = self.steps(n_steps)
         share = (time.perf_counter() - start) / len(self._occupants)
         finished = []
@@ -145,10 +145,6 @@ class Pack:
             value.data.copy_(self._stacks[name][slot])
         return self.replica.model
 
-    @property
-    def _longest(self) -> int:
-        return min(self.task.check_every, _LONGEST_BLOCK, self.task.total_steps)
-
     def _one_step(self, rows: Tensor, numbers: Tensor, keys: Tensor) -> Tensor:
         losses: Tensor
         losses, *gradients = self._graph(*self.traced.fixed, *self._batch(rows), numbers, keys)
@@ -166,7 +162,9 @@ class Pack:
         changing = self.traced.fixed[: len(self.traced.fixed) - len(self.tables.data)]
         with torch.cuda.device(self.task.device), torch.inference_mode():
             try:
-                return ReplayedSteps(self._one_step, self._longest, (rows, numbers, keys), changing, capture_cuda_graph)
+                return ReplayedSteps(
+                    self._one_step, longest_block(self.task), (rows, numbers, keys), changing, capture_cuda_graph
+                )
             except RuntimeError as error:
                 _log.warning("no CUDA graph, each kernel is launched on its own: %s", str(error).splitlines()[0])
                 return None
@@ -213,6 +211,11 @@ class Pack:
         if self.tables.reads_rows:
             return [rows]
         return [torch.stack([data[r] for r in rows.long()]).to(self.task.device) for data in self.tables.data]
+
+
+def longest_block(task: Training) -> int:
+    """Return how many steps are made before anybody looks at the losses."""
+    return min(task.check_every, _LONGEST_BLOCK, task.total_steps)
 
 
 def _take(source: TrialSource, pack: Pack) -> list[TrialSpec]:

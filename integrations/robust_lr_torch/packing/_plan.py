@@ -21,21 +21,14 @@ from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
+from ._choice import USUAL_SLOTS, Attempt, Choice, Measured, balanced
 from ._inspect import inspect_replica
 from ._linear import linear_problem
 from ._memory import free_memory
-from ._pack import Pack, PackEvaluator, one_thread
+from ._pack import Pack, PackEvaluator, longest_block, one_thread
 from ._verify import verify_pack
 
-_LEAST_GAIN = 1.1  # below it, the simpler engine is as good
-# Until it is measured, what is typical of models is what is predicted with. A step of less than so many seconds on a
-# CPU core, and any on a GPU, is mostly overhead, which a pack saves. A pack of longer ones falls out of the cache.
-_SHORT_STEP = 7e-4
-_SHORT, _LONG = (48, 1.5, 2.0), (8, 1.05, 1.3)  # slots of a first pack, the gain of packing, that of compiling
-_GROWTH, _GAIN_OF_GROWTH = 4, 1.3
-_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
-_STEPS_TIMED, _STEPS_TO_TRY = 3, 20  # to verify, to warm up, to time
+_SECONDS_PER_CALL = 0.02  # the steps of a timed call take about so long
 
 
 class Planner:
@@ -58,10 +51,7 @@ class Planner:
         self.on_cpu = torch.device(task.device).type == "cpu"
         # Other processes must not decide: what takes long is interrupted more often.
         self.clock = time.thread_time if self.on_cpu else time.perf_counter
-        self.alone = self.seconds = math.nan  # of a step of a replica, alone and by the best engine so far
-        self.best: PackPlan | None = None  # sequential
-        self.pack: Pack | None = None  # the last one tried, and what it took to make
-        self.tracing = math.nan
+        self.alone = math.nan  # seconds of a step of one trial
 
     def plan(self, engine: str) -> PackPlan:
         """Return the plan of an engine; that of "auto" is the closed form where it fits, else the fastest.
@@ -95,76 +85,55 @@ class Planner:
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
                 verify_pack(pack, self.schedules, self.trials)
-        return self._plan_of(pack, self._fitting(pack, self._balanced(_SHORT[0])), compiled=compiled)
+        slots = balanced(self.trials_per_worker, USUAL_SLOTS if self.slots == "auto" else self.slots)
+        return self._plan_of(pack, min(slots, self._most_slots(pack)), compiled=compiled)
 
     def fastest(self) -> PackPlan:
-        """Try what is predicted to end the sweep sooner than the best so far, its preparation included; keep the best.
-
-        First a step alone is timed, then a pack, on a GPU larger ones, then the compiler.
-        """
-        self.alone = self.seconds = self._seconds_alone()
-        is_short = self.alone < _SHORT_STEP or not self.on_cpu
-        most, gain_of_packing, gain_of_compiling = _SHORT if is_short else _LONG
+        """Time a step alone, and then what `Choice` tells to try, and return the plan of the fastest."""
+        self.alone, best = self._seconds_alone(), None
         with one_thread(self.task):
-            slots = self._balanced(most)
-            n_operations = inspect_replica(self.task, self.trials[0].seed).n_operations
-            tracing = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * n_operations
-            if not self._is_worth(tracing, slots, gain_of_packing):
-                return self.sequential(f"it takes about {self.alone * self._n_steps:.2g} s as it is")
-            gain = self._try(slots)
-            while self.pack and gain > _LEAST_GAIN and not self.on_cpu:
-                slots, larger = self.pack.slots, self._fitting(self.pack, self._balanced(_GROWTH * self.pack.slots))
-                if larger <= slots or not self._is_worth(2 * self.tracing, larger, _GAIN_OF_GROWTH):
-                    break
-                gain = self._try(larger)
-            if self.pack:
-                cost = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * self.pack.traced.n_operations
-                slots = self.best.slots if self.best else 1
-                if self._is_worth(cost, slots, gain_of_compiling):
-                    with contextlib.suppress(NotVectorizable):  # no compiler
-                        self._try(slots, compiled=True)
-        return self.best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
+            choice = Choice(
+                n_trials=self.trials_per_worker,
+                total_steps=self.task.total_steps,
+                alone=self.alone,
+                n_operations=inspect_replica(self.task, self.trials[0].seed).n_operations,
+                on_cpu=self.on_cpu,
+                slots=None if self.slots == "auto" else self.slots,
+            )
+            tried = list[Measured]()
+            while attempt := choice.next_attempt(tried):
+                measured, pack = self._try(attempt, is_first=not any(math.isfinite(m.seconds) for m in tried))
+                tried.append(measured)
+                if pack and choice.best(tried) is measured:
+                    best = self._plan_of(pack, attempt.slots, compiled=attempt.is_compiled, seconds=measured.seconds)
+        if not tried:
+            return self.sequential(f"it takes about {choice.seconds_alone:.2g} s as it is")
+        return best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
 
-    @property
-    def _n_steps(self) -> int:
-        return self.task.total_steps * self.trials_per_worker
-
-    def _balanced(self, most: int) -> int:
-        """Return the slots of equally full packs, at most those asked for."""
-        most = most if self.slots == "auto" else self.slots
-        return math.ceil(self.trials_per_worker / math.ceil(self.trials_per_worker / most))
-
-    def _fitting(self, pack: Pack, slots: int) -> int:
+    def _most_slots(self, pack: Pack) -> int:
         memory = free_memory(self.task.device, self.n_workers) if self.memory_limit is None else self.memory_limit
-        return min(slots, max(1, memory // pack.traced.bytes_per_replica))
+        return max(1, memory // pack.traced.bytes_per_replica)
 
-    def _is_worth(self, preparation: float, slots: int, gain: float) -> bool:
-        left = self._n_steps * self.seconds
-        return preparation + _STEPS_TO_TRY * slots * self.seconds + left / gain < left
-
-    def _try(self, slots: int, *, compiled: bool = False) -> float:
-        """Time a pack, and keep it if it is the best so far; return its gain over the best before it."""
-        n_steps = min(_STEPS_TIMED, self.task.total_steps)
+    def _try(self, attempt: Attempt, *, is_first: bool) -> tuple[Measured, Pack | None]:
         try:
             start = time.perf_counter()
-            pack = Pack(self.task, self.schedules, slots, compiled=compiled)
-            self.tracing = time.perf_counter() - start
-            if (fits := self._fitting(pack, slots)) < slots:
-                return self._try(fits, compiled=compiled)
-            if self.pack is None:
+            pack = Pack(self.task, self.schedules, attempt.slots, compiled=attempt.is_compiled)
+            preparation, most_slots = time.perf_counter() - start, self._most_slots(pack)
+            if most_slots < attempt.slots:
+                return Measured(attempt, math.inf, preparation, most_slots=most_slots), None
+            if is_first:
                 verify_pack(pack, self.schedules, self.trials)
-            for i in range(slots):
+            for i in range(attempt.slots):
                 pack.load(self.trials[i % len(self.trials)])
-            seconds = _seconds_per_call(lambda: pack.steps(n_steps), self.clock) / (n_steps * slots)
+            seconds = _seconds_per_step(pack.steps, longest_block(self.task), self.clock) / attempt.slots
+            pack.clear()
+            return Measured(attempt, seconds, preparation, pack.traced.n_operations, most_slots), pack
         except Exception as error:
             if is_out_of_memory(error):
-                return 0.0
+                return Measured.out_of_memory(attempt), None
+            if attempt.is_compiled and isinstance(error, NotVectorizable):  # no compiler
+                return Measured(attempt, math.inf), None
             raise
-        pack.clear()
-        self.pack, gain = pack, self.seconds / seconds
-        if gain > (1.0 if compiled else _LEAST_GAIN):  # the compiler's time is spent by now
-            self.best, self.seconds = self._plan_of(pack, slots, compiled=compiled, seconds=seconds), seconds
-        return gain
 
     def _plan_of(self, pack: Pack, slots: int, *, compiled: bool, seconds: float = math.nan) -> PackPlan:
         # It goes out once: who asks again does so because something went wrong with it.
@@ -192,17 +161,25 @@ class Planner:
 
         with one_thread(task) if self.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
             steps = endless_steps()
-            # On a GPU a step alone waits for the device as often as a trial does, not each time.
-            n_steps = 1 if self.on_cpu else min(task.check_every, task.total_steps)
-            return _seconds_per_call(lambda: float([next(steps) for _ in range(n_steps)][-1]), self.clock) / n_steps
+            return _seconds_per_step(
+                lambda n: float([next(steps) for _ in range(n)][-1]), longest_block(task), self.clock
+            )
 
 
-def _seconds_per_call(call: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Return the median of several calls, after one that warms up; the shortest is shorter the more there are."""
-    call()
+def _seconds_per_step(run: Callable[[int], object], longest: int, clock: Callable[[], float]) -> float:
+    """Return the median over calls of ``run(n)`` with n steps, which is at most `longest`.
+
+    As in training, quick steps come in blocks: on a GPU the host waits for the device only at the end of each.
+    """
+
+    def seconds(n_steps: int) -> float:
+        start = clock()
+        run(n_steps)
+        return (clock() - start) / n_steps
+
+    seconds(1)  # warms up
+    n_steps = max(1, min(longest, int(_SECONDS_PER_CALL / max(seconds(1), 1e-9))))
     times, end = list[float](), time.perf_counter() + 0.05
     while len(times) < 3 or (len(times) < 50 and time.perf_counter() < end):
-        start = clock()
-        call()
-        times.append(clock() - start)
-    return median(times)
+        times.append(seconds(n_steps))
+    return median(times)  # the shortest is shorter the more there are

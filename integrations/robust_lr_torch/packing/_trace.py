@@ -1,4 +1,4 @@
-"""One step of all replicas as one traced function of tensors, and the memory that it takes."""
+"""One step of all replicas as one traced function of tensors."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from robust_lr.runners.base import is_out_of_memory
 from .._training import Training
 from ._delta_rule import first_line
 from ._inspect import Objective, Replica, place_of, user_place
+from ._memory import bytes_of, peak_bytes
 from ._rules import Stack, clip_grad_norm_per_replica
 
 
@@ -41,7 +42,7 @@ class TracedStep:
 
     @property
     def bytes_per_replica(self) -> int:
-        return (_peak_bytes(self.graph) - self.n_shared_bytes) // len(self.moving[-1])
+        return (peak_bytes(self.graph) - self.n_shared_bytes) // len(self.moving[-1])
 
     @property
     def n_operations(self) -> int:
@@ -96,29 +97,4 @@ def trace_step(
             raise
         where = user_place(traceback.extract_tb(error.__traceback__)) or place_of(task.make_model)
         raise NotVectorizable(f"torch.func cannot batch it: {first_line(error)}", where) from error
-    return TracedStep(graph, (*fixed, *data), tuple(moving), _bytes_of(list(data)))
-
-
-def _peak_bytes(graph: GraphModule) -> int:
-    """Bytes of the tensors that are alive at once when the graph runs node by node, with its inputs."""
-    last_use = {argument: i for i, node in enumerate(graph.graph.nodes) for argument in node.all_input_nodes}
-    sizes, alive, peak = dict[Any, int](), 0, 0
-    for i, node in enumerate(graph.graph.nodes):
-        sizes[node] = 0 if _is_view(node) else _bytes_of(node.meta.get("val"))
-        alive += sizes[node]
-        peak = max(peak, alive)
-        for argument in node.all_input_nodes:
-            if last_use[argument] == i and argument.op != "placeholder":
-                alive -= sizes[argument]
-    return peak
-
-
-def _is_view(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(r.alias_info is not None for r in schema.returns)
-
-
-def _bytes_of(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    return sum(map(_bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+    return TracedStep(graph, (*fixed, *data), tuple(moving), bytes_of(list(data)))

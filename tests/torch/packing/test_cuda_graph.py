@@ -13,8 +13,9 @@ def call_again(function):
     return function
 
 
+@pytest.mark.parametrize("blocks", [[(0, 4), (4, 5)], [(0, 5)]], ids=["as many as the tables hold", "more"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_replayed_steps_are_the_steps(device):
+def test_replayed_steps_are_the_steps(device, blocks):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     data = torch.arange(10.0, device=device)
@@ -36,5 +37,5 @@ def test_replayed_steps_are_the_steps(device):
     capture = capture_cuda_graph if device == "cuda" else call_again
     replayed = ReplayedSteps(step, 4, (rows[0], numbers[0], keys[0]), [weights], capture)
     assert weights.tolist() == [1.0] * 3, "warming up leaves what it changes as it was"
-    found = [replayed.run(rows[a:b], numbers[a:b], keys[a:b]).clone() for a, b in ((0, 4), (4, 5))]
+    found = [replayed.run(rows[a:b], numbers[a:b], keys[a:b]) for a, b in blocks]
     assert torch.equal(torch.cat(found), expected) and torch.equal(weights, final)

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr_torch.packing._inspect import inspect_replica, state_of
+from robust_lr_torch.packing._inspect import _obstacle, inspect_replica, state_of
 from robust_lr_torch.packing._pack import Pack
+from robust_lr_torch.packing._verify import verify_pack
 from tests.torch import models_that_do_not_pack
-from tests.torch.tasks import SCHEDULES, D, K, examples, task
+from tests.torch.tasks import SCHEDULES, D, K, examples, task, trials
 
 torch.set_num_threads(1)
 
@@ -46,6 +47,25 @@ def test_what_cannot_be_packed_is_refused_in_one_line_that_names_the_place(name)
     assert "\n" not in str(error.value) and str(error.value).endswith(f"({error.value.where})")
     again = pickle.loads(pickle.dumps(error.value))
     assert (again.reason, again.where) == (error.value.reason, error.value.where)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.last = layer(2, 4, batch_first=True), nn.Linear(4, K)
+
+    def forward(self, x):
+        return self.last(self.layer(x.unflatten(1, (4, 2)))[0][:, -1])
+
+
+@pytest.mark.parametrize("layer", [nn.GRU, nn.RNN])
+def test_recurrent_layers_can_be_packed_on_a_cpu(layer):
+    verify_pack(Pack(task(partial(Recurrent, layer)), SCHEDULES, 2), SCHEDULES, trials())
+
+
+def test_recurrent_layers_of_cudnn_have_a_reason_of_their_own():
+    reason = _obstacle(torch.ops.aten._cudnn_rnn.default, ())
+    assert reason == "torch.func cannot batch it: cuDNN's recurrent layers have no rule for vmap"
 
 
 @pytest.mark.parametrize("optimizer", ["Adafactor", "ASGD", "LBFGS"])

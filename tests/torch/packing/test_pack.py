@@ -468,4 +468,4 @@ def test_the_compiled_step_gives_what_each_replica_gives_alone():
         specs = trials()
         results = packed(t, specs, slots=3, compiled=True, ready=pack)
     assert pack.slots == 3 and pack.is_compiled
-    assert_equal(results, alone(t, specs), 1e-6)
+    assert_equal(results, alone(t, specs), 1e-5)  # torch 2.11 compiles it to other kernels, which are off by 3.9e-6

@@ -23,6 +23,7 @@ from robust_lr.journal.journal import read_journal
 from robust_lr.runners import TrialList
 from robust_lr.testing import run_trials, train_quadratic
 from robust_lr.trials import TrialSpec
+from robust_lr_torch.packing._pack import Pack
 from tests.torch import models_that_do_not_pack
 from tests.torch.packing.test_inspect import REASONS, line_of
 from tests.torch.tasks import ENVIRONMENT, SCHEDULES, D, K, examples, make_dropout_network, make_network, task, trials
@@ -148,6 +149,28 @@ def test_a_pack_that_does_not_fit_is_split_and_finishes():
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split("\n")[-2] == "16 {'ok'}"
     assert "they run again, at most 8 at a time" in done.stderr
+
+
+def test_without_memory_for_the_first_pack_auto_tries_a_smaller_one(monkeypatch):
+    made = []
+
+    class SmallPack(Pack):
+        def __init__(self, task, schedules, slots, *, compiled=False):
+            made.append(slots)
+            if slots > 10:
+                raise MemoryError
+            super().__init__(task, schedules, slots, compiled=compiled)
+
+    monkeypatch.setattr("robust_lr_torch.packing._plan.Pack", SmallPack)
+    chosen = plan(task(make_dropout_network, total_steps=1000), trials(seeds=range(16)))
+    assert made[:2] == [32, 8] and chosen.engine in ("packed", "compiled") and chosen.slots == 8
+
+
+def test_auto_makes_no_larger_pack_than_the_memory_limit_allows():
+    t = task(make_dropout_network, total_steps=1000)
+    n_bytes = Pack(t, SCHEDULES, 2).traced.bytes_per_replica
+    chosen = plan(t, trials(seeds=range(16)), memory_limit=round(9.5 * n_bytes))
+    assert chosen.engine in ("packed", "compiled") and 8 <= chosen.slots <= 10
 
 
 # What cannot be packed

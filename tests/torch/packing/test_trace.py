@@ -56,4 +56,4 @@ def test_the_bytes_of_a_replica_are_what_a_step_really_takes(optimizer):
     changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
     alive = np.cumsum([e.nbytes() for e in sorted(changes, key=lambda e: e.start_ns())])
     measured = (given + alive.max()) / pack.slots
-    assert measured / 1.5 < pack.traced.bytes_per_replica < measured * 1.5
+    assert measured / 1.2 < pack.traced.bytes_per_replica < measured * 1.2

@@ -1,0 +1,126 @@
+"""What engine "auto" tries next, as a function of the seconds measured so far.
+
+It tries whatever is predicted to end the sweep sooner than the best so far, preparation included. What has not been
+measured yet is predicted from what is typical of models, by one rule for CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LEAST_GAIN = 1.1  # below it, the simpler engine is as good
+_GROWTH = 4  # how many times as many slots the next pack has, or how many times fewer when there is no memory
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
+_STEPS_TO_TRY = 10  # to verify and to time a pack; of quick steps there are more, but no longer
+
+
+@dataclass(frozen=True)
+class Typical:
+    """The slots of a first pack, and the gains to expect: of packing, then of more slots, then of compiling."""
+
+    slots: int
+    packing: float
+    growing: float
+    compiling: float
+
+
+# A short step is mostly overhead, which a pack saves: 15 is what an H200 gains at least, launching kernel by kernel.
+# On a CPU a larger pack, or one of long steps, falls out of the cache.
+_SHORT_STEP = {"cpu": 7e-4, "gpu": 1e-2}  # seconds
+_TYPICAL = {
+    ("cpu", "short"): Typical(48, 1.5, 1.0, 2.0),
+    ("cpu", "long"): Typical(8, 1.05, 1.0, 1.3),
+    ("gpu", "short"): Typical(48, 15.0, 1.4, 1.5),
+    ("gpu", "long"): Typical(8, 1.05, 1.4, 1.3),
+}
+USUAL_SLOTS = _TYPICAL["gpu", "short"].slots
+
+
+@dataclass(frozen=True)
+class Attempt:
+    slots: int
+    is_compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    attempt: Attempt
+    seconds: float  # of a step of one replica; infinite when the pack could not be made
+    preparation: float = 0.0  # the seconds that making it took
+    n_operations: int = 0  # of the traced step
+    most_slots: int = 0  # for which there is memory
+
+    @classmethod
+    def out_of_memory(cls, attempt: Attempt) -> Measured:
+        return cls(attempt, math.inf, most_slots=attempt.slots // _GROWTH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The trials of one worker, all of `total_steps`; `alone` is the seconds of a step of one trial."""
+
+    n_trials: int
+    total_steps: int
+    alone: float
+    n_operations: int  # of a forward pass
+    on_cpu: bool
+    slots: int | None = None  # asked for
+
+    def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
+        typical = self._typical
+        if not tried:
+            preparation = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations
+            return self._if_worth(Attempt(self._balanced(typical.slots)), preparation, typical.packing, tried)
+        last, packs = tried[-1], [m for m in tried if math.isfinite(m.seconds)]
+        if last.attempt.is_compiled:
+            return None
+        if not packs:
+            smaller = Attempt(min(last.most_slots, last.attempt.slots - 1))
+            return self._if_worth(smaller, last.preparation, typical.packing, tried) if smaller.slots else None
+        if math.isfinite(last.seconds) and self.seconds(tried[:-1]) / last.seconds > _LEAST_GAIN:
+            larger = Attempt(min(last.most_slots, self._balanced(_GROWTH * last.attempt.slots)))
+            is_larger = larger.slots > last.attempt.slots
+            if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
+                return larger
+        best = self.best(tried)
+        preparation = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * packs[-1].n_operations
+        compiled = Attempt(best.attempt.slots if best else 1, is_compiled=True)
+        return self._if_worth(compiled, preparation, typical.compiling, tried)
+
+    def best(self, tried: Sequence[Measured]) -> Measured | None:
+        """Return the pack to train with; None is one trial after the other."""
+        best, seconds = None, self.alone
+        for measured in tried:  # the compiler's time is spent by then
+            if seconds / measured.seconds > (1.0 if measured.attempt.is_compiled else _LEAST_GAIN):
+                best, seconds = measured, measured.seconds
+        return best
+
+    def seconds(self, tried: Sequence[Measured]) -> float:
+        """Return the seconds of a step of one replica by the best of what was tried."""
+        best = self.best(tried)
+        return best.seconds if best else self.alone
+
+    @property
+    def seconds_alone(self) -> float:
+        return self.alone * self.total_steps * self.n_trials
+
+    @property
+    def _typical(self) -> Typical:
+        device = "cpu" if self.on_cpu else "gpu"
+        return _TYPICAL[device, "short" if self.alone < _SHORT_STEP[device] else "long"]
+
+    def _balanced(self, slots: int) -> int:
+        return balanced(self.n_trials, slots if self.slots is None else self.slots)
+
+    def _if_worth(self, attempt: Attempt, preparation: float, gain: float, tried: Sequence[Measured]) -> Attempt | None:
+        now = self.seconds(tried)
+        left, steps = self.total_steps * self.n_trials, self.total_steps * self.n_trials + _STEPS_TO_TRY * attempt.slots
+        return attempt if preparation + steps * now / gain < left * now else None
+
+
+def balanced(n_trials: int, slots: int) -> int:
+    """Return the slots of equally full packs, at most `slots`."""
+    return math.ceil(n_trials / math.ceil(n_trials / slots))
