@@ -154,6 +154,7 @@ def test_killed_after_any_trial_it_makes_the_same_trials_none_twice(n_jobs, tmp_
         assert len(trials_in(part)) == result.n_trials
 
 
+@pytest.mark.filterwarnings("ignore:.* trials failed and count as missing")
 @pytest.mark.parametrize("n_jobs", [1, 3])
 @pytest.mark.parametrize("fails", [lambda lr: lr > 0.03, lambda lr: lr < 0.003, lambda lr: 0.009 < lr < 0.011])
 def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, n_jobs, tmp_path):
