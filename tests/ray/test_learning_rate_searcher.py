@@ -12,7 +12,7 @@ import pytest
 from ray import tune
 
 from robust_lr import LearningRateSearch, RobustLRError, SearchOptions, SweepResult, search_learning_rate
-from robust_lr.exceptions import DataError
+from robust_lr.exceptions import DataError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search
@@ -94,7 +94,8 @@ def test_a_training_that_raises_above_some_learning_rate_ends_as_in_a_search_els
             raise MemoryError("too large")
         return loss_at(lr)
 
-    plain = search_learning_rate(train, 1e-4, 1.0, tolerance=0.005, schedule="cosine")
+    with pytest.warns(RobustLRWarning, match="trials failed .*; the first: MemoryError: too large"):
+        plain = search_learning_rate(train, 1e-4, 1.0, tolerance=0.005, schedule="cosine")
     searcher, _ = search_where(lambda lr: lr > 0.03, schedule="cosine")
     assert searcher.result == plain
     assert plain.failed and (plain.stop, plain.reason) == (searcher.result.stop, searcher.result.reason)
