@@ -18,13 +18,14 @@ class SearchPlan:
     same trials as one that was not. With `n_jobs` None it asks for one whenever there is room, and does not wait.
 
     What is known already is not run again: first the search takes from it what it asks for, as long as that is there,
-    and then it is told all else, as results from outside.
+    and then it is told all else, as results from outside. A trial that was given up before runs again where the search
+    asks for it, so that a search that went around it does so again.
 
     Args:
         search: the search, of which nothing was asked yet.
         schedule: name of its schedule.
         seed: the first one at a learning rate.
-        known: results that are there already; those of other schedules are left aside.
+        known: outcomes that are there already; those of other schedules are left aside.
         n_jobs: learning rates in a round, at least 1; None for no rounds.
     """
 
@@ -39,7 +40,9 @@ class SearchPlan:
     ) -> None:
         self.search = search
         self._schedule, self._seed, self._n_jobs = schedule, seed, n_jobs
-        self._known = {result.spec: result for result in known if result.spec.schedule == schedule}
+        outcomes = [result for result in known if result.spec.schedule == schedule]
+        self._known = {result.spec: result for result in outcomes if result.is_final}
+        self._given_up = {result.spec for result in outcomes if not result.is_final}
         self._told, self._running = set[TrialSpec](), set[TrialSpec]()
 
     def next_trials(self) -> list[TrialSpec]:
@@ -53,7 +56,8 @@ class SearchPlan:
                 if trial in self._known:
                     self._tell(self._known[trial])
             others = [result for spec, result in self._known.items() if spec not in self._told]
-            if others and (new or not asked):  # what is known carries the search no further by itself
+            if others and (not asked or (new and self._given_up.isdisjoint(new))):
+                # What is known carries the search no further by itself.
                 for trial in new:
                     self.search.forget(trial.lr)
                 for result in others:
