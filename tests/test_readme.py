@@ -21,7 +21,8 @@ README = (ROOT / "README.md").read_text()
 SEARCH = (ROOT / "docs" / "search.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PAGES = "".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-COMMANDS = sorted(set(re.findall(r"^ {4,}.*?(?<!--strategies )(robust-lr (?:plan|run|search|analyze|demo) .*)$", PAGES, re.MULTILINE)))
+_COMMAND = r"^ {4,}.*?(robust-lr (?:plan|run|search|analyze|demo) .*)$"
+COMMANDS = sorted(set(re.findall(_COMMAND, PAGES, re.MULTILINE)))
 SCRIPTS = sorted(set(re.findall(r"python ((?:benchmarks|examples)/\w+\.py[^`\n]*)", PAGES)))
 
 

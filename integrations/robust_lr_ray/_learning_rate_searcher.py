@@ -13,6 +13,7 @@ from robust_lr.journal import Journal
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 from robust_lr.search.plan import SearchPlan
+from robust_lr.sweep.retries import MAX_RETRIES
 from robust_lr.trials import TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
@@ -75,7 +76,7 @@ class LearningRateSearcher(LedgerSearcher):
         metric: str = "loss",
         direction: Direction = "minimize",
         journal: str | os.PathLike[str] | None = None,
-        max_retries: int = 1,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         if not isinstance(lr_name, str) or not lr_name:
             raise OptionError(f"lr_name must be the name of the learning rate in the config, got {lr_name!r}")
