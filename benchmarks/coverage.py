@@ -1,4 +1,4 @@
-"""Do the bands cover the truth, and are they no wider than they must be? Synthetic sweeps of which the truth is known.
+"""Do the bands cover the truth, and are they no wider than necessary? Synthetic sweeps with a known truth.
 
     python benchmarks/coverage.py                 500 sweeps a setting, a few minutes on 2 cores
     python benchmarks/coverage.py --sweeps 100 --json coverage.json

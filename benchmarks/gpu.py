@@ -1,7 +1,7 @@
-"""What only a GPU can tell: the tests that need one, the speed and memory of packs there, how far their losses are off.
+"""Measurements on a GPU: the tests that need one, and the speed, memory and exactness of packs.
 
     benchmarks/gpu.sh                               the parts that fit into 8 minutes
-    benchmarks/gpu.sh --parts tests-on-device       the tests with tasks on the GPU: what fails is to be looked at
+    benchmarks/gpu.sh --parts tests-on-device       the tests with tasks on the GPU: look at what fails
     benchmarks/gpu.sh --parts mlp cnn --replicas 32
     benchmarks/gpu.sh --device cpu --tiny           the same code in 3 minutes, anywhere
 

@@ -119,7 +119,7 @@ def char_mlp_task() -> tuple[TrainFunction, GeometricGrid]:
 
 
 def grid(first: int, last: int) -> GeometricGrid:
-    """The learning rates from 2**first to 2**last, two to the octave."""
+    """The learning rates from 2**first to 2**last, two per octave."""
     return GeometricGrid(2.0**first, 2.0**last, n_points=2 * (last - first) + 1)
 
 
@@ -131,7 +131,7 @@ TASKS: dict[str, Callable[[], tuple[TrainFunction, GeometricGrid]]] = {
 
 
 def write_table(path: Path, sweep: SweepResult) -> None:
-    """Write one row a training; six digits of a loss are far below its spread over seeds."""
+    """Write one row per training; six digits of a loss are far below its spread over seeds."""
     validation = sweep.metrics["validation_loss"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -146,7 +146,7 @@ def write_table(path: Path, sweep: SweepResult) -> None:
 
 
 def write_note(name: str, sweep: SweepResult, seconds: float) -> None:
-    """Write the line of this table into the README beside it, and leave those of the others."""
+    """Write this table's line into the README beside it, and leave the others."""
     page = TABLES / "README.md"
     versions = f"robust-lr {robust_lr.__version__}, Python {platform.python_version()}, numpy {np.__version__}"
     versions += f", torch {torch.__version__}, scikit-learn {sklearn.__version__}"
@@ -160,13 +160,13 @@ def write_note(name: str, sweep: SweepResult, seconds: float) -> None:
 
 
 def text_identity() -> str:
-    """Return size and digest of the text, which is another one in each version of Python."""
+    """Return size and digest of the text, which differs between versions of Python."""
     encoded = TEXT.encode()
     return f"a text of {len(encoded)} bytes, sha256 {hashlib.sha256(encoded).hexdigest()}"
 
 
 def main() -> None:
-    """Make the tables that were asked for."""
+    """Make the requested tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=5)

@@ -44,7 +44,7 @@ MANY_RETRIES = 1000  # a cell is to be missing for no other reason than a fault
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens to a study."""
+    """The events of a study."""
 
     n_lrs: int
     n_seeds: int
@@ -66,7 +66,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study held at its end."""
+    """The contents of a study at its end."""
 
     cells: int
     completed: int
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every cell was completed once."""
+        """Whether every cell was completed exactly once."""
         return self.completed == self.cells and not self.twice and not self.missing
 
 
@@ -123,7 +123,7 @@ def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: i
 
 
 def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
-    """Return the outcome of a study that all workers have worked on, and that one has resumed after the kills."""
+    """Return the outcome of a study after all workers, one of which resumed it after the kills."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["optuna", "robust_lr_optuna.grid_sampler", "robust_lr_optuna._storages"])
     rng, name = random.Random(seed), f"chaos-{os.getpid()}-{seed}-{scenario}"
@@ -196,7 +196,7 @@ def postgresql_programs() -> Path | None:
 
 @contextlib.contextmanager
 def postgresql_server() -> Iterator[str]:
-    """Run a PostgreSQL server of its own, on loopback, in a temporary folder; give the URL of its database."""
+    """Run a private PostgreSQL server, on loopback, in a temporary folder; yield the URL of its database."""
     programs = postgresql_programs()
     if programs is None:
         raise RuntimeError("PostgreSQL is not installed")
@@ -235,7 +235,7 @@ def scenarios(repeats: int) -> list[tuple[str, Scenario]]:
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Run what was asked for, print a line for each study, and return the exit status."""
+    """Run the requested scenarios, print a line for each study, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storages", nargs="+", choices=STORAGES, default=STORAGES)
     parser.add_argument("--only", nargs="+", choices=("plain", "growth", "kills"), default=("plain", "growth", "kills"))

@@ -1,4 +1,4 @@
-"""What does a trial cost in `GeometricGridSampler`, beside Optuna's GridSampler and RandomSampler?
+"""The cost of a trial with `GeometricGridSampler`, compared with Optuna's GridSampler and RandomSampler.
 
     python benchmarks/optuna_sampler.py                  about ten minutes on 2 cores
     python benchmarks/optuna_sampler.py --sizes 100 --storages memory
@@ -71,7 +71,7 @@ def seconds_per_trial(name: str, n: int, storage: str) -> float:
 
 
 def main() -> None:
-    """Print a table of milliseconds a trial."""
+    """Print a table of milliseconds per trial."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 3000])
     parser.add_argument("--storages", nargs="+", choices=("memory", "journal"), default=["memory", "journal"])

@@ -1,4 +1,4 @@
-"""What packing gains: a sweep of R trials of six small models, by each engine, against the loop one writes by hand.
+"""The gain of packing: sweeps of R trials of six small models, by each engine, against a hand-written loop.
 
     python benchmarks/packed.py                          R = 32, 3 rounds, about 8 minutes on one core
     python benchmarks/packed.py --quick --json packed.json

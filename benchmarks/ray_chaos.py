@@ -43,7 +43,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def train(*, lr: float, schedule: object, seed: int, log: str, seconds: float) -> float:
-    """Sleep, and write down when it begins and ends."""
+    """Sleep, and write a line at the beginning and at the end."""
     _write(log, f"begin {schedule} {lr!r} {seed}")
     time.sleep(seconds)
     _write(log, f"end {schedule} {lr!r} {seed}")
@@ -58,7 +58,7 @@ def _write(log: str, line: str) -> None:
 def sweep(
     *, address: str, folder: Path, name: str, n_points: int, refine: int, gpus: float, seconds: float
 ) -> SweepResult:
-    """Run the sweep, or what is left of it."""
+    """Run the sweep, or the rest of it."""
     grid = GeometricGrid(1e-3, 1.0, n_points)
     for _ in range(refine):
         grid = grid.refine()
@@ -72,7 +72,7 @@ def sweep(
 
 @dataclass
 class Count:
-    """What became of the cells."""
+    """The outcomes of the cells."""
 
     cells: int
     results: int
@@ -81,7 +81,7 @@ class Count:
 
     @property
     def is_right(self) -> bool:
-        """Each cell has one result, and none that had one was begun again."""
+        """Whether each cell has one result, and no cell with a result was begun again."""
         return self.results == self.cells and not self.begun_again_though_finished
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class Count:
 
 
 def finished(journal: Path) -> set[str]:
-    """Return the cells of which the journal holds a result, as the log names them; none twice."""
+    """Return the cells with a result in the journal, as the log names them; none twice."""
     if not journal.exists():
         return set()
     lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]

@@ -1,4 +1,4 @@
-"""Time trials of two workers each: workers that are kept from trial to trial, and a TorchTrainer for each trial.
+"""Time trials with two workers: persistent workers against a TorchTrainer for each trial.
 
     python benchmarks/ray_distributed.py
 

@@ -1,4 +1,4 @@
-"""Measure what a trial costs beyond its training, for each way to run trials in parallel on this machine.
+"""Measure the overhead of a trial, for each way to run trials in parallel on this machine.
 
     python benchmarks/ray_overhead.py                    about 4 minutes on 2 cores
     python benchmarks/ray_overhead.py --rounds 1 --trials 20 --long 0
@@ -50,7 +50,7 @@ def one_second(*, lr: float, schedule: object, seed: int) -> float:
 
 
 def trials(n: int) -> list[TrialSpec]:
-    """Return so many distinct trials."""
+    """Return n distinct trials."""
     return [TrialSpec("constant", 0.1, seed) for seed in range(n)]
 
 
@@ -102,7 +102,7 @@ def by_tasks(train: Callable[..., float], n: int, folder: Path) -> float:
 
 
 def check(n: int, losses: list[float]) -> None:
-    """Stop when a way did not run what it was to run."""
+    """Stop if a way did not run all its trials."""
     if len(losses) != n or set(losses) != {0.1}:
         sys.exit(f"{len(losses)} results instead of {n}")
 
@@ -117,7 +117,7 @@ WAYS = {
 
 
 def quartiles(values: list[float]) -> str:
-    """Return the median, and the quartiles where there are several values."""
+    """Return the median, and the quartiles if there are several values."""
     if len(values) < 3:
         return f"{statistics.median(values):.3g}"
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

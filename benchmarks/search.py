@@ -1,4 +1,4 @@
-"""How many trials does a learning-rate search need, and is what it claims when it stops true?
+"""How many trials does a learning-rate search need, and are its claims true when it stops?
 
     python benchmarks/search.py                         every family and strategy, ranges of 2, 4 and 8 decades
     python benchmarks/search.py --curves 20 --strategies robust-lr tpe --decades 4 --json search.json
@@ -55,25 +55,25 @@ HINDSIGHT = 0.98
 
 
 class Problem(Protocol):
-    """A loss over x = log(lr) on a range, the result of a trial, and what only the judge knows."""
+    """A loss over x = log(lr) on a range, the result of a trial, and the truth that only the judge knows."""
 
     low: float
     high: float
 
     @property
     def noise(self) -> float:
-        """The standard deviation of a result, if the search is told; else 0."""
+        """The standard deviation of a result if the search gets it, else 0."""
 
     @property
     def exact(self) -> bool:
-        """Whether a trial returns the loss that the search is judged by."""
+        """Whether a trial returns the loss by which the search is judged."""
 
     @property
     def least(self) -> float:
         """The least loss in the range."""
 
     def loss(self, x: float) -> float:
-        """Return the loss that a search is judged by; +inf is a trial that diverges."""
+        """Return the loss by which a search is judged; +inf for a trial that diverges."""
 
     def measured(self, x: float, earlier: int, rng: np.random.Generator) -> float:
         """Return the result of a trial after `earlier` others at this x."""

@@ -1,7 +1,7 @@
-"""How long robust-lr takes to start, as multiples of ``import numpy``, which any user of it waits for anyway.
+"""How long robust-lr takes to start, as a multiple of ``import numpy``, for which every user waits anyway.
 
-Every round runs each command once, one after the other, so that a busy moment of the machine falls on all of them.
-The figures are medians over the rounds.
+Every round runs each command once, so that a busy moment of the machine affects all of them. The figures are medians
+over the rounds.
 
     python benchmarks/start_time.py --rounds 50
 """

@@ -3,9 +3,9 @@
     python examples/char_lm_packed.py
     python examples/char_lm_packed.py --device cuda --steps 2000
 
-The text is Python's own documentation, as `pydoc_data.topics` brings it. Each training has one of three schedules with
-a warm-up, one of eight learning rates and one of the seeds; what counts is the loss of a character in the last tenth of
-the text, which no training sees. `PackedRunner` measures how the trainings run fastest, says so, and does it.
+The text is Python's own documentation, from `pydoc_data.topics`. Each training has one of three schedules with a
+warm-up, one of eight learning rates and one of the seeds; the loss is that of a character in the last tenth of the
+text, which no training sees. `PackedRunner` measures how the trainings run fastest, reports it, and trains that way.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TEXT = "\n".join(topics[name] for name in sorted(topics))
 ALPHABET = sorted(set(TEXT))
 CONTEXT, WIDTH, N_HEADS, N_LAYERS = 64, 64, 4, 2
 BATCH_SIZE = 8
-N_TRAIN, N_VALIDATION = 2048, 256  # pieces of text: every training ends with the loss over them all
+N_TRAIN, N_VALIDATION = 2048, 256  # pieces of text: every training ends with the loss over all of them
 SCHEDULES = ("warmup(0.1)+constant", "warmup(0.1)+linear", "warmup(0.1)+cosine")
 
 
@@ -72,7 +72,7 @@ def loss_of_a_character(logits: Tensor, characters: Tensor) -> Tensor:
 
 
 def pieces(text: str, n: int) -> tuple[Tensor, Tensor]:
-    """Return n pieces of the text that do not overlap, (n, 64), and the characters that follow at each place."""
+    """Return n non-overlapping pieces of the text, (n, 64), and the next character at each place."""
     code = {character: i for i, character in enumerate(ALPHABET)}
     rows = torch.tensor([code[character] for character in text]).unfold(0, CONTEXT + 1, CONTEXT + 1)
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:n]]
@@ -96,7 +96,7 @@ def make_task(total_steps: int, *, dropout: float = 0.0) -> SupervisedTask:
 
 
 def finding(sweep: SweepResult) -> str:
-    """Say what a learning rate above the best costs under each schedule, and whether annealing lowers that."""
+    """Return what a learning rate above the best costs under each schedule, and whether annealing lowers that."""
     loss, (fixed, *_) = sweep.loss, sweep.schedules
     best = loss.mean(axis=2).argmin(axis=1)
     steps = min(2, loss.shape[1] - 1 - int(best.max()))
@@ -122,7 +122,7 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=2, help="packs at a time, one process each")
     parser.add_argument("--device", help="where to train, such as cuda")
     parser.add_argument("--dropout", type=float, default=0.0, help="share of the values that are dropped in training")
-    parser.add_argument("--journal", help="file that keeps finished trainings; the same command goes on from there")
+    parser.add_argument("--journal", help="file that keeps finished trainings; the same command continues from it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sweep = run_sweep(

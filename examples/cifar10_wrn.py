@@ -1,4 +1,4 @@
-"""Wide ResNets on CIFAR-10 on a Ray cluster: how coarse may the grid be where a trial takes minutes to hours of a GPU?
+"""Wide ResNets on CIFAR-10 on a Ray cluster: how coarse may the grid be if a trial takes minutes to hours on a GPU?
 
     python examples/cifar10_wrn.py --tier smoke --data cifar10
     python examples/cifar10_wrn.py --tier full --address auto --journal cifar10.jsonl --report cifar10.html
@@ -6,8 +6,8 @@
 
 The networks and their training are those of Zagoruyko and Komodakis, Wide Residual Networks (2016,
 https://arxiv.org/abs/1605.07146), without dropout: crops from images padded by 4 reflected pixels, flips, SGD with
-Nesterov momentum. A learning rate is chosen by the loss on a tenth of the training images that no trial trains on; the
-test images choose nothing, their loss and accuracy are metrics. docs/cifar10.md says what the tiers cost.
+Nesterov momentum. The loss on a tenth of the training images, on which no trial trains, chooses the learning rate; the
+test images choose nothing, their loss and accuracy are metrics. docs/cifar10.md gives the cost of the tiers.
 """
 
 import argparse
@@ -72,7 +72,7 @@ INITIAL, ORDER = range(2)  # each seed has one random stream for each of these
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each after batch norm and ReLU, added to what the block reads."""
+    """Two 3x3 convolutions, each after batch norm and ReLU, added to the block's input."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class WideResNet(nn.Module):
 
 
 def n_parameters(depth: int, width: int) -> int:
-    """Return how many numbers are trained."""
+    """Return the number of trained parameters."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in WideResNet(depth, width).parameters())
 
@@ -149,10 +149,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Cifar10:
-    """The images in a folder, read once in each process that asks for them; only the path travels to the workers.
+    """The images in a folder, read once in each process that uses them; only the path travels to the workers.
 
     Args:
-        folder: holds cifar-10-binary.tar.gz, which is downloaded where it is missing, or, unpacked,
+        folder: holds cifar-10-binary.tar.gz, which is downloaded if missing, or the unpacked
             cifar-10-batches-bin.
         max_images: read no more than so many training images, and so many test images; None for all 50000 and 10000.
     """
@@ -166,7 +166,7 @@ class Cifar10:
         """The images to train on, those that choose the learning rate (a tenth of the training images), and the test.
 
         Raises:
-            DataError: when they cannot be had, or are not what they must be.
+            DataError: when they are missing or malformed.
         """
         if self._parts is None:  # functools has caches for this, which do not travel with a class of a script
             object.__setattr__(self, "_parts", self._read())
@@ -190,7 +190,7 @@ class Cifar10:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Return the content of the six files by name, from the unpacked ones where they are there, else the archive."""
+    """Return the content of the six files by name, from the unpacked folder if there is one, else from the archive."""
     if not (folder / UNPACKED).is_dir():
         return read_archive(fetch_archive(folder))
     paths = [folder / UNPACKED / name for name in (*TRAIN_FILES, TEST_FILE)]
@@ -212,10 +212,10 @@ def read_archive(path: Path) -> dict[str, bytes]:
 
 
 def fetch_archive(folder: Path, *, url: str = URL, md5: str = MD5) -> Path:
-    """Return the path of the archive, which is downloaded where it is missing, and checked in any case.
+    """Return the path of the archive, after a download if it is missing and a check in any case.
 
     Raises:
-        DataError: when it cannot be downloaded, or its MD5 is another.
+        DataError: when it cannot be downloaded, or its MD5 is wrong.
     """
     path = folder / "cifar-10-binary.tar.gz"
     if not path.exists():
@@ -275,7 +275,7 @@ def crop_and_flip(pixels: Tensor, rows: Tensor, shifts: Tensor, flips: Tensor) -
 
 
 class Normalize(nn.Module):
-    """Pixels, uint8 (B, 32, 32, 3), to what the network reads: float32 (B, 3, 32, 32), channels last."""
+    """Pixels, uint8 (B, 32, 32, 3), to the network's input: float32 (B, 3, 32, 32), channels last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -283,15 +283,15 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(STD))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return each color less its mean, in units of its standard deviation."""
+        """Return each color minus its mean, in units of its standard deviation."""
         return ((pixels - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
 class Training:
     """One network in training, an epoch at a time.
 
-    What an epoch draws depends on the seed and its number alone, so that `state_dict` needs no random state: a training
-    that goes on from it is the one that was not interrupted. On CUDA the arithmetic is bfloat16 by autocast, with
+    The draws of an epoch depend only on the seed and its number, so `state_dict` needs no random state: a training that
+    continues from it equals an uninterrupted one. On CUDA the arithmetic is bfloat16 by autocast, with
     float32 weights; on the CPU it is float32.
     """
 
@@ -346,7 +346,7 @@ class Training:
         self.epoch += 1
 
     def evaluate(self, images: Images) -> tuple[float, float]:
-        """Return the mean loss, in nats, and the share of images that are classified right."""
+        """Return the mean loss, in nats, and the share of correctly classified images."""
         self.model.eval()
         loss = n_right = 0.0
         with torch.no_grad(), self._precision():
@@ -358,12 +358,12 @@ class Training:
         return loss / len(images), n_right / len(images)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs, at the end of an epoch."""
+        """Return the state for a resume, at the end of an epoch."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
         return {"epoch": self.epoch, "losses": list(self.losses), **parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of the same trial."""
+        """Continue from the state of the same trial."""
         for name in ("model", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(state[name])
         self.epoch, self.losses = state["epoch"], list(state["losses"])
@@ -409,13 +409,13 @@ class CifarTrial:
 
     @property
     def label(self) -> str:
-        """Name of the training in a journal: all that its results depend on."""
+        """Name of the training in a journal: everything on which its results depend."""
         depth, width = self.network
         images = "all" if self.data.max_images is None else f"at most {self.data.max_images}"
         return f"cifar10_wrn: WRN-{depth}-{width}, {self.n_epochs} epochs, batch {self.batch_size}, {images} images"
 
     def __call__(self, *, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
-        """Train once, from the last epoch that the trial's checkpoint has, where its runner keeps one."""
+        """Train once, from the last epoch in the trial's checkpoint, if the runner keeps one."""
         from robust_lr_ray import trial_checkpoint  # here, since --speed does without Ray
 
         training = Training(
@@ -448,7 +448,7 @@ def _stream(*key: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """How large a sweep is."""
+    """The size of a sweep."""
 
     network: tuple[int, int]
     n_epochs: int
@@ -466,14 +466,14 @@ TIERS = {
 
 
 def announcement(name: str, tier: Tier, n_seeds: int, n_images: int, images_per_second: float | None) -> str:
-    """Say what a sweep will do and cost.
+    """Return the plan and the cost of a sweep, in words.
 
     Args:
         name: of the tier.
         tier: the tier.
         n_seeds: trainings of each schedule at each learning rate.
         n_images: images that a trial trains on.
-        images_per_second: speed of one GPU in this training, None where it is not known.
+        images_per_second: speed of one GPU in this training, None if unknown.
     """
     n_trials, n_steps = len(SCHEDULES) * len(tier.grid) * n_seeds, tier.n_epochs * (n_images // tier.batch_size)
     seen = n_trials * n_steps * tier.batch_size
@@ -484,14 +484,14 @@ def announcement(name: str, tier: Tier, n_seeds: int, n_images: int, images_per_
         f"together {seen:,} images, {seen * operations_per_image(*tier.network):.3g} floating-point operations; ",
     ]
     if images_per_second is None:
-        lines[1] += "GPU hours not known: measure images/s by --speed, and give it as --images-per-second"
+        lines[1] += "GPU hours unknown: measure images/s with --speed, and pass it as --images-per-second"
     else:
         lines[1] += f"{seen / images_per_second / 3600:.3g} GPU hours at {images_per_second:g} images/s"
     return "\n".join(lines)
 
 
 def figures_on_test_images(sweep: SweepResult) -> Iterator[str]:
-    """Yield for each schedule what the learning rate that the validation images choose does on the test images."""
+    """Yield for each schedule the test figures of the learning rate that the validation images choose."""
     means = np.nan_to_num(sweep.loss.mean(axis=2), nan=math.inf)
     for i, name in enumerate(sweep.schedules):
         best = int(means[i].argmin())
@@ -640,7 +640,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, help="trainings of each schedule at each learning rate")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="by default cpu for --tier smoke, else cuda")
-    parser.add_argument("--journal", help="file that keeps finished trials; the same command goes on from there")
+    parser.add_argument("--journal", help="file that keeps finished trials; the same command continues from it")
     parser.add_argument("--tolerance", type=float, default=0.02, help="excess loss that would not matter, in nats")
     parser.add_argument("--report", help="HTML file to write")
     parser.add_argument("--images-per-second", type=float, help="of one GPU, to tell what the sweep costs")

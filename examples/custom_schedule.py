@@ -1,4 +1,4 @@
-"""Three ways to bring a schedule of your own, and what theory says of it before you train.
+"""Three ways to define your own schedule, and what theory says about it before you train.
 
 python examples/custom_schedule.py
 """

@@ -39,7 +39,7 @@ def make_task() -> SupervisedTask:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # the runner says what it measured and chose
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # the runner reports its measurement and choice
     torch.set_num_threads(1)
     grid = GeometricGrid(2.0**-4, 2.0**4, n_points=9)
     schedules = ["constant", "linear", "cosine"]

@@ -1,8 +1,8 @@
-"""Four workers on one study in a journal file; one is killed on the way, and nothing is lost or run twice.
+"""Four workers on one study in a journal file; one is killed on the way, and no cell is lost or runs twice.
 
     python examples/optuna_many_processes.py
 
-The same works on several machines that see the file: each runs the same few lines.
+The same works on several machines that share the file: each runs the same few lines.
 """
 
 import collections
@@ -37,7 +37,7 @@ def objective(trial: optuna.Trial) -> float:
 
 
 def work(path: str) -> None:
-    """What every worker runs."""
+    """Run trials until none is left."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = GeometricGridSampler(GRID, schedules=["constant", "cosine"], seeds=8)
     study = optuna.create_study(study_name="sweep", storage=journal_storage(path), sampler=sampler, load_if_exists=True)
@@ -55,7 +55,7 @@ if __name__ == "__main__":
         os.kill(workers[0].pid, signal.SIGKILL)
         for worker in workers:
             worker.join()
-        work(path)  # runs the trial that was killed, if it was in the middle of one
+        work(path)  # reruns the trial of the killed worker, if it was in the middle of one
         study = optuna.load_study(study_name="sweep", storage=journal_storage(path))
         runs = collections.Counter(cell_of(t) for t in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
         print(f"{len(runs)} of {len(GRID) * 2 * 8} cells, each run {set(runs.values())} time, worker 0 killed")

@@ -1,9 +1,9 @@
-"""Find the best learning rate of two optimizers, each by its own search that stops when it is good enough.
+"""Find the best learning rate of two optimizers, with one search for each that stops when it is good enough.
 
     python examples/optuna_search.py
 
-The objective asks for its parameters as always; only the sampler is new. With a storage, any number of processes can
-work on the same searches.
+The objective stays as it is; only the sampler is new. With a storage, any number of processes can work on the same
+searches.
 """
 
 import optuna

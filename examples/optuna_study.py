@@ -1,9 +1,8 @@
-"""An Optuna study that you have already, with two lines added: its sampler, and what its trials tell.
+"""An existing Optuna study with two lines added: a sampler, and the analysis of its trials.
 
     python examples/optuna_study.py
 
-The objective asks for its parameters as it always did. The learning rates are those of a geometric grid, each run once
-with every seed.
+The objective stays as it is. The learning rates lie on a geometric grid, and each runs once with every seed.
 """
 
 import optuna

@@ -1,10 +1,10 @@
-"""A sweep whose trials are trained by two workers each, with DistributedDataParallel, on a laptop or on a cluster.
+"""A sweep with two workers per trial, by DistributedDataParallel, on a laptop or on a cluster.
 
     python examples/ray_ddp_trial.py
     python examples/ray_ddp_trial.py --address auto --gpus
 
-The two workers start once and train one trial after the other, each on half of every batch. The training function is
-the same as everywhere: in a single process, it trains the same model on whole batches.
+The two workers start once and train one trial after the other, each on half of every batch. The training function also
+runs in a single process, where it trains the same model on whole batches.
 """
 
 import argparse
@@ -61,9 +61,9 @@ def train(*, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--address", help="of a Ray cluster, such as auto; by default Ray is started on this machine")
-    parser.add_argument("--gpus", action="store_true", help="one for each worker; by default they train on CPUs")
-    parser.add_argument("--storage", help="folder that all nodes share, for checkpoints of trials that are running")
+    parser.add_argument("--address", help="address of a Ray cluster, such as auto; by default a Ray starts here")
+    parser.add_argument("--gpus", action="store_true", help="use one GPU per worker; by default they train on CPUs")
+    parser.add_argument("--storage", help="folder that all nodes share, for checkpoints of running trials")
     args = parser.parse_args()
 
     runner = RayRunner(

@@ -3,8 +3,8 @@
     python examples/ray_sweep.py
     python examples/ray_sweep.py --address auto --gpus-per-trial 0.5 --journal /shared/sweep.jsonl
 
-The journal holds every finished trial: after a crash, or with more --seeds, the same command runs only what is missing.
-The folder cluster beside this file has files that start a cluster.
+With --journal, the same command runs only the missing trials after a crash, or with more --seeds. The folder cluster
+beside this file has files that start a cluster.
 """
 
 import argparse
@@ -45,13 +45,13 @@ def make_task(device: str) -> SupervisedTask:
 
 
 def main() -> None:
-    """Run the sweep, or what is missing of it, and write the report."""
+    """Run the sweep, or its missing trials, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--address", help='"auto" or host:port of a cluster; by default a Ray is started here')
     parser.add_argument("--gpus-per-trial", type=float, default=0, help="such as 1, or 0.5 for two trials on a GPU")
-    parser.add_argument("--max-concurrent", type=int, help="trials at a time, where nodes are started on demand")
+    parser.add_argument("--max-concurrent", type=int, help="trials at a time, if nodes start on demand")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each schedule at each learning rate")
-    parser.add_argument("--journal", help="file that keeps finished trials; in a job of Ray an absolute path")
+    parser.add_argument("--journal", help="file that keeps finished trials; in a Ray job, an absolute path")
     parser.add_argument("--output", type=Path, default="ray_sweep.html", help="report to write, like --journal")
     args = parser.parse_args()
     sweep = run_sweep(

@@ -1,9 +1,9 @@
-"""Search a learning rate on the digits, then start the search under another schedule where theory suggests.
+"""Search for a learning rate on the digits, then start a search under another schedule where theory suggests.
 
     python examples/search_digits.py
 
 The model is a softmax regression in numpy. The search stops when no learning rate in the range can be better by more
-than the tolerance, if the loss is one convex valley.
+than the tolerance, provided that the loss is one convex valley.
 """
 
 from robust_lr import SearchOptions, search_learning_rate, transfer_learning_rate

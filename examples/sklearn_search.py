@@ -2,8 +2,8 @@
 
     python examples/sklearn_search.py
 
-The search chooses each learning rate from the scores before it, over a range of six decades, and stops when no other
-can be better by more than the tolerance.
+The search chooses each learning rate from the scores so far, over a range of six decades, and stops when no other can
+be better by more than the tolerance.
 """
 
 from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""The checks at the door: a value that is out of range is an error in one line, saying what was expected and came."""
+"""Argument checks: a value out of range raises an error that says, in one line, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .exceptions import OptionError, RobustLRError
 def check_whole(
     name: str, value: object, *, at_least: float = -math.inf, error: type[RobustLRError] = OptionError
 ) -> int:
-    """Return the value as an int; raise `error` when it is no whole number, or below `at_least`.
+    """Return the value as an int; raise `error` if it is not a whole number, or is below `at_least`.
 
     Example:
         >>> check_whole("n_points", 3, at_least=1)
@@ -36,7 +36,7 @@ def check_number(
     below: float = math.inf,
     at_most: float = math.inf,
 ) -> float:
-    """Return the value as a float; raise `error` when it is no finite number within the bounds.
+    """Return the value as a float; raise `error` if it is not a finite number within the bounds.
 
     Example:
         >>> check_number("floor", 0.1, at_least=0, below=1)
@@ -57,7 +57,7 @@ def check_number(
 
 
 def check_flag(name: str, value: object, *, error: type[RobustLRError] = OptionError) -> bool:
-    """Return the value as a bool; raise `error` when it is neither True nor False.
+    """Return the value as a bool; raise `error` if it is neither True nor False.
 
     Example:
         >>> check_flag("relative", True)

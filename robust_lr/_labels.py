@@ -1,4 +1,4 @@
-"""Labels: texts that tell one training function, schedule or value from another, the same in every run."""
+"""Labels: texts that identify a training function, a schedule or a value, the same in every run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _VAGUE = re.compile(r"<(locals|lambda|genexpr|object)>| at 0x[0-9a-fA-F]")
 
 
 def label_of(value: object) -> str:
-    """Return a text that holds all that is known of a value: its name, its arguments, a digest of its numbers.
+    """Return a text that identifies a value: its name, its arguments, a digest of its numbers.
 
-    Where it has an attribute `label`, that is its label. `is_vague` says whether the text leaves something out.
+    A value with an attribute `label` has that as its label. `is_vague` says whether the text leaves something out.
 
     Example:
         >>> label_of(functools.partial(label_of, value=[1, "a"]))
@@ -38,7 +38,7 @@ def label_of(value: object) -> str:
 
 
 def is_vague(label: str) -> bool:
-    """Return whether a label may be that of different things: of local functions, lambdas, objects without a text.
+    """Return whether several things may share a label, such as local functions, lambdas, or objects without a text.
 
     Example:
         >>> is_vague(label_of(lambda x: x)), is_vague(label_of(len))
@@ -48,13 +48,13 @@ def is_vague(label: str) -> bool:
 
 
 def has_text(value: object) -> bool:
-    """Return whether an object prints as something else than its address."""
+    """Return whether an object prints as more than its address."""
     kind = type(value)
     return kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
 
 
 def spec_text(schedule: object) -> str:
-    """Return the text of a schedule, or else the name of its class."""
+    """Return the text of a schedule, or the name of its class if it has none."""
     kind = type(schedule)
     return str(schedule) if has_text(schedule) else f"{kind.__module__}:{kind.__qualname__}"
 

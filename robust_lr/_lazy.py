@@ -1,4 +1,4 @@
-"""Names of a package that are imported at their first use (PEP 562), so that importing the package is cheap."""
+"""Lazy imports (PEP 562): a package's names are imported when first used, so importing the package is cheap."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def lazy_names(
     Args:
         package: its ``__name__``.
         homes: for each module, relative to the package, the names that the package offers from it, in one text.
-        moved: the same for names that the package no longer offers, by the absolute name of their new home. They
-            work with a DeprecationWarning that says where they are now.
-        extra: framework that the package cannot do without, and its extra: ``"optuna"``. A missing one is an error
-            that says how to install it.
+        moved: the same for names that have left the package, by the absolute name of their new home. They still
+            work, with a DeprecationWarning that gives the new place.
+        extra: framework that the package needs, which is also the name of its extra: ``"optuna"``. If it is
+            missing, the error says how to install it.
     """
     home_of = {name: module for module, names in homes.items() for name in names.split()}
     new_home_of = {name: module for module, names in (moved or {}).items() for name in names.split()}
@@ -29,7 +29,7 @@ def lazy_names(
     def get(name: str) -> Any:
         if name in new_home_of:
             text = f"{package}.{name} has moved: from {new_home_of[name]} import {name}"
-            warnings.warn(f"{text} (the old place goes with version 0.3)", DeprecationWarning, 2)
+            warnings.warn(f"{text} (version 0.3 removes the old place)", DeprecationWarning, 2)
             return getattr(import_module(new_home_of[name]), name)
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

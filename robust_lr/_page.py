@@ -1,4 +1,4 @@
-"""What a person reads as a list of blocks, and that list as plain text, HTML or Markdown."""
+"""Text for people as a list of blocks, rendered as plain text, HTML or Markdown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def to_text(blocks: Iterable[Block]) -> str:
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0) -> str:
-    """Return a table as text, the first column to the left; the last column is wrapped where `width` is too small."""
+    """Return a table as text, its first column left-aligned; the last column wraps if `width` is too small."""
     cells = [[cell.splitlines() or [""] for cell in row] for row in (header, *rows)]
     if width:
         columns = list(zip(*cells, strict=True))

@@ -1,4 +1,4 @@
-"""Pieces of messages: counts with their nouns, lists, the last line of an error, the place in the user's code."""
+"""Parts of messages: counts with nouns, lists, the last line of an error, a place in the user's code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def count_of(n: int, noun: str) -> str:
 
 
 def listed(items: Iterable[str], *, at_most: int = 20) -> str:
-    """Return the items as a list in a sentence, such as ``a, b and c``, cut short where there are very many."""
+    """Return the items as a list in a sentence, such as ``a, b and c``, cut short if there are many."""
     names = list(items)
     if len(names) > at_most:
         return f"{', '.join(names[:at_most])} and {len(names) - at_most} more"
@@ -26,7 +26,7 @@ def listed(items: Iterable[str], *, at_most: int = 20) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Return a text, such as the URL of a database, as it may be printed.
+    """Return a text, such as the URL of a database, with its passwords masked.
 
     Example:
         >>> without_passwords("postgresql://me:secret@host/db?sslpassword=other")
@@ -37,7 +37,7 @@ def without_passwords(text: str) -> str:
 
 
 def loss_text(value: float) -> str:
-    """Return a loss with four decimals, or with four digits where it is large."""
+    """Return a loss with four decimals, or with four digits if it is large."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
@@ -48,9 +48,9 @@ def last_line(error: str | None) -> str:
 
 
 def place_of(error: str | None) -> str:
-    """Return where a traceback points in the user's code, as `` (file, line n)``; empty when it points nowhere.
+    """Return the line of the user's code that a traceback points to, as `` (file, line n)``; empty if there is none.
 
-    This is the innermost frame outside of this package, and outside of libraries where there is one.
+    This is the innermost frame outside this package, and outside libraries if there is one.
     """
     frames = re.findall(r'File "([^"<]+)", line (\d+), in ', (error or "").rpartition("Traceback (most recent")[2])
     frames = [(file, line) for file, line in frames if not Path(file).is_relative_to(_PACKAGE)]
@@ -60,7 +60,7 @@ def place_of(error: str | None) -> str:
 
 
 def levels_to_user() -> int:
-    """Return the `stacklevel` with which a warning, raised by the caller, points at the first frame outside of us."""
+    """Return the `stacklevel` that makes a warning by the caller point at the first frame outside this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE.name:
         frame, level = frame.f_back, level + 1

@@ -11,20 +11,20 @@ from .exceptions import OptionError
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A tolerance that was read.
+    """A tolerance, absolute or relative.
 
     Attributes:
-        value: a loss, or with `relative` a share of the best loss (1% is 0.01); positive and finite.
-        relative: whether the value is a share.
+        value: a loss, or a share of the best loss if `relative` (1% is 0.01); positive and finite.
+        relative: whether the value is a share of the best loss.
     """
 
     value: float
     relative: bool = False
 
     def of(self, best: float) -> float:
-        """Return the tolerance in units of the loss, where the best loss is `best`.
+        """Return the tolerance in units of the loss, given the best loss.
 
-        A share of a best loss that is 0 or not finite has no meaning; the value is then taken as a loss.
+        If the best loss is 0 or not finite, a share of it means nothing; the value then counts as a loss.
 
         Example:
             >>> read_tolerance("10%").of(2.0), read_tolerance(0.003).of(2.0)
@@ -38,11 +38,11 @@ class Tolerance:
 
 
 def read_tolerance(given: object, *, name: str = "tolerance") -> Tolerance:
-    """Return the tolerance that a user gave: a positive number such as 0.003, or a text such as "0.003" or "1%".
+    """Parse a tolerance: a positive number such as 0.003, or a text such as "0.003" or "1%".
 
     Args:
         given: what the user gave.
-        name: what the error calls it.
+        name: its name in the error.
 
     Raises:
         OptionError: when it is neither.

@@ -1,4 +1,4 @@
-"""When a training run has diverged: its objective is not finite, or stays far above where it started."""
+"""Divergence of a training run: its objective is not finite, or stays far above its start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .exceptions import DataError
 
 
 class DivergenceWatch:
-    """Looks at the objective of each step of one run, and says at which step the run diverged.
+    """Watches the objective of each step of one run, and reports the step at which the run diverged.
 
     A run has diverged at the first step whose objective is NaN or infinite, and at the first of `patience` steps in a
     row whose objective is above ``factor * abs(objective of step 0)``. The second rule is for networks that blow up
-    without ever overflowing; it does not hold where the objective starts at zero.
+    without ever overflowing; it does not apply if the objective starts at zero.
 
     Args:
-        factor: > 1; ``math.inf`` leaves only the first rule.
+        factor: > 1; ``math.inf`` turns the second rule off.
         patience: steps, >= 1.
 
     Raises:
@@ -42,7 +42,7 @@ class DivergenceWatch:
         self._n_seen = self._n_above = 0
 
     def see(self, objectives: ArrayLike) -> int | None:
-        """Take the objectives of the next steps, shape (n,); return the step (from 0) that diverged, None if none."""
+        """Take the objectives of the next steps, shape (n,); return the step (from 0) that diverged, or None."""
         values = np.asarray(objectives, dtype=np.float64)
         if self._n_seen == 0 and len(values) and np.isfinite(values[0]) and values[0] != 0:
             self._bound = self._factor * abs(values[0])

@@ -1,4 +1,4 @@
-"""Every error that robust-lr raises on purpose. Each says in one line what was expected and what came."""
+"""The exceptions of robust-lr. Each message says in one line what was expected and what came instead."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import warnings
 
 
 class RobustLRError(Exception):
-    """Base of all errors raised by robust-lr; catch it to catch them all."""
+    """Base class of all errors raised by robust-lr; catch it to catch them all."""
 
 
 class OptionError(RobustLRError, ValueError):
-    """An option is of the wrong type or out of its range, or two options exclude each other."""
+    """An option has the wrong type or is out of range, or two options exclude each other."""
 
 
 class GridError(RobustLRError, ValueError):
-    """A learning-rate grid was asked for that cannot exist, such as one with ``lr_min <= 0``."""
+    """The learning-rate grid cannot exist, such as one with ``lr_min <= 0``."""
 
 
 class ScheduleError(RobustLRError, ValueError):
@@ -22,15 +22,15 @@ class ScheduleError(RobustLRError, ValueError):
 
 
 class DataError(RobustLRError, ValueError):
-    """Data that were handed in (a table, an array of losses, a training set) are not what they must be."""
+    """Input data (a table, an array of losses, a training set) are malformed or missing."""
 
 
 class JournalError(RobustLRError):
-    """A journal cannot be used: another process writes it, or it belongs to another sweep."""
+    """A journal cannot be used: another process is writing it, or it belongs to another sweep."""
 
 
 class TrialError(RobustLRError):
-    """Every one of the first trials of a sweep failed, so the sweep was stopped; the text is the first failure."""
+    """All of the first trials of a sweep failed, so the sweep stopped; the message is the first failure."""
 
 
 class TrialDiverged(RobustLRError):
@@ -38,11 +38,11 @@ class TrialDiverged(RobustLRError):
 
 
 class InsufficientDataError(RobustLRError):
-    """The sweep cannot carry the conclusion asked for; `estimate` holds what it can carry.
+    """The sweep does not support the requested conclusion; `estimate` holds what it does support.
 
     Attributes:
         estimate: the figure computed from the data at hand (a `Recommendation` without a grid, say), or None.
-        needed: what would make it enough, in words ("about 6 more seeds").
+        needed: what is missing, in words ("about 6 more seeds").
     """
 
     def __init__(self, message: str, *, estimate: object = None, needed: str = "") -> None:
@@ -55,8 +55,8 @@ class NotVectorizable(RobustLRError):
     """A training function cannot be trained as a pack of replicas; raised before any training.
 
     Attributes:
-        reason: what stands in the way, and what to do about it.
-        where: the place in the user's code, as ``file:line``; empty when there is none.
+        reason: why it cannot be packed, and what to do about it.
+        where: the place in the user's code, as ``file:line``; empty if there is none.
     """
 
     def __init__(self, reason: str, where: str = "") -> None:
@@ -68,11 +68,11 @@ class NotVectorizable(RobustLRError):
 
 
 class RobustLRWarning(UserWarning):
-    """A result is usable but weaker than it looks; the text says why."""
+    """A result is usable but weaker than it looks; the message says why."""
 
 
 def __getattr__(name: str) -> type[RobustLRError]:
-    if name == "NotVectorisable":  # what NotVectorizable was called in version 0.1
+    if name == "NotVectorisable":  # the name of NotVectorizable in version 0.1
         warnings.warn("NotVectorisable is now NotVectorizable", DeprecationWarning, stacklevel=2)
         return NotVectorizable
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

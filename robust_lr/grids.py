@@ -16,7 +16,7 @@ from ._checks import check_number, check_whole
 from .exceptions import GridError
 
 SIGNIFICANT_DIGITS = 12
-MAX_POINTS = 10_000  # a grid of more is a slip: of the ratio, or of the tolerance that gave the ratio
+MAX_POINTS = 10_000  # more points are a mistake: in the ratio, or in the tolerance behind it
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class GeometricGrid:
 
     The points are ``lr_min * ratio**i`` for ``i = 0 .. n_points - 1`` with
     ``ratio = (lr_max / lr_min)**(1 / (n_points - 1))``, rounded to 12 significant digits; both ends are exact.
-    Every grid made from this one by `coarsen`, `refine` or `extend` shares its lattice: a learning rate that two of
-    them have in common is the same float, prints the same, and so names the same trial.
+    Every grid made from this one by `coarsen`, `refine` or `extend` shares its lattice: a learning rate common to two
+    of them is the same float, prints the same, and so identifies the same trial.
 
     Args:
         lr_min: smallest learning rate, positive and finite.
-        lr_max: largest learning rate, ``>= lr_min``; equal to it exactly when ``n_points`` is 1.
+        lr_max: largest learning rate, ``> lr_min``; equal to it if ``n_points`` is 1.
         n_points: number of learning rates, 1 to 10,000.
 
     Raises:
-        GridError: when the three do not describe a grid.
+        GridError: when an argument is out of range, or the points do not fit between the ends.
 
     Example:
         >>> grid = GeometricGrid(1e-4, 1.0, 5)
@@ -50,8 +50,8 @@ class GeometricGrid:
     lr_max: float = field(compare=False)
     n_points: int = field(compare=False)
     _points: tuple[float, ...] = field(init=False, repr=False)
-    # The lattice is lr(x) = low * (high / low)**x; this grid holds x = start + step * i. Exact fractions are what
-    # makes a point of a nested grid the same float however it was reached.
+    # The lattice is lr(x) = low * (high / low)**x; this grid holds x = start + step * i. Thanks to exact fractions, a
+    # point of a nested grid is the same float however it was reached.
     _low: float = field(init=False, repr=False, compare=False)
     _high: float = field(init=False, repr=False, compare=False)
     _start: Fraction = field(init=False, repr=False, compare=False)
@@ -91,10 +91,10 @@ class GeometricGrid:
     def from_ratio(cls, lr_min: float, lr_max: float, max_ratio: float) -> Self:
         """Return the smallest grid over [lr_min, lr_max] whose neighbors are at most `max_ratio` apart.
 
-        Both ends are on the grid, so its ratio is at most `max_ratio`; use `ratio` for the one it got.
+        Both ends are on the grid, so its actual `ratio` may be below `max_ratio`.
 
         Raises:
-            GridError: when ``max_ratio <= 1``, the range is not one, or the grid would have more than 10,000 points.
+            GridError: when ``max_ratio <= 1``, the range is empty, or the grid would have more than 10,000 points.
 
         Example:
             >>> GeometricGrid.from_ratio(1e-4, 1.0, 10)
@@ -106,7 +106,7 @@ class GeometricGrid:
             return cls(low, high, 1)
         if low > high:
             raise GridError(f"lr_min must be below lr_max, got {low!r} and {high!r}")
-        # The slack keeps a ratio that divides the range up to rounding (10 over four decades) from adding a point.
+        # With this slack, a ratio that divides the range up to rounding (10 over four decades) adds no point.
         n_steps = math.ceil((math.log(high) - math.log(low)) / math.log(max_ratio) - 1e-9)
         if n_steps >= MAX_POINTS:
             needs = f"a ratio of {max_ratio:.9g} from {low:g} to {high:g} needs {n_steps + 1} points"
@@ -130,19 +130,19 @@ class GeometricGrid:
     def max_gap(self) -> float:
         """The largest factor by which an optimum inside [lr_min, lr_max] can lie below the next grid point (>= 1).
 
-        Annealing forgives overshoot, so the grid is read from above: whatever the best learning rate is, some grid
-        point lies between it and `max_gap` times it.
+        Annealing forgives a learning rate that is too large, so the gap is measured upwards: some grid point lies
+        between the best learning rate and `max_gap` times it.
         """
         return max((b / a for a, b in pairwise(self._points)), default=1.0)
 
     @property
     def cover(self) -> float:
-        """The old name of `max_gap`, for one release."""
+        """Deprecated name of `max_gap`."""
         warnings.warn("GeometricGrid.cover is now max_gap", DeprecationWarning, stacklevel=2)
         return self.max_gap
 
     def coarsen(self, stride: int, offset: int = 0) -> Self:
-        """Return every `stride`-th point beginning with number `offset`: an exact sub-grid of ratio ``ratio**stride``.
+        """Return every `stride`-th point, starting at index `offset`: an exact sub-grid of ratio ``ratio**stride``.
 
         Args:
             stride: at least 1.
@@ -160,9 +160,9 @@ class GeometricGrid:
         return self._on_same_lattice(self._start + self._step * offset, self._step * stride, n)
 
     def refine(self) -> Self:
-        """Return the grid with the geometric mean of each pair of neighbors added: ratio -> its square root.
+        """Return the grid with the geometric mean of each pair of neighbors added; the ratio becomes its square root.
 
-        Every old point is kept as the same float, so a finished sweep is a part of the refined one.
+        Every old point stays the same float, so a finished sweep is a part of the refined one.
 
         Example:
             >>> GeometricGrid(0.01, 1.0, 2).refine().values
@@ -174,7 +174,7 @@ class GeometricGrid:
         """Return the grid with `below` points added under lr_min and `above` points over lr_max, at the same ratio.
 
         Raises:
-            GridError: when a count is negative, or the grid has one point and so no ratio.
+            GridError: when a count is negative, or the grid has only one point and so no ratio.
 
         Example:
             >>> GeometricGrid(0.01, 1.0, 3).extend(above=1).values

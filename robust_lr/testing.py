@@ -1,4 +1,4 @@
-"""Contract tests that a plug-in inherits, to show that its runner or schedule is as good as those of robust-lr.
+"""Contract tests for runners and schedules: a plug-in inherits them to check its own.
 
 In a test file of your own, with pytest:
 
@@ -14,7 +14,7 @@ In a test file of your own, with pytest:
         def schedule(self, request):
             return request.param
 
-The training functions here are at module level, so that they pickle; use them in further tests of your own.
+The training functions are at module level, so that they pickle; your own tests may use them too.
 """
 # ruff: noqa: S101
 
@@ -50,7 +50,7 @@ def train_quadratic(*, lr: float, schedule: Schedule, seed: int) -> dict[str, fl
 
 
 def train_eventful(*, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
-    """Give NaN at lr 0.125, infinity at 0.25, raise `TrialDiverged` at 0.5, and raise ValueError for seed 1 at 1.0."""
+    """Return NaN at lr 0.125 and infinity at 0.25; raise `TrialDiverged` at 0.5, and ValueError for seed 1 at 1.0."""
     if lr == 0.5:
         raise TrialDiverged("loss above 1e6")
     if lr == 1.0 and seed == 1:
@@ -69,7 +69,7 @@ def train_wrongly(*, lr: float, schedule: Schedule, seed: int) -> float:
 
 
 def train_failing_once(*, lr: float, schedule: Schedule, seed: int, folder: str) -> float:
-    """Raise OSError the first time for each learning rate, and return lr from then on; remembers in `folder`."""
+    """Raise OSError on the first call for each learning rate, then return lr; remembers the calls in `folder`."""
     seen = Path(folder, f"{lr!r}-{seed}")
     if not seen.exists():
         seen.touch()
@@ -78,7 +78,7 @@ def train_failing_once(*, lr: float, schedule: Schedule, seed: int, folder: str)
 
 
 class RunnerContract:
-    """The tests that every `Runner` passes; a subclass brings the fixture `runner`."""
+    """The tests that every `Runner` must pass; a subclass provides the fixture `runner`."""
 
     @pytest.fixture
     def runner(self) -> Runner:
@@ -86,7 +86,7 @@ class RunnerContract:
         raise NotImplementedError("a subclass of RunnerContract overrides the fixture `runner`")
 
     def test_runs_each_trial_exactly_once(self, runner: Runner) -> None:
-        """As many results as trials, one for each."""
+        """There are as many results as trials, one for each."""
         trials = expand_trials(SCHEDULES, LEARNING_RATES, (0, 1))
         found = [result.spec for result in run_trials(runner, train_quadratic, trials)]
         assert len(found) == len(trials) and set(found) == set(trials), "each trial must be run exactly once"
@@ -101,7 +101,7 @@ class RunnerContract:
             assert result.error is None and result.seconds >= 0, f"seconds must be measured: {result}"
 
     def test_nan_infinity_and_trial_diverged_are_diverged(self, runner: Runner) -> None:
-        """A loss of +inf and the status "diverged", with metrics and text."""
+        """The loss is +inf and the status "diverged", with metrics and message."""
         nan, infinity, raised = _losses_of(runner, train_eventful, LEARNING_RATES[:3])
         assert {(r.status, r.loss) for r in (nan, infinity, raised)} == {("diverged", math.inf)}, (
             nan,
@@ -112,7 +112,7 @@ class RunnerContract:
         assert "loss above 1e6" in (raised.error or ""), f"the text of TrialDiverged must be kept: {raised}"
 
     def test_an_exception_fails_its_trial_and_no_other(self, runner: Runner) -> None:
-        """The status "failed", a loss of NaN, and the traceback."""
+        """The status is "failed", the loss NaN, and `error` holds the traceback."""
         trials = expand_trials(["constant"], [1.0], (0, 1, 2))
         results = {spec.seed: result for spec, result in _run(runner, train_eventful, trials).items()}
         assert [results[seed].status for seed in (0, 1, 2)] == ["ok", "failed", "ok"], results
@@ -120,7 +120,7 @@ class RunnerContract:
         assert "ValueError: no data for seed 1" in (results[1].error or ""), f"the exception must be kept: {results[1]}"
 
     def test_out_of_memory_has_a_status_of_its_own(self, runner: Runner) -> None:
-        """The status "out_of_memory", a loss of NaN, and the traceback."""
+        """The status is "out_of_memory", the loss NaN, and `error` holds the traceback."""
         (result,) = _losses_of(runner, train_too_large, [1.0])
         assert result.status == "out_of_memory" and math.isnan(result.loss), f"no memory is no other failure: {result}"
         assert "no room for 1 TiB" in (result.error or ""), f"the exception must be kept: {result}"
@@ -132,16 +132,16 @@ class RunnerContract:
         assert [r.loss for r in results] == list(LEARNING_RATES[:3]), f"a failed trial must be tried again: {results}"
 
     def test_a_wrong_return_value_is_said_clearly(self, runner: Runner) -> None:
-        """The error says what was expected and what came."""
+        """The error says what was expected and what came instead."""
         (result,) = _losses_of(runner, train_wrongly, [1.0])
         assert result.status == "failed" and "None" in (result.error or ""), f"the error must say what came: {result}"
 
     def test_no_trials_no_results(self, runner: Runner) -> None:
-        """An empty sequence of trials is no error."""
+        """An empty list of trials is not an error."""
         assert list(runner.run(train_quadratic, TrialList([]), SCHEDULES)) == [], "no trials, no results"
 
     def test_closing_early_leaves_no_processes(self, runner: Runner) -> None:
-        """Whoever closes the iterator after the first result finds no child processes left."""
+        """Closing the iterator after the first result leaves no child process behind."""
         before = set(multiprocessing.active_children())
         trials = TrialList(expand_trials(SCHEDULES, LEARNING_RATES, range(4)))
         results = runner.run(train_quadratic, trials, SCHEDULES)
@@ -153,7 +153,7 @@ class RunnerContract:
 
 
 class ScheduleContract:
-    """The tests that every schedule passes; a subclass brings the fixture `schedule`.
+    """The tests that every schedule must pass; a subclass provides the fixture `schedule`.
 
     Set `has_spec` to False for schedules that `parse_schedule` cannot build from their text.
     """
@@ -187,7 +187,7 @@ class ScheduleContract:
         assert np.ptp(schedule([100, 101, 150, 10_000], 100)) == 0, "must stay where it ended"
 
     def test_one_step_or_many_agree(self, schedule: Schedule) -> None:
-        """A scalar step gives what an array of steps gives, but for the last bit (numpy's powers differ there)."""
+        """A scalar step and an array of steps agree except in the last bit, where numpy's powers differ."""
         one_by_one = [float(schedule(step, 100)) for step in range(101)]
         np.testing.assert_allclose(one_by_one, schedule(np.arange(101), 100), rtol=1e-13)
 
@@ -236,7 +236,7 @@ def run_trials(
     *,
     max_retries: int = 0,
 ) -> list[TrialResult]:
-    """Have a runner carry out these trials; return the outcome of each, in order of completion."""
+    """Have a runner carry out these trials; return the outcomes in order of completion."""
     return list(TrialLedger(_Trials(trials), max_retries=max_retries).run(runner, train, schedules))
 
 

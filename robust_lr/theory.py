@@ -1,7 +1,7 @@
-"""What convex theory says about a schedule: how much worse a bound gets when the learning rate is off by a factor.
+"""Convex theory of schedules: how much worse a bound gets if the learning rate is off by a factor.
 
-All of it is a worst case over convex problems: a bound, not a prediction; of the suboptimality ``f - f*``, not of the
-loss itself; and without the stability cliff that ends the large-learning-rate side of a real network. So the theory
+Everything here is a worst case over convex problems: a bound, not a prediction; on the suboptimality ``f - f*``, not
+on the loss itself; and without the stability cliff that limits the learning rates of a real network. So the theory
 plans the first grid, and the measured curve decides.
 
 Setting: (projected) SGD ``x_{t+1} = P(x_t - eta h_t g_t)``, ``t = 0 .. T-1``, on a convex f over a set of diameter D,
@@ -49,7 +49,7 @@ _TINY = 1e-100
 
 @dataclass(frozen=True, eq=False)
 class SuffixBounds:
-    """The two figures of every suffix's bound ``B_k(eta) = D**2 / (2 eta S_k) + (eta G**2 / 2) q_k``.
+    """The two coefficients of every suffix's bound ``B_k(eta) = D**2 / (2 eta S_k) + (eta G**2 / 2) q_k``.
 
     Attributes:
         step_sum: S_k, the sum of the multipliers from step k on, shape (T,), read-only; 0 where no step is left.
@@ -77,12 +77,12 @@ class TunedBound:
 
 @dataclass(frozen=True)
 class GridGuarantee:
-    """What the better of two neighboring grid points costs, as a multiple of the tuned suboptimality.
+    """The cost of the better of two neighboring grid points, as a multiple of the tuned suboptimality.
 
     Attributes:
         ratio: r, the factor between the neighbors.
-        worst: W(r), where the optimum lies worst between them.
-        mean: the average over the place of the optimum, uniform in log learning rate.
+        worst: W(r), for the worst position of the optimum between them.
+        mean: the average over positions of the optimum, uniform in log learning rate.
     """
 
     ratio: float
@@ -180,10 +180,11 @@ def misspecification_curve(
 ) -> NDArray[np.float64]:
     """Return ``R(rho) = B(rho eta*) / B(eta*) >= 1``, the cost of a learning rate off by the factor rho; free of D, G.
 
-    Too large (rho > 1) costs about rho**(1/(2p+1)) under a schedule that decays to zero with degree p, and about rho
-    (up to log factors) under one that does not. Too small costs at most ``(rho + 1/rho) / 2``: exactly that where the
-    whole run is the best suffix (`TunedBound.start` is 0), less where it is not, as under inverse-sqrt. R rises away
-    from 1, but under a schedule that drops in jumps, or where only the last few steps still act, it can dip again.
+    A learning rate that is too large (rho > 1) costs about rho**(1/(2p+1)) under a schedule that decays to zero with
+    degree p, and about rho (up to log factors) under one that does not. One that is too small costs at most
+    ``(rho + 1/rho) / 2``: exactly that if the whole run is the best suffix (`TunedBound.start` is 0), less otherwise,
+    as under inverse-sqrt. R rises away from 1, but can dip again under a schedule that drops in jumps, or if only the
+    last few steps still act.
 
     Args:
         schedule: a spec, a `Schedule`, or an array (T,) of multipliers (see the module).
@@ -203,7 +204,7 @@ def misspecification_curve(
 def robustness_exponent(schedule: ScheduleLike, *, total_steps: int | None = None) -> float:
     """Return the least-squares slope of log R(rho) on log rho over 41 log-spaced rho in [10, 100]; smaller is better.
 
-    Without a decay to zero it stays below its limit 1 by a logarithm (constant: 0.79 at T = 10**5), so print
+    Without a decay to zero it approaches its limit 1 only logarithmically (constant: 0.79 at T = 10**5), so report
     `asymptotic_exponent` beside it.
 
     Args:
@@ -225,8 +226,8 @@ def robustness_exponent(schedule: ScheduleLike, *, total_steps: int | None = Non
 def asymptotic_exponent(schedule: str | Schedule) -> float:
     """Return s of R(rho) ~ rho**s as T and rho grow: 1/(2p+1) for a decay to zero of degree p, 1 without one.
 
-    A grid of ratio r then guarantees W(r) ~ r**(s/(1+s)). From arXiv:2503.09411. It is read off `Schedule.degree`;
-    an array has none and is refused: ``TableSchedule(values, degree=p)`` gives it one.
+    A grid of ratio r then guarantees W(r) ~ r**(s/(1+s)), from arXiv:2503.09411. The degree is `Schedule.degree`; an
+    array has none and is refused, so wrap it in ``TableSchedule(values, degree=p)``.
 
     Args:
         schedule: a spec or a `Schedule`.
@@ -243,9 +244,9 @@ def asymptotic_exponent(schedule: str | Schedule) -> float:
 
 
 def grid_guarantee(schedule: ScheduleLike, ratio: float, *, total_steps: int | None = None) -> GridGuarantee:
-    """Return what a geometric grid costs at worst and on average, wherever the optimum falls between two of its points.
+    """Return the worst and average cost of a geometric grid over the positions of the optimum between its points.
 
-    With the next point a log distance d above the optimum, and so log r - d to the one below,
+    If the next point lies a log distance d above the optimum, and the previous one log r - d below it,
     ``W(r) = max_{0 <= d <= log r} min(R(e**d), R(e**(d - log r)))``; the mean is over d uniform in [0, log r].
 
     Args:
@@ -318,16 +319,16 @@ def transfer_ratio(
     total_steps: int | None = None,
     to_total_steps: int | None = None,
 ) -> float:
-    """Return eta*_to / eta*_from: what to multiply the lr tuned under `from_schedule` by when moving to `to_schedule`.
+    """Return eta*_to / eta*_from, the factor on the tuned learning rate for a change of schedule.
 
-    Both run for the same T steps, unless `to_total_steps` says otherwise; D and G cancel. Above 1 means that
-    `to_schedule` wants the higher peak.
+    Both schedules run for T steps, unless `to_total_steps` is given; D and G cancel. Above 1, `to_schedule` needs the
+    higher peak.
 
     Args:
-        from_schedule: the schedule under which a tuned learning rate is known: a spec, a `Schedule`, or an array (T,).
-        to_schedule: the schedule for which one is wanted, likewise.
-        total_steps: T >= 1; may be left out when both are arrays, of one length.
-        to_total_steps: the steps under `to_schedule`, if they are others than T.
+        from_schedule: the schedule with a tuned learning rate: a spec, a `Schedule`, or an array (T,).
+        to_schedule: the new schedule, likewise.
+        total_steps: T >= 1; may be left out if both are arrays of one length.
+        to_total_steps: the steps under `to_schedule`, if not T.
 
     Raises:
         ScheduleError: when an argument is not what is described here.
@@ -339,7 +340,8 @@ def transfer_ratio(
     before = suffix_bounds(from_schedule, total_steps=total_steps)
     after = suffix_bounds(to_schedule, total_steps=total_steps if to_total_steps is None else to_total_steps)
     if to_total_steps is None and before.noise.shape != after.noise.shape:
-        raise ScheduleError(f"both schedules must have as many steps, got {before.noise.size} and {after.noise.size}")
+        steps = f"{before.noise.size} and {after.noise.size}"
+        raise ScheduleError(f"both schedules must have the same number of steps, got {steps}")
     return _tuned(after, 1.0, 1.0).learning_rate / _tuned(before, 1.0, 1.0).learning_rate
 
 
@@ -385,7 +387,7 @@ def _multipliers(schedule: ScheduleLike, total_steps: int | None) -> NDArray[np.
     if isinstance(schedule, str | Schedule):
         rule = parse_schedule(schedule)
         if total_steps is None:
-            raise ScheduleError(f"total_steps is needed with the schedule {rule}; only an array can do without it")
+            raise ScheduleError(f"total_steps is needed with the schedule {rule}; only an array has its own length")
         check_whole("total_steps", total_steps, error=ScheduleError, at_least=1)
         h = np.array(rule(np.arange(total_steps), total_steps), dtype=np.float64)
     else:

@@ -1,4 +1,4 @@
-"""One trial of a sweep: what is to be run (`TrialSpec`) and what came of it (`TrialResult`)."""
+"""One trial of a sweep: its identity (`TrialSpec`) and its result (`TrialResult`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Status = Literal["ok", "diverged", "failed", "out_of_memory"]
 
 
 class TrainFunction(Protocol):
-    """What a user brings: trains once and returns the final loss (lower is better).
+    """The user's training function: trains once and returns the final loss (lower is better).
 
-    Called with keywords only: ``lr``, the peak learning rate; ``schedule``, with ``schedule(step, total_steps)`` the
-    multiplier of it; ``seed``. Returns the loss as a float, or a mapping with the key "loss" and further metrics.
-    NaN, an infinity, or raising `TrialDiverged` mean that the trial diverged; any other exception, that it failed.
+    It is called with keywords only: ``lr``, the peak learning rate; ``schedule``, whose ``schedule(step, total_steps)``
+    multiplies the peak; ``seed``. It returns the loss as a float, or a mapping with the key "loss" and further metrics.
+    To report divergence, it returns NaN or an infinity, or raises `TrialDiverged`; any other exception is a failure.
     """
 
     def __call__(self, *, lr: float, schedule: Schedule, seed: int) -> float | Mapping[str, float]:
@@ -26,7 +26,7 @@ class TrainFunction(Protocol):
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What one trial runs. `schedule` is the schedule's name in the sweep; the three together are its identity."""
+    """The identity of one trial: the schedule by its name in the sweep, the learning rate and the seed."""
 
     schedule: str
     lr: float
@@ -35,16 +35,16 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What came of one trial.
+    """The result of one trial.
 
     Attributes:
         spec: the trial.
-        loss: the final loss; +inf when it diverged, NaN when there is none.
-        status: "ok"; "diverged" (a result: it counts as +inf when a learning rate is chosen); "failed" and
-            "out_of_memory" (no result: it is tried again).
-        seconds: how long the training function ran, NaN when unknown.
-        metrics: what the training function returned beside the loss.
-        error: the text of the exception, for a failed trial and for one that raised `TrialDiverged`.
+        loss: the final loss; +inf if it diverged, NaN if there is none.
+        status: "ok"; "diverged" (a result: it counts as +inf when a learning rate is chosen); "failed" or
+            "out_of_memory" (not a result: the trial is retried).
+        seconds: how long the training function ran, NaN if unknown.
+        metrics: further values that the training function returned.
+        error: the traceback of a failed trial, or the message of `TrialDiverged`.
     """
 
     spec: TrialSpec
@@ -56,7 +56,7 @@ class TrialResult:
 
     @property
     def is_final(self) -> bool:
-        """Whether this is a result, "ok" or "diverged", and not a failure that may be tried again."""
+        """Whether this is a result, "ok" or "diverged", and not a failure that may be retried."""
         return self.status in ("ok", "diverged")
 
 

@@ -215,7 +215,7 @@ def test_each_tier_says_what_it_will_do(example):
     assert "195 trials of 200 epochs, 70200 steps each" in full
     assert "122 GPU hours at 4000 images/s" in full
     mini = example.announcement("mini", example.TIERS["mini"], 3, 45_000, None)
-    assert "GPU hours not known: measure images/s by --speed" in mini
+    assert "GPU hours unknown: measure images/s with --speed" in mini
 
 
 def smoke(folder, tmp_path, runner):

@@ -1,8 +1,8 @@
-"""Which trial of a study runs which cell of the sweep: the same answer in every worker, without a lock.
+"""The assignment of a sweep's cells to a study's trials: the same in every worker, without a lock.
 
 A study is a log: its trials, in the order of their numbers. Some of them are log entries (grow the grid, retry a cell);
-any other trial is assigned the next waiting cell. What a trial is follows from what was stored when it was created and
-never changes, so that everyone who replays the log finds the same cell for the same trial.
+any other trial is assigned the next waiting cell. An assignment depends only on what was stored when the trial was
+created, and never changes, so every worker that replays the log finds the same cell for the same trial.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEYS = {"assign": "serve", "retry": "again", "never_ran": "void", "suspect": "d
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training run of a sweep; schedule or seed is None if the sweep has no such axis."""
+    """One cell of a sweep, a training run; schedule or seed is None if the sweep has no such axis."""
 
     lr: float
     schedule: str | None = None
@@ -58,7 +58,7 @@ class Axes:
         )
 
     def labeled(self, cell: Cell) -> Cell:
-        """Return a cell that was run before an axis was added: it counts for the axis's first value."""
+        """Return the cell with the first value of each axis that was added after it ran."""
         schedule, seed = cell.schedule, cell.seed
         if schedule is None and self.schedules:
             schedule = self.schedules[0]
@@ -88,15 +88,15 @@ def find_lr(lrs: Sequence[float], lr: float) -> float | None:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A trial that runs nothing and changes what there is to do. Any worker may repeat any part; it counts once.
+    """A trial that runs nothing and changes the work to do. Any worker may repeat any part of it; it counts once.
 
     Args:
         grow: axes to add to those of the sweep; all new cells wait from then on.
         assign: numbers of trials before this entry that have no cell yet: each takes the next one.
-        retry: numbers of trials that failed: their cells wait again, before the others, with one attempt less.
-        never_ran: numbers of trials that never ran their cell: it waits again, and no attempt is counted.
-        suspect: numbers of trials that may never run: a worker that runs one of them after all must give it up.
-        found: number of a trial -> cell, for trials outside the sampler that hold the cell's result.
+        retry: numbers of failed trials: their cells wait again, before the others, with one attempt less.
+        never_ran: numbers of trials that never ran their cell: it waits again, and no attempt counts.
+        suspect: numbers of trials that may be dead: a worker that runs one of them after all must abandon it.
+        found: trial number -> cell, for trials of other origin that hold the cell's result.
     """
 
     grow: Axes = Axes()
@@ -119,12 +119,12 @@ class LogEntry:
 
 
 class AssignmentLog:
-    """The state of a sweep after the trials read so far; `read_entry`, `read_fixed` and `read_trial` go by number.
+    """The state of a sweep after the trials read so far; they must be read in order of their numbers.
 
     Attributes:
         axes: the axes of the sweep.
-        n_read: trials read: the number of the next one.
-        assigned: number of a trial -> its cell.
+        n_read: number of trials read, which is the number of the next one.
+        assigned: trial number -> its cell.
         attempts: cell -> how many of its trials failed and were retried.
     """
 
@@ -140,7 +140,7 @@ class AssignmentLog:
 
     @property
     def waiting(self) -> list[Cell]:
-        """The cells that no trial has, the next one first."""
+        """The unassigned cells, the next one first."""
         return list(self._waiting)
 
     @property
@@ -148,11 +148,11 @@ class AssignmentLog:
         return len(self._waiting)
 
     def was_requeued(self, number: int) -> bool:
-        """Whether the cell of this trial waits again, or went to another trial."""
+        """Whether the cell of this trial waits again or went to another trial."""
         return number in self._requeued
 
     def is_suspect(self, number: int) -> bool:
-        """Whether somebody took this trial for dead before it claimed its cell."""
+        """Whether a worker suspected this trial to be dead before it claimed its cell."""
         return number in self._suspects
 
     def read_trial(self) -> Cell | None:
@@ -161,10 +161,10 @@ class AssignmentLog:
     def read_fixed(
         self, lr: float | None, schedule: str | None, seed: int | None, repeats: int | None = None
     ) -> Cell | None:
-        """Read a trial whose parameters, perhaps not all, were fixed when it was created; return its cell.
+        """Read a trial with some or all parameters fixed at its creation; return its cell.
 
         It takes the first waiting cell that agrees with them, now or once the axes have grown. With `repeats`, the
-        number of a trial without a result, it takes the cell of that trial.
+        number of a trial without a result, it takes that trial's cell.
         """
         number = self._count()
         if repeats in self.assigned and repeats not in self._requeued:
@@ -177,7 +177,7 @@ class AssignmentLog:
         return self._place(number)
 
     def read_entry(self, entry: LogEntry) -> list[int]:
-        """Read a log entry; return the trials with fixed parameters that have a cell now because the axes grew."""
+        """Read a log entry; return the trials with fixed parameters that got a cell because the axes grew."""
         number = self._count()
         self._grow(entry.grow)
         placed = [fixed for fixed in list(self._unplaced) if self._place(fixed)] if entry.grow != Axes() else []

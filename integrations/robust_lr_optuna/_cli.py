@@ -1,4 +1,4 @@
-"""Optuna on the command line: a study as a source for `robust-lr analyze`."""
+"""Optuna's options on the command line: `robust-lr analyze` can read a study."""
 
 from __future__ import annotations
 

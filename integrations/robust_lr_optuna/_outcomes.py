@@ -1,4 +1,4 @@
-"""How a trial ended, beyond the state that Optuna gives it: a divergence is a result, an interruption is not."""
+"""How a trial ended, in more detail than Optuna's state: a divergence is a result, an interruption is not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WHY = "robust_lr:outcome"
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Return whether a trial is known to have diverged: NaN, `TrialDiverged`, or pruned by a `DivergencePruner`."""
+    """Return whether a trial is known to have diverged: by NaN, `TrialDiverged` or a `DivergencePruner`."""
     return why_failed(trial) == "diverged" or trial.system_attrs.get(DIVERGED) is True
 
 
@@ -32,26 +32,26 @@ def final_value(trial: FrozenTrial, objective: int = 0) -> float | None:
 
 
 def blew_up(trial: FrozenTrial) -> bool:
-    """Whether a trial without a value diverged; it did, too, if the last value that it reported is NaN or infinity."""
+    """Whether a trial without a value diverged, which includes a last report of NaN or infinity."""
     last = 0.0 if trial.last_step is None else trial.intermediate_values[trial.last_step]
     return has_diverged(trial) or not math.isfinite(last)
 
 
 def why_failed(trial: FrozenTrial) -> str | None:
-    """Return "diverged" or "interrupted" if that was noted of a failed trial, None if it just failed."""
+    """Return "diverged" or "interrupted" if noted with a failed trial, None if it just failed."""
     why = trial.system_attrs.get(_WHY)
     return None if why is None else str(why)
 
 
 def note_why_failed(study: Study, trial: FrozenTrial) -> None:
-    """Note in the storage why a trial failed, if known; to be called by `after_trial` of a sampler."""
+    """Note in the storage why a trial failed, if known; a sampler's `after_trial` calls it."""
     why = _read_off_the_stack()
     if why is not None:
         study._storage.set_trial_system_attr(trial._trial_id, _WHY, why)
 
 
 def _read_off_the_stack() -> str | None:
-    # Optuna keeps neither the value that it refused nor the exception, and does not tell samplers. Both are still on
+    # Optuna does not store the value that it refused or the exception, nor tell samplers. Both are still on
     # the stack: `after_trial` is called by the function that was given them.
     frame = sys._getframe(1)
     while frame is not None:
@@ -82,6 +82,6 @@ def numbers_in(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def seconds_of(trial: FrozenTrial) -> float:
-    """Return how long a trial ran, NaN if unknown: a trial that was added took no time."""
+    """Return how long a trial ran, NaN if unknown, as for a trial added by hand."""
     seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
     return seconds if seconds > 0 else math.nan

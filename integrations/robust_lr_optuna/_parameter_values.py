@@ -1,4 +1,4 @@
-"""Values of parameters: equal up to rounding, and as the objective's distribution has them."""
+"""Values of parameters: compared up to rounding, and adapted to the objective's distribution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_same(value: Any, other: Any) -> bool:
 
 
 def allowed_value(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value of the grid as the distribution has it: its own choice, its own bound."""
+    """Return a value of the grid as the distribution writes it: its own choice, its own bound."""
     candidates: tuple[Any, ...] = ()
     if isinstance(distribution, CategoricalDistribution):
         candidates = distribution.choices

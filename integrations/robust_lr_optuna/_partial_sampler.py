@@ -1,4 +1,4 @@
-"""The base of our samplers: each samples some parameters and leaves all others to another sampler."""
+"""Base class of the samplers: each samples some parameters and leaves the others to another sampler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pruning would have cost a sweep with complete curves: Optuna's own pruners, replayed on them."""
+"""An audit of pruning: Optuna's pruners, replayed on a sweep with complete curves."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ._trial_axes import TrialAxes
 from .pruning import DivergencePruner
 
 _FEW_LRS = 3
-_FEW_SEEDS = 5  # below, the interval of a share says next to nothing
+_FEW_SEEDS = 5  # below this, the interval of a share is almost meaningless
 _LOGGER = logging.getLogger("optuna.storages._in_memory")
-_HARDLY = 0.95  # a pruner that needs more of the compute saves nothing worth mentioning
+_HARDLY = 0.95  # a pruner that needs more of the compute saves too little to mention
 
 
 @dataclass(frozen=True)
 class PruningFigures:
-    """What one pruner would have done under one schedule.
+    """The effect of one pruner under one schedule.
 
     One replay is a search: all learning rates of one seed, one after the other in random order.
 
@@ -46,8 +46,8 @@ class PruningFigures:
         lost: share of the replays in which the learning rate with the lowest final loss of its seed was pruned.
         lost_interval: its 95 % Clopper-Pearson interval; a seed is one observation, however many orders it has.
         lost_by_quarter: `lost` by the quarter of the run in which the best was pruned, four shares.
-        compute: reports that were made, as a share of the reports of all complete runs.
-        excess_loss: final loss of the best unpruned run above that of the best run, mean of the replays.
+        compute: reports made, as a share of the reports of all complete runs.
+        excess_loss: final loss of the best unpruned run minus that of the best run, mean over the replays.
     """
 
     schedule: str
@@ -63,12 +63,12 @@ class PruningFigures:
 
 @dataclass(frozen=True)
 class PruningAudit:
-    """What pruning would have done to a sweep with complete curves.
+    """The effect of pruners on a sweep with complete curves; see `audit_pruning`.
 
     Attributes:
         figures: one entry for each schedule and pruner.
         allowed: share of the searches that may lose their best learning rate, for `advice`.
-        notes: what was left out, and what weakens the figures.
+        notes: what was left out, and the limits of the figures.
     """
 
     figures: tuple[PruningFigures, ...]
@@ -93,7 +93,7 @@ class PruningAudit:
         ]  # fmt: skip
 
     def advice(self) -> str:
-        """Return in a few sentences which pruner to use under each schedule."""
+        """Return advice, in a few sentences, on which pruner to use under each schedule."""
         sentences = [self._advice_for([f for f in self.figures if f.schedule == name]) for name in self.schedules]
         n_seeds = min(entry.n_seeds for entry in self.figures)
         if n_seeds < _FEW_SEEDS:
@@ -130,7 +130,7 @@ def audit_pruning(
     n_orders: int = 5,
     allowed: float = 0.05,
 ) -> PruningAudit:
-    """Return what pruners would have saved and lost in a study with complete curves, which are replayed.
+    """Replay pruners on a study with complete curves, to see what they would have saved and lost.
 
     Each replay is a search over the learning rates of one schedule and seed, one after the other in random order, with
     Optuna's own pruner deciding at each report. Parallel workers would see fewer finished trials. The orders are the
@@ -232,7 +232,7 @@ class _Replay:
 
     def __init__(self, pruner: BasePruner, runs: Iterable[_Run], best: float, name: str) -> None:
         storage, was_silent = InMemoryStorage(), _LOGGER.disabled
-        _LOGGER.disabled = True  # it would announce the study of each replay
+        _LOGGER.disabled = True  # Optuna would announce the study of each replay
         try:
             study_id = storage.create_new_study([StudyDirection.MINIMIZE], name)  # Hyperband draws from the name
         finally:

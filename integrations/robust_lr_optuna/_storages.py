@@ -22,7 +22,7 @@ _TIMEOUT = 60.0  # seconds to wait for the file; with the default, a worker on a
 
 
 def journal_storage(path: str | os.PathLike[str]) -> JournalStorage:
-    """Return a storage in one file, which any number of processes may use; the storage that we recommend.
+    """Return a storage in one file for any number of processes; the storage that we recommend.
 
     A process that is killed while it writes a line of more than 4 kB, or that fills the disk, leaves half a line. The
     next line is appended to it, and then Optuna cannot read the file any more. So half a line at the end is removed
@@ -54,7 +54,7 @@ def journal_storage(path: str | os.PathLike[str]) -> JournalStorage:
 
 
 def mend_journal(path: str | os.PathLike[str], lock: Any) -> int:
-    """Remove what follows the last whole line, under the lock; return how many bytes that were."""
+    """Remove an incomplete last line, under the lock; return its number of bytes."""
     lock.acquire()
     try:
         with Path(path).open("r+b") as file:
@@ -73,15 +73,15 @@ def mend_journal(path: str | os.PathLike[str], lock: Any) -> int:
 def safe_sqlite_storage(url: str, **options: Any) -> RDBStorage:
     """Return an `optuna.storages.RDBStorage` in SQLite whose transactions lock the file from their start.
 
-    As Optuna opens SQLite, two processes can take the same waiting trial, and one of them fails. Enqueued trials and
-    Optuna's own retries need this storage; a `GeometricGridSampler` alone does not.
+    With SQLite as Optuna opens it, two processes can take the same waiting trial, and one of them fails. Enqueued
+    trials and Optuna's own retries need this storage; a `GeometricGridSampler` alone does not.
 
     Args:
         url: such as ``sqlite:///study.db``.
-        options: those of `RDBStorage`, such as ``heartbeat_interval=60``.
+        options: options of `RDBStorage`, such as ``heartbeat_interval=60``.
 
     Raises:
-        OptionError: if the URL is not that of a file of SQLite.
+        OptionError: if the URL is not that of an SQLite file.
 
     Example:
         >>> import optuna, tempfile
@@ -131,7 +131,7 @@ class _SafeSQLiteStorage(RDBStorage):
 
 
 def open_to_read(where: str) -> BaseStorage:
-    """Return the storage at a URL or the path of a journal; nothing is created that does not exist."""
+    """Return the storage at a URL or the path of a journal; never create one."""
     shown = without_passwords(where)
     if "://" not in where:
         if not Path(where).is_file():

@@ -1,4 +1,4 @@
-"""A search for a learning rate as the trials of a study tell it: where it stands, and what it knows."""
+"""A learning-rate search reconstructed from the trials of a study: its state and its result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Choices = Mapping[str, Any]  # one combination: name of a parameter -> value
 
 
 def search_result(study: Study, choices: Choices | None = None) -> SearchResult:
-    """Return what the search of a study knows, at any time: the best learning rate, the bound, why it stopped.
+    """Return the result of a study's search, final or so far: the best learning rate, the bound, why it stopped.
 
-    The learning rate is NaN while no trial has a loss. `stop` is None while the search goes on.
+    The learning rate is NaN while no trial has a loss. `stop` is None while the search continues.
 
     Args:
-        study: a study that a `LearningRateSampler` works on or has worked on.
+        study: a study of a `LearningRateSampler`.
         choices: the combination of choices, name -> value; only needed if the study has several searches.
 
     Raises:
@@ -63,13 +63,13 @@ def search_result(study: Study, choices: Choices | None = None) -> SearchResult:
 
 
 def search_of(study: Study, choices: Choices | None = None) -> SearchResult:
-    """Return `search_result`, the name that this function has now."""
-    warnings.warn("search_of is now search_result, and goes with version 0.3", DeprecationWarning, stacklevel=2)
+    """Deprecated name of `search_result`."""
+    warnings.warn("search_of is now search_result; version 0.3 removes the old name", DeprecationWarning, stacklevel=2)
     return search_result(study, choices)
 
 
 def search_note(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return what a `LearningRateSampler` noted with a trial: who runs it, and what it tries in which search."""
+    """Return the note of a `LearningRateSampler` on a trial: who runs it, and what it tries in which search."""
     return note_of(trial, SEARCH) or {}
 
 
@@ -93,11 +93,11 @@ def lr_of(trial: FrozenTrial, name: str) -> float | None:
 
 
 def rivals_of(study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], note: Mapping[str, Any]) -> set[int]:
-    """Return the numbers of the other trials that have made the choice in this note since they were read.
+    """Return the numbers of other trials that have made this note's choice since it was read.
 
-    If two workers write their choices and then look, at least one sees the other, and neither can tell whether the
-    other has seen it. So whoever sees one chooses again, not only the one with the higher number: that one may have
-    looked before there was anything to see, and train.
+    If two workers write their choices and then look, at least one sees the other, and neither knows whether the other
+    has seen it. So any worker that sees a rival chooses again, not only the one with the higher number: that one may
+    have looked too early, and train already.
     """
 
     def with_same_choice(trials: Iterable[FrozenTrial]) -> set[int]:
@@ -117,7 +117,7 @@ def latest_search(trials: Sequence[FrozenTrial], choices: Choices) -> Mapping[st
 
 
 class Standing(NamedTuple):
-    """Where a search stands: what to try next, None if there is nothing, and its trials that have not finished."""
+    """The state of a search: what to try next, None if nothing, and its unfinished trials."""
 
     search: LearningRateSearch
     lr: float | None
@@ -129,7 +129,7 @@ class Standing(NamedTuple):
 
     @property
     def best_guess(self) -> float:
-        """The best learning rate that is known, or else the middle of the range."""
+        """The best learning rate so far, or else the middle of the range."""
         result = self.search.result
         return math.sqrt(math.prod(result.lr_range)) if math.isnan(result.lr) else result.lr
 
@@ -140,7 +140,7 @@ class Standing(NamedTuple):
 
 
 def standing_of(noted: Mapping[str, Any], study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> Standing:
-    """Replay a search from what was noted: its state before the first trial, retries, the learning rate's name."""
+    """Replay a search from its notes: the state before the first trial, the retries, the learning rate's name."""
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     blank, max_retries = noted["search"], noted["retries"]
     told, out, running, failures = list[dict[str, Any]](), list[float](), list[FrozenTrial](), Counter[float]()
@@ -152,7 +152,7 @@ def standing_of(noted: Mapping[str, Any], study: Study, trials: Sequence[FrozenT
             value = final_value(trial)
             if value is not None:
                 del failures[lr]
-            # A failed trial is retried, and always one that was interrupted; one that was pruned never is.
+            # Failed trials are retried, interrupted ones without limit, pruned ones never.
             elif why_failed(trial) != "interrupted":
                 failures[lr] += 1 if trial.state == TrialState.FAIL else max_retries + 1
             if value is not None or failures[lr] > max_retries:

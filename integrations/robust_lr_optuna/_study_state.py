@@ -1,4 +1,4 @@
-"""The trials of a study as a `GeometricGridSampler` sees them: what is done, runs, is lost, or is to be retried."""
+"""The state of a study for a `GeometricGridSampler`: which trials are done, running, lost or to be retried."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StudyState:
         self._held: Axes | None = None
 
     def is_of(self, trials: list[FrozenTrial]) -> bool:
-        """Whether these are the trials read before and perhaps more, not those of a new study with the old id."""
+        """Whether these are the trials read before, perhaps with more, and not those of a new study with the old id."""
         if len(trials) < len(self.trials):
             return False
         return all(
@@ -59,7 +59,7 @@ class StudyState:
         return is_fixed(self.trials[number])
 
     def missing(self, axes: Axes) -> Axes:
-        """Return what these axes add to those of the log; once it has them, it has them for ever."""
+        """Return what these axes add to those of the log, which never loses any."""
         if axes is self._held:
             return Axes()
         missing = self.log.axes.missing(axes)
@@ -68,7 +68,7 @@ class StudyState:
         return missing
 
     def running(self) -> list[FrozenTrial]:
-        """Return the running trials that have a cell, except enqueued ones that nobody has begun."""
+        """Return the running trials that have a cell, except enqueued ones that no worker has begun."""
         trials = [self.trials[number] for number in sorted(self._open) if not self.log.was_requeued(number)]
         return [
             trial
@@ -77,7 +77,7 @@ class StudyState:
         ]
 
     def n_idle(self, log: AssignmentLog) -> int:
-        """Return how many trials have a cell that nobody runs: enqueued ones, and those of dead processes."""
+        """Return how many trials have a cell that no process runs: enqueued ones, and those of dead processes."""
         waiting = (trial.number for trial in self.trials if trial.state == TrialState.WAITING)
         return sum(number in log.assigned for number in waiting) + sum(map(is_dead, self.running()))
 
@@ -111,7 +111,7 @@ class StudyState:
         return retry, never_ran, found
 
     def results_of_others(self, axes: Axes) -> dict[int, Cell]:
-        """Return the finished trials that were assigned nothing and hold the result of a cell."""
+        """Return the finished trials that hold the result of a cell without an assignment."""
         found = dict[int, Cell]()
         for trial in self.trials[: self.log.n_read]:
             if trial.number not in self.log.assigned and not is_log_entry(trial):

@@ -1,6 +1,6 @@
-"""What a study holds beside Optuna's own records: log entries, and notes on who runs a trial and what.
+"""Attributes of trials that the samplers store: log entries, and notes on who runs which cell.
 
-The keys are those of version 0.1.0, which studies keep. The rest is what Optuna itself notes of a trial's origin.
+The keys are those of version 0.1.0, because studies keep them. The rest is Optuna's record of a trial's origin.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ._workers import is_gone, this_worker
 
 CELL, SEARCH, RUN = "robust_lr:cell", "robust_lr:search", "robust_lr:run"
 _ENTRY = "robust_lr:order"
-_FIXED, _REPEATED, _HISTORY = "fixed_params", "failed_trial", "retry_history"  # names of Optuna's
+_FIXED, _REPEATED, _HISTORY = "fixed_params", "failed_trial", "retry_history"  # Optuna's names
 
 
 def is_log_entry(trial: FrozenTrial) -> bool:
-    """Return whether a trial is not a run but an entry that a `GeometricGridSampler` wrote (its state is FAIL)."""
+    """Return whether a trial is a log entry of a `GeometricGridSampler` (in the state FAIL) and not a run."""
     return _ENTRY in trial.system_attrs
 
 
@@ -36,24 +36,24 @@ def write_log_entry(study: Study, entry: LogEntry) -> None:
 
 
 def cell_of(trial: FrozenTrial) -> Cell | None:
-    """Return the cell that a trial ran for a `GeometricGridSampler`, None for any other trial."""
+    """Return the cell that a trial ran for a `GeometricGridSampler`, or None for any other trial."""
     note = trial.system_attrs.get(CELL)
     return None if note is None else Cell(note["lr"], note["schedule"], note["seed"])
 
 
 def note_of(trial: FrozenTrial, key: str) -> Mapping[str, Any] | None:
-    """Return what was noted with a trial; one that Optuna repeats has inherited the note of another number."""
+    """Return the note on a trial; a trial that Optuna repeats has inherited the note of another number."""
     note: Mapping[str, Any] | None = trial.system_attrs.get(key)
     return note if note is not None and note.get("number") == trial.number else None
 
 
 def claim_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
-    """Return what a worker noted when it began to run the trial's cell."""
+    """Return the note that a worker made when it began the trial's cell."""
     return note_of(trial, CELL)
 
 
 def write_claim(study: Study, trial: FrozenTrial, cell: Cell | None) -> None:
-    """Note the cell of a trial that begins and who runs it; with None, that it runs nothing after all."""
+    """Note the cell of a starting trial and who runs it; None means that it runs nothing after all."""
     claim: dict[str, Any] | None = None
     if cell is not None:
         claim = {"lr": cell.lr, "schedule": cell.schedule, "seed": cell.seed}
@@ -63,7 +63,7 @@ def write_claim(study: Study, trial: FrozenTrial, cell: Cell | None) -> None:
 
 
 def is_dead(trial: FrozenTrial) -> bool:
-    """Whether a trial's process was one of this machine and exists no more."""
+    """Whether a trial's process ran on this machine and no longer exists."""
     notes = [note_of(trial, CELL), note_of(trial, SEARCH)]
     if _REPEATED not in trial.system_attrs:
         notes.append(trial.system_attrs.get(RUN))
@@ -71,13 +71,13 @@ def is_dead(trial: FrozenTrial) -> bool:
 
 
 def fail_stale_trials(study: Study, *, is_dead: Callable[[FrozenTrial], bool] = is_dead) -> list[int]:
-    """Fail the trials that nobody runs any more, so that they are run again; return their numbers.
+    """Fail the trials that no process runs any more, so that they run again; return their numbers.
 
     Args:
         study: a study that a sampler or runner of this package works on.
-        is_dead: says of a running trial whether nobody runs it any more. By default a trial is dead if its process ran
-            on this machine and exists no more. For trials of other machines, or if no worker is alive at all, pass
-            ``is_dead=lambda trial: True``. A trial that is alive after all would be run twice.
+        is_dead: tells whether a running trial is dead. By default it is if its process ran on this machine and no
+            longer exists. For trials of other machines, or if no worker is alive at all, pass
+            ``is_dead=lambda trial: True``. A trial that is alive after all would run twice.
 
     Example:
         >>> import optuna
@@ -96,7 +96,7 @@ def fail_stale_trials(study: Study, *, is_dead: Callable[[FrozenTrial], bool] = 
 
 
 def is_fixed(trial: FrozenTrial) -> bool:
-    """Whether parameters of a trial were fixed when it was created: by the user, or by Optuna to repeat a trial."""
+    """Whether parameters of a trial were fixed at its creation: by the user, or by Optuna to repeat a trial."""
     return is_enqueued(trial) or _REPEATED in trial.system_attrs
 
 
@@ -109,12 +109,12 @@ def fixed_values(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def values_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters of a trial: those that the objective asked for, and those that were fixed before."""
+    """Return the parameters of a trial: those that the objective asked for, and those fixed before."""
     return {**fixed_values(trial), **trial.params}
 
 
 def repeated_by(trial: FrozenTrial) -> int | None:
-    """Return the number of the trial that Optuna repeats by this one."""
+    """Return the number of the trial that this one repeats for Optuna."""
     if _REPEATED not in trial.system_attrs:
         return None
     return int(trial.system_attrs.get(_HISTORY, [trial.system_attrs[_REPEATED]])[-1])

@@ -1,4 +1,4 @@
-"""Learning rate, schedule and seed of a study's trials, whoever filled the study."""
+"""Learning rate, schedule and seed of a study's trials, whichever tool filled it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ._trial_attributes import cell_of, is_log_entry, log_entry_in
 
 
 class TrialAxes:
-    """Reads these three from trials, of which it needs all in the study, log entries included.
+    """Reads learning rate, schedule and seed from trials; needs all trials of the study, log entries included.
 
-    Schedule and seed come from the parameter or user attribute that is named. Without a name they are what a
-    `GeometricGridSampler` noted, or else the parameter "schedule" or "seed".
+    Schedule and seed come from the named parameter or user attribute. Without a name they come from the note of a
+    `GeometricGridSampler`, or else from the parameter "schedule" or "seed".
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class TrialAxes:
         return self._lr_name in trial.params or trial.number in self._cells
 
     def values_of(self, trial: FrozenTrial) -> dict[str, Any] | str:
-        """Return lr, schedule and seed of a trial, the seed None in a study without seeds; or say what is missing."""
+        """Return lr, schedule and seed of a trial (seed None in a study without seeds), or why it has none."""
         if not self.has_lr(trial):
             return f"without {self._lr_name!r}"
         lr, cell = trial.params.get(self._lr_name), self._cells.get(trial.number)
-        # The cell has the exact value, unless another parameter than the sampler's is asked for.
+        # The cell has the exact value, unless the user names another parameter than the sampler's.
         if cell is not None and (lr is None or is_same(lr, cell.lr)):
             lr = cell.lr
         values: dict[str, Any] = {"lr": lr, "schedule": DEFAULT_SCHEDULE, "seed": None}
@@ -80,7 +80,7 @@ class TrialAxes:
 def cells_of(trials: Sequence[FrozenTrial]) -> dict[int, Cell]:
     """Return the cells of a study's trials by their numbers, as a `GeometricGridSampler` sees them.
 
-    That includes results that it found in the study. What was run before an axis was added has the axis's first value.
+    This includes results that it found in the study. A run from before an axis was added has the axis's first value.
     """
     axes, cells = Axes(), dict[int, Cell]()
     for trial in trials:

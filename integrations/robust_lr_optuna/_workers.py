@@ -1,4 +1,4 @@
-"""Who is running a trial: enough to tell, on the same machine, that the process is gone."""
+"""The identity of a worker: enough to tell, on the same machine, whether its process is gone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_in_other_thread(worker: Mapping[str, Any]) -> bool:
 
 
 def is_gone(worker: Mapping[str, Any]) -> bool:
-    """Whether the process is known to be dead; False on another machine, where nothing is known."""
+    """Whether the process is known to be dead; False on another machine, where this is unknown."""
     if worker.get("machine") != _process(os.getpid())["machine"]:
         return False
     pid = int(worker["pid"])
@@ -39,7 +39,7 @@ def is_gone(worker: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def _process(pid: int) -> dict[str, Any]:
-    # Boot and process namespace are part of the name: two containers are never taken for one machine.
+    # Boot and process namespace are part of the name, so that two containers never count as one machine.
     machine = (socket.gethostname(), *map(_text_of, ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid")))
     return {"machine": "/".join(machine), "pid": pid, "started": _start_of(pid)}
 
@@ -53,7 +53,7 @@ def _text_of(path: str) -> str:
 
 
 def _start_of(pid: int) -> int | None:
-    """Clock ticks from the boot to the start of a process; None where the system does not tell, -1 for a zombie."""
+    """Clock ticks from boot to the start of a process; None if the system does not tell, -1 for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The analysis of a study, put where optuna-dashboard shows it: plots, a note and the report."""
+"""The analysis of a study in optuna-dashboard: plots, a note and the report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LAYOUT = {"template": None, "height": None, "margin": {"t": 70, "r": 10}, "lege
 def publish(
     study: Study, analysis: Analysis | None = None, *, artifact_store: ArtifactStore | None = None, **options: Any
 ) -> Analysis:
-    """Put the analysis of a study into optuna-dashboard, and return it.
+    """Publish the analysis of a study in optuna-dashboard, and return it.
 
     The dashboard then shows `plot_learning_rate` and `plot_degradation` among the study's plots, the recommendation as
     a section of its note and, with an `artifact_store`, the HTML report among its artifacts. Publishing again replaces
@@ -40,14 +40,14 @@ def publish(
 
     Args:
         study: any study, in a storage that the dashboard reads.
-        analysis: of its sweep; by default that of `analyze_study`.
-        artifact_store: where the report goes, such as ``optuna.artifacts.FileSystemArtifactStore(folder)``.
-        options: those of `analyze_study`, if there is no `analysis`.
+        analysis: analysis of its sweep; by default that of `analyze_study`.
+        artifact_store: store for the report, such as ``optuna.artifacts.FileSystemArtifactStore(folder)``.
+        options: options of `analyze_study`, if there is no `analysis`.
 
     Raises:
         RobustLRError: if optuna-dashboard or plotly is not installed, or matplotlib, which the report needs.
         DataError: if the study holds no sweep.
-        OptionError: if there is an analysis and options as well.
+        OptionError: if given both an analysis and options.
 
     Example:
         >>> import optuna
@@ -76,7 +76,7 @@ def publish(
 
 
 def recommendation_note(analysis: Analysis) -> str:
-    """Return what the analysis recommends as Markdown, under one heading of the second level.
+    """Return the recommendations as Markdown, under one second-level heading.
 
     Example:
         >>> from robust_lr import SweepResult, analyze_sweep

@@ -50,25 +50,25 @@ class GeometricGridSampler(PartialSampler):
 
     The objective stays as it is: it calls ``trial.suggest_float("lr", 1e-4, 1.0, log=True)`` and, if the sweep has
     these axes, ``trial.suggest_categorical("schedule", [...])`` and ``trial.suggest_int("seed", ...)``. All other
-    parameters come from `independent_sampler`. `study.optimize` stops by itself when all is done.
+    parameters come from `independent_sampler`. `study.optimize` stops by itself when everything is done.
 
     Any number of threads, processes and machines may work on a study in one storage. All state is in the storage, so a
     study can be interrupted and continued. Coarse learning rates come first, each with all its seeds and schedules: a
     study that is stopped early is a complete sweep over a coarser grid. After the grid has grown, only new cells run.
 
-    A failed trial is retried up to `max_retries` times. So is one whose process was killed, as soon as another worker
-    on the same machine has nothing else to do (or `fail_stale_trials` is called). NaN, infinity, `TrialDiverged` and
-    pruned trials are results. An enqueued trial counts for the cell that it names, one of another sampler if it has the
-    parameters of a cell and no others.
+    A failed trial is retried up to `max_retries` times. So is a trial whose process was killed, as soon as another
+    worker on the same machine is idle (or `fail_stale_trials` is called). NaN, infinity, `TrialDiverged` and pruned
+    trials are results. An enqueued trial counts for the cell that it names; a trial of another sampler counts if it has
+    the parameters of a cell and no others.
 
     Args:
         grid: a `GeometricGrid`, or positive learning rates.
         lr_name: name of the learning rate in the objective.
-        schedules: names of schedules, an axis of the sweep.
-        seeds: seeds, an axis of the sweep; a number n means ``range(n)``.
-        schedule_name, seed_name: names of these in the objective.
+        schedules: names of the schedules, if they are an axis of the sweep.
+        seeds: the seeds, if they are an axis of the sweep; a number n means ``range(n)``.
+        schedule_name, seed_name: names of these parameters in the objective.
         independent_sampler: samples the other parameters; at random by default.
-        max_retries: how often a failed trial is run again, at least 0.
+        max_retries: how often a failed trial is retried, at least 0.
 
     Raises:
         GridError: if the learning rates are not positive and distinct.
@@ -110,7 +110,7 @@ class GeometricGridSampler(PartialSampler):
         self._forget()
 
     def pending(self, study: Study) -> int:
-        """Return how many cells wait for a trial: ``while sampler.pending(study): trial = study.ask()``."""
+        """Return the number of cells that wait for a trial: ``while sampler.pending(study): trial = study.ask()``."""
         with self._lock:
             state = self._read(study)
             log, entry = state.log, self._next_entry(state, None)
@@ -123,7 +123,7 @@ class GeometricGridSampler(PartialSampler):
         """Add learning rates to the study's grid: `below` and `above` it, at the ratio of its ends, and those given.
 
         Raises:
-            OptionError: if `below` or `above` is no whole number of at least 0.
+            OptionError: if `below` or `above` is not a whole number of at least 0.
             GridError: if a learning rate is not positive, or the grid has only one point to extend by.
         """
         below, above = (check_whole(name, n, at_least=0) for name, n in (("below", below), ("above", above)))
@@ -137,15 +137,15 @@ class GeometricGridSampler(PartialSampler):
         self._grow(study, extension)
 
     def refine(self, study: Study) -> None:
-        """Add the geometric mean of each two neighbors to the study's grid; every old learning rate stays."""
+        """Add the geometric mean of each pair of neighbors to the study's grid; every old learning rate stays."""
         self._grow(study, lambda known: [math.sqrt(a * b) for a, b in pairwise(known)])
 
     def add_seeds(self, study: Study, seeds: Iterable[int]) -> None:
-        """Add seeds to the study: every learning rate and schedule is run with them too."""
+        """Add seeds to the study: every learning rate and schedule runs with them too."""
         self._grow(study, seeds=seeds)
 
     def add_schedules(self, study: Study, schedules: Iterable[str]) -> None:
-        """Add schedules to the study: each is run with every learning rate and seed."""
+        """Add schedules to the study: each runs with every learning rate and seed."""
         self._grow(study, schedules=schedules)
 
     def sample_independent(
@@ -168,13 +168,13 @@ class GeometricGridSampler(PartialSampler):
         return super().sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Find the trial's cell; note in the storage what it is and who runs it."""
+        """Find the trial's cell; note the cell and the worker in the storage."""
         super().before_trial(study, trial)
         with self._lock:
             state = self._states.get(study._storage, {}).get(study._study_id)
             if state is None or state.log.axes == Axes():
                 state = self._read(study)
-        # Until an objective asks for a learning rate, the study may be about something else.
+        # Until an objective asks for a learning rate, the study may have another purpose.
         if state.log.axes != Axes():
             self._begin(study, trial)
 
@@ -182,7 +182,7 @@ class GeometricGridSampler(PartialSampler):
         """Note why a trial failed, which decides whether it is retried.
 
         Raises:
-            GridError: if the objective ran something else than the trial's cell.
+            GridError: if the objective did not run the trial's cell.
         """
         claim = claim_of(trial)
         if claim is not None and state == TrialState.FAIL:
@@ -191,7 +191,7 @@ class GeometricGridSampler(PartialSampler):
         if state == TrialState.COMPLETE and (claim is not None or not is_fixed(trial)):
             for name, axis in self._own_names(claim).items():
                 wanted = "a value of the grid" if claim is None else claim[axis]
-                # If a distribution holds only one value, Optuna takes it without asking a sampler.
+                # If a distribution has only one value, Optuna takes it without asking a sampler.
                 if name in trial.params and not is_same(trial.params[name], wanted):
                     ran = f"{name}={trial.params[name]!r}"
                     raise GridError(f"trial {trial.number} should run {name}={wanted!r}, but the objective ran {ran}")
@@ -221,7 +221,7 @@ class GeometricGridSampler(PartialSampler):
         return {name: axis for axis, name in self._names.items() if claim[axis] is not None}
 
     def _begin(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any] | None:
-        """Claim the trial's cell in the storage and return the claim, None if there is nothing to run.
+        """Claim the trial's cell in the storage; return the claim, or None if there is nothing to run.
 
         A suspicious worker records its suspicion, then checks for a claim; a worker claims, then checks for suspicion.
         At least one side sees the other, so that no cell is run twice.
@@ -238,7 +238,7 @@ class GeometricGridSampler(PartialSampler):
     def _is_suspect(self, study: Study, number: int) -> bool:
         with self._lock:
             log = self._states[study._storage][study._study_id].log
-            with contextlib.suppress(KeyError):  # nothing new: the usual case, and cheaper to ask than to read
+            with contextlib.suppress(KeyError):  # nothing new, the usual case: checking is cheaper than reading
                 study._storage.get_trial_id_from_study_id_trial_number(study._study_id, log.n_read)
                 log = self._read(study).log
             return log.is_suspect(number)
@@ -250,7 +250,7 @@ class GeometricGridSampler(PartialSampler):
         elif (repeated := repeated_by(trial)) is not None:
             with self._lock:
                 is_superfluous = repeated in self._read(study).log.assigned
-            # Another trial has the cell of the one that Optuna repeats: let the objective ask, and be told so.
+            # Another trial has taken the cell of this repeated trial; the objective gets an error when it asks.
             for name in self._own_names(None) if is_superfluous else ():
                 trial.params.pop(name, None)
                 trial.distributions.pop(name, None)
@@ -291,7 +291,7 @@ class GeometricGridSampler(PartialSampler):
         return state
 
     def _next_entry(self, state: StudyState, number: int | None) -> LogEntry:
-        """Return what must be written into the log before this trial can go on."""
+        """Return the entry that must be in the log before this trial can go on."""
         log, grow = state.log, state.missing(self._axes)
         retry, never_ran, found = state.lost(self._max_retries)
         if grow != Axes():

@@ -1,4 +1,4 @@
-"""A sampler that searches for the learning rate and stops the study when it is found; all its state is in the study."""
+"""A sampler that searches for the learning rate and stops the study when it is found."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the st
 
 
 class LearningRateSampler(PartialSampler):
-    """Searches for a learning rate whose loss is within a tolerance of the best, and stops the study when it has one.
+    """Searches for a learning rate whose loss is within a tolerance of the best, then stops the study.
 
     The objective stays as it is: it calls ``trial.suggest_float("lr", 1e-4, 1.0, log=True)`` and, if the sampler was
     given `choices`, ``trial.suggest_categorical("optimizer", ["sgd", "adam"])``, before or after it. Each combination
@@ -50,32 +50,32 @@ class LearningRateSampler(PartialSampler):
     trial goes to the one with the fewest trials. All other parameters come from `independent_sampler`; their effect on
     the loss is noise to the search.
 
-    `search_result` says at any time what the study knows: the best learning rate, a bound on what another could gain,
-    and why the search stopped. When all searches are over, `study.optimize` stops by itself. A trial that starts after
-    that is pruned; with ask and tell it gets the best learning rate once more. The search never leaves the range of the
+    `search_result` returns the result at any time: the best learning rate, a bound on what another could gain, and why
+    the search stopped. When all searches are over, `study.optimize` stops by itself. A trial that starts after that is
+    pruned; with ask and tell it gets the best learning rate once more. The search never leaves the range of the
     objective, since Optuna allows no other value; ``search_result(study).edge`` says whether the best lies on an end.
 
     All state is in the storage: a study can be interrupted and continued, and any number of threads, processes and
-    machines may work on it. A trial gets the learning rate that the search asks for given what has finished and what is
-    running; none is tried twice unless noise calls for another seed. A worker waits while the next move depends on
-    trials that others run. Trials that you enqueue or add, and those of other samplers, count if they are in the range.
+    machines may work on it. A trial gets the learning rate that the search chooses, given the finished and the running
+    trials; none is tried twice unless noise calls for another seed. A worker waits while the next step depends on
+    trials of others. Trials that you enqueue or add, and those of other samplers, count if they are in the range.
 
-    A loss of NaN or infinity, `TrialDiverged` and a stop by a `DivergencePruner` mean that the run diverged, which is a
-    result. A trial that failed is run again, up to `max_retries` times. So is one whose process was killed: workers on
-    the same machine notice; for other machines call `fail_stale_trials`. A learning rate that fails more often, or that
-    another pruner stopped, is given up: the search goes around it, and ends with the stop "failures" if three are given
-    up or nothing else is left to try.
+    A loss of NaN or infinity, `TrialDiverged` and a stop by a `DivergencePruner` report divergence, which is a result.
+    A failed trial is retried up to `max_retries` times. So is a trial whose process was killed: workers on the same
+    machine notice; for other machines call `fail_stale_trials`. A learning rate that fails more often, or that another
+    pruner stopped, is given up: the search goes around it, and ends with the stop "failures" once three are given up,
+    or nothing else is left to try.
 
     Args:
         lr_min: the smallest learning rate, > 0; by default the low end of the objective's range.
         lr_max: the largest, > lr_min; by default the high end.
         tolerance: how much worse than the best loss you accept: a number in units of the loss, or a share such as "1%".
         schedule: the schedule of the trials, a `Schedule` or its spec; theory derives the coarse step from it.
-        options: a `SearchOptions`; its `extend` has no effect, and `max_trials` holds for each combination.
+        options: a `SearchOptions`; its `extend` has no effect, and `max_trials` applies to each combination.
         lr_name: name of the learning rate in the objective.
-        choices: categorical parameters of the objective, name -> values; each combination of them is searched.
+        choices: categorical parameters of the objective, name -> values; each combination has its own search.
         independent_sampler: samples the other parameters; at random by default.
-        max_retries: how often a failed trial is run again, at least 0.
+        max_retries: how often a failed trial is retried, at least 0.
 
     Raises:
         GridError: if `lr_min`, `lr_max` or the start of the search is out of range.
@@ -117,7 +117,7 @@ class LearningRateSampler(PartialSampler):
     def is_done(self, study: Study) -> bool:
         """Return whether every search of the study is over: ``while not sampler.is_done(study): trial = study.ask()``.
 
-        Ask again after the last trial has ended: the result of one that is still running can reopen a search.
+        Check again after the last trial has ended: the result of a running trial can reopen a search.
         """
         return self._is_over(study, study._storage.get_all_trials(study._study_id, deepcopy=False))
 
@@ -139,7 +139,7 @@ class LearningRateSampler(PartialSampler):
         if param_name == self._lr_name:
             low, high = self._checked_range(param_distribution)
             note = self._choose(study, trial, note, self._search(low, high))
-            # The distribution has bounds of its own, perhaps other floats than those of the search.
+            # The distribution's own bounds may be other floats than those of the search.
             return next((bound for bound in (low, high) if is_same(bound, note["lr"])), note["lr"])
         if "choices" not in note:
             note = self._choose(study, trial, note, None)
@@ -161,7 +161,7 @@ class LearningRateSampler(PartialSampler):
 
         Raises:
             GridError: if the objective allows only one learning rate, for which Optuna asks no sampler.
-            DataError: if the objective ran another choice than that of the trial.
+            DataError: if the objective ran another choice than the trial's.
         """
         if state == TrialState.FAIL:
             note_why_failed(study, trial)
@@ -196,7 +196,7 @@ class LearningRateSampler(PartialSampler):
         start = self._options.start
         if start is not None:
             check_number("start", start, at_least=low or 0.0, at_most=high or math.inf, error=GridError)
-        # The objective will give what is missing; until then any range will do that agrees with the rest.
+        # The objective will give the rest; until then any range that agrees with the known end will do.
         known = start or low or high or 1.0
         self._search(low or known / 2, high or known * 2)
 
@@ -215,12 +215,12 @@ class LearningRateSampler(PartialSampler):
         return low, high
 
     def _check_what_ran(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
-        # An objective may ask for other parameters in some of its trials; if none has a learning rate, it is a mistake.
+        # Some trials may ask for other parameters only; if none asks for a learning rate, it is a mistake.
         if not self._has_warned and not any(self._lr_name in each.params for each in trials):
             self._has_warned = True
             said = f"trial {trial.number} has no parameter {self._lr_name!r} to search, only {list(trial.params)}"
             warnings.warn(f"{said}; pass {type(self).__name__}(lr_name=...)", RobustLRWarning, stacklevel=3)
-        # If a distribution holds only one value, Optuna takes it without asking a sampler.
+        # If a distribution has only one value, Optuna takes it without asking a sampler.
         note = search_note(trial)
         for name, wanted in note.get("choices", {}).items():
             if trial.params.get(name, wanted) != wanted:
@@ -233,9 +233,9 @@ class LearningRateSampler(PartialSampler):
     def _choose(
         self, study: Study, trial: FrozenTrial, note: Mapping[str, Any], search: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
-        """Choose what a trial tries, note it in the storage and return the note.
+        """Choose the learning rate of a trial, note it in the storage and return the note.
 
-        Without a search, that is before the range is known, only the combination is chosen.
+        Before the range is known there is no search, and only the combination is chosen.
         """
         wait = _SHORTEST_WAIT
         while True:
@@ -255,7 +255,7 @@ class LearningRateSampler(PartialSampler):
                 if not rivals:
                     return chosen
                 write_search_note(study, trial, note)
-                # All of them may be here. The first one chooses again at once, the others one after the other.
+                # All of them may be here. The first one chooses again at once, the others in turn.
                 time.sleep(wait * sum(rival < trial.number for rival in rivals))
             elif any(standing.waits_for_others() for _, standing in standings if standing is not None):
                 time.sleep(wait)
@@ -268,19 +268,19 @@ class LearningRateSampler(PartialSampler):
         return write_search_note(study, trial, _note(note, choices, search, None if last is None else last.best_guess))
 
     def _open_to(self, trial: FrozenTrial, note: Mapping[str, Any]) -> list[Choices]:
-        """Return the combinations that a trial may take: all that agree with what is chosen already."""
+        """Return the combinations that a trial may take: all that agree with its choices so far."""
         known = {**values_of(trial), **note.get("choices", {})}
         matching = [c for c in self._combinations if all(known.get(name, value) == value for name, value in c.items())]
         if not matching and not is_fixed(trial):
             ran = {name: known[name] for name in self._combinations[0] if name in known}
             raise DataError(f"the objective ran {ran}, which is not among the choices of the search")
-        # The user may have enqueued a combination that is not ours.
+        # The user may have enqueued a combination outside the choices.
         return matching or [{name: known.get(name, value) for name, value in self._combinations[0].items()}]
 
     def _standing(
         self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, search: Mapping[str, Any] | None = None
     ) -> Standing | None:
-        """Return where the search for a combination stands; None while its range is unknown."""
+        """Return the state of a combination's search; None while its range is unknown."""
         found = search or latest_search(trials, choices)
         return None if found is None else standing_of(found, study, trials, choices)
 

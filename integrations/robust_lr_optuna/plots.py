@@ -1,4 +1,4 @@
-"""The charts of an analysis as plotly figures, in Optuna's manner: one panel a schedule, the others in gray."""
+"""The charts of an analysis as plotly figures in Optuna's style, one panel per schedule, the others in gray."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def analyze_study(
 
     Args:
         study: any study.
-        tolerance: excess loss allowed when a grid is recommended: in units of the loss, or, as in "1%", of the lowest.
+        tolerance: how much worse than the best loss you accept from a coarser grid: in units of the loss, or a share
+            such as "1%" of the lowest.
         confidence_level: in (0, 1).
-        options: those of `sweep_from_study`.
+        options: options of `sweep_from_study`.
 
     Raises:
         DataError: when the study holds no sweep.
@@ -48,11 +49,11 @@ def analyze_study(
 def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
     """Return a figure of the final loss against the learning rate, as in the report.
 
-    Losses that are not all positive, such as those of a study that maximizes, have a linear axis.
+    If losses are not all positive, as in a study that maximizes, their axis is linear.
 
     Args:
         study: any study, or an analysis.
-        options: those of `analyze_study`, where it is a study.
+        options: options of `analyze_study`, for a study.
 
     Raises:
         RobustLRError: when plotly is not installed.
@@ -71,13 +72,13 @@ def plot_learning_rate(study: Study | Analysis, **options: Any) -> go.Figure:
 def plot_degradation(study: Study | Analysis, **options: Any) -> go.Figure:
     """Return a figure of the excess loss of coarser grids: `robust_lr.report.matplotlib_plots.degradation_figure`.
 
-    It takes and raises the same as `plot_learning_rate`.
+    Arguments and exceptions are those of `plot_learning_rate`.
     """
     return draw(degradation_chart(_analysis(study, options)))
 
 
 def draw(chart: Chart) -> go.Figure:
-    """Return a chart as a figure of plotly, with one legend for all panels.
+    """Return a chart as a plotly figure, with one legend for all panels.
 
     Raises:
         RobustLRError: when plotly is not installed.
@@ -124,7 +125,7 @@ def _analysis(study: Study | Analysis, options: dict[str, Any]) -> Analysis:
 
 
 def _scatter(trace: Trace) -> dict[str, Any]:
-    # Lists of plain numbers: arrays would become base64, which not every plotly.js can read.
+    # Lists of plain numbers, because arrays would become base64, which not every plotly.js can read.
     if trace.low:
         red, green, blue = (int(trace.color[i : i + 2], 16) for i in (1, 3, 5))
         outline = {"x": [*trace.x, *trace.x[::-1]], "y": [*trace.low, *trace.y[::-1]], "mode": "lines"}

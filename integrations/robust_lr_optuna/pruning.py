@@ -1,4 +1,4 @@
-"""Pruning: a pruner that stops what has diverged and nothing else, and an audit of all others."""
+"""Pruning: a pruner that stops only diverged runs, and an audit of all other pruners."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DivergencePruner(BasePruner):
     """Prunes runs that have diverged, and never one that learns.
 
     A trial is pruned at a report of NaN or infinity, and at the last of `patience` reports in a row above ``factor *
-    abs(first report)``; if the study maximizes, below ``-factor * abs(first report)``. It is only compared with itself,
-    so any sampler, schedule and number of workers will do. `sweep_from_study` counts such a trial as diverged.
+    abs(first report)``; if the study maximizes, below ``-factor * abs(first report)``. A trial is only compared with
+    itself, so any sampler, schedule and number of workers will do. `sweep_from_study` counts such a trial as diverged.
 
     The default factor is far above what learners do: a large learning rate first drives the loss up, then annealing or
     patience brings it down again. Of 288 runs of small networks on digits, one that ended at 95 % accuracy had been
@@ -27,7 +27,7 @@ class DivergencePruner(BasePruner):
     Report the loss before training too (step 0), since a run is compared with its first report.
 
     Args:
-        factor: > 1; with ``math.inf`` only NaN and infinity prune.
+        factor: > 1; with ``math.inf``, only NaN and infinity prune.
         patience: reports in a row, at least 1.
         n_warmup_steps: nothing is pruned before this step, and reports before it do not count, except as the first
             report; at least 0.
@@ -64,7 +64,7 @@ class DivergencePruner(BasePruner):
         reports = sorted(trial.intermediate_values.items())
         counted = [sign * value for step, value in reports if step >= self._n_warmup_steps]
         watch = DivergenceWatch(factor=self._factor, patience=self._patience)
-        watch.see([sign * value for _, value in reports[:1]])  # sets the bound, and is not above it itself
+        watch.see([sign * value for _, value in reports[:1]])  # sets the bound, and so is not above it
         if all(map(math.isfinite, counted)) and watch.see(counted) is None:
             return False
         study._storage.set_trial_system_attr(trial._trial_id, DIVERGED, True)

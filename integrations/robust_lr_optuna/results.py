@@ -1,4 +1,4 @@
-"""A sweep out of any Optuna study: the losses of its trials, and what a reader of the figures must know."""
+"""A sweep from any Optuna study: the losses of its trials, and notes on their limits."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def sweep_from_study(
     metric: int | str = 0,
     direction: Direction | None = None,
 ) -> SweepResult:
-    """Return the trials of a study as a sweep, whoever filled the study.
+    """Return the trials of a study as a sweep, whichever tool filled the study.
 
-    Learning rates may be spaced in any way. If several trials have the same learning rate, schedule and seed, the first
+    Learning rates may have any spacing. If several trials have the same learning rate, schedule and seed, the first
     complete one counts; in a study without seeds they are replicates, unless all repeats are identical. If larger is
     better, the loss is the negative of the value.
 
@@ -52,12 +52,12 @@ def sweep_from_study(
     Args:
         study: any study.
         lr_name: parameter that holds the learning rate.
-        schedule_name: parameter or user attribute that holds the schedule, or anything else to compare. By default what
-            a `GeometricGridSampler` noted, or else the parameter "schedule"; without one there is one schedule.
-        seed_name: parameter or user attribute that holds the seed; the default is the same with "seed".
-        metric: an objective, by its position or by the name from `set_metric_names`. Or a user attribute, or a metric
-            that an `OptunaRunner` kept.
-        direction: "minimize" or "maximize"; by default that of the objective, and "minimize" for other metrics.
+        schedule_name: parameter or user attribute with the schedule, or anything else to compare. By default the note
+            of a `GeometricGridSampler`, or else the parameter "schedule"; without either there is one schedule.
+        seed_name: parameter or user attribute with the seed; by default likewise, with "seed".
+        metric: an objective, by its position or its name from `set_metric_names`; or a user attribute, or a metric
+            kept by an `OptunaRunner`.
+        direction: "minimize" or "maximize"; by default the objective's, or "minimize" for other metrics.
 
     Raises:
         DataError: if no finished trial has a result, a name does not exist, or a learning rate is not positive.
@@ -85,16 +85,16 @@ def sweep_from_study(
 
 
 def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = None, **options: Any) -> SweepResult:
-    """Return a study in a storage as a sweep; the storage is only read.
+    """Return a study in a storage as a sweep; the storage is read only.
 
     Args:
         url: such as ``sqlite:///study.db`` or ``postgresql://user:password@host/database``; or the path of a journal.
         study_name: may be omitted if the storage holds one study.
-        options: those of `sweep_from_study`.
+        options: options of `sweep_from_study`.
 
     Raises:
-        DataError: if the storage cannot be read, has no such study, or the study is no sweep. The text never holds a
-            password from the URL.
+        DataError: if the storage cannot be read, has no such study, or the study holds no sweep. The message never
+            shows a password from the URL.
 
     Example:
         >>> import optuna, tempfile
@@ -117,7 +117,7 @@ def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = Non
 
 
 class _Metric:
-    """The number that trials are judged by."""
+    """The number by which trials are judged."""
 
     def __init__(self, study: Study, trials: Sequence[FrozenTrial], metric: int | str) -> None:
         names, n = study.metric_names or [], len(study.directions)
@@ -142,7 +142,7 @@ class _Metric:
             self.direction = "maximize"
 
     def value(self, trial: FrozenTrial) -> float | str:
-        """Return the value of a trial, +inf if it diverged, NaN if it failed; or say why it does not count."""
+        """Return the value of a trial, +inf if it diverged, NaN if it failed; or why it does not count."""
         if not trial.state.is_finished():
             return "not finished"
         if trial.state == TrialState.COMPLETE and self._attribute and all(map(math.isfinite, trial.values)):

@@ -1,4 +1,4 @@
-"""A runner that carries out trials as trials of an Optuna study."""
+"""A runner that records its trials in an Optuna study."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class OptunaRunner:
 
     A trial has the parameters "lr", "schedule" and "seed"; its value is the loss, infinity if it diverged. Its user
     attributes are "status", "metrics", "error" and "spec", the text of its schedule. If the study maximizes, the value
-    is the negative of the loss. The study's sampler has no part in this.
+    is the negative of the loss. The study's sampler is not used.
 
-    A result that the study already holds, whoever produced it, is read and not run again: an interrupted sweep
-    continues, and a larger one runs only what is new. Use another study when the training function has changed.
+    Results that the study already holds, from any source, do not run again: an interrupted sweep continues, and a
+    larger one runs only the new trials. Use another study when the training function has changed.
 
-    Processes that run a sweep in one study at the same time share the work: each reads what another has finished, and
-    leaves for the end what another is running. They do not wait for each other, so at the end some trials may run
-    twice; the first result counts. `GeometricGridSampler` runs each trial exactly once in many processes.
+    Processes that run a sweep in one study at the same time share the work: each uses the results of the others, and
+    leaves the trials that others are running for the end. They do not wait for each other, so at the end some trials
+    may run twice; the first result counts. With `GeometricGridSampler`, many processes run each trial exactly once.
 
     Args:
         study: a study with one objective; its storage decides who can see it.
@@ -70,16 +70,16 @@ class OptunaRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial that the study has no result for, and yield one result for each; see `Runner.run`.
+        """Run each trial without a result in the study, and yield one result for each trial; see `Runner.run`.
 
         Raises:
-            DataError: if the study holds a schedule of the same name and another spec, or a parameter "lr" or "seed" of
-                another kind.
+            DataError: if the study holds a schedule of the same name with another spec, or a parameter "lr" or "seed"
+                of another type.
         """
         fail_stale_trials(self.study)
         held = _Held(self.study, schedules)
         for spec in source.waiting:
-            held.space_of(spec)  # one range from the first trial to the last, as far as they are known
+            held.space_of(spec)  # one range from the first trial to the last, as far as known
         later, running = dict[TrialSpec, TrialSpec](), set[Future[TrialResult]]()
         with ThreadPoolExecutor(self.n_jobs) as threads:
             submit: Callable[..., Future[TrialResult]] = _run_now if self.n_jobs == 1 else threads.submit
@@ -104,7 +104,7 @@ class OptunaRunner:
 
 
 class _Held:
-    """What a study holds: results, trials that run, and the distributions of its parameters; specs go by `_key`."""
+    """The contents of a study: results, running trials, and the distributions of its parameters, by `_key`."""
 
     def __init__(self, study: Study, schedules: Mapping[str, Schedule]) -> None:
         self.results = dict[TrialSpec, TrialResult]()
@@ -128,7 +128,7 @@ class _Held:
                 self.running.add(spec)
 
     def begin(self, spec: TrialSpec) -> int | None:
-        """Enter a running trial into the study and return its id; None if another process began the same before."""
+        """Enter a running trial into the study and return its id; None if another process has begun the same trial."""
         values, space, key = asdict(spec), self.space_of(spec), _key(spec)
         trial = create_trial(
             state=TrialState.RUNNING,
@@ -157,7 +157,7 @@ class _Held:
     def carry_out(self, trial: int, train: TrainFunction, spec: TrialSpec) -> TrialResult:
         try:
             result = evaluate_trial(train, spec, self._schedules[spec.schedule])
-        except BaseException:  # an interrupt: nobody runs this trial any more
+        except BaseException:  # an interrupt: this trial no longer runs
             self._storage.set_trial_state_values(trial, TrialState.FAIL)
             raise
         for name, value in (("status", result.status), ("metrics", dict(result.metrics)), ("error", result.error)):
@@ -185,9 +185,9 @@ class _Held:
                 )
 
     def space_of(self, spec: TrialSpec) -> dict[str, BaseDistribution]:
-        """Return the distributions of a trial's parameters, in agreement with those in the study, as Optuna demands.
+        """Return the distributions of a trial's parameters, compatible with those in the study, as Optuna demands.
 
-        Choices cannot be added in a study: if a schedule is new to it, schedules are user attributes from then on.
+        A study cannot get new choices, so from a new schedule on, schedules are user attributes.
         """
         lr = self._distributions.get("lr", FloatDistribution(spec.lr, spec.lr, log=True))
         seed = self._distributions.get("seed", IntDistribution(spec.seed, spec.seed))
@@ -211,12 +211,12 @@ def _run_now(function: Callable[..., TrialResult], /, *args: Any) -> Future[Tria
 
 
 def _key(spec: TrialSpec) -> TrialSpec:
-    """The spec up to the rounding of its learning rate."""
+    """The spec with a rounded learning rate."""
     return replace(spec, lr=float(f"{spec.lr:.{SIGNIFICANT_DIGITS}g}"))
 
 
 def _spec_of(trial: FrozenTrial) -> TrialSpec | None:
-    """The `_key` of what a trial runs, None if it lacks a learning rate, schedule or seed."""
+    """The `_key` of a trial, None if it lacks a learning rate, schedule or seed."""
     cell = cell_of(trial)
     held = trial.system_attrs.get(RUN) or (trial.params if cell is None else asdict(cell))
     lr, schedule, seed = (held.get(name) for name in ("lr", "schedule", "seed"))
@@ -226,5 +226,5 @@ def _spec_of(trial: FrozenTrial) -> TrialSpec | None:
 
 
 def _text_of(schedule: Schedule) -> dict[str, str]:
-    """The spec of a schedule as a user attribute, if it has one that tells it from others."""
+    """The spec of a schedule as a user attribute, if it has one that identifies it."""
     return {"spec": str(schedule)} if has_text(schedule) and not is_vague(str(schedule)) else {}

@@ -1,4 +1,4 @@
-"""A search space whose learning rate lies on a geometric grid, so that the trials go to the other parameters."""
+"""A search space with the learning rate on a geometric grid, which leaves more trials for the other parameters."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def annealed_grid(
     """Return the coarsest grid over a range that the theory of a schedule allows.
 
     Its ratio is at most ``resolution_for_tolerance(schedule, max_suboptimality_increase)``. Annealed schedules lose
-    less at a learning rate that is far off, so their grids have fewer points; below an increase of 0.1 all schedules
-    are much alike.
+    less at a learning rate that is far off, so their grids have fewer points; below an increase of 0.1, all schedules
+    need much the same grid.
 
     Args:
         lr_min, lr_max: the range; both ends are on the grid.
         schedule: a spec such as "cosine", or a `Schedule`.
-        max_suboptimality_increase: how much larger than the tuned learning rate's the suboptimality may be: 0.25 allows
-            a quarter more.
+        max_suboptimality_increase: how much more suboptimality than the tuned learning rate you accept: 0.25 allows a
+            quarter more.
         total_steps: length of the training, at least 1.
 
     Raises:
@@ -57,13 +57,13 @@ def annealed_grid(
 
 
 class CoarseLearningRate(PartialSampler):
-    """Keeps the learning rate of any sampler on a grid, and leaves all other parameters to the sampler.
+    """Puts the learning rate of any sampler on a grid, and leaves all other parameters to the sampler.
 
-    The learning rate that the sampler proposes is moved to the nearest point of the grid, by ratio, within the range of
-    the objective. It is recorded so, and the sampler learns from what was run: few learning rates, each with many
-    values of the other parameters. The objective stays as it is: ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``.
-    Take a grid that costs less than the other parameters are worth: in 60 trials of TPE on a bowl of five parameters, 7
-    learning rates (cosine, 0.25) ended as low as the whole range, 5 (0.5) ended higher.
+    The proposed learning rate moves to the nearest point of the grid, by ratio, within the range of the objective. The
+    study records that point, so the sampler learns from what ran: few learning rates, each with many values of the
+    other parameters. The objective stays as it is: ``trial.suggest_float("lr", 1e-4, 1.0, log=True)``. Choose a grid
+    that costs less than the other parameters can gain: in 60 trials of TPE on a bowl of five parameters, 7 learning
+    rates (cosine, 0.25) ended as low as the whole range, 5 (0.5) ended higher.
 
     Args:
         grid: the learning rates.

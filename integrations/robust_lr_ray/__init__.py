@@ -1,7 +1,7 @@
 """Learning-rate sweeps and searches on a Ray cluster: no finished trial is lost or runs twice.
 
-A module is imported when one of its names is used: a worker without torch or Tune does not load them, and the folder of
-an experiment is read without Ray.
+Modules are imported lazily: a worker that does not use torch or Tune does not load them, and an experiment's folder can
+be read without Ray.
 """
 
 from typing import TYPE_CHECKING

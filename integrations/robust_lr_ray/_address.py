@@ -1,4 +1,4 @@
-"""The address of a cluster: whether a Ray answers there, and whether it is the one this process is connected to."""
+"""The address of a cluster: checks that a Ray answers there, and that this process is not connected to another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_same(address: str | None) -> None:
 
 
 def _addresses(host: str) -> set[str]:
-    """Return the IP addresses of a host; all addresses of this machine count as one."""
+    """Return the IP addresses of a host; all addresses of this machine count as equal."""
     with contextlib.suppress(OSError):
         found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
         own = {"127.0.0.1", "::1", str(ray.util.get_node_ip_address())}  # type: ignore[no-untyped-call]
@@ -34,12 +34,12 @@ def _addresses(host: str) -> set[str]:
 
 
 def check_answers(address: str) -> None:
-    """Raise unless a Ray listens there. Ray itself would try for minutes, and then end the process."""
+    """Raise unless a Ray listens there. Ray itself would try for minutes, then end the process."""
     if address == "auto":
         with contextlib.suppress(ImportError, AttributeError):  # another version of Ray
             from ray._private.services import find_bootstrap_address
 
-            address = find_bootstrap_address(None) or address  # what the last `ray start` left, maybe long ago
+            address = find_bootstrap_address(None) or address  # left by the last `ray start`, maybe long ago
         if address == "auto":
             return
     host, port = _host_and_port(address)

@@ -1,4 +1,4 @@
-"""A trial in plain values: what travels to a worker, what comes back, and its name on a disk."""
+"""A trial in plain values: the config sent to a worker, the report that returns, and its name on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robust_lr.trials import Status, TrialResult, TrialSpec
 
 _DIGEST_DIGITS = 16
 _OURS = frozenset(("loss", "status", "error", "seconds"))
-_OF_TUNE = frozenset(  # the keys that Tune adds to a report, or interprets in one
+_OF_TUNE = frozenset(  # keys that Tune adds to a report or interprets in one
     ("__duplicate__", "checkpoint_dir_name", "config", "date", "done", "episodes_this_iter", "episodes_total")
     + ("experiment_id", "experiment_tag", "hostname", "iterations_since_restore", "node_ip", "pid", "should_checkpoint")
     + ("time_since_restore", "time_this_iter_s", "time_total_s", "timestamp", "timesteps_since_restore")
@@ -25,7 +25,7 @@ _METRIC = "metric_"  # prefix of a metric whose own name is taken
 
 
 def cell_config(spec: TrialSpec, schedule: Schedule) -> dict[str, Any]:
-    """Return a trial as the config of a Tune trial; "schedule_name" is in it only if the name is not the text.
+    """Return the Tune config of a trial; it has "schedule_name" only if the name differs from the text.
 
     Example:
         >>> from robust_lr import CosineDecay
@@ -47,7 +47,7 @@ def schedule_of(config: Mapping[str, Any]) -> Schedule:
 
 
 def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
-    """Return 16 hexadecimal digits that name a trial of the experiment `label`, the same in every process.
+    """Return 16 hexadecimal digits that identify a trial of the experiment `label`, the same in every process.
 
     Example:
         >>> from robust_lr import CosineDecay
@@ -61,7 +61,7 @@ def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
 def schedule_text(schedule: Schedule) -> str:
     """Return the text from which any process can read the schedule back.
 
-    A ScheduleError says that there is none: for a table, a lambda, or what only the running script can import.
+    Raises a ScheduleError if there is none: for a table, a lambda, or a function that only the running script has.
     """
     text = str(schedule)
     try:
@@ -86,7 +86,7 @@ def from_list(cell: Sequence[Any]) -> TrialSpec:
 
 
 def report_of(result: TrialResult) -> dict[str, Any]:
-    """Return what a finished trial reports to Tune; a metric whose name we or Tune use gets a prefix.
+    """Return a finished trial's report to Tune; a metric whose name is taken gets a prefix.
 
     Example:
         >>> report_of(TrialResult(TrialSpec("cosine", 0.1, 0), 0.5, "ok", 2.0, {"error": 0.25}))
@@ -99,14 +99,14 @@ def report_of(result: TrialResult) -> dict[str, Any]:
 
 
 def is_ours(report: Mapping[str, Any]) -> bool:
-    """Tell whether `report_of` made this report."""
+    """Return whether `report_of` made this report."""
     return report.get("status") in get_args(Status) and "seconds" in report
 
 
 def result_of(spec: TrialSpec, report: Mapping[str, Any], *, loss: str = "loss", maximize: bool = False) -> TrialResult:
     """Return the result of a trial from its last report: one of `report_of`, or of any other trainable.
 
-    In a report that is not ours a finite loss is "ok", and any other "diverged".
+    In any other report, a finite loss is "ok" and everything else "diverged".
 
     Example:
         >>> spec = TrialSpec("cosine", 0.1, 0)

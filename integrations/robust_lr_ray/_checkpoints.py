@@ -1,4 +1,4 @@
-"""The checkpoint of a trial: where a training function saves what it needs to continue after an interruption."""
+"""The checkpoint of a trial: a training function saves its state there, to continue after an interruption."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMAT = "robust_lr_ray checkpoint 1"
 
 
 class TrialCheckpoint:
-    """The last state that a trial saved, at most one. Get it from `trial_checkpoint`.
+    """The last saved state of a trial, if any. Get it from `trial_checkpoint`.
 
     A state is a mapping of tensors and plain values, such as the `state_dict` of the model, the optimizer and the
     `AnnealedLR`, the number of steps done, and ``torch.get_rng_state()``. With several ranks it is the state of rank 0,
@@ -67,10 +67,10 @@ class TrialCheckpoint:
         Rank 0 writes. The other ranks may call it or not, and do not wait.
 
         Args:
-            state: tensors and plain values by name; what ``torch.load(weights_only=True)`` reads.
+            state: tensors and plain values by name, which ``torch.load(weights_only=True)`` can read.
 
         Raises:
-            DataError: when there is anything else in it.
+            DataError: when the state holds anything else.
             OSError: when it cannot be written.
         """
         if self._path is None or rank() != 0:
@@ -79,7 +79,7 @@ class TrialCheckpoint:
 
         buffer = io.BytesIO()
         torch.save({"format": _FORMAT, "digest": self._digest, "state": dict(state)}, buffer)
-        if not self._is_proven:  # an unreadable state must not be found out only when it is needed
+        if not self._is_proven:  # an unreadable state must show now, not when it is needed
             _check_readable(buffer)
             self._is_proven = True
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class TrialCheckpoint:
         _sync_folder(self._path.parent)
 
     def remove(self) -> None:
-        """Remove the saved state, and any temporary file of a writer that was killed."""
+        """Remove the saved state, and any temporary file of a killed writer."""
         if self._path is not None:
             for path in (self._path, *self._path.parent.glob(f"{self._path.stem}.*.tmp")):
                 path.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def trial_checkpoint() -> TrialCheckpoint:
 
 @contextlib.contextmanager
 def checkpointing(folder: str | os.PathLike[str] | None, digest: str) -> Iterator[TrialCheckpoint]:
-    """Set the checkpoint of the trial that runs inside; the first save makes the folder, and None keeps nothing."""
+    """Set the checkpoint of the trial that runs inside; the first save makes the folder, None saves nothing."""
     checkpoint = TrialCheckpoint(folder, digest)
     token = _current.set(checkpoint)
     try:

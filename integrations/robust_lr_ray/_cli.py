@@ -1,4 +1,4 @@
-"""Ray on the command line: a runner for `robust-lr run` and `search`, a source for `robust-lr analyze`."""
+"""Ray's options on the command line: a runner for `robust-lr run` and `search`, a source for `robust-lr analyze`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster that trials run on: connecting to it, or starting one on this machine, and how many trials fit on it."""
+"""The cluster for the trials: connects to it or starts one on this machine, and computes how many trials fit."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Cluster:
 
     @property
     def is_client(self) -> bool:
-        """Whether this process talks to it through a ``ray://`` server."""
+        """Whether this process is connected through a ``ray://`` server."""
         return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]
 
     def nodes(self) -> list[dict[str, float]]:
-        """Return the resources of each node that is alive."""
+        """Return the resources of each live node."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
     def default_resources(self) -> dict[str, float]:
@@ -49,7 +49,7 @@ class Cluster:
     def capacity(
         self, resources: Mapping[str, float], *, num_workers: int = 1, placement_strategy: str = "PACK"
     ) -> int:
-        """Return how many trials of so many workers, each with these resources, fit on an idle cluster at once.
+        """Return how many trials with so many workers, each with these resources, fit on an idle cluster at once.
 
         A worker, and a fraction of a GPU, is on one node. With "STRICT_PACK" a whole trial is, and with
         "STRICT_SPREAD" each worker of a trial needs a node of its own.
@@ -59,16 +59,16 @@ class Cluster:
             return sum(n // num_workers for n in held)
         most = sum(held) // num_workers
         if placement_strategy == "STRICT_SPREAD":
-            # Of k trials each node can hold one worker each.
+            # Each node can hold one worker of each of k trials.
             return next((k for k in range(most, 0, -1) if sum(min(n, k) for n in held) >= k * num_workers), 0)
         return most
 
     def check_can_hold(
         self, resources: Mapping[str, float], *, num_workers: int = 1, placement_strategy: str = "PACK"
     ) -> None:
-        """Say at once if no trial could ever start.
+        """Report at once if no trial could ever start.
 
-        It is an error on a Ray of our own, which no node can join, and a warning on any other cluster.
+        This is an error on a Ray started here, which no node can join, and a warning on any other cluster.
         """
         if self.capacity(resources, num_workers=num_workers, placement_strategy=placement_strategy):
             return
@@ -86,9 +86,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
-    """Connect to a cluster, and disconnect at the end. An existing connection is used, and left as it was.
+    """Connect to a cluster, and disconnect at the end. An existing connection is used and left as it was.
 
-    See `RayRunner` for the arguments. A RobustLRError says that nothing answers at the address, or that this process is
+    See `RayRunner` for the arguments. Raises a RobustLRError if nothing answers at the address, or this process is
     connected to another cluster.
     """
     if ray.is_initialized():
@@ -136,7 +136,7 @@ def _short_folder() -> Path | None:
 
 @contextlib.contextmanager
 def _notices_logged() -> Iterator[None]:
-    """Log what Ray prints on stdout for each worker that dies; no setting turns it off."""
+    """Redirect to the log what Ray prints on stdout for each dead worker; no setting turns this off."""
     from ray._private import worker
 
     printed = getattr(worker, "print_to_stdstream", None)

@@ -1,4 +1,4 @@
-"""A trial of a Tuner that several workers train together."""
+"""A trial in a Tuner that several workers train together."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def distributed_trial(
     storage_path: str | os.PathLike[str] | None = None,
     placement_strategy: str = "PACK",
 ) -> Callable[[dict[str, Any]], None]:
-    """Return a function for a `tune.Tuner`, each of whose trials is trained by several workers.
+    """Return a function for a `tune.Tuner` that trains each trial with several workers.
 
     Its config is that of `param_space` or `GridSearcher`. Each worker calls the training function with the same
     learning rate, schedule and seed, in a process group of torch.distributed: nccl with GPUs, gloo without. The trial
     reports once, at its end, the mean over the workers. Tune reserves the resources of all workers together, so it runs
     as many trials at a time as fit.
 
-    A trial that raises or loses a worker fails, and Tune runs it again if ``tune.FailureConfig(max_failures=2)`` says
-    so. With a `storage_path` it then continues where `trial_checkpoint` says.
+    A trial that raises or loses a worker fails, and Tune retries it if its ``tune.FailureConfig(max_failures=...)``
+    allows that. With a `storage_path` it then continues from its `trial_checkpoint`.
 
-    ``RayRunner(num_workers=4)`` keeps its workers from trial to trial; here they start anew for each, which takes a few
-    seconds.
+    ``RayRunner(num_workers=4)`` keeps its workers from trial to trial; here they start for each trial, which takes a
+    few seconds.
 
     Args:
         train: a training function, ``train(*, lr, schedule, seed)``.
-        num_workers: of each trial, at least 1.
+        num_workers: workers of each trial, at least 1.
         resources_per_worker: such as ``{"cpu": 8, "gpu": 1}``; by default 1 CPU.
         storage_path: absolute path of a folder that all nodes share, for checkpoints; None keeps none.
         placement_strategy: "PACK", "SPREAD", "STRICT_PACK" (all workers on one node) or "STRICT_SPREAD".
 
     Raises:
         OptionError: when an argument is wrong.
-        RobustLRError: when there are to be checkpoints and the name of `train` does not tell it from another function.
+        RobustLRError: when a `storage_path` is given and the name of `train` does not identify it.
 
     Example:
         >>> def train(*, lr, schedule, seed):
@@ -74,7 +74,7 @@ def distributed_trial(
             raise TrialError(result.error or "no reason given")
         tune.report(report_of(result))
 
-    # The function itself takes nothing: the empty first bundle.
+    # The first bundle is empty, because the function itself needs nothing.
     place = tune.PlacementGroupFactory([{}] + [bundle(resources)] * num_workers, strategy=strategy)
     with_resources: Callable[[dict[str, Any]], None] = tune.with_resources(trial, place)
     return with_resources

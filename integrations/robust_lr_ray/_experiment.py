@@ -1,6 +1,6 @@
-"""The trials of a Ray Tune experiment in plain values, out of its folder or out of a ResultGrid.
+"""The trials of a Ray Tune experiment in plain values, from its folder or from a ResultGrid.
 
-A folder is read without Ray, and nothing in it is unpickled: what Tune pickled is taken for absent.
+A folder is read without Ray, and nothing in it is unpickled: pickled values count as absent.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
 
 _STATES = "experiment_state-*.json"
-_PICKLED = "CLOUDPICKLE_FALLBACK"  # "_type" of what Tune puts into its JSON for objects that JSON does not have
+_PICKLED = "CLOUDPICKLE_FALLBACK"  # "_type" of Tune's JSON for objects that JSON lacks
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class TuneTrial:
-    """What an experiment holds of one trial. Nested values are flat, their names joined by "/"."""
+    """One trial of an experiment. Nested values are flattened, their names joined by "/"."""
 
     name: str  # in errors
     config: Mapping[str, Any]  # empty if it never started
     reports: tuple[Mapping[str, Any], ...]  # oldest first, those before a retry too; the last one without a log
     has_ended: bool  # by itself, or because Tune stopped it
-    has_returned: bool  # by itself; False without a log that would tell
+    has_returned: bool  # by itself; False without a log to tell
     error: str | None = None
 
     @property
     def n_reports(self) -> int:
-        """Number of reports of its last run: the training iteration of Tune."""
+        """Number of reports in its last run, which is Tune's training iteration."""
         count = self.reports[-1].get("training_iteration", 0) if self.reports else 0
         return int(count) if isinstance(count, int) else 0
 
@@ -46,7 +46,7 @@ class TuneTrial:
 def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list[str]]:
     """Return the trials in the folder of an experiment, finished or not, in the order of the search, and notes.
 
-    The newest snapshot of the experiment counts. The folders of the trials hold what came after it.
+    The newest snapshot of the experiment counts; the folders of the trials hold later reports.
     """
     folder = _checked(path)
     newest_first = map(_state, sorted(folder.glob(_STATES), reverse=True))
@@ -90,7 +90,7 @@ _State = dict[str, tuple[Mapping[str, Any], str | None, str]]
 
 
 def _state(file: Path) -> _State | None:
-    """Return what a snapshot knows of each trial, the name of its folder, its status; None if it is damaged."""
+    """Return a snapshot's record of each trial with its folder and status; None if the snapshot is damaged."""
     found: _State = {}
     try:
         for texts in json.loads(file.read_text(encoding="utf-8"))["trial_data"]:
@@ -108,7 +108,7 @@ def _trial(folder: Path | None, known: Mapping[str, Any], status: str) -> TuneTr
     n_logged = reports[-1].get("training_iteration", 0) if reports else 0
     if "training_iteration" in last and (not reports or last["training_iteration"] > n_logged):
         reports = (*reports, last)  # there is no log, or it was copied before its end
-    # The last line of the log says whether Tune told the trial to stop; a function that returns has no say in it.
+    # The log's last line tells whether Tune stopped the trial, which a returning function cannot influence.
     was_stopped = bool(reports) and reports[-1].get("done") is True
     has_ended = was_stopped or (status == "TERMINATED" and last.get("done") is True)
     return TuneTrial(
@@ -154,7 +154,7 @@ def _trial_of_result(result: Result) -> TuneTrial:
     logged = [] if frame is None or frame.empty else [_filled(row) for row in frame.to_dict("records")]
     was_stopped = bool(logged) and bool(logged[-1].get("done"))
     has_ended = last.get("done") is True and result.error is None
-    # In memory the last report has the values themselves, in the log they are what JSON made of them.
+    # In memory the last report has the original values, in the log their JSON form.
     reports = (*logged[:-1], last) if "training_iteration" in last else tuple(logged)
     return TuneTrial(
         name=Path(result.path).name if result.path else "without a folder",
@@ -167,7 +167,7 @@ def _trial_of_result(result: Result) -> TuneTrial:
 
 
 def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a table without the cells that are empty, which are NaN there."""
+    """Return a table row without its empty cells, which are NaN."""
     return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
@@ -182,6 +182,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _number(values: Mapping[str, Any]) -> float:
-    """Return the number of a trial in its experiment, with which its tag begins."""
+    """Return the number of a trial in its experiment, taken from the start of its tag."""
     head = str(values.get("experiment_tag", "")).partition("_")[0]
     return int(head) if head.isdecimal() else math.inf

@@ -1,4 +1,4 @@
-"""A searcher for Ray Tune that runs every trial of a sweep that has no result yet, once."""
+"""A searcher for Ray Tune that runs every missing trial of a sweep exactly once."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 
 
 class GridSearcher(LedgerSearcher):
-    """Hands out the trials of a sweep that have no result yet, coarse learning rates first, each exactly once.
+    """Hands out the missing trials of a sweep, coarse learning rates first, each exactly once.
 
     For ``tune.TuneConfig(search_alg=GridSearcher(...), num_samples=-1, max_concurrent_trials=...)``. Both numbers
     matter: by default Tune runs only one sample, the first trial, and starts one process at a time. The config of a
     trial is that of `param_space`. The Tuner's own `param_space` may hold further constants.
 
-    To grow a sweep, or to continue one that was stopped, make a new Tuner with a `GridSearcher` of the whole grid, and
-    say what is finished: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues an
-    experiment that was stopped, but cannot grow it; Tune then starts the trials in flight again, under their old names.
+    To grow a sweep, or to continue a stopped one, make a new Tuner with a `GridSearcher` over the whole grid, and pass
+    the finished trials: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues a stopped
+    experiment, but cannot grow it; Tune then restarts the trials in flight under their old names.
 
-    A trial that Tune gave up, after its `FailureConfig`, stays without a result, for the next run to try again. A trial
-    that a scheduler of Tune stopped early counts as finished, with its last loss. Under a `Repeater`, each trial has
-    the mean loss of its repeats; seeds are an axis of the sweep already.
+    A trial that Tune gave up, as its `FailureConfig` says, stays without a result, for the next run to retry. A trial
+    that a Tune scheduler stopped early counts as finished, with its last loss. Under a `Repeater`, each trial has the
+    mean loss of its repeats; the sweep already has seeds as an axis.
 
     Args:
         grid: a grid, or distinct positive learning rates.
         schedules: schedules or their specs, by name or with the spec as the name.
         seeds: distinct whole numbers; a number n means ``range(n)``.
-        metric: name of the final loss in what the trainable reports; NaN or infinity mean that it diverged.
+        metric: name of the final loss in the trainable's reports; NaN or infinity reports divergence.
         direction: "minimize", or "maximize" if more is better; the loss is then the negative.
         journal: file for the finished trials, that of `robust_lr.run_sweep`. The driver writes it; one Tuner at a time
             may use it.
-        finished: results that count as well, and are copied into the journal: a `SweepResult`, the `ResultGrid` of an
-            earlier Tuner, or the folder of an earlier experiment.
+        finished: earlier results that count too, and are copied into the journal: a `SweepResult`, the `ResultGrid` of
+            a Tuner, or the folder of an experiment.
 
     Attributes:
         missing: the trials without a result, in flight or not, in the order of the sweep.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal knows a schedule by another spec, or is in use.
-        DataError: when the earlier results cannot be read, or know a schedule of the same name by another spec.
+        JournalError: when the journal has a schedule of the same name with another spec, or is in use.
+        DataError: when the earlier results cannot be read, or have a schedule of the same name with another spec.
 
     Example:
         >>> searcher = GridSearcher(GeometricGrid(0.01, 1.0, 3), ["cosine"], seeds=1)
@@ -102,7 +102,7 @@ class GridSearcher(LedgerSearcher):
         return [spec for spec in self._trials if spec not in self._plan.finished]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Check what `TuneConfig` and `param_space` say, and warn if `num_samples` is too small."""
+        """Check `TuneConfig` and `param_space`, and warn if `num_samples` is too small."""
         n_samples, n_waiting = spec.get("num_samples"), len(self._ledger.waiting)
         if n_samples is not None and n_samples < n_waiting:
             said = f"num_samples={n_samples} is fewer than the {n_waiting} trials to run; -1 runs them all"
@@ -110,7 +110,7 @@ class GridSearcher(LedgerSearcher):
         return super().set_search_properties(metric, mode, config, **spec)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write what is finished and in flight to a file, as JSON."""
+        """Write the finished trials and those in flight to a file, as JSON."""
         state = {
             "schedules": self._texts,
             "finished": [to_list(spec) for spec in self._plan.finished],
@@ -120,13 +120,13 @@ class GridSearcher(LedgerSearcher):
         self._write(checkpoint_path, state)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take over what is finished from a file that `save` wrote, for this sweep or a part of it.
+        """Take the finished trials from a file that `save` wrote, for this sweep or a part of it.
 
-        What was in flight then, or had been given up, counts as missing, except in `Tuner.restore`: there Tune itself
-        continues it.
+        Trials in flight then, or given up, count as missing, except in `Tuner.restore`, where Tune itself continues
+        them.
 
         Raises:
-            DataError: when the file cannot be read, or knows a schedule of the same name by another spec.
+            DataError: when the file cannot be read, or has a schedule of the same name with another spec.
         """
         with self._reading(checkpoint_path) as state:
             texts = state["schedules"]
@@ -157,7 +157,7 @@ class GridSearcher(LedgerSearcher):
         return spec in self._plan.finished
 
     def _spec_in(self, result: Mapping[str, Any]) -> TrialSpec | None:
-        """Return the trial that a result names in its config: Tune renames a trial when it restarts it."""
+        """Return the trial named by a result's config, because Tune renames a trial when it restarts it."""
         prefix = "config/"
         config = {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
         return self._by_rounded.get(_rounded(spec_of(config))) if {"lr", "schedule", "seed"} <= config.keys() else None
@@ -187,7 +187,7 @@ class GridSearcher(LedgerSearcher):
         raise OptionError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
 
     def _own(self, spec: TrialSpec, texts: Mapping[str, str]) -> list[TrialSpec]:
-        """Return the trials of this sweep that a trial of another is: of the same schedule by name, else by text."""
+        """Return the trials of this sweep that match a trial of another: by the schedule's name, else by its text."""
         text, own = texts.get(spec.schedule) or None, self._texts
         if spec.schedule in own:
             if text is not None and parse_schedule(text) != self._schedules[spec.schedule]:
@@ -200,7 +200,7 @@ class GridSearcher(LedgerSearcher):
 
 
 class _GridPlan:
-    """All trials of a sweep that are neither finished nor taken care of."""
+    """All trials of a sweep that are neither finished nor claimed."""
 
     def __init__(
         self, trials: Iterable[TrialSpec], finished: set[TrialSpec], given_up: set[TrialSpec], in_flight: set[TrialSpec]

@@ -1,4 +1,4 @@
-"""A worker that is a group of actors, one for each rank, which train each trial together."""
+"""A worker made of several actors, one per rank, which train each trial together."""
 
 from __future__ import annotations
 
@@ -29,15 +29,13 @@ class GroupWorker:
 
     The actors start together or not at all. Each calls the training function with the same arguments, in its main
     thread, with the environment variables of torchrun, and CUDA_VISIBLE_DEVICES with the GPUs of all ranks on its node.
-    `joint_result` makes one result of theirs.
+    `joint_result` combines their results.
 
-    When a rank fails or diverges and another does not finish soon after, since it waits for the first, the trial has
-    its result all the same. After any trial whose ranks did not end alike the group is lost: their collectives may be
-    out of step.
+    If a rank fails or diverges and another keeps waiting for it, the trial still gets its result. After a trial whose
+    ranks did not end alike, the group is lost, because their collectives may be out of step.
 
-    `resources` are those of each rank; with GPUs the ranks use nccl, else gloo. `place` is a placement group with a
-    bundle for each rank; by default one is made. Once a rank has failed or diverged, the others have `grace_s` seconds
-    to finish.
+    `resources` are per rank; with GPUs the ranks use nccl, else gloo. `place` is a placement group with a bundle per
+    rank, made by default. Once a rank has failed or diverged, the others have `grace_s` seconds to finish.
     """
 
     capacity = 1
@@ -110,7 +108,7 @@ class GroupWorker:
         self._answers: dict[int, Any] = {}  # by rank, in order of arrival
 
     def _receive(self, ready: Set[Any]) -> RayError | None:
-        """Collect the answers that are there; return the error that Ray raised instead, that of a dead rank first."""
+        """Collect the available answers; return the error that Ray raised instead, that of a dead rank first."""
         errors: list[RayError] = []
         for ref in [ref for ref in self._asked if ref in ready]:
             number = self._asked.pop(ref)
@@ -139,7 +137,7 @@ class GroupWorker:
         if error is None and self._asked:
             if not ended_badly:
                 return []
-            # A rank that only lost its connection means that another died, and Ray is about to report that too.
+            # A rank that only lost its connection shows that another died, which Ray is about to report too.
             limit = self._grace if is_decided else max(self._grace, _SECONDS_TO_MEET)
             now = time.monotonic()
             self._deadline = min(self._deadline or now + limit, now + limit)

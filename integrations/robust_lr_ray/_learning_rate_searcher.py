@@ -1,4 +1,4 @@
-"""A searcher for Ray Tune that searches a learning rate, and ends the experiment when it knows enough."""
+"""A searcher for Ray Tune that searches for the learning rate and ends the experiment when it is found."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from ._searcher import LedgerSearcher
 
 
 class LearningRateSearcher(LedgerSearcher):
-    """Hands out the learning rates that a `robust_lr.LearningRateSearch` asks for, and ends when that is done.
+    """Hands out the learning rates of a `robust_lr.LearningRateSearch`, and ends when that is done.
 
     For ``tune.TuneConfig(search_alg=LearningRateSearcher(...), num_samples=-1, max_concurrent_trials=...)``; by default
     Tune runs one sample. The trainable reads the learning rate, ``config["seed"]`` (0, then 1 and so on if the search
     asks for a learning rate again), and ``config["schedule"]`` if a schedule was given, a text for
     `robust_lr.parse_schedule`. `param_space` may hold further constants.
 
-    A trial that reports NaN or infinity at its end diverged. A trial that Tune gave up, after its `FailureConfig`, is
-    asked for again `max_retries` times. Then its learning rate is given up as in `robust_lr.search_learning_rate`: the
-    search goes around it, and ends with the stop "failures" after three of them, or when they leave nothing to try.
+    A final report of NaN or infinity means divergence. A trial that Tune gave up, as its `FailureConfig` says, is
+    retried up to `max_retries` times. Then its learning rate is given up as in `robust_lr.search_learning_rate`: the
+    search goes around it, and ends with the stop "failures" once three are given up, or nothing else is left to try.
 
-    To continue a search that was stopped or killed, make a new Tuner with the same `journal`: finished trials are in it
-    and do not run again; trials in flight do. One trial at a time, a search that was killed makes the same trials as
-    one that was not. `Tuner.restore` continues from Tune's own state, which is up to ten seconds old
-    (TUNE_GLOBAL_CHECKPOINT_S), and runs again what finished after that; with a journal the search knows those results.
+    To continue a search that was stopped or killed, make a new Tuner with the same `journal`: finished trials do not
+    run again; trials in flight do. With one trial at a time, a killed search makes the same trials as an uninterrupted
+    one. `Tuner.restore` continues from Tune's own state, which is up to ten seconds old (TUNE_GLOBAL_CHECKPOINT_S), and
+    reruns trials that finished after that; with a journal, the search knows those results.
 
     Args:
         lr_min, lr_max: the range, 0 < lr_min < lr_max.
         tolerance: how much worse than the best loss you accept, > 0; in units of the metric, or a share such as "1%".
-        schedule: the schedule that the trials train under, or its spec.
+        schedule: the schedule of all trials, or its spec.
         options: everything else about the search; see `robust_lr.SearchOptions`.
         lr_name: name of the learning rate in the config.
-        metric: name of the final loss in what the trainable reports.
+        metric: name of the final loss in the trainable's reports.
         direction: "minimize", or "maximize" if more is better; the loss is then the negative.
         journal: file for the finished trials. It may be the journal of a sweep or of a search elsewhere: its results
             for this schedule count. The driver writes it; one Tuner at a time may use it.
-        max_retries: how often a trial that Tune gave up is asked for again, at least 0.
+        max_retries: how often a trial that Tune gave up is retried, at least 0.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal cannot be read, knows the schedule by another spec, or is in use.
+        JournalError: when the journal cannot be read, has the schedule's name with another spec, or is in use.
 
     Example:
         >>> searcher = LearningRateSearcher(1e-3, 0.1, tolerance=0.005)
@@ -92,7 +92,7 @@ class LearningRateSearcher(LedgerSearcher):
 
     @property
     def result(self) -> SearchResult:
-        """What the search knows so far."""
+        """The result so far."""
         return self._plan.search.result
 
     def save(self, checkpoint_path: str) -> None:
@@ -105,7 +105,7 @@ class LearningRateSearcher(LedgerSearcher):
         self._write(checkpoint_path, state)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take over the state from a file that `save` wrote, and what the journal has beyond it.
+        """Take the state from a file that `save` wrote, and later results from the journal.
 
         Raises:
             DataError: when the file cannot be read.
@@ -129,7 +129,7 @@ class LearningRateSearcher(LedgerSearcher):
         self._plan.told.update(told)
         self._ledger = self._new_ledger(self._plan, max_retries=self._max_retries)
         for lr in set(search.in_flight) - {spec.lr for spec in running}:
-            search.forget(lr)  # asked for, but Tune runs no such trial
+            search.forget(lr)  # handed out, but Tune runs no such trial
         for spec in running:
             self._plan.claim(spec)
             self._ledger.claim(spec)

@@ -1,4 +1,4 @@
-"""A worker that is one actor and trains many replicas of a small model together, each with a trial of its own."""
+"""A worker in one actor that trains many replicas of a small model together, each for its own trial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("robust_lr")
 
 @dataclass(frozen=True)
 class Packing:
-    """How trials are packed: the arguments of `robust_lr.PackedRunner`, the trials to plan for, and who shares them."""
+    """How to pack trials: the arguments of `robust_lr.PackedRunner`, the trials to plan for, the number of workers."""
 
     slots: int | Literal["auto"]
     engine: str
@@ -37,7 +37,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class _Hello:
-    """First message of a worker: why it cannot load its work; or how it packs, or why it does not."""
+    """First message of a worker: why it cannot load its work, or how it packs, or why it does not."""
 
     error: str | None = None
     slots: int = 1
@@ -46,7 +46,7 @@ class _Hello:
 
 
 class PackWorker:
-    """An actor that plans its packs by what it finds on its node, and trains them.
+    """An actor that plans its packs for its node, and trains them.
 
     A pack has `at_most` replicas, whatever its plan says.
     """
@@ -102,7 +102,7 @@ class PackWorker:
 
 
 class _PackActor:
-    """`messages` streams a hello, then results, numbers of trials asked for, and why it ends; `put` brings trials."""
+    """`messages` streams a hello, then results, requests for trials, and why it ends; `put` brings trials."""
 
     def __init__(self, work: bytes, packing: Packing, at_most: int) -> None:
         self._work, self._error = load_work(work)
@@ -111,7 +111,7 @@ class _PackActor:
         self._queue = TrialQueue(self._messages.put)
 
     def hello(self) -> None:
-        """Answer, if this actor is alive."""
+        """Show that this actor is alive."""
 
     def put(self, trials: list[TrialSpec]) -> None:
         self._queue.put(trials)

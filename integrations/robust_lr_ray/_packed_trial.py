@@ -1,4 +1,4 @@
-"""A trial of Tune that is a pack: many learning rates trained together on one GPU, with one result row for each."""
+"""A Tune trial that is a pack: many learning rates trained together on one GPU, with a result row for each."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def packed_trial(
     To run a whole sweep in packs, with a journal, use ``RayRunner(slots="auto")``.
 
     Args:
-        task: a training function that says how it is packed, such as a `robust_lr_torch.SupervisedTask`. It trains
-            on the GPU of the trial, if it has one.
+        task: a training function that can be packed, such as a `robust_lr_torch.SupervisedTask`. It trains on the GPU
+            of the trial, if it has one.
         lrs_per_trial: replicas trained at a time, at least 1; the others of the list follow as slots become free.
             "auto" leaves it to the task, which looks at the memory of the GPU and times a few steps.
         engine, strict: as in `robust_lr.PackedRunner`.
 
     Raises:
-        OptionError: when an argument is wrong; in the trial, when its config is.
+        OptionError: when an argument is wrong; in the trial, when its config is wrong.
 
     Example:
         >>> from ray import tune

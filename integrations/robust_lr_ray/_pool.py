@@ -20,7 +20,7 @@ from robust_lr.trials import Status, TrialResult, TrialSpec
 from ._worker_base import Worker, WorkerLost
 
 _EARLY_LOSSES_ALLOWED = 3
-_NODE_LOSSES_ALLOWED = 10  # of one trial, which may be what kills the nodes
+_NODE_LOSSES_ALLOWED = 10  # of one trial, which may be the one that kills the nodes
 _SECONDS_BETWEEN_LOOKS = 5.0  # at how many workers the cluster holds
 _SECONDS_TO_COMPLAIN = 30.0
 _SECONDS_IDLE = 30.0  # before a worker without trials is stopped; a search may be about to ask for more
@@ -37,10 +37,10 @@ class _Place:
 
 
 class Pool:
-    """The workers of one run. A node that is lost is no failure of its trials; see `Slot` for workers that are.
+    """The workers of one run. A lost node does not count as a failure of its trials; for lost workers see `Slot`.
 
-    `start` starts a worker for at most so many trials at a time, `n_workers` says how many the cluster holds, which
-    changes as nodes come and go, and `capacity` is how many trials a worker may have in flight.
+    `start` starts a worker for at most so many trials at a time. `n_workers` returns how many workers the cluster
+    holds, which changes as nodes come and go. `capacity` is the number of trials that a worker may have in flight.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pool:
                     finished += self._poll(place, ready)
                 self._start_and_assign()
                 if finished:
-                    yield finished.popleft()  # one at a time: no worker waits for the journal to have them all
+                    yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
                     self._start_and_assign()  # the result may have brought new trials
         finally:
             for place in self._places:
@@ -79,7 +79,7 @@ class Pool:
         if not refs:
             time.sleep(min(0.1, timeout))
             return set()
-        # The limit is for what shows by silence: a group that waits for one of its ranks, a cluster without room.
+        # The limit finds silent problems: a group that waits for one of its ranks, a cluster without room.
         ready, _ = ray.wait(refs, num_returns=1, timeout=timeout)
         if ready and len(refs) > 1:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
@@ -113,7 +113,7 @@ class Pool:
         return sum(not place.is_ready and not place.slot.suspects for place, _ in self._running)
 
     def _look(self) -> None:
-        """See how many workers the cluster holds, and complain if none has come up for long."""
+        """Check how many workers the cluster holds, and warn if none has come up for a long time."""
         now = time.monotonic()
         if now - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
@@ -148,7 +148,7 @@ class Pool:
         status: Status = "out_of_memory" if loss.out_of_memory else "failed"
         if place.slot.in_flight:
             return place.slot.lose(loss.cause, status=status)
-        if not place.is_ready and worker.capacity > 1:  # it died making room for so many
+        if not place.is_ready and worker.capacity > 1:  # it died while setting up for so many
             return place.slot.lose(loss.cause, status=status, n_together=worker.capacity)
         if not place.is_ready:
             self._count_early_loss(loss)
@@ -171,5 +171,5 @@ class Pool:
     def _stop(self, place: _Place) -> None:
         if place.worker is not None:
             worker, place.worker = place.worker, None
-            with contextlib.suppress(Exception):  # a cluster that is gone takes nothing back
+            with contextlib.suppress(Exception):  # a cluster that is gone cannot take resources back
                 worker.stop()

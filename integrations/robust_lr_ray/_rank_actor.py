@@ -1,4 +1,4 @@
-"""The actor of one rank in a group that trains trials together."""
+"""The actor of one rank in a group that trains each trial together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT_OF_COLLECTIVES = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Hello:
-    """Where a rank is: its node, its GPUs, and the address at which rank 0 keeps the store (port 0 for the others)."""
+    """The place of a rank: its node, its GPUs, and the address of rank 0's store (port 0 for the others)."""
 
     node: str
     devices: tuple[str, ...]
@@ -35,7 +35,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Seating:
-    """Where all ranks are."""
+    """The places of all ranks."""
 
     host: str
     port: int
@@ -69,7 +69,7 @@ class Seating:
 
 
 class RankActor:
-    """One rank: it meets the others once, and then trains one trial after the other with them."""
+    """One rank: it joins the others once, then trains one trial after the other with them."""
 
     def __init__(self, work: bytes, number: int) -> None:
         self._pickled, self._number = work, number
@@ -77,7 +77,7 @@ class RankActor:
         self._store: Any = None
 
     def hello(self) -> Hello:
-        """Return where this rank is. Rank 0 opens the port at which they meet."""
+        """Return the place of this rank. Rank 0 opens the port at which they meet."""
         host, port = str(get_node_ip_address()), 0  # type: ignore[no-untyped-call]
         if self._number == 0:
             self._store = _store(host, 0)
@@ -97,7 +97,7 @@ class RankActor:
             devices = seating.devices_beside(self._number)
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
             if not torch.cuda.is_available():
-                raise RobustLRError("the workers are to train on GPUs, but torch finds none on their node")
+                raise RobustLRError("the workers should train on GPUs, but torch finds none on their node")
             torch.cuda.set_device(devices.index(seating.devices[self._number][0]))
         self._work, error = load_work(self._pickled)
         if self._store is None:

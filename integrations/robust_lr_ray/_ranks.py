@@ -1,7 +1,7 @@
-"""What a training function asks when several processes train one model, and the joint result of these processes.
+"""Helpers for training functions in which several processes train one model, and the joint result.
 
-A rank is one of these processes. Outside of a process group of torch.distributed everything here describes rank 0 of 1,
-so that the same training function also runs alone.
+A rank is one of these processes. Outside a process group of torch.distributed, everything here describes rank 0 of 1,
+so the same training function also runs alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def world_size() -> int:
 
 
 def device() -> torch.device:
-    """Return where this process trains: its own GPU, or the CPU if the ranks are on CPUs or there is no GPU.
+    """Return the device of this process: its own GPU, or the CPU if the ranks are on CPUs or there is no GPU.
 
     Example:
         >>> from torch import nn
@@ -92,7 +92,7 @@ def shard(batch: Any) -> Any:
 
 
 def shard_weight(n: int) -> float:
-    """Return the factor on this rank's mean loss that makes the mean over ranks that of the whole batch of size n.
+    """Return the factor on this rank's mean loss with which the mean over ranks is that of a whole batch of size n.
 
     It is 1 if the parts have equal sizes.
 
@@ -108,7 +108,7 @@ def shard_weight(n: int) -> float:
 
 
 def mean_over_ranks(value: float) -> float:
-    """Return the mean of a number over all ranks, in float64, the same on each. Every rank must call it.
+    """Return the mean of a number over all ranks, in float64 and equal on each. Every rank must call it.
 
     The value may be a tensor of one element. If the ranks agree, the mean is their common value to the bit.
 
@@ -129,7 +129,7 @@ def mean_over_ranks(value: float) -> float:
 
 
 def any_rank(flag: bool) -> bool:
-    """Return whether the flag is true on any rank, the same on each. Every rank must call it.
+    """Return whether the flag is true on any rank, equal on each. Every rank must call it.
 
     Example:
         >>> any_rank(False)
@@ -139,10 +139,10 @@ def any_rank(flag: bool) -> bool:
 
 
 def raise_if_diverged(watch: DivergenceWatch, loss: float) -> float:
-    """Show a step's loss to a watch, and end the trial on all ranks at the same step once the run has diverged.
+    """Pass a step's loss to a watch, and end the trial on all ranks at the same step once the run has diverged.
 
-    Every rank must call it once a step, with a watch made alike on each and its own loss, times `shard_weight` if parts
-    differ in size. All ranks see the mean over ranks, which is returned, so none is left waiting for another.
+    Every rank must call it once per step, with an identical watch and its own loss, times `shard_weight` if parts
+    differ in size. All ranks get the mean over ranks, which is returned, so none is left waiting for another.
 
     Raises:
         TrialDiverged: when the run has diverged.
@@ -159,7 +159,7 @@ def raise_if_diverged(watch: DivergenceWatch, loss: float) -> float:
 
 
 def joint_result(results: Sequence[TrialResult]) -> TrialResult:
-    """Return the result of a trial from those of its ranks.
+    """Combine the results of a trial's ranks into one.
 
     If any rank failed, the trial failed, with the error of the first. Otherwise, if any rank diverged, the trial
     diverged. Otherwise loss and metrics are means over ranks. A rank that failed only because it lost the connection to
@@ -182,7 +182,7 @@ def joint_result(results: Sequence[TrialResult]) -> TrialResult:
 
 
 def is_collateral(result: TrialResult) -> bool:
-    """Tell from the last line of its error whether a rank failed because it lost the connection to another."""
+    """Return whether a rank failed because it lost the connection to another, by the last line of its error."""
     lines = (result.error or "").strip().splitlines()
     return result.status == "failed" and bool(lines) and _COLLATERAL.search(lines[-1]) is not None
 

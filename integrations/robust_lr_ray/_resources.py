@@ -1,4 +1,4 @@
-"""What a trial takes of a cluster: checked, in Ray's terms, and in words."""
+"""The resources of a trial: checked, in Ray's terms, and in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SLACK = 1e-9  # in the division of a GPU into fractions
 
 
 def check_resources(name: str, resources: Mapping[str, float]) -> dict[str, float]:
-    """Return what a trial takes, with "cpu" and "gpu" in lower case and custom resources as they are."""
+    """Return a trial's resources, with "cpu" and "gpu" in lower case and custom resources unchanged."""
     if not isinstance(resources, Mapping):
         raise OptionError(f"{name} must be a mapping such as {{'cpu': 1, 'gpu': 1}}, got {resources!r}")
     taken: dict[str, float] = {}
@@ -42,7 +42,7 @@ def check_placement(strategy: str) -> str:
 
 
 def actor_options(resources: Mapping[str, float], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the options of an actor of Ray that takes these resources, with these environment variables."""
+    """Return the options of a Ray actor with these resources and environment variables."""
     own = ("cpu", "gpu", "memory")
     return {
         "num_cpus": resources.get("cpu", 0),
@@ -54,12 +54,12 @@ def actor_options(resources: Mapping[str, float], environment: Mapping[str, str]
 
 
 def bundle(resources: Mapping[str, float]) -> dict[str, float]:
-    """Return these resources as a bundle of a placement group."""
+    """Return these resources as a bundle for a placement group."""
     return {NAMES.get(name, name): amount for name, amount in resources.items() if amount}
 
 
 def in_words(resources: Mapping[str, float], num_workers: int = 1) -> str:
-    """Return what a trial takes, in words.
+    """Return a trial's resources, in words.
 
     Example:
         >>> in_words({"cpu": 4, "gpu": 0.5}), in_words({"gpu": 1}, 2)

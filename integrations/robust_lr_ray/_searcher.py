@@ -1,4 +1,4 @@
-"""What both searchers for Ray Tune share: they hand out the trials of a `TrialLedger`, and write what has finished."""
+"""The base of both searchers for Ray Tune: it hands out the trials of a `TrialLedger`, and saves the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _OpenedForEach:
 
 
 class LedgerSearcher(Searcher):
-    """A searcher whose trials, their order, retries and outcomes are those of a `TrialLedger`.
+    """A searcher that takes trials, retries and outcomes from a `TrialLedger`.
 
     It sets the keys `sets` in the config of each trial, which `param_space` must leave to it.
     """
@@ -59,7 +59,7 @@ class LedgerSearcher(Searcher):
         self._in_flight = dict[str, TrialSpec]()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Raise an OptionError unless `TuneConfig` and `param_space`, if they say anything, go with this searcher."""
+        """Raise an OptionError if `TuneConfig` or `param_space` contradicts this searcher."""
         who = type(self).__name__
         for name, given, own in (("metric", metric, self.metric), ("mode", mode, self.mode)):
             if given not in (None, own):
@@ -79,7 +79,7 @@ class LedgerSearcher(Searcher):
         return None if self._more_may_come() else self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take in what came of a trial, and write its outcome to the journal."""
+        """Take the outcome of a trial, and write it to the journal."""
         spec = self._in_flight.pop(trial_id, None) or self._spec_in(result or {})
         if spec is None or self._has_result(spec):
             return
@@ -107,7 +107,7 @@ class LedgerSearcher(Searcher):
 
     @contextlib.contextmanager
     def _reading(self, checkpoint_path: str) -> Iterator[dict[str, Any]]:
-        """Give the state in a file, and say so if it cannot be understood inside."""
+        """Yield the state in a file; an error inside the context names the file."""
         try:
             state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
             if state[self._key] != _FORMAT:

@@ -1,4 +1,4 @@
-"""A worker that is one actor and runs one trial after the other."""
+"""A worker in one actor that runs one trial after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker needs to run any trial of a sweep: the training function, the schedules, a folder for checkpoints."""
+"""The work item of a worker: the training function, the schedules, a folder for checkpoints."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ._checkpoints import checkpointing
 
 @dataclass(frozen=True)
 class Work:
-    """A training function, the texts of its schedules by name, and where its trials keep checkpoints.
+    """A training function, the texts of its schedules by name, and the folder for its checkpoints.
 
-    The driver makes the label that tells them from those of another experiment: an object may print differently in
+    The driver makes the label that separates the checkpoints of experiments, because an object may print differently in
     another process.
     """
 
@@ -63,7 +63,7 @@ class Work:
         return result
 
     def stored(self) -> ray.ObjectRef[bytes]:
-        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can say so."""
+        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can report that."""
         try:
             return ray.put(cloudpickle.dumps(self))  # type: ignore[no-untyped-call]
         except Exception as error:
@@ -77,8 +77,8 @@ def checkpoint_label(train: TrainFunction, checkpoints: str | None) -> str:
     label = label_of(train).replace("__main__:", f"{Path(sys.argv[0]).absolute()}:", 1)
     if checkpoints is not None and is_vague(label):
         raise RobustLRError(
-            f"checkpoints of train cannot be told from those of another function by its name, {label}: give it "
-            "a label that you change with the experiment (run_sweep label=, robust-lr run --label)"
+            f"checkpoints cannot identify train by its name, {label}: give it a label that you change with the "
+            "experiment (run_sweep label=, robust-lr run --label)"
         )
     return label
 

@@ -1,4 +1,4 @@
-"""What runs trials on the cluster: one actor of Ray, or a group of them."""
+"""The base class of workers on the cluster: one Ray actor, or a group of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLORS = re.compile("\x1b\\[[0-9;]*m")
 
 
 class WorkerLost(Exception):
-    """A worker can run nothing more. That its node is lost is no trial's fault."""
+    """A worker can run nothing more. The loss of its node is no trial's fault."""
 
     def __init__(self, cause: str, *, node_lost: bool = False, out_of_memory: bool = False) -> None:
         super().__init__(cause)
@@ -49,14 +49,14 @@ class Worker(Protocol):
         """Return the results that have arrived, or raise WorkerLost. Called about once a second if nothing is ready."""
 
     def stop(self) -> None:
-        """Give back what it holds of the cluster, without blocking for long."""
+        """Release the worker's resources, without blocking for long."""
 
 
 def crash_report(error: RayError, actor: Any = None) -> WorkerLost:
-    """Return what happened to a worker, from what Ray raised in place of its answer.
+    """Return what happened to a worker, from the exception that Ray raised instead of its answer.
 
-    If Ray only says that the actor cannot be reached, a call of its method `hello` finds out why. If that gets no
-    answer either, the node counts as lost.
+    If Ray only says that the actor is unreachable, a call of its method `hello` finds out why. If that gets no answer
+    either, the node counts as lost.
     """
     if isinstance(error, ActorUnavailableError) and actor is not None:
         try:

@@ -1,4 +1,4 @@
-"""A sweep from any Ray Tune experiment: the losses that its trials reported, and what a reader must know about them."""
+"""A sweep from any Ray Tune experiment: the losses of its trials, and notes on their limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ray.tune import ResultGrid
 
 _ANY = TrialSpec("", 1.0, 0)
-_OF_CELL = ("lr", "schedule", "seed", "schedule_name", "packed")  # what a row of a pack holds besides its result
+_OF_CELL = ("lr", "schedule", "seed", "schedule_name", "packed")  # the keys of a pack's row besides its result
 _PLACE_IN_GRID = "cell"  # key of `param_space` that only numbers the trials
 _STOPPED = "stopped after fewer reports than others; a loss before the end is not comparable with a final one"
 
@@ -37,22 +37,22 @@ def sweep_from_result_grid(
     seed_name: str | None = None,
     direction: Direction = "minimize",
 ) -> SweepResult:
-    """Return the sweep that the trials of a Tune experiment make up, whoever ran it.
+    """Return the trials of a Tune experiment as a sweep, whichever tool ran it.
 
-    Learning rates may be spaced in any way. The last report of a trial counts, and of trials with the same learning
+    Learning rates may have any spacing. The last report of a trial counts, and of trials with the same learning
     rate, schedule and seed the first complete one. Without seeds they are replicates, unless all of a schedule's are
     identical.
 
-    A last value of NaN or infinity is a run that diverged. Trials that raised are the sweep's `failures`. A trial that
+    A last value of NaN or infinity marks a diverged run. Trials that raised are the sweep's `failures`. A trial that
     did not finish is left out, and so is one that Tune stopped, as ASHA does, after fewer reports than another trial
     made, since its loss is not final. If Tune kept no logs (``TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=1``), a trial that
-    returned early by itself looks like one that was stopped. The sweep's `notes` say what was left out, in which other
+    returned early looks like a stopped one. The sweep's `notes` say what was left out, in which other
     hyperparameters the trials differ, and whether the learning rates are a geometric grid.
 
     Args:
-        result_grid: what `Tuner.fit` or `Tuner.get_results` returned.
-        lr_name: name of the learning rate in the config, ``"optimizer/lr"`` if it is nested. A name that the config
-            lacks is looked for one level below, such as in ``train_loop_config/lr``.
+        result_grid: the return value of `Tuner.fit` or `Tuner.get_results`.
+        lr_name: name of the learning rate in the config, such as ``"optimizer/lr"`` if nested. A missing name is
+            looked up one level below, as in ``train_loop_config/lr``.
         metric: name of the final loss in the reports, nested like the learning rate.
         schedule_name: name of the schedule in the config, or of anything else to compare. By default "schedule" beside
             the learning rate; without one all trials have the same schedule.
@@ -60,8 +60,8 @@ def sweep_from_result_grid(
         direction: "minimize", or "maximize" if more is better; the loss is then the negative.
 
     Raises:
-        DataError: when no trial has a result, a name is not there, or a learning rate is not a positive number.
-        OptionError: when the direction is another word.
+        DataError: when no trial has a result, a name does not exist, or a learning rate is not a positive number.
+        OptionError: when the direction is neither.
 
     Example:
         >>> from ray import tune
@@ -86,15 +86,15 @@ def sweep_from_experiment(
 ) -> SweepResult:
     """Return the sweep in the folder of a Tune experiment, finished or not: `sweep_from_result_grid` without Ray.
 
-    Nothing is unpickled. So if Tune kept no logs, a loss that was reported as a numpy number is not found.
+    Nothing is unpickled. So if Tune kept no logs, a loss reported as a numpy number is not found.
 
     Args:
         path: the folder, `storage_path` and `name` of the experiment's `RunConfig`.
         lr_name, metric, schedule_name, seed_name, direction: as in `sweep_from_result_grid`.
 
     Raises:
-        DataError: when the folder cannot be read, is no experiment, or holds no sweep.
-        OptionError: when the direction is another word.
+        DataError: when the folder cannot be read, is not an experiment, or holds no sweep.
+        OptionError: when the direction is neither.
 
     Example:
         >>> sweep_from_experiment("ray_results/digits")  # doctest: +SKIP
@@ -134,7 +134,7 @@ def _sweep(
 
 @dataclass(frozen=True)
 class _Names:
-    """The names of learning rate, schedule and seed in the configs, "" if there is none."""
+    """The names of learning rate, schedule and seed in the configs, or ""."""
 
     lr: str
     schedule: str
@@ -187,7 +187,7 @@ class _Judge:
         return cls(metric, longest, any(trial.has_ended and trial.n_reports == longest for trial in trials))
 
     def result(self, trial: TuneTrial) -> TrialResult | str:
-        """Return the outcome of a trial by its last report, or why it has no part in the sweep."""
+        """Return the outcome of a trial by its last report, or why it is left out."""
         report = trial.reports[-1] if trial.reports else {}
         if is_ours(report):
             return self.result_of(report)
@@ -225,7 +225,7 @@ def _run(trial: TuneTrial, names: _Names, judge: _Judge) -> Run:
     if isinstance(result, str):
         return _excluded(result)
     taken = {names.lr, names.schedule, names.schedule_name, names.seed, _PLACE_IN_GRID}
-    # What others call a schedule is their own.
+    # In other tools, "schedule" may mean something else.
     has_spec = names.schedule.endswith("schedule") and any(map(is_ours, trial.reports))
     return _with_result(
         trial,
@@ -260,7 +260,7 @@ def _is_pack(trial: TuneTrial) -> bool:
 
 
 def _rows(trial: TuneTrial) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of a pack: those in its last report, or else its reports."""
+    """Return the rows of a pack: those in its last report, or else the reports themselves."""
     rows = trial.reports[-1].get("rows")
     return rows if isinstance(rows, list) else trial.reports
 
@@ -285,6 +285,6 @@ def _runs_of_pack(trial: TuneTrial, judge: _Judge) -> Iterator[Run]:
 
 
 def _number(value: Any) -> float | None:
-    if value == "null":  # what Tune's log makes of a NaN of numpy
+    if value == "null":  # numpy's NaN in Tune's log
         return math.nan
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None

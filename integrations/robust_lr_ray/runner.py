@@ -1,4 +1,4 @@
-"""A runner that carries out the trials of `run_sweep` on a Ray cluster."""
+"""A runner for sweeps and searches on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True, kw_only=True)
 class RayRunner:
-    """Runs the trials of a sweep or a search on a Ray cluster: a GPU each, several on one GPU, or several GPUs each.
+    """Runs trials on a Ray cluster: with a GPU each, several on one GPU, or several GPUs each.
 
-    The trials run in actors, one after the other, so that a process starts once and not for each trial. The driver,
+    The trials run in actors, one after the other, so that processes start once and not for each trial. The driver,
     which calls `run_sweep`, writes the journal as trials finish: the same command continues after the driver was
-    killed, and a larger grid runs only the new trials. A trial that raised, or whose worker died, runs again as
-    `max_retries` of `run_sweep` says. A trial whose node is gone runs again elsewhere, which does not count as a retry.
-    With a `storage_path` a training function that uses `trial_checkpoint` continues where it was.
+    killed, and a larger grid runs only the new trials. A trial that raises, or whose worker dies, runs again up to
+    `max_retries` times, an argument of `run_sweep`. A trial whose node is lost runs again elsewhere, which does not
+    count as a retry. With a `storage_path`, a training function that uses `trial_checkpoint` continues where it was.
 
     The training function must pickle, or be in a module that the nodes can import. Schedules travel as text. Each actor
     sees its own GPUs (CUDA_VISIBLE_DEVICES) and uses as many threads as it has CPUs (OMP_NUM_THREADS), unless that was
-    set where Ray was started. If this process is already connected to a Ray, that one is used, and left as it is.
+    set where Ray was started. If this process is already connected to a Ray, that one is used and left as it is.
 
     Args:
-        resources_per_trial: what a trial takes, such as ``{"cpu": 4, "gpu": 0.5}``: "cpu", "gpu" (a fraction of one
-            GPU, or whole GPUs) and custom resources of the cluster; with `num_workers` above 1 what each worker takes.
-            A fraction of a GPU is a share of its time and memory that nothing enforces. By default 1 CPU, and 1 GPU if
-            the cluster has GPUs.
+        resources_per_trial: resources of a trial, such as ``{"cpu": 4, "gpu": 0.5}``: "cpu", "gpu" (a fraction of one
+            GPU, or whole GPUs) and custom resources of the cluster; with `num_workers` above 1, those of each worker.
+            Nothing enforces a fraction of a GPU as a share of its time and memory. By default 1 CPU, and 1 GPU if the
+            cluster has GPUs.
         num_workers: processes that train a trial together, at least 1. Each calls the training function with the same
             arguments in a process group of torch.distributed, and the losses are averaged.
         address: ``"auto"`` for the cluster that this machine is part of, ``"host:port"`` of its head, or
             ``"ray://host:port"``, which does not support packs. None takes the cluster of the environment variable
             RAY_ADDRESS, which is set in a job of Ray, or else starts one on this machine, and stops it at the end.
-        storage_path: folder that all nodes share, for the checkpoints of unfinished trials; one for each experiment.
+        storage_path: folder that all nodes share, for the checkpoints of unfinished trials; one per experiment.
         max_concurrent: trials at a time, at least 1. "auto" is as many as the nodes can hold, and changes as nodes come
-            and go. If nodes are started on demand, name the number that you want.
+            and go. If nodes start on demand, give the number that you want.
         slots: None runs one trial at a time in an actor. A number, or "auto", trains so many replicas of a small model
             together in each actor, on its GPU if it has one; see `robust_lr.PackedRunner`.
-        engine, strict: of the packs; see `robust_lr.PackedRunner`.
-        placement_strategy: of the workers of one trial: "PACK" puts them on as few nodes as possible; or "SPREAD",
+        engine, strict: options of the packs; see `robust_lr.PackedRunner`.
+        placement_strategy: placement of one trial's workers: "PACK" puts them on as few nodes as possible; or "SPREAD",
             "STRICT_PACK" (one node, or not at all), "STRICT_SPREAD".
         threads_per_worker: threads of the numerical libraries, at least 1; None leaves it to Ray.
-        runtime_env: what the workers need beyond what is installed on their nodes, in Ray's terms, such as
+        runtime_env: what the workers need beyond their nodes' installation, in Ray's terms, such as
             ``{"working_dir": "."}``. It has no effect if this process is already connected.
 
     Raises:
@@ -110,7 +110,7 @@ class RayRunner:
     ) -> Iterator[TrialResult]:
         """Run the trials of the source, and yield each result as it finishes; see `robust_lr.runners.Runner`.
 
-        Closing the iterator ends the trials and stops the workers.
+        Closing the iterator stops the trials and the workers.
         """
         if not source.waiting:
             return
@@ -124,7 +124,7 @@ class RayRunner:
 
     @property
     def n_jobs(self) -> int:
-        """How many learning rates a search tries at a time: `max_concurrent`, and 1 for "auto"."""
+        """Number of learning rates that a search tries at a time: `max_concurrent`, or 1 for "auto"."""
         return 1 if self.max_concurrent == "auto" else self.max_concurrent
 
     @property

@@ -1,4 +1,4 @@
-"""The search space of a sweep for your own Tuner."""
+"""The search space of a sweep, for your own Tuner."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def param_space(
     ``config["seed"]``, and ``config["schedule_name"]`` if schedules have other names. The trials come coarse before
     fine: the learning rates in the order of nested grids, each with all its seeds and schedules. To keep Tune to this
     order, the only grid that it sees is ``config["cell"]``, the position of a trial; the rest follows from it. You may
-    add other keys to the space.
+    add keys to the space.
 
-    Tune runs such a space from the start each time. `GridSearcher` runs only what is missing.
+    Tune runs such a space from the start each time. `GridSearcher` runs only the missing trials.
 
     Args:
         grid: a grid, or distinct positive learning rates.
@@ -35,7 +35,7 @@ def param_space(
 
     Raises:
         GridError: when the learning rates are wrong.
-        ScheduleError: when a schedule is wrong, or has no text that any process could read.
+        ScheduleError: when a schedule is wrong, or has no text that every process can read.
         OptionError: when the seeds are wrong.
 
     Example:
@@ -58,7 +58,7 @@ def param_space(
 
 @dataclass(frozen=True)
 class _Entry:
-    """Looks up one value of the config in the cell that Tune has chosen; unlike a lambda it prints and compares."""
+    """Looks up one value of the config in the cell that Tune has chosen; unlike a lambda, it prints and compares."""
 
     of_cell: tuple[Any, ...]
 

@@ -1,4 +1,4 @@
-"""The trials of a search by cross-validation: which learning rates diverged or failed, and the rows of all of them."""
+"""The trials of a search by cross-validation: their statuses, and their rows in `cv_results_`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Outcome = tuple[float, Literal["ok", "diverged", "failed"]]
 
 
 class OneDraw:
-    """A splitter that splits once and returns these splits ever after; a random one would draw others each time."""
+    """A splitter that splits once and always returns these splits; a random one would draw new ones each time."""
 
     def __init__(self, splitter: Any) -> None:
         self._splitter = splitter
@@ -35,10 +35,10 @@ class OneDraw:
 
 
 class Trials:
-    """The parameters of all trials, in order, and the results that scikit-learn keeps of them.
+    """The parameters of all trials, in order, and scikit-learn's results for them.
 
-    scikit-learn refuses a call in which every fit fails, as when one learning rate is tried that is too large. The rows
-    of such calls are added at the end.
+    scikit-learn rejects a call in which every fit fails, such as a single learning rate that is too large. The rows of
+    such calls are added at the end.
     """
 
     def __init__(self, cv: OneDraw) -> None:
@@ -50,11 +50,11 @@ class Trials:
         self._errors: list[list[str]] = []
 
     def run(self, evaluate: Callable[..., Any], candidates: list[dict[str, Any]], column: str) -> list[Outcome]:
-        """Evaluate these candidates; return their mean scores, and what became of each."""
+        """Evaluate these candidates; return their mean scores and statuses."""
         n, before = len(candidates), len(self.params)
         self.params += candidates
         try:
-            with warnings.catch_warnings():  # scikit-learn warns of what is a result here
+            with warnings.catch_warnings():  # scikit-learn warns about what counts as a result here
                 warnings.filterwarnings("ignore", category=FitFailedWarning)
                 warnings.filterwarnings("ignore", _NO_SCORE, UserWarning)
                 self._results = evaluate(candidates, cv=self._cv)
@@ -70,14 +70,14 @@ class Trials:
         return [self._outcome(score, errors) for score, errors in zip(scores, self._errors[-n:], strict=True)]
 
     def note_errors(self, fits: Sequence[dict[str, Any]], n_splits: int) -> None:
-        """Keep what the fits raised, by candidate; scikit-learn keeps only their number."""
+        """Keep the exceptions of the fits by candidate; scikit-learn keeps only their number."""
         errors = [last_line(fit["fit_error"]) if fit.get("fit_error") else "" for fit in fits]
         self._errors = [list(filter(None, errors[i : i + n_splits])) for i in range(0, len(errors), n_splits)]
 
     def complete_results(self) -> bool:
-        """Add the rows of the refused calls, in place, as the search of scikit-learn holds this very dict.
+        """Add the rows of the rejected calls, in place, because scikit-learn's search holds this very dict.
 
-        Return whether there are results; without any, scikit-learn cannot go on.
+        Return whether there are results; without any, scikit-learn cannot continue.
         """
         results, n = self._results, len(self.params)
         for key, column in list(results.items()):
@@ -86,7 +86,7 @@ class Trials:
             elif key.startswith("param_"):
                 results[key] = np.ma.array([params[key.removeprefix("param_")] for params in self.params])
             else:
-                # Without a score all share the last rank.
+                # Rows without a score share the last rank.
                 is_rank = key.startswith("rank_")
                 last = 1 + np.isfinite(results[key.replace("rank_", "mean_", 1)]).sum() if is_rank else np.nan
                 results[key] = np.full(n, last, column.dtype)

@@ -1,4 +1,4 @@
-"""`LearningRateSearchCV`: cross-validation of an estimator at the learning rates that a search asks for."""
+"""`LearningRateSearchCV`: cross-validation of an estimator at the learning rates that a search chooses."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
 
 from ._trials import OneDraw, Trials
 
-# Where an estimator of scikit-learn does not read its learning rate: (another parameter, its value).
+# When an estimator of scikit-learn does not read its learning rate: (another parameter, its value).
 _UNREAD = {"eta0": ("learning_rate", "optimal"), "learning_rate_init": ("solver", "lbfgs")}
 
 
 class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
-    """Find the learning rate of an estimator by cross-validation, in few trials, and stop when it is good enough.
+    """Finds the learning rate of an estimator by cross-validation, in few trials, and stops when it is good enough.
 
-    Use it like a ``GridSearchCV``, without a grid: the search chooses each learning rate from the scores before it,
-    until none in the range can raise the mean score by more than the tolerance. `robust_lr.search.LearningRateSearch`
-    says under which assumption. The loss is the negative score.
+    Use it like a ``GridSearchCV`` without a grid: the search chooses each learning rate from the scores so far, until
+    none in the range can raise the mean score by more than the tolerance. `robust_lr.search.LearningRateSearch`
+    describes its assumption. The loss is the negative score.
 
-    The splits are drawn once, and every learning rate is scored on the same. Tolerance and bound speak of the mean over
-    these splits: a hard split lowers the score of every learning rate, and is no noise in their differences. If fits
-    are random, set the estimator's ``random_state``, or a tolerance above the difference between two fits.
+    The splits are drawn once, and every learning rate is scored on them. Tolerance and bound refer to the mean over
+    them: a hard split lowers the score of every learning rate, so it adds no noise to their differences. If fits are
+    random, set the estimator's ``random_state``, or a tolerance above the difference between two fits.
 
-    What scikit-learn would warn of is a result here:
+    Failing fits, about which scikit-learn would warn, are results here:
 
     - A learning rate diverged if its mean score is not finite, or a fit raised an error about an overflow or non-finite
       numbers, as scikit-learn's own estimators do.
     - A learning rate failed if a fit raised any other error. The search goes around it, and ends with the stop
-      "failures" after three of them.
+      "failures" once three have failed.
 
     Args:
         estimator: the estimator, or a pipeline.
@@ -48,19 +48,20 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         lr_max: the largest, at least 1.01 times `lr_min`.
         tolerance: how far the mean score may be below the best in the range: a number, or a share such as "1%".
         lr_name: the parameter to search, such as "learning_rate_init" or "sgdclassifier__eta0". SGDClassifier reads its
-            eta0 under ``learning_rate="constant"``, "invscaling" or "adaptive", and not under its default.
-        options: a `robust_lr.SearchOptions`; None for the defaults. Its `noise` must be left out.
-        n_at_once: how many learning rates to try at once, >= 1. With more jobs than splits, `n_jobs` over the number of
-            splits keeps all of them busy, and takes fewer rounds.
+            eta0 with ``learning_rate="constant"``, "invscaling" or "adaptive", but not with its default.
+        options: a `robust_lr.SearchOptions`; None for the defaults. Leave its `noise` out.
+        n_at_once: how many learning rates to try at once, >= 1. With more jobs than splits, `n_jobs` divided by the
+            number of splits keeps all jobs busy and takes fewer rounds.
         scoring, cv, n_jobs, verbose, pre_dispatch, return_train_score: as in ``GridSearchCV``.
         refit: as in ``GridSearchCV``; with several metrics it names the one to search by.
-        error_score: NaN, or "raise": then a fit that raises ends the search.
+        error_score: NaN, or "raise" to let a failing fit end the search.
 
     Attributes:
-        search_result_: the `SearchResult`: bound, reason of the stop, good interval, cliff; losses are negative scores.
+        search_result_: the `SearchResult`: bound, reason for the stop, good interval, cliff; losses are negative
+            scores.
         cv_results_, best_estimator_, best_index_, best_score_, n_splits_: as in ``GridSearchCV``; one row per learning
             rate, in the order of the trials.
-        best_params_: the best learning rate, as ``{lr_name: value}``; of several with one score the middle one.
+        best_params_: the best learning rate, as ``{lr_name: value}``; of several with the same score, the middle one.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -111,14 +112,14 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         self.n_at_once = n_at_once
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> LearningRateSearchCV:
-        """Search the learning rate, and fit the estimator with the best on all of the data.
+        """Search for the learning rate, and fit the estimator with the best one on all data.
 
         The arguments are those of ``GridSearchCV.fit``.
 
         Raises:
             DataError: when no learning rate has a finite score, or `cv` can be read only once.
             GridError: when the range or the start is impossible.
-            OptionError: when another option is.
+            OptionError: when another option is wrong.
         """
         if isinstance(self.cv, Iterator):
             raise DataError(f"cv must be a list of splits, got {type(self.cv).__name__}, which can be read only once")
@@ -135,7 +136,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         options = self.options or SearchOptions()
         if options.noise:
             raise OptionError(f"leave options.noise out: all are scored on the same splits, got {options.noise!r}")
-        options = replace(options, noise=0.0)  # the same splits and seeds: to try a learning rate again says nothing
+        options = replace(options, noise=0.0)  # the same splits and seeds: a repeated learning rate tells nothing new
         search = LearningRateSearch(self.lr_min, self.lr_max, tolerance=self.tolerance, options=options)
         self._check_options()
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"

@@ -1,4 +1,4 @@
-"""Training alone, in parts that the packs can put together otherwise: models, batches, noise, objective, evaluation."""
+"""Sequential training, in parts that packs can recombine: models, batches, noise, objective, evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for eac
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
-    """The fields of a `SupervisedTask`, and what it does with them one trial at a time."""
+    """The fields of a `SupervisedTask`, and its training of one trial at a time."""
 
     make_model: Callable[[], nn.Module]
     train_data: tuple[Any, Any] = field(repr=False)
@@ -48,10 +48,10 @@ class Training:
     divergence_patience: int = 100
 
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
-        """Train once and return "loss", and what was asked for on the validation data.
+        """Train once and return "loss" and the requested figures on the validation data.
 
         A trial that diverges ends there, with an infinite loss (and validation loss) and "diverged_at_step", the first
-        step (from 0) whose objective was not finite or far too large; T when only the final one was not finite.
+        step (from 0) whose objective was not finite or far too large; T if only the final one was not finite.
 
         Args:
             lr: the peak learning rate, finite and > 0.
@@ -67,13 +67,13 @@ class Training:
         with self.noise_of(seed):
             steps = self.steps(model, lr=lr, schedule=schedule, seed=seed)
             while block := list(islice(steps, self.check_every)):
-                diverged_at = watch.see(torch.stack(block).tolist())  # reading waits for the device
+                diverged_at = watch.see(torch.stack(block).tolist())  # reading a value waits for the device
                 if diverged_at is not None:
                     return self.failure(diverged_at)
             return self.outcome(model)
 
     def outcome(self, model: nn.Module) -> dict[str, float]:
-        """Return what a trial returns that ended with `model`."""
+        """Return the figures of a trial that ended with `model`."""
         results = self.evaluate(model)
         return results if math.isfinite(results["loss"]) else self.failure(self.total_steps)
 
@@ -90,11 +90,11 @@ class Training:
             return self.make_model().to(device)
 
     def batch_indices(self, seed: int) -> Tensor:
-        """Return which rows of the training data each step of a seed sees: int64, shape (total_steps, batch_size)."""
+        """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
         return torch.stack(list(self._batches(seed)))
 
     def data_on_device(self) -> list[Any]:
-        """Return the training inputs and targets: tensors on the device, anything else as it is."""
+        """Return the training inputs and targets: tensors on the device, anything else unchanged."""
         return [data.to(self.device) if isinstance(data, Tensor) else data for data in self.train_data]
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
@@ -104,7 +104,7 @@ class Training:
         return value if self.penalty is None else value + self.penalty(model)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return "loss", the objective over the training set, and what is asked for on the validation data."""
+        """Return "loss", the objective over the training set, and the requested figures on the validation data."""
         was_training = model.training
         model.eval()
         try:
@@ -120,15 +120,15 @@ class Training:
         return results
 
     def steps(self, model: nn.Module, *, lr: float, schedule: Schedule | str, seed: int) -> Iterator[Tensor]:
-        """Train the model, a step whenever the next value is asked for: the objective of each step, before its update.
+        """Train the model lazily, and yield the objective of each step before its update.
 
-        Inside of `noise_of(seed)`, else what the model draws comes from the caller's generators.
+        Use it inside `noise_of(seed)`, else the model draws from the caller's generators.
         """
         optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
         peaks = [group["lr"] for group in optimizer.param_groups]
         multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
         data = self.data_on_device()
-        draws = True  # until a step has no dropout: then the others are spared the cost of looking for it
+        draws = True  # until a step has no dropout, to spare later steps the cost of looking for it
         for step, (rows, key) in enumerate(zip(self._batches(seed), self.noise_keys(seed), strict=True)):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * multipliers[step]
@@ -146,7 +146,7 @@ class Training:
             yield objective.detach()
 
     def noise_of(self, seed: int) -> AbstractContextManager[None]:
-        """Inside of it, torch's global generators (those of the device, too) are those of the seed's noise."""
+        """Set torch's global generators, also those of the device, to the seed's noise inside the context."""
         return _seeded(_stream(seed, _NOISE), torch.device(self.device))
 
     def noise_keys(self, seed: int) -> Tensor:
@@ -175,9 +175,9 @@ class Training:
 
 
 class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises when a backward pass draws random numbers, as a checkpoint does that computes dropout again.
+    """Raises if a backward pass draws random numbers, as an activation checkpoint that recomputes dropout does.
 
-    `CounterNoise` is off there: the masks would be other ones than those of the forward pass.
+    `CounterNoise` is off there, so the masks would differ from those of the forward pass.
     """
 
     def __torch_dispatch__(
@@ -189,17 +189,17 @@ class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _stream(seed: int, purpose: int) -> int:
-    """Return the seed of one of the independent random streams of a trial's seed."""
+    """Return the seed for one of a trial's independent random streams."""
     seed = check_whole("seed", seed, at_least=0, error=DataError)
     return int(np.random.SeedSequence((seed, purpose)).generate_state(1, np.uint64)[0])
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators of the CPU and of `device`, and put them back at the end."""
+    """Seed the global generators of the CPU and of `device`, and restore them at the end."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too, and those not forked
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed GPUs that are not saved here
         if on_cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)

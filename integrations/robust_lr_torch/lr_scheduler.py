@@ -24,19 +24,19 @@ class AnnealedLR(LRScheduler):
     """Anneals the learning rate of every parameter group by a schedule; call ``step()`` after each optimizer step.
 
     After k calls of ``step()`` each group trains with ``lr = peak * schedule(k, total_steps)``, k = 0 at the start.
-    The peak is the group's ``initial_lr`` where it has one (as after loading a saved optimizer), else the ``lr`` it
-    came with. This holds for groups added later too; they join at the next ``optimizer.step()`` or ``step()``.
+    The peak is the group's ``initial_lr`` if it has one (as after loading a saved optimizer), else its initial ``lr``.
+    This also holds for groups added later; they join at the next ``optimizer.step()`` or ``step()``.
     From ``k = total_steps`` on the learning rate stays where the schedule ended; it never rises again.
 
     To resume, rebuild the optimizer and the scheduler and load the state of each, in any order: the scheduler puts its
     peaks and learning rates into the optimizer when its own state is loaded, and again when the optimizer's is.
-    To go on with another peak, horizon or schedule, ask for it in `load_state_dict`.
+    To continue with another peak, horizon or schedule, pass it to `load_state_dict`.
 
     Args:
         optimizer: its groups may have different learning rates, as floats or as tensors (which are updated in place).
         schedule: a `Schedule`, or its spec such as ``"warmup(0.05)+cosine"``.
         total_steps: T, the number of optimizer steps that the schedule spans, >= 1.
-        last_epoch: as everywhere in torch, the index of the last step done, -1 for none: after k steps pass k - 1.
+        last_epoch: as in torch, the index of the last step done, -1 for none: after k steps, pass k - 1.
 
     Raises:
         ScheduleError: when the schedule cannot be read, or does not fit into `total_steps`.
@@ -78,9 +78,9 @@ class AnnealedLR(LRScheduler):
         return [peak * multiplier for peak in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs, as plain values: schedule (its spec), total_steps, last_epoch, base_lrs (peaks).
+        """Return the state as plain values: schedule (its spec), total_steps, last_epoch, base_lrs (peaks).
 
-        It can be kept as JSON, and ``torch.load`` reads it with ``weights_only=True``.
+        JSON can hold it, and ``torch.load`` reads it with ``weights_only=True``.
         """
         self._welcome_groups()
         return {
@@ -98,20 +98,20 @@ class AnnealedLR(LRScheduler):
         total_steps: int | None = None,
         base_lrs: Sequence[float] | None = None,
     ) -> None:
-        """Take up a run where `state_dict` left it, and set the optimizer's learning rates accordingly, at once.
+        """Continue a run from its `state_dict`, and set the optimizer's learning rates at once.
 
-        A run that goes on must be the run that was saved: where this scheduler was built with another schedule,
-        horizon or peak than the saved one, nothing is loaded. What is to change is passed here, and then holds whatever
-        was saved or built. The step count goes on, so the learning rate is the one that the new run has at that step.
+        The state must fit: if this scheduler was built with another schedule, horizon or peak than the saved one,
+        nothing is loaded. To change one of them, pass it here; it then overrides the saved and the built value. The
+        step count continues, so the learning rate is that of the new run at this step.
 
         Args:
             state_dict: what `state_dict` returned.
-            schedule: the schedule to go on with.
-            total_steps: the horizon to go on with.
-            base_lrs: the peaks to go on with, one a group, finite and >= 0.
+            schedule: the new schedule.
+            total_steps: the new horizon.
+            base_lrs: the new peaks, one per group, finite and >= 0.
 
         Raises:
-            ScheduleError: when the saved values differ and no new one was asked for, or the state cannot be read.
+            ScheduleError: when the saved values differ and no new one was passed, or the state cannot be read.
 
         Example:
             >>> def build(total_steps):
@@ -139,7 +139,7 @@ class AnnealedLR(LRScheduler):
 
     def _write_lrs(self) -> None:
         if self.last_epoch < 0:
-            return  # SequentialLR sets those to -1 that wait for their turn
+            return  # SequentialLR sets waiting schedulers to -1
         groups = self.optimizer.param_groups
         for group, lr in zip(groups, self.get_lr(), strict=True):
             if isinstance(group["lr"], torch.Tensor):
@@ -205,13 +205,13 @@ def _fitting(schedule: Schedule | str, total_steps: int) -> tuple[Schedule, int]
 
 
 def _claim_groups(optimizer: Optimizer) -> list[float]:
-    """Note each group's peak in it and return the peaks; make each tensor learning rate the group's own."""
+    """Store each group's peak in the group and return the peaks; make each tensor learning rate the group's own."""
     owned: set[int] = set()
     for group in optimizer.param_groups:
         lr: Any = group["lr"]
         group["initial_lr"] = float(group.get("initial_lr", lr))
         if isinstance(lr, torch.Tensor):
-            if optimizer.defaults.get("lr") is lr:  # else annealing would change the default of groups to come
+            if optimizer.defaults.get("lr") is lr:  # else annealing would change the default of later groups
                 optimizer.defaults["lr"] = group["lr"].clone()
             if id(lr) in owned:
                 group["lr"] = group["lr"].clone()

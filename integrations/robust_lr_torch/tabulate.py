@@ -1,4 +1,4 @@
-"""Any scheduler of PyTorch as a schedule: it is run on a parameter that nothing trains, and its steps are noted."""
+"""Any PyTorch scheduler as a schedule: it runs on a dummy parameter, and its learning rates become a table."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PEAKS = (1.0, 2.0**-10)  # powers of two, so that a multiplier is the same floa
 def tabulate_scheduler(
     make_scheduler: Callable[[Optimizer], LRScheduler], total_steps: int, *, degree: float | None = None
 ) -> TableSchedule:
-    """Return the multipliers of a scheduler of PyTorch as a schedule, one entry a step.
+    """Return the multipliers of a PyTorch scheduler as a schedule, one entry per step.
 
     Entry k is ``lr_k / peak``, where ``lr_k`` is the learning rate after k calls of ``scheduler.step()``, k = 0..T-1:
     the scheduler is stepped once for each step of the optimizer, so its milestones count steps and not epochs.
 
     Args:
         make_scheduler: gets an optimizer (SGD with one parameter group) and returns its scheduler.
-        total_steps: T, >= 1: what `TableSchedule` calls n, exact for a training run of as many steps.
+        total_steps: T, >= 1, the number of entries; the table is exact for a run of this many steps.
         degree: degree of its decay to zero, if it has one.
 
     Raises:
-        ScheduleError: when the scheduler cannot be written as multipliers of any peak: it changes something else than
-            the learning rate, has learning rates of its own such as an absolute ``eta_min``, needs a metric, has more
-            than one parameter group, or has learning rates that are negative or not finite.
+        ScheduleError: when the scheduler is not a table of multipliers for every peak: it changes more than the
+            learning rate, has absolute learning rates such as ``eta_min``, needs a metric, has more than one parameter
+            group, or has learning rates that are negative or not finite.
 
     Example:
         >>> from torch.optim.lr_scheduler import StepLR
@@ -67,7 +67,7 @@ def _run(make_scheduler: Callable[[Optimizer], LRScheduler], total_steps: int, p
     multipliers = np.empty(total_steps)
     for k in range(total_steps):
         if k:
-            optimizer.step()  # does nothing, but torch warns of a scheduler that goes first
+            optimizer.step()  # does nothing, but torch warns if a scheduler steps first
             scheduler.step()
         if (n_groups := len(optimizer.param_groups)) != 1:
             raise ScheduleError(f"a schedule is of one parameter group, make_scheduler made {n_groups}")

@@ -23,25 +23,24 @@ from ._training import Training
 from .packing._plan import Planner
 
 _WITHOUT_EFFECT = ("device", "evaluation_batch_size", "check_every")  # but for rounding
-_NAME = "robust_lr.training.task:SupervisedTask"  # as journals have had it since version 0.1.0
+_NAME = "robust_lr.training.task:SupervisedTask"  # unchanged since version 0.1.0, because journals contain it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SupervisedTask(Training):
-    """Train a fresh model for `total_steps` steps and return its final loss: a `TrainFunction`.
+    """A `TrainFunction` that trains a fresh model for `total_steps` steps and returns its final loss.
 
     Step t = 0..T-1 takes a batch (x, y) and updates the parameters w by the optimizer, with the learning rate
-    ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. What is returned as "loss"
-    is F over the whole training set, in evaluation mode; `weight_decay` among the optimizer's options is not in it.
+    ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. The returned "loss" is F
+    over the whole training set, in evaluation mode, without a `weight_decay` among the optimizer's options.
 
     A seed fixes the initial weights, the batches and the noise of dropout, independently of each other: they are
     the same for every learning rate and schedule. The masks of dropout come from a counter (the seed, the step, the
-    call in the forward pass, the position), so that they are the same in a pack and on any device. The random state
-    of the caller is left as it was. A task made of module-level functions and classes can be pickled, and so sent
-    to other processes.
+    call in the forward pass, the position), so they are the same in a pack and on any device. The caller's random state
+    stays as it was. A task made of module-level functions and classes can be pickled, and so sent to other processes.
 
     Args:
-        make_model: returns a new module; random numbers it draws come from the seed.
+        make_model: returns a new module; its random numbers come from the seed.
         train_data: (inputs, targets): two tensors of n rows, or anything with a length that a tensor of B indices
             indexes to such a batch.
         loss: ``loss(outputs, targets)``, a scalar tensor: the mean over the batch.
@@ -52,15 +51,15 @@ class SupervisedTask(Training):
         validation_data: (inputs, targets) as in `train_data`; adds "validation_loss", without the penalty.
         metrics: name to ``metric(outputs, targets)``, a mean over the batch; adds "validation_<name>".
         penalty: ``penalty(model)``, a scalar tensor such as an L2 term, part of the objective.
-        clip_norm: the norm over all parameters that gradients are clipped to, > 0; None for no clipping.
-        device: "cpu" or "cuda", the latter perhaps with an index.
+        clip_norm: maximum norm of the gradient over all parameters, > 0; None for no clipping.
+        device: "cpu" or "cuda", optionally with an index as in "cuda:0".
         evaluation_batch_size: rows evaluated at once, >= 1.
-        check_every: steps between two looks at whether the objective is finite, >= 1; a look waits for the device.
-        divergence_factor: a trial has diverged, too, when its objective stays above this multiple of that of step 0
-        divergence_patience: for so many steps in a row.
+        check_every: steps between two checks of whether the objective is finite, >= 1; a check waits for the device.
+        divergence_factor: a trial has also diverged if its objective stays above this multiple of the first step's,
+        divergence_patience: for this many steps in a row.
 
     Raises:
-        DataError: for anything above that does not hold.
+        DataError: when an argument violates any of the above.
 
     Example:
         >>> x = torch.linspace(-1, 1, 16).unsqueeze(1)
@@ -79,11 +78,11 @@ class SupervisedTask(Training):
 
     @property
     def label(self) -> str:
-        """Name of the task in a journal: tasks whose results may differ have different ones.
+        """Name of the task in a journal; tasks whose results may differ have different names.
 
-        It holds a digest of the names of the functions, the options, and the numbers in the data. What has no telling
-        name (a lambda, a local function, data that are no tensors and print as an address) is named in it, and makes a
-        journal ask for a label.
+        It holds a digest of the names of the functions, the options, and the numbers in the data. It also names each
+        part without an identifying name (a lambda, a local function, data other than tensors that print as an address),
+        and a journal then asks for a label.
         """
         parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
         vague = [f"{name}={part}, " for name, part in parts.items() if is_vague(part)]

@@ -1,4 +1,4 @@
-"""From a sweep to a recommendation: selection, bounds, degradation, recommend; profile and comparison beside."""
+"""The analysis of a sweep: degradation curves, recommendations, learning-rate profiles, schedule comparisons."""
 
 from .comparison import ScheduleComparison as ScheduleComparison
 from .comparison import compare_schedules as compare_schedules

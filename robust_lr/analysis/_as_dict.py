@@ -1,4 +1,4 @@
-"""An analysis as the values of JSON; docs/analysis-json.md describes them."""
+"""An analysis as JSON values; docs/analysis-json.md describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of one schedule, and what words and tables need to know of an analysis."""
+"""The analysis of one schedule, and the part of an `Analysis` that words and tables use."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .recommendation import Recommendation
 
 @dataclass(frozen=True, eq=False)
 class ScheduleAnalysis:
-    """What is known of one schedule; None where the data are not enough, and then `missing` says why.
+    """The analysis of one schedule. If the data do not suffice for a part, it is None and `missing` says why.
 
     Attributes:
         schedule: name of the schedule.
         profile: loss against learning rate.
         curve: degradation against ratio.
         recommendation: the grid to use next.
-        missing: why one of them is None; its `estimate` is what the point estimates alone would recommend.
+        missing: why one of them is None; its `estimate` is the recommendation of the point estimates alone.
     """
 
     schedule: str
@@ -33,7 +33,7 @@ class ScheduleAnalysis:
 
 
 class Analyzed(Protocol):
-    """An `Analysis`, for the modules that it is printed by."""
+    """The part of an `Analysis` that its printing modules use."""
 
     @property
     def sweep(self) -> SweepResult: ...

@@ -46,7 +46,7 @@ def on_the_edge(curve: DegradationCurve) -> str:
 
 
 def extension(curve: DegradationCurve, steps: int) -> str:
-    # What to add to the sweep so that it has `steps` points on both sides of its best.
+    # What to add so that the sweep has `steps` points on both sides of its best.
     best, n = curve.block.best, len(curve.block.learning_rates)
     above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
     ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
@@ -55,7 +55,7 @@ def extension(curve: DegradationCurve, steps: int) -> str:
 
 
 def _reach(curve: DegradationCurve, row: int) -> str:
-    # The same where the points are there but lie too close together, on a grid that is not geometric.
+    # The same if there are enough points but they lie too close together, on a grid that is not geometric.
     lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
     parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
     parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []

@@ -19,7 +19,7 @@ EXPLODED = 1e100
 
 @dataclass(frozen=True, eq=False)
 class LossBlock:
-    """The losses of one schedule that can be compared: every learning rate with every seed.
+    """A complete block of one schedule's losses: every learning rate with every seed.
 
     Attributes:
         schedule: name of the schedule.
@@ -27,8 +27,8 @@ class LossBlock:
         seeds: K of them.
         loss: shape (L, K), finite or +inf.
         notes: what was left out to make the block complete.
-        unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; with
-            one of them the block may not hold the optimum.
+        unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; if
+            there are any, the block may not hold the optimum.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
     """
 
@@ -47,7 +47,7 @@ class LossBlock:
 
     @property
     def mean(self) -> Array:
-        """Mean loss over the seeds, +inf where any diverged, shape (L,)."""
+        """Mean loss over the seeds, +inf if any diverged, shape (L,)."""
         return np.asarray(self.loss.mean(axis=1))
 
     @property
@@ -57,14 +57,14 @@ class LossBlock:
 
 
 def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
-    """Return the largest complete block, learning rates x seeds, of what the sweep holds for a schedule.
+    """Return the largest complete block, learning rates x seeds, of a schedule's results.
 
     Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
     made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
     A loss beyond `EXPLODED` counts as diverged.
 
     Raises:
-        InsufficientDataError: when the schedule has no result, or every one of its runs diverged.
+        InsufficientDataError: when the schedule has no result, or all its runs diverged.
         DataError: when the sweep has no such schedule.
     """
     loss = sweep.loss[sweep.index(schedule)]
@@ -105,7 +105,7 @@ def _unresolved_better(
     for i in np.setdiff1d(np.flatnonzero(~np.isnan(loss).all(axis=1)), lrs):
         has = ~np.isnan(loss[i])
         shared = has & ~np.isnan(loss[best])
-        # Compared on the seeds that both have; where there is none, on the seeds that each has.
+        # Compared on the seeds that both have; if they share none, on the seeds that each has.
         mine, its = (loss[i, shared], loss[best, shared]) if shared.any() else (loss[i, has], loss[best, seeds])
         if mine.mean() < its.mean():
             found.append(float(learning_rates[i]))
@@ -129,12 +129,12 @@ def _left_out(
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """Leave-one-seed-out choices: what each seed's score is when the choice was made on all the other seeds.
+    """Leave-one-seed-out choices: each seed scores the learning rate that all other seeds chose.
 
     Attributes:
         loss: shape (L, K), the losses themselves.
-        choosing: shape (L, K), mean loss over all seeds but k, +inf where any seed diverged. With one seed there is no
-            other to choose on, so choice and score share it, and every figure is optimistic.
+        choosing: shape (L, K), mean loss over all seeds but k, +inf if any seed diverged. A single seed serves both
+            choice and score, so every figure is then optimistic.
     """
 
     loss: Array

@@ -1,4 +1,4 @@
-"""Which schedule ends lower with a given number of trials: a schedule may degrade more and still end lower."""
+"""Which schedule ends lowest with a given number of trials; one that degrades more may still end lower."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ScheduleComparison:
     Attributes:
         schedules: S names.
         n_trials: N numbers of trials, descending; a schedule's grid has at most that many learning rates.
-        final_loss: shape (N, S), loss of the best of the sub-grid on held-out seeds, averaged over the offsets.
-        covered: shape (N, S), whether the sweep reaches far enough on both sides of that schedule's best to tell.
+        final_loss: shape (N, S), held-out loss of the sub-grid's best learning rate, averaged over the offsets.
+        covered: shape (N, S), whether the sweep extends far enough on both sides of that schedule's best to tell.
         lowest: name of the schedule that ends lowest at each number of trials.
-        difference: shape (N, S), final loss less that of the lowest.
+        difference: shape (N, S), final loss minus that of the lowest.
         interval: shape (N, S, 2), its confidence interval over the shared seeds; NaN with fewer than two of them.
             Each holds at ``1 - (1 - confidence_level) / (S - 1)`` (Bonferroni), so that the schedule that truly ends
             lowest is called higher than any other with a probability of at most ``(1 - confidence_level) / 2``.
@@ -45,18 +45,18 @@ class ScheduleComparison:
 
     @property
     def tied(self) -> NDArray[np.bool_]:
-        """True where a schedule is within the noise of the lowest, shape (N, S); never for one that diverged."""
+        """Whether each schedule is within the noise of the lowest, shape (N, S); False if it diverged."""
         return ~(self.interval[..., 0] > 0) & np.isfinite(self.final_loss)
 
 
 def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
-    """Compare the schedules of these curves at every number of trials that one of them can be cut down to.
+    """Compare schedules at every number of trials that one of their coarser grids has.
 
     Args:
-        curves: degradation curves of one sweep, each of another schedule, of one confidence level.
+        curves: degradation curves of one sweep, one per schedule, all at one confidence level.
 
     Raises:
-        DataError: when there is no curve, a schedule comes twice, or the confidence levels differ.
+        DataError: when there is no curve, a schedule appears twice, or the confidence levels differ.
 
     Example:
         >>> from robust_lr import SweepResult, degradation_curve

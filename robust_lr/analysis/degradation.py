@@ -1,4 +1,4 @@
-"""How much the final loss degrades as a learning-rate grid gets coarser, read off one fine sweep without training."""
+"""How much the final loss degrades as a learning-rate grid gets coarser, computed from one fine sweep."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, s
 class DegradationCurve:
     """Excess of the best loss on a coarser grid over the best loss on the full one, for each stride k = 1, 2, ...
 
-    Stride k keeps every k-th learning rate; there are k such sub-grids, one an offset o. With mu_i the mean final loss
+    Stride k keeps every k-th learning rate; there are k such sub-grids, one per offset o. With mu_i the mean final loss
     at learning rate i, ``D_o = min_{i in sub-grid o} mu_i - min_j mu_j >= 0``; `worst` is ``max_o D_o``, `mean` is
-    ``mean_o D_o``. All arrays have one entry a stride.
+    ``mean_o D_o``. All arrays have one entry per stride.
 
     Attributes:
         schedule: name of the schedule.
@@ -37,15 +37,15 @@ class DegradationCurve:
         worst: excess loss at the worst offset, estimated by cross-fit, in units of the loss, +inf if all diverged.
         worst_interval: its confidence interval, shape (n_strides, 2); NaN with one seed.
         mean: excess loss averaged over the offsets, and `mean_interval`, its confidence interval.
-        final_loss: absolute loss that the best of the sub-grid reaches, averaged over the offsets.
+        final_loss: loss of the sub-grid's best learning rate, averaged over the offsets.
         worst_final_loss: the same at the worst offset.
-        too_high: excess loss k grid points above the best learning rate; NaN beyond the grid, +inf where it diverged.
+        too_high: excess loss k grid points above the best learning rate; NaN beyond the grid, +inf if it diverged.
         too_low: the same below it.
-        covered: True where the sweep reaches by `ratio` to both sides of its best, so that the figure speaks of the
-            problem and not of the ends of the grid.
-        block: the losses that it was computed from.
+        covered: whether the sweep extends by a factor of `ratio` on both sides of its best; if not, the figure
+            reflects the ends of the grid, not the problem.
+        block: the losses from which the curve is computed.
         confidence_level: of the intervals, two-sided, for each stride.
-        warnings: what weakens the figures, in words.
+        warnings: limits of the figures, in words.
     """
 
     schedule: str
@@ -67,7 +67,7 @@ class DegradationCurve:
 
     @property
     def n_seeds(self) -> int:
-        """Number of seeds that the intervals rest on."""
+        """Number of seeds behind the intervals."""
         return len(self.block.seeds)
 
     @property
@@ -80,10 +80,10 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
     """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
 
     The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
-    interval is made of paired t bounds, by the intersection-union principle, and holds for each stride by itself.
-    A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals say
-    nothing of a divergence that no seed showed. `worst` is the largest of k estimates and so errs upwards where the
-    offsets are alike; its interval allows for that. With one seed there is no interval.
+    interval consists of paired t bounds, by the intersection-union principle, and holds for each stride by itself.
+    A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals
+    ignore divergence that no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets
+    are alike; its interval allows for that. One seed gives no interval.
 
     Args:
         sweep: any sweep; its learning rates need not be evenly spaced.

@@ -1,4 +1,4 @@
-"""The final loss against the learning rate: where it is best, whether that is an edge, and where training breaks."""
+"""The final loss against the learning rate: the best, whether it lies on an edge, and where training breaks."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class LearningRateProfile:
         mean: over the seeds, shape (L,), +inf where any diverged.
         interval: t interval of each mean, shape (L, 2); NaN with one seed or where any diverged.
         best_lr: learning rate with the lowest mean, and `best_loss`, that mean (chosen and scored on the same seeds).
-        edge: "lower" or "upper" when the best is the last learning rate on that side, "both" for a single one, or None.
-        cliff: the learning rate at which training breaks, going up from the best: the first that diverges, or the
-            first at which the loss jumps by far more than its growth before it; None when the loss only grows.
-        before_cliff: the learning rate under it that still trains.
+        edge: "lower" or "upper" if the best is the last learning rate on that side, "both" if it is the only one,
+            else None.
+        cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
+            more than its growth before; None if the loss only grows.
+        before_cliff: the learning rate below the cliff, which still trains.
     """
 
     schedule: str
@@ -87,17 +88,17 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
 def find_cliff(block: LossBlock) -> int | None:
     """Return the position of the first learning rate above the best at which training breaks, or None.
 
-    A learning rate breaks when a seed diverges there, or when its excess loss is at least half of what the worst
-    learning rate below the best costs, and more than `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its lower
-    neighbor and that of one step down from the best, and does not go on growing so. With the best at the lower
-    edge only divergence tells.
+    Training breaks at a learning rate if a seed diverges there. It also breaks if the excess loss is at least half that
+    of the worst learning rate below the best, exceeds `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its
+    lower neighbor and that one step below the best, and does not keep growing at this rate. If the best is at the
+    lower edge, only divergence counts.
     """
     best, lrs = block.best, block.learning_rates
     converged = block.converged
     mean = np.where(converged, block.mean, np.inf)
     excess = mean - mean[best]
     depth = max((e for e in excess[:best] if np.isfinite(e)), default=0.0)
-    # Where the optimum lies between two learning rates the first steps up start from nearly nothing; the step down
+    # If the optimum lies between two learning rates, the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
     for i in range(best + 1, len(lrs)):
@@ -106,7 +107,7 @@ def find_cliff(block: LossBlock) -> int | None:
         before = max(excess[i - 1], step_down, _noise(block, i - 1))
         step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
         factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
-        # Beyond a cliff the loss stays at chance or diverges; where it goes on as it began, it only grows fast.
+        # Beyond a cliff the loss stays at chance or diverges; if it keeps growing at the same rate, there is no cliff.
         if excess[i] >= 0.5 * depth and excess[i] > factor * before:
             goes_on = i + 1 < len(lrs) and converged[i + 1] and before > 0
             if not goes_on or excess[i + 1] / excess[i] <= math.sqrt(excess[i] / before):

@@ -1,4 +1,4 @@
-"""The coarsest grid that the evidence allows: within the tolerance by its upper confidence bound, not by luck."""
+"""The coarsest grid whose excess loss is within the tolerance by its upper confidence bound."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ class Recommendation:
 
     Attributes:
         schedule: name of the schedule.
-        tolerance: excess loss that was allowed, in units of the loss.
+        tolerance: allowed excess loss, in units of the loss.
         ratio: recommended factor between neighboring learning rates.
-        learning_rates: a grid of that ratio over the range of the sweep, ascending, less those at which runs diverged.
-        n_trials: how many learning rates that is.
-        final_loss: loss that the best of such a grid reached on held-out seeds, averaged over the offsets.
-        excess_loss: what it costs at the worst offset, with `confidence_interval`; `mean_excess_loss` on average.
+        learning_rates: a grid of that ratio over the range of the sweep, ascending, without those at which runs
+            diverged.
+        n_trials: number of learning rates in such a grid.
+        final_loss: held-out loss of the best learning rate in such a grid, averaged over the offsets.
+        excess_loss: excess loss at the worst offset, with `confidence_interval`; `mean_excess_loss` is the average.
         best_lr: the learning rate with the lowest mean loss in the sweep.
-        limited_by: why it is not coarser: "too low" or "too high" (the side on which a coarser grid loses more),
+        limited_by: why the grid is not coarser: "too low" or "too high" (the side on which a coarser grid loses more),
             "cliff" (training breaks above the best), "noise" (the estimate is within the tolerance, its band is not),
-            "grid" (the sweep does not reach far enough to tell), "none" (there is no coarser grid).
+            "grid" (the sweep is too narrow to tell), "none" (there is no coarser grid).
         limit: the same in a sentence.
-        trials_saved: trials of this schedule's sweep, all its seeds, that the coarser grid would not have run.
+        trials_saved: trials of this schedule's sweep, over all seeds, that the coarser grid would not have run.
         seconds_saved: their recorded wall-clock time, NaN where unknown.
-        warnings: what weakens the recommendation.
+        warnings: limits of the recommendation, in words.
     """
 
     schedule: str
@@ -64,8 +65,8 @@ class Recommendation:
 def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendation:
     """Return a coarse grid whose worst-offset excess loss is within `tolerance`, by its upper confidence bound.
 
-    Strides are tried from fine to coarse; the one before the first that fails, or that the sweep does not reach, is
-    recommended. Ratios are tested in a fixed order, so no multiple-testing correction is needed.
+    Strides are tested from fine to coarse, up to the first that fails or that the sweep is too narrow for; the one
+    before it is recommended. The order is fixed, so no multiple-testing correction is needed.
 
     Args:
         curve: of one schedule.
@@ -73,10 +74,9 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
             mean loss of the curve.
 
     Raises:
-        InsufficientDataError: when the data are not enough: one seed, the best learning rate at the
-            edge of the grid or perhaps among those with missing seeds, or bands too wide even for the next coarser
-            grid. `estimate` is then the `Recommendation` that the point estimates alone would give, or None, and
-            `needed` says what is missing.
+        InsufficientDataError: when the data do not suffice: one seed, the best learning rate on the edge of the grid
+            or perhaps among those with missing seeds, or bands too wide even for the next coarser grid. `estimate`
+            is then the `Recommendation` of the point estimates alone, or None, and `needed` says what is missing.
         OptionError: when the tolerance is neither a positive number nor a share.
 
     Example:
@@ -123,7 +123,7 @@ def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance
 def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendation:
     lrs = curve.block.learning_rates
     grids = [g for g in sub_grids(len(lrs), int(curve.stride[row])) if len(g) == curve.n_trials[row]]
-    # Of the sub-grids that span the range, the one that passes nearest to the best; the higher one if two do.
+    # Of the sub-grids that span the range, the one that passes closest to the best; of two, the higher.
     grid = min(reversed(grids), key=lambda g: int(np.abs(g - curve.block.best).min()))
     grid = grid[curve.block.converged[grid]]  # the grid loses nothing without them
     saved = 0 if row == 0 else (len(lrs) - len(grid)) * curve.n_seeds

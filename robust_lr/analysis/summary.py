@@ -1,4 +1,4 @@
-"""Everything the analysis says of one sweep, as one value: what the command line prints and the report shows."""
+"""The complete analysis of one sweep as one value, which the command line prints and the report shows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .recommendation import Recommendation, recommend
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysis:
-    """The analysis of a sweep under a tolerance; printed, it is tables and sentences.
+    """The analysis of a sweep under a tolerance; ``print`` shows it as tables and sentences.
 
     Attributes:
         sweep: the data.
-        tolerance: excess loss allowed, in units of the loss.
+        tolerance: allowed excess loss, in units of the loss.
         confidence_level: of all intervals.
-        schedules: one entry a schedule, in the order of the sweep.
+        schedules: one entry per schedule, in the order of the sweep.
         comparison: which schedule ends lower at each number of trials; None when no schedule has a curve.
     """
 
@@ -41,7 +41,7 @@ class Analysis:
 
     @property
     def recommendations(self) -> dict[str, Recommendation]:
-        """The recommendation of each schedule that has one, by its name."""
+        """The recommendations by schedule name, of the schedules that have one."""
         return {s.schedule: s.recommendation for s in self.schedules if s.recommendation is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,12 +72,12 @@ class Analysis:
 
 
 def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_level: float = 0.95) -> Analysis:
-    """Analyze every schedule of a sweep; where the data are not enough, the entry of a schedule says what is missing.
+    """Analyze every schedule of a sweep; if the data do not suffice, a schedule's entry says what is missing.
 
     Args:
         sweep: the data.
-        tolerance: excess loss allowed when a grid is recommended: a positive number in units of the loss, or a text
-            such as "1%", which is of the lowest mean loss of the sweep.
+        tolerance: how much worse than the best loss you accept from a coarser grid: a positive number in units of the
+            loss, or a text such as "1%" of the lowest mean loss of the sweep.
         confidence_level: in (0, 1).
 
     Raises:

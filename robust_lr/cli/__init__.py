@@ -1,1 +1,1 @@
-"""The command line. It starts fast: a command imports what it needs when it runs."""
+"""The command line. It starts fast, because a command imports what it needs only when it runs."""

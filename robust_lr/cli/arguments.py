@@ -1,4 +1,4 @@
-"""What the commands share: the parser, common options, the training function by its name, the runner."""
+"""Parts that commands share: the parser, common options, importing the training function, choosing the runner."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Parser(argparse.ArgumentParser):
 
 
 class _OldName(argparse.Action):
-    """An option under its old name, which works for one more release."""
+    """An option under its old name, which still works for now."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         new = f"--{self.dest.replace('_', '-')}"
-        print(f"warning: {option_string} is now {new}; the old name goes with version 0.3", file=sys.stderr)
+        print(f"warning: {option_string} is now {new}; version 0.3 removes the old name", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
 
 def add_old_name(parser: argparse.ArgumentParser, old: str, dest: str, **options: Any) -> None:
-    """Let an option be given by its old name too, with a warning; the help does not show it."""
+    """Accept an option under its old name too, with a warning; the help does not show it."""
     parser.add_argument(old, dest=dest, action=_OldName, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
 
 
 def at_least(low: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """Return a reader of numbers that refuses those below `low`."""
+    """Return an argument type for numbers that rejects those below `low`."""
 
     def read(text: str) -> float:
         try:
@@ -71,7 +71,7 @@ def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = 
 
 
 def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int | None) -> None:
-    """Add what `run` and `search` need to train: the function, the journal, the trials at a time."""
+    """Add the options for training that `run` and `search` share: function, journal, trials at a time."""
     parser.add_argument(
         "function", metavar="FUNCTION", help="module:function or file.py:function, called with lr, schedule and seed"
     )
@@ -83,20 +83,20 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
     )
     parser.add_argument(
         "--max-retries", type=at_least(0), default=2, metavar="N",
-        help="how often a trial that failed is tried again [default: %(default)s]",
+        help="how often to retry a failed trial [default: %(default)s]",
     )  # fmt: skip
     add_n_jobs(parser, default=n_jobs)
 
 
 def add_n_jobs(parser: argparse.ArgumentParser, *, default: int | None) -> None:
-    """Add how many trials run at a time on this machine."""
+    """Add the number of trials that run at a time on this machine."""
     shown = f"processes, each with one trial at a time [default: {1 if default is None else default}]"
     parser.add_argument("--n-jobs", type=at_least(1), default=default, metavar="N", help=shown)
     add_old_name(parser, "--jobs", "n_jobs", type=at_least(1))
 
 
 def make_runner(options: argparse.Namespace, plugins: Sequence[Plugin]) -> Runner:
-    """Return the runner of a plug-in that the options ask for, or else one on this machine."""
+    """Return the plug-in's runner that the options ask for, or else one on this machine."""
     for plugin in plugins:
         with naming_the_extra(plugin):
             runner = plugin.make_runner(options)
@@ -123,10 +123,10 @@ def split_specs(text: str) -> list[str]:
 
 
 def import_function(where: str) -> Any:
-    """Return what ``module:function`` or ``file.py:function`` names; its folder goes on the path for the workers too.
+    """Import ``module:function`` or ``file.py:function``; its folder joins the import path, for worker processes too.
 
     Raises:
-        DataError: when it cannot be imported, is not there, or cannot be called.
+        DataError: when it cannot be imported, does not exist, or is not callable.
     """
     import traceback
     from pathlib import Path

@@ -13,17 +13,17 @@ from .arguments import Parser
 from .plugins import Command, Plugin, load_plugins
 
 COMMANDS = ("plan", "run", "search", "analyze", "demo")
-EXIT_CODES = "Exit codes: 0 success; 1 the results carry no recommendation, or training failed; 2 wrong usage."
+EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 wrong usage."
 
 
 def main() -> None:
-    """Run the command line and exit; an error of ours is one line on stderr, never a traceback."""
+    """Run the command line and exit; an expected error is one line on stderr, never a traceback."""
     try:
         try:
             code = run_command(sys.argv[1:])
         finally:  # also after --help, which exits
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader is gone: `| head -1`
+    except BrokenPipeError:  # the reader of the pipe has left: `| head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:
@@ -48,7 +48,7 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def all_commands(plugins: Sequence[Plugin]) -> dict[str, Command]:
-    """Return our own commands and those of the plug-ins, by name."""
+    """Return all commands by name, those of plug-ins included."""
     found: dict[str, Command] = {name: import_module(f"{__package__}.{name}") for name in COMMANDS}
     for plugin in plugins:
         found |= plugin.commands
@@ -56,7 +56,7 @@ def all_commands(plugins: Sequence[Plugin]) -> dict[str, Command]:
 
 
 def build_parser(commands: dict[str, Command], plugins: Sequence[Plugin]) -> Parser:
-    """Return the parser of all commands with all options."""
+    """Return the parser for all commands and options."""
     parser = Parser(prog="robust-lr", description=__doc__, epilog=EXIT_CODES, usage="robust-lr COMMAND [options]")
     parser.add_argument("--version", action="version", version=__version__, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")

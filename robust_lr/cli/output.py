@@ -1,4 +1,4 @@
-"""What a command leaves behind: its files, and the log on stderr."""
+"""The output of a command: its files, and the log on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def figures(analysis: Analysis) -> dict[str, Any]:
-    """Return the analysis as docs/analysis-json.md describes it, with the conclusion of the terminal and the report."""
+    """Return the figures of an analysis and its conclusion, as docs/analysis-json.md describes them."""
     from ..report.words import conclusion
 
     return analysis.to_dict() | {"conclusion": conclusion(analysis)}
@@ -32,7 +32,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file that cannot be written, in one line."""
+    """Turn a failed write into a one-line error that names the file."""
     try:
         yield
     except OSError as error:
@@ -41,13 +41,13 @@ def writing(path: Path) -> Iterator[None]:
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        # Looked up each time: a progress bar replaces stderr, to stay below what is printed.
+        # Looked up each time: a progress bar replaces stderr, to stay below other output.
         print(self.format(record), file=sys.stderr)
 
 
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Show what the library logs, such as the choice of a packed runner, and what it warns of, in one line each."""
+    """Show the library's log, such as a packed runner's choice, and its warnings, one line each."""
     logger, handler = logging.getLogger("robust_lr"), _StderrHandler()
     level = logger.level
     logger.addHandler(handler)

@@ -55,7 +55,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         )
     say(f"constant needs ratio {constant_ratio:.4g}, {count_of(len(constant), 'trial')}, for the same")
     say(
-        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and sees no "
-        "stability cliff. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
+        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and ignores "
+        "stability cliffs. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
     )
     return 0

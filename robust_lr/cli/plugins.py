@@ -1,4 +1,4 @@
-"""What other packages add to the command line: options, runners, sources of sweeps, commands of their own."""
+"""Plug-ins of the command line: options, runners, sources of sweeps, and commands from other packages."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class SweepSource:
 
     Attributes:
         name: title of the report.
-        description: where the results come from, to follow "Read from".
-        read: reads them; the keys name the groups, with one group ``""``.
+        description: where the results come from; completes the sentence "Read from ...".
+        read: returns the sweeps by group; the key of a single group is ``""``.
     """
 
     name: str
@@ -38,12 +38,12 @@ class SweepSource:
 
 
 class Plugin:
-    """What a package adds to ``robust-lr``; a subclass is an entry point in the group ``robust_lr.cli``.
+    """A package's additions to ``robust-lr``; register a subclass as an entry point in the group ``robust_lr.cli``.
 
-    Its module must import no framework at the top: every ``robust-lr --help`` loads it.
+    Its module must not import a framework at the top, because every ``robust-lr --help`` loads it.
 
     Attributes:
-        install: command that installs what the plug-in needs, shown when that is missing.
+        install: command that installs the plug-in's dependencies, shown when they are missing.
         source_option: option of `analyze` that names a source of this plug-in, such as "--ray".
         commands: further commands, by name.
     """
@@ -56,24 +56,24 @@ class Plugin:
         """Add options to a command, such as "run"."""
 
     def make_runner(self, options: argparse.Namespace) -> Runner | None:
-        """Return the runner for `run` and `search`, or None when the options do not ask for one of this plug-in."""
+        """Return the runner for `run` and `search`, or None if the options do not ask for this plug-in's."""
         return None
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
-        """Return the source for `analyze`, or None when the options do not name one of this plug-in."""
+        """Return the source for `analyze`, or None if the options do not name one of this plug-in's."""
         return None
 
 
 def require(options: argparse.Namespace, flag: str, names: Sequence[str]) -> None:
-    """Check that options which make sense only with another one came with it.
+    """Check that options which depend on another came together with it.
 
     Args:
-        options: what was parsed.
-        flag: the option that the others need, as an attribute of `options`.
-        names: the others.
+        options: the parsed options.
+        flag: the option on which the others depend, as an attribute of `options`.
+        names: the dependent options.
 
     Raises:
-        OptionError: when one of them was given without it.
+        OptionError: when a dependent option was given without it.
     """
     for name in names:
         if getattr(options, name, None) is not None and not getattr(options, flag, None):
@@ -82,7 +82,7 @@ def require(options: argparse.Namespace, flag: str, names: Sequence[str]) -> Non
 
 @contextmanager
 def naming_the_extra(plugin: Plugin) -> Iterator[None]:
-    """Turn a missing framework into one line that says how to install it."""
+    """Turn a missing framework into a one-line error that says how to install it."""
     try:
         yield
     except ImportError as error:
@@ -92,13 +92,13 @@ def naming_the_extra(plugin: Plugin) -> Iterator[None]:
 
 
 def load_plugins() -> list[Plugin]:
-    """Return the plug-ins of the installed packages; one that cannot be loaded is named on stderr and left out."""
+    """Return the plug-ins of the installed packages; one that cannot be loaded is skipped with a warning on stderr."""
     from importlib.metadata import entry_points
 
     plugins: list[Plugin] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             plugins.append(entry.load()())
-        except Exception as error:  # a package of somebody else: anything can happen in it
-            print(f"warning: the plug-in {entry.name} cannot be loaded: {error}", file=sys.stderr)
+        except Exception as error:  # third-party code, which may raise anything
+            print(f"warning: cannot load the plug-in {entry.name}: {error}", file=sys.stderr)
     return plugins

@@ -67,7 +67,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         "noise-limited": "--noise and a larger --tolerance",
     }
     how = more.get(result.stop or "", "a smaller --tolerance")
-    console.print(f"{options.journal} holds the trials; {how} goes on from there", soft_wrap=True)
+    console.print(f"{options.journal} holds the trials; continue with {how}", soft_wrap=True)
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
     return 0 if within or result.stop == "noise-limited" else 1
 

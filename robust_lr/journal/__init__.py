@@ -1,4 +1,4 @@
-"""The journal: what survives a kill, for sweeps and searches alike."""
+"""The journal: the finished trials of a sweep or search, in a file that survives a kill."""
 
 from ._open import open_journal as open_journal
 from .journal import Journal as Journal

@@ -1,4 +1,4 @@
-"""A file that one process appends lines to, each of them whole or not at all."""
+"""A file to which one process appends lines, each of them completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..exceptions import JournalError
 
 
 class JournalFile:
-    """A locked file, made when missing; its folder is not.
+    """A locked file, created if missing; its folder must exist.
 
-    The lock is the operating system's, on the open file: it ends with the process, however that ends. A child that is
-    forked from this process has the file closed.
+    The operating system locks the open file, so the lock ends with the process, however that ends. A forked child
+    process closes the file.
 
     Raises:
-        JournalError: when the file cannot be opened or is no plain file, or another process has it.
+        JournalError: when the file cannot be opened or is no plain file, or another process has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -40,15 +40,15 @@ class JournalFile:
             )
 
     def read(self) -> bytes:
-        """Return all of the file."""
+        """Return the contents of the file."""
         return self.path.read_bytes()
 
     def append(self, line: bytes, *, after: int | None = None) -> None:
-        """Put `line` at the end, or after the first `after` bytes, and on the disk.
+        """Write `line` at the end, or after the first `after` bytes, and flush it to the disk.
 
         Raises:
-            JournalError: when it cannot be written, with the file as it was before; or when this is closed,
-                or the file was deleted.
+            JournalError: when it cannot be written (the file stays as it was), this object is closed, or the file
+                was deleted.
         """
         if self._descriptor < 0:
             raise JournalError(f"the journal {self.path} is closed")
@@ -69,12 +69,12 @@ class JournalFile:
             raise JournalError(f"cannot write the journal {self.path}: {error.strerror}") from None
 
     def truncate(self, size: int) -> None:
-        """Cut off what is behind the first `size` bytes."""
+        """Cut the file to its first `size` bytes."""
         if os.fstat(self._descriptor).st_size > size:
             os.ftruncate(self._descriptor, size)
 
     def close(self) -> None:
-        """Close the file and give up the lock; closing again does nothing."""
+        """Close the file and release the lock; closing again does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -90,7 +90,7 @@ def _close_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked child has a part in the lock, and would hold it on when this process is killed.
+    # A forked child shares the lock, and would keep it after this process is killed.
     os.register_at_fork(after_in_child=_close_all)
 
 
@@ -98,7 +98,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> bool:
-        # Windows keeps others from reading what is locked, so the locked byte lies far behind the end.
+        # Windows prevents others from reading locked bytes, so the locked byte lies far behind the end.
         os.lseek(descriptor, 1 << 40, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -113,7 +113,7 @@ else:
     import fcntl
 
     def _lock(descriptor: int) -> bool:
-        # flock, not lockf: a POSIX lock ends as soon as this process closes any other handle of the file.
+        # flock, not lockf: a POSIX lock ends as soon as this process closes any other handle to the file.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The format of the journal: records to lines of JSON and back. `robust_lr.journal.journal` describes it."""
+"""The journal's format: records as lines of JSON. `robust_lr.journal.journal` describes it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _OPENING = b'{"record": "sweep", "format": '
 
 @dataclass(frozen=True)
 class SweepHeader:
-    """What a journal says of its sweep.
+    """A journal's description of its sweep.
 
     Attributes:
         learning_rates: all of them, in the order of the sweep.
         schedules: spec of each schedule by its name.
         seeds: all of them.
-        train: label of the training function, None when it has none.
+        train: label of the training function, None if it has none.
         created: when the line was written, ISO 8601 in UTC.
         library: the version of robust-lr that wrote it.
     """
@@ -44,9 +44,9 @@ class JournalContents:
     """What a journal holds.
 
     Attributes:
-        header: the sweep, as its last "sweep" line has it.
-        results: one for each trial that was run, failed ones included, in order of completion; the last line of a
-            trial wins.
+        header: the sweep, as described by the last "sweep" line.
+        results: one per trial that was run, failed ones included, in order of completion; a trial's last line
+            counts.
     """
 
     header: SweepHeader
@@ -54,7 +54,7 @@ class JournalContents:
 
 
 def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]:
-    """Return what the data hold, None where no sweep was begun, and how many bytes of them are good."""
+    """Return the contents, None if no sweep was begun, and the number of valid bytes."""
     *lines, torn = data.split(b"\n")
     if not lines and (_OPENING.startswith(torn) or torn.startswith(_OPENING)):
         return None, 0
@@ -66,7 +66,7 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
         if header is None and (record is None or record.get("record") != "sweep"):
             break
         if record is None and number == len(lines) and not torn:
-            break  # a last line that the disk did not get whole
+            break  # an incomplete last line
         with _naming_the_line(path, number):
             if record is not None and record["record"] == "sweep":
                 header = _read_header(path, record)
@@ -76,7 +76,7 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
                 results[result.spec] = result
         n_good_bytes += len(line) + 1
     if header is None:
-        raise JournalError(f"{path} is not a journal of robust-lr, and was left as it is")
+        raise JournalError(f"{path} is not a journal of robust-lr; it was left unchanged")
     return JournalContents(header, tuple(results.values())), n_good_bytes
 
 
@@ -118,7 +118,8 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
 def _read_header(path: Path, record: Mapping[str, Any]) -> SweepHeader:
     if record["format"] > FORMAT:
         raise JournalError(
-            f"{path} was written by a newer robust-lr: its journal format is {record['format']}, this reads {FORMAT}"
+            f"{path} was written by a newer robust-lr: its journal format is {record['format']}, "
+            f"this version reads {FORMAT}"
         )
     return SweepHeader(
         tuple(float(lr) for lr in record["learning_rates"]),
@@ -131,7 +132,7 @@ def _read_header(path: Path, record: Mapping[str, Any]) -> SweepHeader:
 
 
 def trial_record(result: TrialResult) -> dict[str, Any]:
-    """Return the record of a trial, None in place of numbers that are not finite."""
+    """Return the record of a trial, with None for numbers that are not finite."""
     return {
         "record": "trial",
         "schedule": result.spec.schedule,

@@ -1,4 +1,4 @@
-"""Open the journal of a training function, under a name that tells it from others."""
+"""Open the journal of a training function, under a label that identifies the function."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def open_journal(
     learning_rates: Sequence[float] = (),
     seeds: Sequence[int] = (),
 ) -> Journal | None:
-    """Return the journal at a path, open for writing; None without a path.
+    """Return the journal at a path, open for writing; None if there is no path.
 
     Args:
         path: the file, or None.
         train: the training function.
         schedules: the schedules by name.
-        label: name of the training function; by default `label_of` gives one.
-        learning_rates, seeds: those that are known to be tried.
+        label: name of the training function; by default that of `label_of`.
+        learning_rates, seeds: those known in advance.
 
     Raises:
         OptionError: when the path is none.
-        JournalError: when the name of the training function or the text of a schedule leaves open what it does, or the
+        JournalError: when the name of the training function or the text of a schedule does not identify it, or the
             journal cannot be opened; see `Journal.open`.
     """
     if path is None:
@@ -43,8 +43,8 @@ def open_journal(
     for name, schedule in schedules.items():
         if not has_text(schedule) or is_vague(str(schedule)):
             raise JournalError(
-                f"a journal cannot tell schedule {name!r} from another by its text, {spec_text(schedule)}: define its "
-                "function at module level, or give its class a __str__ that holds its parameters"
+                f"the journal cannot identify schedule {name!r} by its text, {spec_text(schedule)}: define its "
+                "function at module level, or give its class a __str__ that shows its parameters"
             )
     specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
     return Journal.open(path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label)
@@ -54,8 +54,8 @@ def _journal_label(train: TrainFunction) -> str:
     label = label_of(train)
     if is_vague(label):
         raise JournalError(
-            f"a journal cannot tell train from another function by its name, {label}: give it a label that you change "
-            "with the experiment (label=, or --label on the command line), or define it at module level, without "
-            "lambdas; a class needs a __repr__ with its parameters"
+            f"the journal cannot identify train by its name, {label}: give it a label that you change with the "
+            "experiment (label=, or --label on the command line), or define it at module level, without lambdas; "
+            "a class needs a __repr__ with its parameters"
         )
     return label

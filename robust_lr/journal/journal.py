@@ -1,4 +1,4 @@
-"""The journal of a sweep or a search: an append-only file of JSON lines that a killed run continues from.
+"""The journal of a sweep or a search: an append-only file of JSON lines from which a killed run continues.
 
 The first line describes the sweep, each further line one finished trial:
 
@@ -8,8 +8,8 @@ The first line describes the sweep, each further line one finished trial:
     {"record": "trial", "schedule": "cosine", "lr": 0.1, "seed": 0, "status": "ok", "loss": 0.25, "seconds": 1.5,
      "metrics": {}, "error": null}
 
-It is strict JSON: numbers that are not finite are null. A sweep that has grown writes a further "sweep" line, and a
-search, whose learning rates become known as it goes, one with each new learning rate.
+It is strict JSON: numbers that are not finite are null. A sweep that has grown writes another "sweep" line; a search
+writes one for each new learning rate.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ._format import dump_record, header_record, parse_journal, trial_record
 
 
 class Journal:
-    """A journal open for writing, by this process only; make one with `Journal.open`, and close it after use.
+    """A journal open for writing, by this process only. Get one from `Journal.open`, and close it after use.
 
-    The lock is one of the operating system on the file itself, so a killed process leaves none behind.
+    The operating system locks the file itself, so a killed process leaves no lock behind.
 
     Example:
         >>> import tempfile
@@ -63,20 +63,20 @@ class Journal:
         seeds: Sequence[int] = (),
         train: str | None = None,
     ) -> Self:
-        """Begin a journal, or continue one of the same training function; it then holds the trials of both.
+        """Begin a journal, or continue one of the same training function, which then holds the trials of both.
 
-        A last line that was cut off by a kill is removed; its trial counts as not run.
+        A last line cut off by a kill is removed; its trial counts as not run.
 
         Args:
-            path: the file; made when missing, its folder is not.
+            path: the file, created if missing; its folder must exist.
             schedules: spec of each schedule by its name.
-            learning_rates: those that are known to be tried; others follow with their results.
+            learning_rates: those known in advance; others follow with their results.
             seeds: likewise.
-            train: label of the training function; None when unknown, and then that of the journal stays.
+            train: label of the training function; None if unknown, which keeps the one in the journal.
 
         Raises:
-            JournalError: when another process writes it, it is of another training function or knows a schedule by
-                another spec, or the file is no journal.
+            JournalError: when another process is writing it, it belongs to another training function, it holds a
+                schedule of the same name with another spec, or the file is not a journal.
         """
         new = SweepHeader(tuple(map(float, learning_rates)), dict(schedules), tuple(seeds), train)
         file = JournalFile(path)
@@ -104,7 +104,7 @@ class Journal:
         return MappingProxyType(self._given_up)
 
     def append(self, result: TrialResult) -> None:
-        """Write one result to the disk; when this returns, it survives a kill and a loss of power."""
+        """Write one result to the disk; once this returns, it survives a kill and a power failure."""
         line, header = dump_record(trial_record(result)), self._header
         if result.spec.lr not in self._lrs or result.spec.seed not in self._seeds:
             header = _grown(header, result.spec)
@@ -121,7 +121,7 @@ class Journal:
         (self._finished if result.is_final else self._given_up)[result.spec] = result
 
     def close(self) -> None:
-        """Close the file and give up its lock."""
+        """Close the file and release its lock."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -132,10 +132,10 @@ class Journal:
 
 
 def read_journal(path: str | os.PathLike[str]) -> JournalContents:
-    """Return what a journal holds, also while a sweep writes it; a last line that was cut off is left out.
+    """Return the contents of a journal, also while a sweep is writing it; an incomplete last line is ignored.
 
     Raises:
-        JournalError: when there is no such file, or it is no journal.
+        JournalError: when there is no such file, or it is not a journal.
     """
     path = Path(path)
     try:
@@ -148,7 +148,7 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
 
 
 def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
-    """The header of all that is in the journal and all that is to come; raise where the two contradict each other."""
+    """The header for the union of the journal and the new sweep; raise if the two contradict each other."""
     changed = [
         f"schedule {name!r} is {spec} in the journal and {new.schedules[name]} here"
         for name, spec in old.schedules.items()

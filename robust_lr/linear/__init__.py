@@ -1,1 +1,1 @@
-"""Linear, logistic and softmax regression by SGD in numpy, many trials at a time."""
+"""Linear, logistic and softmax regression by SGD in numpy, many trials at once."""

@@ -26,18 +26,19 @@ from ..trials import TrialResult, TrialSpec
 Kind = Literal["linear", "logistic", "softmax"]
 Array = NDArray[Any]
 
-_MOST_SLOTS, _STACK_BYTES = 256, 1 << 20  # beyond it a trial costs no less, and the weights fall out of the cache
+_MOST_SLOTS, _STACK_BYTES = 256, 1 << 20  # beyond it trials get no cheaper, and the weights fall out of the cache
 _COPIES = 4  # of the weights of a trial: as they begin, momentum, gradient, scratch
 _BLOCK = 64  # steps between two looks at the objectives
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProblem:
-    """What is trained: ``outputs = inputs @ weights + bias``, by the steps of `torch.optim.SGD`, on a mean loss F.
+    """A linear model trained by SGD: ``outputs = inputs @ weights + bias``, with the steps of `torch.optim.SGD`.
 
-    What is watched for divergence is ``F + penalty / 2 * |weights|**2``. A seed has its `initial` weights (d, k) and
-    bias (k,), or None, and its `batches`, the rows of each step, (T, B). `evaluate` and `diverged` give the figures of
-    a trial that ended with these weights, or diverged at this step: T when only the final loss is not finite.
+    With the mean loss F, divergence is watched on ``F + penalty / 2 * |weights|**2``. Each seed has `initial` weights
+    (d, k) and bias (k,), or None, and `batches`, the rows of each step, (T, B). `evaluate` returns the figures of a
+    trial that ended with these weights, `diverged` those of one that diverged at this step: T if only the final loss
+    is not finite.
     """
 
     kind: Kind
@@ -86,7 +87,7 @@ def plan_closed_form(
 
 @dataclass(frozen=True)
 class ClosedFormPacks:
-    """The `Evaluator` that trains up to `slots` trials together; a result agrees with that of the trial alone."""
+    """An `Evaluator` that trains up to `slots` trials together; each result agrees with that of the trial alone."""
 
     problem: LinearProblem = field(repr=False)
     schedules: Mapping[str, Schedule]

@@ -24,23 +24,23 @@ from ._sgd import Kind, LinearProblem, losses, plan_closed_form, train_alone
 
 Array = NDArray[Any]
 
-_NAME = "robust_lr.linear_models:LinearModelTask"  # as journals have had it since version 0.1.0
+_NAME = "robust_lr.linear_models:LinearModelTask"  # unchanged since version 0.1.0, because journals contain it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearModelTask:
-    """Train ``outputs = inputs @ W + b`` by mini-batch SGD from zero and return its final loss: a `TrainFunction`.
+    """A `TrainFunction` that trains ``outputs = inputs @ W + b`` by mini-batch SGD from zero.
 
     Step t = 0..T-1 takes B rows and the learning rate ``lr * schedule(t, T)`` on the objective
     ``F(W, b) = loss + weight_decay / 2 * |W|**2``. With n examples of d inputs and k outputs, the loss is
 
     - "linear": the mean of ``(outputs - targets)**2`` over all n k numbers;
     - "logistic": the mean binary cross-entropy of ``sigmoid(outputs)`` over all n k numbers;
-    - "softmax": the mean cross-entropy over the n rows; k is the largest class number plus one.
+    - "softmax": the mean cross-entropy over the n rows; k is one more than the largest class number.
 
     "loss" is F over the whole training set. The seed draws the batches, with replacement, by
-    ``numpy.random.default_rng(seed).integers(n, size=(T, B))``: the same for every learning rate and schedule. All is
-    computed in the type of the inputs. `PackedRunner` trains many trials together, with the same results to rounding.
+    ``numpy.random.default_rng(seed).integers(n, size=(T, B))``: the same for every learning rate and schedule. The
+    inputs' type is used throughout. `PackedRunner` trains many trials together, with the same results up to rounding.
 
     Args:
         kind: "linear", "logistic" or "softmax".
@@ -50,16 +50,16 @@ class LinearModelTask:
         batch_size: B, >= 1.
         momentum: >= 0; the update is that of `torch.optim.SGD`.
         dampening: the share of a gradient that does not enter the momentum, in [0, 1].
-        nesterov: whether the momentum is that of Nesterov; it needs a momentum > 0 and no dampening.
-        weight_decay: the coefficient of the penalty, >= 0; the bias has none.
-        has_bias: whether there is a b.
+        nesterov: whether to use Nesterov momentum; it needs momentum > 0 and no dampening.
+        weight_decay: the coefficient of the penalty, >= 0; it excludes the bias.
+        has_bias: whether the model has a bias b.
         validation_data: as `train_data`; adds "validation_loss", without the penalty, and for "softmax", and for
             "logistic" where all its targets are 0 or 1, "validation_accuracy".
         divergence_factor: > 1; see `robust_lr.divergence.DivergenceWatch`.
         divergence_patience: steps, >= 1.
 
     Raises:
-        DataError: for anything above that does not hold.
+        DataError: when an argument violates any of the above.
 
     Example:
         >>> x = np.linspace(-1, 1, 16)[:, None]
@@ -112,7 +112,7 @@ class LinearModelTask:
 
     @property
     def label(self) -> str:
-        """Name of the task in a journal: tasks whose results may differ have different ones."""
+        """Name of the task in a journal; tasks whose results may differ have different names."""
         parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self)}
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
         kind = type(self)
@@ -120,11 +120,11 @@ class LinearModelTask:
         return f"{name}({self.kind}, sha={digest})"
 
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
-        """Train once and return "loss", and the figures on the validation data.
+        """Train once and return "loss" and the figures on the validation data.
 
-        A trial that diverges, by the rule of `robust_lr.divergence.DivergenceWatch` on the objectives of its batches,
-        ends there, with an infinite loss (and validation loss) and "diverged_at_step", counted from 0; it is T when
-        only the final loss is not finite.
+        A trial that diverges, as `robust_lr.divergence.DivergenceWatch` judges the objectives of its batches, ends at
+        that step, with an infinite loss (and validation loss) and "diverged_at_step", counted from 0; it is T if only
+        the final loss is not finite.
 
         Args:
             lr: the peak learning rate, finite and > 0.
@@ -150,11 +150,10 @@ class LinearModelTask:
         """Choose how to train these trials; see `robust_lr.runners.packed.Packable`.
 
         Raises:
-            NotVectorizable: for another engine than "auto", "closed_form" or "sequential", and for another device than
-                the CPU.
+            NotVectorizable: for any engine but "auto", "closed_form" and "sequential", and for any device but the CPU.
         """
         if engine == "sequential":
-            return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "one after the other")
+            return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "sequential")
         if engine not in ("auto", "closed_form"):
             raise NotVectorizable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):
@@ -168,13 +167,13 @@ class LinearModelTask:
         return np.zeros((inputs.shape[1], k), inputs.dtype), np.zeros(k, inputs.dtype) if self.has_bias else None
 
     def batches(self, seed: int) -> NDArray[np.int64]:
-        """Return which rows of the training data each step of a seed sees, shape (T, B)."""
+        """Return the rows of the training data that each step of a seed uses, shape (T, B)."""
         seed = check_whole("seed", seed, at_least=0, error=DataError)
         size = (self.total_steps, self.batch_size)
         return np.random.default_rng(seed).integers(0, len(self.train_data[0]), size=size)
 
     def evaluate(self, weights: Array, bias: Array | None) -> dict[str, float]:
-        """Return the figures of a model: "loss", and those on the validation data."""
+        """Return the figures of a model: "loss" and those on the validation data."""
         with np.errstate(all="ignore"):  # divergence is a result
             outputs = [inputs @ weights + (0 if bias is None else bias) for inputs, _ in self._data()]
             means = [
@@ -194,7 +193,7 @@ class LinearModelTask:
 
     @property
     def problem(self) -> LinearProblem:
-        """The task as the closed-form engine trains it."""
+        """The task in the form that the closed-form engine trains."""
         names = ("kind", "total_steps", "batch_size", "momentum", "dampening", "nesterov", "weight_decay")
         shared = {name: getattr(self, name) for name in (*names, "divergence_factor", "divergence_patience")}
         return LinearProblem(
@@ -217,7 +216,7 @@ class LinearModelTask:
 
 
 def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Return copies that cannot be written to: inputs (n, d), and targets (n, k) or class numbers (n,)."""
+    """Return read-only copies: inputs (n, d), and targets (n, k) or class numbers (n,)."""
     try:
         inputs, targets = (np.array(part, order="C") for part in data)
     except (TypeError, ValueError):
@@ -228,7 +227,8 @@ def _checked_data(name: str, kind: Kind, data: tuple[Array, Array]) -> tuple[Arr
         raise DataError(f"{name} must have as many targets as inputs, {len(inputs)}; got targets {_shape(targets)}")
     if kind == "softmax":
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or targets.min() < 0:
-            raise DataError(f"the targets of {name} must be whole class numbers >= 0, one a row, got {_shape(targets)}")
+            wanted = "whole class numbers >= 0, one per row"
+            raise DataError(f"the targets of {name} must be {wanted}, got {_shape(targets)}")
         targets = targets.astype(np.intp)
     else:
         if not (np.issubdtype(targets.dtype, np.number) or targets.dtype == bool) or np.iscomplexobj(targets):

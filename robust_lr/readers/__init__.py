@@ -1,1 +1,1 @@
-"""Readers: results that exist already, in tables and in the formats of other tools, become sweeps."""
+"""Readers turn existing results, from tables or other tools, into sweeps."""

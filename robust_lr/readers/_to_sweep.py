@@ -1,4 +1,4 @@
-"""Runs become the trials of one sweep: which of them count, which are replicates, and what a reader must know."""
+"""Turn runs into the trials of one sweep: which runs count, which are replicates, and what the notes say."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from ..exceptions import DataError, OptionError
 from ..trials import TrialResult, TrialSpec
 from .runs import Direction, Repeats, Run, mixed_params
 
-_UNEVEN = (
-    8.5  # longest step over shortest, in logarithms; on a grid refined in part they differ by a few levels at most
-)
+_UNEVEN = 8.5  # longest step over shortest, in logarithms; a partly refined grid differs by a few levels at most
 
 
 class Arranged(NamedTuple):
-    """Runs as the trials of one sweep: a result for each trial, the spec of each schedule by its name, and notes."""
+    """The trials of one sweep: a result per trial, the spec of each schedule by its name, and notes."""
 
     results: list[TrialResult]
     specs: dict[str, str]
@@ -35,7 +33,7 @@ def arrange(
     source: str = "the data",
     notes: Sequence[str] = (),
 ) -> Arranged:
-    """Return the trials that these runs are, and notes on what a reader cannot see; see `SweepResult.from_runs`."""
+    """Arrange runs as trials, with notes on what the figures do not show; see `SweepResult.from_runs`."""
     runs, (sign, on_direction) = list(runs), direction_of(direction)
     said = [*notes, *on_direction]
     said += [
@@ -54,7 +52,7 @@ def arrange(
 
 
 def direction_of(direction: Direction) -> tuple[float, list[str]]:
-    """Return the factor that turns a value into a loss, 1 or -1, and what is to be noted of it."""
+    """Return the factor that turns a value into a loss, 1 or -1, and the notes on it."""
     if direction not in ("minimize", "maximize"):
         raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
     note = "larger is better: each loss here is the negative of the value"
@@ -95,12 +93,12 @@ def _without_repeats(runs: Sequence[Run], repeats: Repeats) -> tuple[list[Run], 
 def _contradiction(first: Run, other: Run) -> str:
     return (
         f"{first.where} and {other.where} give one trial ({first.schedule}, lr {first.lr:g}, seed {first.seed}) two "
-        f"losses, {first.loss:g} and {other.loss:g}; name the column that tells them apart, as the seed or a group"
+        f"losses, {first.loss:g} and {other.loss:g}; name the column that tells them apart, such as the seed or a group"
     )
 
 
 def _duplicated_schedules(trials: Iterable[Sequence[Run]]) -> set[str]:
-    # Those without seeds that repeat every learning rate with the same loss, not all of them diverged.
+    # Schedules without seeds that repeat every learning rate with the same loss, unless all diverged.
     losses: dict[str, list[list[float]]] = {}
     for runs in trials:
         if runs[0].seed is None:
@@ -114,7 +112,7 @@ def _duplicated_schedules(trials: Iterable[Sequence[Run]]) -> set[str]:
 
 
 def _without_drawn_seeds(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    # Where each learning rate was run with one seed of several, the seeds pair nothing.
+    # If each learning rate was run with one of several seeds, the seeds pair nothing.
     if len({run.seed for run in runs} - {None}) < 2 or len({(run.schedule, run.lr) for run in runs}) < len(runs):
         return runs, []
     note = "no learning rate was run with two seeds: seeds are ignored, and the noise between them is unknown"

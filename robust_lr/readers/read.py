@@ -1,4 +1,4 @@
-"""Read a file of results, whatever kind it is: a journal of `run_sweep`, or a table."""
+"""Read a file of results of either kind: a journal of `run_sweep`, or a table."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def read_sweeps(
     group_by: Sequence[str] = (),
     direction: Direction = "minimize",
 ) -> dict[str, SweepResult]:
-    """Return the sweeps in a file by the names of their groups; without `group_by` there is one, named "".
+    """Return the sweeps in a file by group name; without `group_by` there is one, named "".
 
     Args:
-        path: a journal of `run_sweep`, or a CSV file with one run a row.
+        path: a journal of `run_sweep`, or a CSV file with one run per row.
         lr_name: column of the learning rate in a table.
         metric: column of the final loss in a table; in a journal, the loss or any metric of the trials.
-        schedule_name: column of the schedule in a table, by default "schedule" where there is one.
-        seed_name: column of the seed in a table, by default "seed" where there is one.
-        group_by: columns of a table; the runs with the same values in them are one sweep, named such as "steps = 100".
-        direction: "maximize" where a larger value is better.
+        schedule_name: column of the schedule in a table, by default "schedule" if there is one.
+        seed_name: column of the seed in a table, by default "seed" if there is one.
+        group_by: columns of a table; runs with the same values in them form one sweep, named like "steps = 100".
+        direction: "maximize" if a larger value is better.
 
     Raises:
-        DataError: when the file cannot be read, or is no sweep.
+        DataError: when the file cannot be read, or holds no sweep.
         OptionError: when an option of tables is given for a journal.
     """
     if _is_journal(path):

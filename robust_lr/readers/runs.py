@@ -1,4 +1,4 @@
-"""One training run that exists already: each reader of a table or of another tool only produces `Run` values."""
+"""One existing training run; every reader of a table or another tool produces `Run` values."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run that exists already, whoever ran it.
+    """One existing training run, whichever tool ran it.
 
     Attributes:
         lr: learning rate, 1e-100 to 1e100; rounded to 12 significant digits, so that 0.3 and 0.30000000000000004 agree.
-        loss: final loss; NaN where there is none, infinite (kept as +inf) where the run diverged.
+        loss: final loss; NaN if there is none, infinite (kept as +inf) if the run diverged.
         schedule: name of the schedule, or of whatever else the sweep compares.
-        spec: text of the schedule that `parse_schedule` reads, "" where unknown.
-        seed: a whole number, or any text, kept as a text; None where the source has no seeds.
-        status: "ok" stands for what the loss says; any other status decides what the loss is.
+        spec: text of the schedule that `parse_schedule` reads, "" if unknown.
+        seed: a whole number or any text, kept as text; None if the source has no seeds.
+        status: with "ok", the loss decides the status; any other status decides the loss.
         group: values that put the run into one of several sweeps.
         metrics: further final numbers by name.
-        params: hyperparameters besides learning rate, schedule and seed; None where they are unknown.
-        seconds: how long it ran, NaN where unknown.
+        params: hyperparameters besides learning rate, schedule and seed; None if unknown.
+        seconds: how long it ran, NaN if unknown.
         error: why it failed, or how it diverged.
         complete: False for a run that ended early with a result, such as one pruned because it diverged. A complete run
-            with the same learning rate, schedule and seed has precedence.
-        excluded: why the run does not count, such as "not finished"; "" where it counts. Nothing else is checked then.
-        remark: what a reader must know about this run and others like it, such as "stored only the last report".
+            with the same learning rate, schedule and seed takes precedence.
+        excluded: why the run does not count, such as "not finished"; "" if it counts. Excluded runs are not checked.
+        remark: a note on this run and others like it, such as "stored only the last report".
         where: names the run in errors, such as "line 3" or "trial 7".
 
     Raises:
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def has_result(self) -> bool:
-        """Whether there is a loss, or the run diverged."""
+        """Whether the run has a loss or diverged."""
         return not self.excluded and not math.isnan(self.loss)
 
 
@@ -94,12 +94,12 @@ def read_lr(value: object, where: str) -> float:
 
 
 def label_text(value: object) -> str:
-    """Return the text of a schedule or seed, one for all ways to write a whole number: "3" for 3.0."""
+    """Return the text of a schedule or seed, the same however a whole number is written: "3" for 3.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def mixed_params(params: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the names of the hyperparameters that are not the same in all of these."""
+    """Return the names of the hyperparameters that differ between these runs."""
     names = sorted({name for each in params for name in each})
     return [name for name in names if len({_shown(each.get(name)) for each in params}) > 1]
 

@@ -1,4 +1,4 @@
-"""Read the runs in a CSV file, one run a row; say what is wrong with a row by its line number."""
+"""Read runs from a CSV file, one per row; errors name the line."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def read_table(
 ) -> list[Run]:
     """Return the runs in a table.
 
-    A loss of nan, inf or -inf is a run that diverged. A row whose loss is empty has no result and is excluded.
+    A loss of nan, inf or -inf marks a diverged run. A row with an empty loss has no result and is excluded.
 
     Args:
         path: a CSV file with a header.
         lr_name: column of the learning rate.
         metric: column of the final loss.
-        schedule_name: column of the schedule; by default "schedule" where there is one, else all runs share one.
-        seed_name: column of the seed; by default "seed" where there is one.
+        schedule_name: column of the schedule; by default "schedule" if there is one, else all runs share one.
+        seed_name: column of the seed; by default "seed" if there is one.
         group_by: columns whose values put each run into a group.
 
     Raises:

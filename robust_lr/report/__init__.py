@@ -1,1 +1,1 @@
-"""Everything that a person reads: words, tables, plots, the HTML report, the console."""
+"""Reports for people: sentences, tables, plots, the HTML report, the console."""

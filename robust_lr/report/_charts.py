@@ -1,4 +1,4 @@
-"""A figure as plain values, which `report.plots` draws by matplotlib and the Optuna plug-in by plotly."""
+"""A figure as plain values; `report.matplotlib_plots` draws it, and the Optuna plug-in draws it with plotly."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A line through points, with markers where `marker` names one; only the markers where `width` is 0.
+    """A line through points, with markers if `marker` names one; only the markers if `width` is 0.
 
-    With `low` it is the shaded area between `low` and `y` instead.
+    With `low`, it is the shaded area between `low` and `y`.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Trace:
     size: float = 4
     opacity: float = 1.0
     hollow: tuple[bool, ...] = ()  # which markers are
-    texts: tuple[str, ...] = ()  # of the points, for a pointer that hovers
+    texts: tuple[str, ...] = ()  # of the points, shown on hover
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """A short text: above a point, or upright at the bottom of the panel where `y` is None."""
+    """A short text above a point, or vertical at the bottom of the panel if `y` is None."""
 
     text: str
     x: float
@@ -72,7 +72,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What is drawn of one schedule, under its name and what was found."""
+    """The drawing of one schedule, under its name and its main finding."""
 
     name: str
     finding: str

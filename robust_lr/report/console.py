@@ -1,4 +1,4 @@
-"""What an analysis looks like in a terminal."""
+"""An analysis in a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..analysis import Analysis
 from .tables import Rows
 from .text import analysis_blocks
 
-PIPED_WIDTH = 150  # piped output has no width of its own; the tables need about this much
+PIPED_WIDTH = 150  # piped output has no width; the tables need about this much
 
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough for the tables when there is none."""
     width = None if Console(stderr=stderr).is_terminal else PIPED_WIDTH
-    # No markup and no emoji: what is printed holds the names of files and schedules, which may look like either.
+    # No markup and no emoji: names of files and schedules may look like either.
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_analysis(analysis: Analysis, console: Console, *, title: str = "", every_detail: bool = True) -> None:
-    """Print the tables, the recommendations in words and the alerts; with `every_detail` all that is known besides."""
+    """Print the tables, the recommendations in words and the alerts; with `every_detail` also all other findings."""
     if title:
         console.rule(Text(title))
     after_line = True

@@ -1,4 +1,4 @@
-"""What is drawn of an analysis and of a search."""
+"""The charts of an analysis and of a search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._charts import Axis, Chart, Note, Panel, Trace
 Array = NDArray[np.float64]
 
 COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
-SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; what is nearer to zero has no decades
+SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; smaller values have no decades
 VALLEY = 20.0  # losses above the lowest by more than this factor are not shown
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
@@ -31,7 +31,7 @@ NO_DATA = "No schedule has enough data to plot"
 
 
 def learning_rate_chart(analysis: Analysis) -> Chart:
-    """Return the chart of the final loss against the learning rate, one panel a schedule, the others in gray."""
+    """Return the chart of the final loss against the learning rate, one panel per schedule, the others in gray."""
     entries = [(s.profile, s.recommendation) for s in analysis.schedules if s.profile is not None]
     profiles = [profile for profile, _ in entries]
     means = np.array([mean for profile in profiles for mean in profile.mean if math.isfinite(mean)] or [1.0, 2.0])
@@ -62,7 +62,7 @@ def _loss_panel(
         for losses in profile.loss.T:
             draw.line("each seed", lrs, losses, width=0.7, opacity=0.35)
         if draw.y.log:
-            low = np.where(low > 0, low, high)  # what reaches below zero has no place on a logarithmic axis
+            low = np.where(low > 0, low, high)  # a logarithmic axis cannot show a band that reaches below zero
         draw.band(f"band of the mean (n = {n_seeds})", lrs, low, high)
     draw.line("mean", lrs, profile.mean, marker="circle")
     draw.line("best", [profile.best_lr], [profile.best_loss], width=0, marker="star", size=11)
@@ -76,7 +76,7 @@ def _loss_panel(
 
 
 def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Chart:
-    """Return the chart of the excess loss against the ratio of the grid, one panel a schedule, the others in gray.
+    """Return the chart of the excess loss against the ratio of the grid, one panel per schedule, the others in gray.
 
     Args:
         analysis: of a sweep.
@@ -127,7 +127,7 @@ def _excess_panel(
 
 
 def search_chart(result: SearchResult) -> Chart:
-    """Return the chart of a search: the loss at each learning rate tried, numbered in order, and its findings."""
+    """Return the chart of a search: the loss at each learning rate tried, numbered in order, and the findings."""
     first, finite, diverged = dict[float, int](), dict[float, list[float]](), set[float]()
     for number, tried in enumerate(result.history, 1):
         first.setdefault(tried.lr, number)
@@ -213,7 +213,7 @@ def _linear_axis(label: str, values: Iterable[float]) -> Axis:
 
 
 def _drawable(curve: DegradationCurve, curves: Sequence[DegradationCurve]) -> NDArray[np.bool_]:
-    """Coarser grids with at least two points, up to two strides more than any of the curves can tell."""
+    """Coarser grids with at least two points, up to two strides beyond those that any curve covers."""
     last = max((int(c.stride[c.covered][-1]) for c in curves if c.covered.any()), default=1) + 2
     is_finite = np.isfinite(curve.worst + curve.ratio)
     return np.asarray((curve.stride > 1) & (curve.stride <= last) & is_finite & (curve.n_trials > 1))
@@ -223,7 +223,7 @@ def _guide(spec: str, ratio: Array, worst: Array, covered: NDArray[np.bool_]) ->
     """``W(ratio) - 1`` scaled to meet the measured curve at its last trustworthy point: its shape, not its height."""
     if not covered.any():
         return None
-    # W is read off its inverse, which is far quicker; no schedule has W(r) > (sqrt(r) + 1/sqrt(r)) / 2.
+    # W is computed from its inverse, which is far quicker; no schedule has W(r) > (sqrt(r) + 1/sqrt(r)) / 2.
     root = math.sqrt(float(ratio.max()))
     costs = np.geomspace(1e-9, min(root + 1 / root, 1e6), 200)
     try:

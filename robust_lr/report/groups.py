@@ -1,4 +1,4 @@
-"""One table over several sweeps of the same schedules: does what holds for one hold for all?"""
+"""One table over several sweeps of the same schedules, which shows whether a finding holds for all of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .tables import Rows
 
 
 def group_rows(analyses: Mapping[str, Analysis]) -> Rows:
-    """Return header and rows, one row a schedule over all the sweeps that have it.
+    """Return header and rows, one row per schedule, over all sweeps that have it.
 
-    The cost of half the trials is the largest among the sweeps that reach far enough to measure it; the ratio for all
-    is the smallest of the recommended ones, and "-" when some sweep has no recommendation.
+    The cost of half the trials is the largest among the sweeps wide enough to measure it. The ratio for all is the
+    smallest recommended one, or "-" if a sweep has no recommendation.
 
     Args:
-        analyses: one a sweep, by its name.
+        analyses: one per sweep, by its name.
     """
     header = ["schedule", "sweeps", "best lr", "lowest in", "best at the edge", "half the trials cost", "ratio for all"]
     by_schedule: dict[str, list[ScheduleAnalysis]] = {}

@@ -1,4 +1,4 @@
-"""One self-contained HTML file with an analysis: words, tables, both plots, warnings, and how to reproduce it."""
+"""The HTML report: one self-contained file with sentences, tables, both plots, warnings, and how to reproduce them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HOW_TO_READ = (
 )
 _GUIDE = (
     "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
-    "a bound, not a prediction. It knows no stability cliff."
+    "a bound, not a prediction. It ignores stability cliffs."
 )
 
 
@@ -54,10 +54,10 @@ def write_report(
     reproduce: Sequence[str] = (),
     source: str = "",
 ) -> None:
-    """Write the report of one analysis, or of several named ones, as one HTML file that needs nothing beside it.
+    """Write the report of one analysis, or of several named ones, as one self-contained HTML file.
 
     Args:
-        analyses: an analysis, or (name, analysis) pairs, each of which becomes a part of the report.
+        analyses: an analysis, or (name, analysis) pairs, one for each part of the report.
         path: file to write.
         title: headline.
         reproduce: shell commands that reproduce the figures.
@@ -102,7 +102,7 @@ def _how(analysis: Analysis, reproduce: Sequence[str]) -> str:
 def _image(figure: Figure, alt: str) -> str:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as that the font has no glyph for a schedule's name
+        warnings.simplefilter("ignore")  # such as a missing glyph in a schedule's name
         figure.savefig(buffer, format="svg")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"<p><img alt='{escape(alt)}' src='data:image/svg+xml;base64,{data}'></p>"

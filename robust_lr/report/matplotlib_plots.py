@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE_LENGTH = 34  # characters that fit over a panel
+TITLE_LENGTH = 34  # characters that fit above a panel
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _MARKERS = {"": "", "circle": "o", "star": "*", "x": "x", "triangle-up": "^"}
 
 
 def learning_rate_figure(analysis: Analysis) -> Figure:
-    """Return a figure of the final loss against the learning rate, one panel a schedule, the others in gray.
+    """Return a figure of the final loss against the learning rate, one panel per schedule, the others in gray.
 
     Shows every seed (faint), the mean with its confidence band, the best learning rate, diverged runs as red crosses
-    at the top, the stability cliff, the end of the grid where the best lies on it, and the recommended grid.
+    at the top, the stability cliff, the edge of the grid if the best lies on it, and the recommended grid.
     """
     return draw(learning_rate_chart(analysis))
 
 
 def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Figure:
-    """Return a figure of the excess loss against the ratio of the grid, one panel a schedule, the others in gray.
+    """Return a figure of the excess loss against the ratio of the grid, one panel per schedule, the others in gray.
 
-    Shows the worst offset with its confidence band (hollow where the sweep is too narrow to tell), the mean over the
+    Shows the worst offset with its confidence band (hollow if the sweep is too narrow to tell), the mean over the
     offsets, the tolerance, the recommended ratio, and as a dashed guide the shape of the theoretical guarantee.
 
     Args:
@@ -46,11 +46,11 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
 
 
 def search_figure(result: SearchResult) -> Figure:
-    """Return a figure of a search: the loss at every learning rate tried, numbered in their order, and its findings.
+    """Return a figure of a search: the loss at every learning rate tried, numbered in order, and the findings.
 
-    Shows the mean of several trials at a learning rate and each of them, the best as a star, the learning rates within
-    the tolerance of it in blue, below it the band that the excess bound leaves, diverged trials as red crosses at the
-    top, and the range searched between dotted lines.
+    Shows each trial and the mean at each learning rate, the best as a star, the interval within the tolerance of it in
+    blue, the band of the excess bound below it, diverged trials as red crosses at the top, and the searched range
+    between dotted lines.
 
     Args:
         result: of a search, finished or not.
@@ -59,13 +59,13 @@ def search_figure(result: SearchResult) -> Figure:
 
 
 def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
-    """Draw a chart, one panel on each of the axes, and return the figure; without axes, a new one that is laid out.
+    """Draw a chart, one panel on each of the axes, and return the figure; without axes, make and lay out a new one.
 
     Raises:
         RobustLRError: when matplotlib is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a user who turns warnings into errors still gets the figure
+        warnings.simplefilter("ignore")  # users who turn warnings into errors still get the figure
         if axes:
             for ax, panel in zip(axes, chart.panels, strict=False):
                 _draw_panel(panel, chart, ax)
@@ -105,7 +105,7 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in axes[n:]:
         unused.remove()
-    # With shared axes only the outer panels carry labels; a panel above a removed one has become an outer one.
+    # With shared axes only the outer panels carry labels; removing a panel makes the one above it an outer one.
     for i, ax in enumerate(axes[:n]):
         ax.xaxis.set_tick_params(labelbottom=i + columns >= n)
     return figure, axes[:n]

@@ -1,4 +1,4 @@
-"""The tables of an analysis as rows of text, for the screen and the report alike."""
+"""The tables of an analysis as rows of text, for terminal and report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LIMITS = {
 
 
 def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
-    """Return header and rows of the worst-offset excess loss by grid coarseness, one row a schedule.
+    """Return header and rows of the worst-offset excess loss by grid coarseness, one row per schedule.
 
-    Columns are the strides up to the largest with two learning rates; a cell in parentheses is beyond what the sweep
-    can tell under that schedule.
+    The columns are strides, up to the largest that leaves two learning rates. For a cell in parentheses, the sweep is
+    too narrow under that schedule.
 
     Args:
         analysis: of a sweep.
@@ -42,7 +42,7 @@ def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
 
 
 def recommendation_rows(analysis: Analyzed) -> Rows:
-    """Return header and rows of the recommended grids, one row a schedule."""
+    """Return header and rows of the recommended grids, one row per schedule."""
     header = ["schedule", "best lr", "loss", "ratio", "trials", "excess", "at most", "limited by"]
     rows = []
     for entry in analysis.schedules:

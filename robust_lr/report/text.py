@@ -1,4 +1,4 @@
-"""An analysis as a list of blocks, in the order in which it is read on a screen."""
+"""An analysis as a list of blocks, in reading order."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def analysis_blocks(analysis: Analyzed, *, every_detail: bool = True, bands: boo
 
     Args:
         analysis: of a sweep.
-        every_detail: all else that is known of each schedule, too.
-        bands: the confidence bands in the table of coarser grids.
+        every_detail: include all other findings on each schedule.
+        bands: include the confidence bands in the table of coarser grids.
     """
     return list(_blocks(analysis, every_detail, bands))
 

@@ -1,4 +1,4 @@
-"""What the figures mean, in sentences for the person who trained the models."""
+"""Sentences that say what the figures mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..analysis.recommendation import Recommendation
 
 
 def headline(entry: ScheduleAnalysis) -> str:
-    """Return the recommendation for one schedule in one sentence, or why there is none."""
+    """Return the recommendation for one schedule, or why there is none, in one sentence."""
     advice = entry.recommendation
     if advice is not None and entry.curve is not None:
         trials = count_of(advice.n_trials, "trial")
@@ -28,17 +28,17 @@ def headline(entry: ScheduleAnalysis) -> str:
             f"{entry.curve.confidence_level:.0%} confidence)."
         )
     if entry.missing is None:
-        return f"{entry.schedule}: nothing to say."
+        return f"No recommendation for {entry.schedule}."
     if entry.curve is not None and entry.curve.n_seeds == 1 and entry.curve.covered[0]:
         return f"No recommendation for {entry.schedule} from one seed."
     return f"No recommendation for {entry.missing}."
 
 
 def conclusion(analysis: Analyzed) -> str:
-    """Return what to do next in a few sentences: the best learning rate now, and what to try in the next search.
+    """Return the conclusion in a few sentences: the best learning rate now, and the grid for the next search.
 
-    Of the schedules whose recommended grid ends, on held-out seeds and on average over its offsets, within the
-    tolerance of the lowest loss of the sweep, the one with the fewest trials, and of those the lowest.
+    Eligible are the schedules whose recommended grid ends within the tolerance of the sweep's lowest loss, on held-out
+    seeds and on average over its offsets. Of these, the one with the fewest trials wins; ties go to the lowest loss.
     """
     recommended = [entry.recommendation for entry in analysis.schedules if entry.recommendation is not None]
     if not recommended:
@@ -66,7 +66,7 @@ def conclusion(analysis: Analyzed) -> str:
 
 
 def caveats(analysis: Analyzed) -> list[str]:
-    """Return what weakens the whole analysis: notes of the data, and a single seed."""
+    """Return the caveats of the whole analysis: notes on the data, and a single seed."""
     found = [f"Note: {note}." for note in analysis.sweep.notes]
     if any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules):
         found.append(
@@ -77,12 +77,12 @@ def caveats(analysis: Analyzed) -> list[str]:
 
 
 def alerts(entry: ScheduleAnalysis) -> list[str]:
-    """Return what must not be missed of one schedule: an edge, a cliff, and what weakens its figures."""
+    """Return the alerts for one schedule: an edge, a cliff, and the limits of its figures."""
     return [*_dangers(entry), *_notes(entry)]
 
 
 def details(entry: ScheduleAnalysis, tolerance: float) -> list[str]:
-    """Return what else is worth knowing of one schedule: where its optimum lies, what each side costs, what is weak."""
+    """Return further findings on one schedule: its optimum, the cost of each side, the limits of its figures."""
     return list(_details(entry, tolerance))
 
 
@@ -163,7 +163,7 @@ def _sides(curve: DegradationCurve) -> Iterator[str]:
 
 
 def _next_ratio(curve: DegradationCurve, advice: Recommendation) -> Iterator[str]:
-    """What each side costs at the first ratio that is not recommended."""
+    """The cost of each side at the first ratio that is not recommended."""
     if advice.limited_by in ("too low", "too high"):
         row = int(np.flatnonzero(curve.ratio == advice.ratio)[0]) + 1
         costs = [
@@ -176,7 +176,7 @@ def _next_ratio(curve: DegradationCurve, advice: Recommendation) -> Iterator[str
 
 
 def comparison_sentences(analysis: Analyzed) -> list[str]:
-    """Return which schedules end lowest at each number of trials; neighbors with the same answer share a sentence."""
+    """Return which schedules end lowest at each number of trials; numbers with the same answer share a sentence."""
     comparison = analysis.comparison
     if comparison is None or len(comparison.schedules) < 2:
         return []

@@ -1,4 +1,4 @@
-"""Runners carry out trials: here or in a pool of processes, one at a time or in packs. Plug-ins bring further ones."""
+"""Runners carry out trials: in this process or a pool, one at a time or in packs. Plug-ins add further runners."""
 
 from .base import Evaluator as Evaluator
 from .base import Runner as Runner

@@ -22,7 +22,7 @@ from .worker_slots import Slot, fair_share
 
 _EARLY_DEATHS_ALLOWED = 2
 _SECONDS_TO_STOP = 5.0
-_SECONDS_TO_REQUEST = 0.001  # the next trials, after a result; else the request would wait for the journal
+_SECONDS_TO_REQUEST = 0.001  # the next trials, sent after a result; else the request would wait for the journal
 
 
 @dataclass
@@ -34,7 +34,7 @@ class _Worker:
     is_ready: bool = False  # it has requested trials
     n_requested: int = 0
     crash_report: str = ""
-    status: Status = "failed"  # of a trial that it dies with
+    status: Status = "failed"  # of a trial that dies with it
 
 
 @dataclass
@@ -65,18 +65,18 @@ class Pool:
         self._early_deaths = 0
 
     def results(self) -> Iterator[TrialResult]:
-        # An iterator that nobody closed must not keep the interpreter from exiting: multiprocessing joins at exit.
+        # An iterator left open must not keep the interpreter from exiting: multiprocessing joins at exit.
         atexit.register(self.stop)
         finished = deque[TrialResult]()
         try:
             self._start_and_assign()
             while finished or self._source.waiting or any(place.slot.has_work for place in self._places):
-                # The limit is for a dead worker whose own children hold its end of the pipe open.
+                # The limit covers a dead worker whose own children hold its end of the pipe open.
                 for place, worker in self._ready_workers(timeout=0.0 if finished else 1.0):
                     finished += self._poll(place, worker)
                 self._start_and_assign()
                 if finished:
-                    yield finished.popleft()  # one at a time: no worker waits for the journal to have them all
+                    yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
                     self._start_and_assign()  # the result may have brought new trials
         finally:
             self.stop()
@@ -103,14 +103,14 @@ class Pool:
     def _start(self, place: _Place) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        # Not a daemon: daemons may have no children, and a data loader wants some.
+        # Not a daemon: daemons may not have children, and a data loader needs some.
         process = context.Process(target=work, args=(theirs,), name=f"robust-lr-{place.number}", daemon=False)
         with theirs, child_inherits(self._environment(place.number)):
             process.start()
         return _Worker(process, ours, place.slot.limit)
 
     def _ready_workers(self, *, timeout: float) -> list[tuple[_Place, _Worker]]:
-        """Wait until workers have sent something or have died; return them with their places."""
+        """Wait until workers have sent something or have died; return them with their slots."""
         running = [(place, place.worker) for place in self._places if place.worker is not None]
         handles = [h for _, w in running for h in (w.pipe, w.process.sentinel)]
         ready = set(wait(handles, timeout))
@@ -159,7 +159,7 @@ class Pool:
         cause = worker.crash_report or f"worker died with exit code {code}{signal_name}"
         if worker.is_ready:
             return place.slot.lose(cause, status=worker.status) if place.slot.in_flight else []
-        if worker.is_up and worker.capacity > 1:  # it died making room for so many
+        if worker.is_up and worker.capacity > 1:  # it died while setting up for so many
             return place.slot.lose(cause, status=worker.status, n_together=worker.capacity)
         self._count_early_death(code, worker.crash_report)
         return []
@@ -174,7 +174,7 @@ class Pool:
             )
 
     def stop(self) -> None:
-        """End every worker: the idle ones by asking, the others by SIGTERM, and by SIGKILL those that stay."""
+        """Stop every worker: idle ones by a message, others by SIGTERM, those that stay by SIGKILL."""
         for place in self._places:
             if place.worker is not None and place.worker.is_ready and not place.slot.in_flight:
                 _send(place.worker.pipe, None)
@@ -188,12 +188,12 @@ class Pool:
 
 
 def _send(pipe: Connection, message: object) -> None:
-    with contextlib.suppress(OSError):  # the worker has died, which `_ready_workers` is about to see
+    with contextlib.suppress(OSError):  # the worker has died, as `_ready_workers` is about to find out
         pipe.send(message)
 
 
 def _end(worker: _Worker, *, seconds: float) -> int:
-    """Wait for a process, kill it when it stays, and return its exit code."""
+    """Wait for a process, kill it if it stays, and return its exit code."""
     worker.process.join(seconds)
     if worker.process.is_alive():
         worker.process.kill()

@@ -1,4 +1,4 @@
-"""The far side of the process pool: what a worker process does, and what it inherits from its parent."""
+"""The child's side of the process pool: the work of a worker process, and what it inherits from its parent."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _environment_lock = threading.Lock()
 
 @contextlib.contextmanager
 def child_inherits(environment: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and hold SIGINT back, for the process that is started inside.
+    """Set environment variables and block SIGINT for a process started inside the context.
 
     Both must be in place before the first import in the child: libraries read the variables when they are loaded, and
-    Ctrl-C in a terminal reaches every process of its group. This process is as before afterwards.
+    Ctrl-C in a terminal reaches every process of its group. Afterwards this process is as before.
     """
     with _environment_lock, _sigint_blocked():
         before = {name: os.environ.get(name) for name in environment}
@@ -47,7 +47,7 @@ def _sigint_blocked() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # starting it unblocks SIGINT, so it must have been started before
+    resource_tracker.ensure_running()  # starting it unblocks SIGINT, so it must start before
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -71,7 +71,7 @@ class CannotLoad:
 
 @dataclass(frozen=True)
 class CrashReport:
-    """The evaluator itself raised, and the worker ends."""
+    """The evaluator itself raised, so the worker ends."""
 
     traceback: str
     status: Status
@@ -83,7 +83,7 @@ Message = TrialResult | TrialRequest | CannotLoad | CrashReport | None  # None: 
 def work(pipe: Connection) -> None:
     """Run trials until told to stop.
 
-    The worker sends None when it is up, and receives the pickled `Evaluator`. It requests trials, receives them in
+    The worker sends None once it is up, and receives the pickled `Evaluator`. It requests trials, receives them in
     lists, and sends a `TrialResult` for each, or the reason why there is none. It ends when it receives None.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,7 +117,7 @@ def _send(pipe: Connection, message: Message) -> None:
 
 
 def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], queue: TrialQueue) -> None:
-    """Pass messages on; when the parent is gone, end this process at once, in the middle of a trial if need be."""
+    """Pass messages on; once the parent is gone, end this process at once, even in the middle of a trial."""
     try:
         payload.put(pipe.recv())
         while (message := pipe.recv()) is not None:

@@ -1,4 +1,4 @@
-"""What a runner is, and the one place that turns what a training function does into a `TrialResult`."""
+"""The protocols of runners, and `evaluate_trial`, which turns one training into a `TrialResult`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 
 
 class TrialSource(Protocol):
-    """Where a runner, or an `Evaluator` in a worker, gets its trials from.
+    """The source from which a runner, or an `Evaluator` in a worker, takes its trials.
 
     Attributes:
-        label: name of the training function, under which a runner may keep things of its own, such as checkpoints; None
-            when it has none.
+        label: name of the training function, or None; a runner may keep data such as checkpoints under it.
     """
 
     label: str | None
@@ -30,11 +29,11 @@ class TrialSource(Protocol):
     def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
         """Hand out the next trials, at most n.
 
-        An empty list means that there are none now. Further ones may come with the next result: a trial that failed is
-        handed out again, and a search goes on from what it was told. With nothing in flight it means the end.
+        An empty list means that no trial is waiting now. The next result may bring more: a failed trial is handed out
+        again, and a search continues. With nothing in flight, an empty list is the end.
 
-        In a worker, trials come from another process. There, `wait` blocks until one comes or there will be no more,
-        and the call itself is what asks for them: an evaluator with room for more calls it between its steps.
+        In a worker, trials come from another process. There, `wait` blocks until a trial arrives or no more will, and
+        the call itself requests them: an evaluator with room for more calls it between its steps.
         """
 
     def give_back(self, trials: Sequence[TrialSpec]) -> None:
@@ -43,10 +42,10 @@ class TrialSource(Protocol):
 
 @runtime_checkable
 class Runner(Protocol):
-    """Carries out trials: in this process, in others, on a cluster. A runner is transport, and nothing else.
+    """Carries out trials: in this process, in others, on a cluster. A runner is transport and nothing else.
 
-    What is tried, what is tried again and when to stop is the affair of the source. A runner may say by an attribute
-    `n_jobs` how many trials it runs at a time; a search then asks for as many together.
+    The source decides what is tried, what is retried and when to stop. A runner may have an attribute `n_jobs`, the
+    number of trials that it runs at a time; a search then asks for that many together.
 
     `robust_lr.testing.RunnerContract` holds the tests that every runner passes; inherit it to check your own.
     """
@@ -56,7 +55,7 @@ class Runner(Protocol):
     ) -> Iterator[TrialResult]:
         """Take trials from the source as there is room, and yield one result for each as it finishes, in any order.
 
-        Each result is known to the source when the iterator goes on. Closing the iterator ends all that it started.
+        The source knows each result before the iterator continues. Closing the iterator stops everything it started.
 
         Args:
             train: the training function; `evaluate_trial` calls it.
@@ -66,22 +65,22 @@ class Runner(Protocol):
 
 
 class Evaluator(Protocol):
-    """Carries out trials in one process, one after the other or many at a time. It pickles."""
+    """Carries out trials in one process, one after the other or many at a time. It must pickle."""
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         """Take trials from the source until there are none left, and yield one result for each, in any order.
 
-        A trial that goes wrong is a result; see `evaluate_trial`. An exception concerns all trials that were taken and
-        have no result: they run again, fewer at a time.
+        A trial that goes wrong is a result; see `evaluate_trial`. An exception applies to all trials that were taken
+        and have no result: they run again, fewer at a time.
         """
 
 
 def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) -> TrialResult:
-    """Train once and return what came of it; the time is wall-clock, in seconds.
+    """Train once and return the result; the time is wall-clock, in seconds.
 
     A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
-    exception that says that there is no memory left is "out_of_memory", and any other is "failed", with its traceback
-    in `error`; so is a return value without a loss in it. Only KeyboardInterrupt and SystemExit pass through.
+    exception that reports a lack of memory is "out_of_memory". Any other exception is "failed", with the traceback in
+    `error`; so is a return value without a loss. Only KeyboardInterrupt and SystemExit pass through.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec
@@ -105,14 +104,14 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 
 
 def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan, *, status: Status = "failed") -> TrialResult:
-    """Return the result of a trial that gave none, with the reason."""
+    """Return the result of a trial that failed, with the reason."""
     return TrialResult(spec, math.nan, status, seconds, {}, error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that there is no memory left, on the GPU or on the CPU.
+    """Return whether an exception reports a lack of memory, on the GPU or on the CPU.
 
-    Frameworks have classes of their own for it, so that they are told by their name.
+    Frameworks have their own classes for this, which are recognized by name.
 
     Example:
         >>> is_out_of_memory(MemoryError())

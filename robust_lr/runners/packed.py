@@ -1,4 +1,4 @@
-"""Trials in packs: many replicas of one small model, each with a trial of its own, trained together."""
+"""Trials in packs: many replicas of one small model trained together, each for its own trial."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from .worker_slots import evaluate_here
 
 Engine = Literal["auto", "sequential", "packed", "compiled", "closed_form"]
 
-_SECONDS_WORTH_PROCESSES = 6.0  # processes that import torch take so long to be of use
+_SECONDS_WORTH_PROCESSES = 6.0  # the time that processes which import torch take to start
 
 _log = logging.getLogger("robust_lr")
 
 
 @dataclass(frozen=True)
 class PackPlan:
-    """How a task will be trained in packs.
+    """A plan for training a task in packs.
 
     Args:
         engine: "sequential", "packed", "compiled" or "closed_form".
         slots: replicas in a pack, at least 1; a slot whose trial has ended takes the next one.
-        gain: measured throughput relative to one trial after the other on one core, NaN when not measured.
-        make_evaluator: makes the `Evaluator` for at most so many trials at a time; it is asked for fewer than `slots`
-            where a pack did not fit. An evaluator that is to run in other processes must pickle.
-        note: the choice, and what was measured, in one line.
-        seconds: about how long all trials take in this process, NaN when not known.
+        gain: measured throughput relative to sequential training on one core, NaN if not measured.
+        make_evaluator: makes the `Evaluator` for at most so many trials at a time; after a pack did not fit, it is
+            asked for fewer than `slots`. An evaluator for other processes must pickle.
+        note: the choice and the measurement, in one line.
+        seconds: estimated time of all trials in this process, NaN if unknown.
 
     Raises:
-        OptionError: when the engine is none of these, or `slots` is no whole number of at least 1.
+        OptionError: when the engine is not one of these, or `slots` is not a whole number of at least 1.
     """
 
     engine: str
@@ -57,7 +57,7 @@ class PackPlan:
 
 @runtime_checkable
 class Packable(TrainFunction, Protocol):
-    """A training function that also says how to train many of its trials together."""
+    """A training function that can also plan how to train many of its trials together."""
 
     def plan_packs(
         self,
@@ -70,47 +70,47 @@ class Packable(TrainFunction, Protocol):
         device: str | None,
         memory_limit: int | None,
     ) -> PackPlan:
-        """Choose how to train these trials, perhaps after a short measurement; the arguments are `PackedRunner`'s.
+        """Choose how to train these trials, perhaps after a short measurement; arguments as in `PackedRunner`.
 
         The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
 
         Raises:
-            NotVectorizable: when they can only be trained one after the other.
+            NotVectorizable: when they can only be trained sequentially.
         """
 
 
 @dataclass(frozen=True)
 class PackedRunner:
-    """Trains many replicas of one small model together, with the results of training one after the other.
+    """Trains many replicas of one small model together, with the results of sequential training.
 
     A training step of a small model is mostly overhead: the interpreter, the dispatch of each operation, on a GPU the
-    launch of each kernel. A pack pays it once for all its replicas: their parameters lie in one array with an axis for
-    the replica, and each has its own learning rate, schedule, batches and end. One that has finished or diverged makes
-    room for the next trial. Packing pays for steps of less than about a millisecond on a CPU core, and on a GPU nearly
-    always for small models; where it does not, the task's plan says so, and the trials run one after the other.
+    launch of each kernel. A pack pays this once for all its replicas: their parameters lie in one array with an axis
+    for the replica; each has its own learning rate, schedule, batches and end. A replica that has finished or diverged
+    makes room for the next trial. Packing pays for steps of less than about a millisecond on a CPU core, and nearly
+    always for small models on a GPU. If it does not pay, the task's plan says so, and the trials run sequentially.
 
-    The training function must say how: a `Packable`, with the method `plan_packs`, such as
+    The training function must be a `Packable`, with the method `plan_packs`, such as
     `robust_lr.linear.models.LinearModelTask` or `robust_lr_torch.SupervisedTask`. Any other, and one that cannot be
-    vectorized, runs one trial after the other, with a `RobustLRWarning` that says why. What was chosen and measured is
-    logged to the logger "robust_lr" at level INFO.
+    vectorized, falls back to sequential training, with a `RobustLRWarning` that says why. The logger "robust_lr"
+    reports the choice and the measurement at level INFO.
 
-    One worker without devices is this process, and any callable will do. More workers, one pack each, are
-    processes, with all that `ProcessPoolRunner` says about them; a sweep of a few seconds is done in this process
-    all the same. A pack that does not fit is split: when its worker dies, or its evaluator raises, its unfinished
-    trials are run again, half as many at a time, down to the one that is to blame.
+    A single pack without devices runs in this process, and any callable works. Several packs run in worker processes,
+    with all the conditions of `ProcessPoolRunner`; but a sweep of a few seconds stays in this process. A pack that
+    does not fit is split: when its worker dies or its evaluator raises, its unfinished trials run again, half as many
+    at a time, down to the one to blame.
 
     Args:
-        n_jobs: number of packs at a time; by default one a device, 1 without devices.
+        n_jobs: number of packs at a time; by default one per device, 1 without devices.
         slots: replicas in a pack, at least 1; "auto" leaves it to the task.
         engine: "auto" for the fastest that the task finds, or "sequential" (one after the other), "packed" (many in
-            one array), "compiled" (the same through a compiler) or "closed_form" (gradients written out by hand).
-        strict: raise `NotVectorizable` where the trials cannot be trained in packs, rather than warn. Where they can,
-            but are no faster in packs, they still run one after the other.
-        device: where the task shall train, such as "cuda"; None leaves it to the task.
-        devices: what CUDA_VISIBLE_DEVICES is set to in each worker; see `ProcessPoolRunner`.
-        memory_limit: bytes that a pack may take, at least 1; None leaves it to the task.
-        threads_per_worker: threads of the numerical libraries in each worker process. More than 1 makes the small
-            operations of a pack slower, not faster; has no effect in this process.
+            one array), "compiled" (the same through a compiler) or "closed_form" (hand-written gradients).
+        strict: raise `NotVectorizable` instead of warning if the trials cannot be trained in packs. If they can, but
+            packs are no faster, they still run sequentially.
+        device: where the task trains, such as "cuda"; None leaves it to the task.
+        devices: the value of CUDA_VISIBLE_DEVICES in each worker; see `ProcessPoolRunner`.
+        memory_limit: maximum bytes of a pack, at least 1; None leaves it to the task.
+        threads_per_worker: threads of the numerical libraries in each worker process. More than 1 slows down the
+            small operations of a pack; no effect in this process.
 
     Raises:
         OptionError: when an argument is wrong.
@@ -163,7 +163,7 @@ class PackedRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        """Run each trial and yield its result as it finishes; closing the iterator stops all. See `Runner.run`."""
         trials = tuple(source.waiting)
         if not trials:
             return iter(())
@@ -179,7 +179,7 @@ class PackedRunner:
         if not isinstance(train, Packable) and self.device is not None:
             raise OptionError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
         if self.engine == "sequential":
-            return self._sequential(train, trials, schedules, "one after the other, as asked for")
+            return self._sequential(train, trials, schedules, "sequential, as requested")
         try:
             if not isinstance(train, Packable):
                 raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
@@ -187,13 +187,13 @@ class PackedRunner:
         except NotVectorizable as error:
             if self.strict:
                 raise
-            warnings.warn(f"running one after the other: {error}", RobustLRWarning, levels_to_user())
+            warnings.warn(f"training sequentially: {error}", RobustLRWarning, levels_to_user())
             return self._sequential(train, trials, schedules, "")  # the warning has said it
 
     def _sequential(
         self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], note: str
     ) -> PackPlan:
-        if self.device is not None and isinstance(train, Packable):  # only the task knows how to move itself
+        if self.device is not None and isinstance(train, Packable):  # only the task can move itself to a device
             return replace(self._ask(train, trials, schedules, "sequential"), note=note)
         return PackPlan("sequential", 1, 1.0, lambda slots: SequentialEvaluator(train, dict(schedules)), note)
 

@@ -1,4 +1,4 @@
-"""Trials in parallel processes of this machine, one GPU each where there are GPUs, surviving workers that die."""
+"""Trials in parallel processes on this machine, one GPU each if there are GPUs; dead workers are replaced."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .serial import SequentialEvaluator
 class ProcessPoolRunner:
     """Runs the trials in a pool of worker processes on this machine.
 
-    A worker that dies (killed, out of memory, a crash in a C library) is replaced, and its trial has failed. All
-    workers end with the run, also when it is interrupted or the parent is killed. They are started by "spawn", so the
-    training function and the schedules must pickle, and a script must start its sweep under
+    A worker that dies (killed, out of memory, a crash in a C library) is replaced, and its trial fails. All workers end
+    with the run, also when it is interrupted or the parent is killed. They start by "spawn", so the training function
+    and the schedules must pickle, and a script must start its sweep under
     ``if __name__ == "__main__":``.
 
     Args:
-        n_jobs: number of worker processes, one trial each; by default one a device, 2 without devices.
-        devices: what CUDA_VISIBLE_DEVICES is set to in worker i, ``devices[i % len(devices)]``, before it imports
-            anything; "auto" takes every visible GPU, and none when there is none.
-        threads_per_worker: OMP_NUM_THREADS, MKL_NUM_THREADS and OPENBLAS_NUM_THREADS in the workers; by default what
-            the environment says, and where it says nothing the number of cores divided by n_jobs.
+        n_jobs: number of worker processes, one trial each; by default one per device, 2 without devices.
+        devices: worker i runs with CUDA_VISIBLE_DEVICES set to ``devices[i % len(devices)]`` before it imports
+            anything; "auto" takes every visible GPU, if any.
+        threads_per_worker: OMP_NUM_THREADS, MKL_NUM_THREADS and OPENBLAS_NUM_THREADS in the workers; by default the
+            values in the environment, or else the number of cores divided by n_jobs.
 
     Raises:
         OptionError: when an argument is wrong.
@@ -59,7 +59,7 @@ class ProcessPoolRunner:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        """Run each trial and yield its result as it finishes; see `Runner.run`. Closing the iterator ends it all."""
+        """Run each trial and yield its result as it finishes; closing the iterator stops all. See `Runner.run`."""
         return self.evaluate(lambda capacity: SequentialEvaluator(train, dict(schedules)), 1, source, schedules)
 
     def evaluate(
@@ -69,10 +69,10 @@ class ProcessPoolRunner:
         source: TrialSource,
         schedules: Mapping[str, Schedule],
     ) -> Iterator[TrialResult]:
-        """Run the trials by an evaluator in each worker, and yield one result for each; `run` has a capacity of 1.
+        """Run the trials with an evaluator in each worker, and yield one result for each; `run` has a capacity of 1.
 
-        The trials are shared out evenly. When a worker that had several in flight dies, the one that replaces it runs
-        them again, half as many at a time, and none of them has failed.
+        The trials are shared out evenly. When a worker dies with several in flight, its replacement runs them again,
+        half as many at a time, and none of them counts as failed.
 
         Args:
             make_evaluator: makes an evaluator, which must pickle, for at most so many trials at a time.
@@ -89,12 +89,12 @@ class ProcessPoolRunner:
         for name, schedule in schedules.items():
             _pickled(f"schedule {name!r}", schedule)
         payload_for = cache(lambda capacity: _pickled("train", make_evaluator(capacity)))
-        payload_for(capacity)  # what does not pickle is refused here, before any worker starts
+        payload_for(capacity)  # refuse what does not pickle before any worker starts
         pool = Pool(payload_for, source, n_workers=self.n_jobs, capacity=capacity, environment=self.environment)
         return pool.results()
 
     def environment(self, worker: int) -> dict[str, str]:
-        """Return the environment variables that worker number `worker` gets beside those of this process."""
+        """Return the environment variables of worker number `worker`, in addition to those of this process."""
         threads = str(self.threads_per_worker or max(1, _n_cores() // self.n_jobs))
         variables = {
             name: threads
@@ -107,7 +107,7 @@ class ProcessPoolRunner:
 
 
 def device_names(devices: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the devices asked for: those given, the visible ones for "auto", or none."""
+    """Return the device names: those given, the visible ones for "auto", or none."""
     if not isinstance(devices, str):
         return tuple(str(d) for d in devices or ())
     if devices != "auto":
@@ -116,7 +116,7 @@ def device_names(devices: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def visible_devices() -> tuple[str, ...]:
-    """Return the GPUs this process may use, by CUDA_VISIBLE_DEVICES or else by nvidia-smi; empty when there is none."""
+    """Return the GPUs this process may use, from CUDA_VISIBLE_DEVICES or else nvidia-smi; empty if there are none."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return tuple(d.strip() for d in given.split(",") if d.strip() not in ("", "-1"))

@@ -28,7 +28,7 @@ class SequentialEvaluator:
     schedules: Mapping[str, Schedule]
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
-        """Take one trial at a time, and yield what `evaluate_trial` gives; see `Evaluator.results`."""
+        """Take one trial at a time, and yield the result of `evaluate_trial`; see `Evaluator.results`."""
         while trials := source.take(1, wait=True):
             for spec in trials:
                 yield evaluate_trial(self.train, spec, self.schedules[spec.schedule])
@@ -36,7 +36,7 @@ class SequentialEvaluator:
 
 @dataclass(frozen=True)
 class SerialRunner:
-    """Runs one trial after the other in this process: any callable will do, and a debugger works.
+    """Runs one trial after the other in this process: any callable works, and so does a debugger.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec

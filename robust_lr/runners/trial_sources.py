@@ -10,7 +10,7 @@ from ..trials import TrialSpec
 
 
 class TrialList:
-    """The `TrialSource` of trials that are all known, in order; none is handed out twice.
+    """A `TrialSource` over a fixed list of trials, handed out once each, in order.
 
     Example:
         >>> trials = TrialList([TrialSpec("constant", lr, 0) for lr in (0.1, 0.2, 0.3)])
@@ -23,7 +23,7 @@ class TrialList:
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
-        """The trials that nobody has taken yet."""
+        """The trials not yet taken."""
         return self._waiting
 
     def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
@@ -36,14 +36,13 @@ class TrialList:
 
 
 class TrialQueue:
-    """The `TrialSource` of a worker: what it was sent. It requests no more than there is room for.
+    """The `TrialSource` of a worker: the trials sent to it. It requests no more than there is room for.
 
-    Trials are sent when they are requested, and not one for each result, so that all slots that end together are filled
-    together.
+    Trials are sent on request, not one for each result, so that slots which end together are filled together.
 
     Args:
-        request: tells whoever has the trials that there is room for so many more; they come by `put`, from another
-            thread, in one list for each request.
+        request: tells the owner of the trials that there is room for so many more; they arrive by `put`, from another
+            thread, in one list per request.
     """
 
     label: str | None = None
@@ -57,11 +56,11 @@ class TrialQueue:
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
-        """The trials that were sent and not taken."""
+        """The trials sent but not yet taken."""
         return self._waiting
 
     def put(self, message: list[TrialSpec] | None) -> None:
-        """Add trials; None says that there will never be another."""
+        """Add trials; None means that no more will come."""
         self._messages.put(message)
 
     def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:

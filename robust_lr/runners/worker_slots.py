@@ -1,4 +1,4 @@
-"""A slot is the place of one worker at a time. It outlives its workers, and knows which trials may have killed them."""
+"""A slot holds one worker at a time. It outlives its workers, and knows which trials may have killed them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _log = logging.getLogger("robust_lr")
 
 
 class Slot:
-    """The trials of one worker: what it has in flight, and what lost workers left.
+    """The trials of one worker: those in flight, and those left by lost workers.
 
     Trials that were in flight together when their worker was lost are suspects. No other slot sees them; they run again
-    half as many at a time, until the one to blame is alone. That one has failed, and when it is tried again it runs
-    alone from the start. None of this counts as a failure of the others.
+    half as many at a time, until the one to blame is alone. That one has failed; a retry of it runs alone from the
+    start. The others do not count as failed.
 
     A slot is itself the `TrialSource` of its worker.
 
     Args:
-        source: where new trials come from.
+        source: source of new trials.
         capacity: trials at a time, at least 1.
-        blamed: the trials that killed a worker alone; the slots of a run share this set.
+        blamed: the trials that killed a worker while alone in it; all slots of a run share this set.
     """
 
     def __init__(self, source: TrialSource, capacity: int, blamed: set[TrialSpec] | None = None) -> None:
@@ -40,7 +40,7 @@ class Slot:
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
-        """The trials that `take` draws from: the suspects, and else those of the source."""
+        """The trials that `take` draws from: the suspects, or else those of the source."""
         return self.suspects or self._source.waiting
 
     @property
@@ -76,11 +76,11 @@ class Slot:
         self.in_flight.pop(result.spec, None)
 
     def lose(self, cause: str, *, status: Status = "failed", n_together: int | None = None) -> list[TrialResult]:
-        """Note that the worker is lost; return the failure of the trial to blame, if that is known.
+        """Note that the worker is lost; return the failure of the trial to blame, if known.
 
         Args:
-            cause: why, as a text whose last line names it.
-            status: of a trial that was alone.
+            cause: the cause, named in the last line.
+            status: status of a trial that was alone.
             n_together: how many trials there was room for; by default those in flight, or else the limit.
         """
         trials = list(self.in_flight)
@@ -94,14 +94,14 @@ class Slot:
             return []
         self._blamed.update(trials)
         if trials:
-            self.limit = self._capacity  # it was this one, and not that there were many
+            self.limit = self._capacity  # this trial is to blame, not their number
         return [failed_trial(spec, cause, status=status) for spec in trials]
 
 
 def fair_share(slots: Sequence[Slot], n_waiting: int) -> int:
-    """Return how many trials each slot may have in flight, so that none idles while another has all the rest.
+    """Return how many trials each slot may have in flight, so that none idles while another holds the rest.
 
-    Slots with suspects take no part.
+    Slots with suspects are left out.
     """
     free = sorted((slot for slot in slots if not slot.suspects), key=lambda slot: slot.limit)
     left = n_waiting + sum(len(slot.in_flight) for slot in free)
@@ -119,13 +119,13 @@ def evaluate_here(
 ) -> Iterator[TrialResult]:
     """Run the trials of a source in this process, and yield one result for each.
 
-    When the evaluator itself raises, out of memory for one, the trials that it had in flight run again, half as many at
-    a time. What it raises with room for a single trial, before it has taken one, is raised.
+    If the evaluator itself raises, for instance out of memory, its trials in flight run again, half as many at a time.
+    The exception passes through if there was room for only one trial and none was in flight.
 
     Args:
         make_evaluator: makes an evaluator for at most so many trials at a time.
-        capacity: how many to begin with, at least 1.
-        source: where the trials come from.
+        capacity: trials at a time to begin with, at least 1.
+        source: source of the trials.
     """
     slot = Slot(source, capacity)
     while slot.waiting:

@@ -1,8 +1,9 @@
 """Learning-rate schedules as frozen values: ``schedule(step, total_steps)`` is a multiplier of the peak learning rate.
 
 Steps run from 0 to ``total_steps - 1``; the progress is ``u = step / total_steps``, so that the last step uses
-``h(1 - 1/T)`` and never ``h(1) = 0``. From ``step = total_steps`` on a schedule stays where it ended: none rises again.
-A floor is a fraction of the peak, ``floor + (1 - floor) * h``; an absolute one would change the shape over the grid.
+``h(1 - 1/T)`` and never ``h(1) = 0``. From ``step = total_steps`` on, a schedule stays where it ended; none rises
+again. A floor is a fraction of the peak, ``floor + (1 - floor) * h``; an absolute one would change the shape with the
+learning rate.
 Each schedule prints as a spec, and `parse_schedule` reads it back: ``"warmup(0.05)+cosine(floor=0.01)"``.
 """
 
@@ -30,14 +31,14 @@ class Schedule(Protocol):
 
     @property
     def degree(self) -> float | None:
-        """Degree p of the decay to zero, ``h ~ (1 - u)**p`` as u -> 1; None when the schedule does not end at zero."""
+        """Degree p of the decay to zero, ``h ~ (1 - u)**p`` as u -> 1; None if the schedule does not end at zero."""
 
     def __call__(self, step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
         """Return the multiplier, in [0, 1], at each step (an array like `step`)."""
 
 
 class _Composable:
-    """What every schedule here has in common: it prints as its spec, and a warm-up or a cooldown can be put on it."""
+    """Base of all schedules here: it prints as its spec, and accepts a warm-up or a cooldown."""
 
     def with_warmup(self, fraction: float | None = None, *, steps: int | None = None) -> Warmup:
         """Return this schedule after a linear warm-up; see `Warmup`."""
@@ -63,7 +64,7 @@ class _ClosedForm(_Composable, ABC):
 
     @property
     def degree(self) -> float | None:
-        """Degree p of the decay to zero, None where there is none; a floor above 0 leaves none."""
+        """Degree p of the decay to zero; None without one, or with a floor above 0."""
         return self._decay_degree if getattr(self, "floor", 0.0) == 0 else None
 
     def __call__(self, step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
@@ -100,11 +101,11 @@ class Constant(_ClosedForm):
 
 @dataclass(frozen=True)
 class InverseSqrt(_ClosedForm):
-    """``h = 1 / sqrt(1 + step / timescale)``: decays for ever, but never to zero.
+    """``h = 1 / sqrt(1 + step / timescale)``: decays forever, but never to zero.
 
     Args:
         timescale: steps until the learning rate has fallen to ``1/sqrt(2)`` of its peak, > 0.
-        floor: fraction of the peak that is left at most decay, in [0, 1).
+        floor: fraction of the peak that the decay approaches, in [0, 1).
 
     Example:
         >>> InverseSqrt()([0, 3, 99], 100)
@@ -130,7 +131,7 @@ class PolynomialDecay(_ClosedForm):
 
     Args:
         power: the degree p, > 0.
-        floor: fraction of the peak that is left at the end, in [0, 1); above 0 the robustness is lost.
+        floor: fraction of the peak that is left at the end, in [0, 1); above 0, the robustness is lost.
 
     Example:
         >>> PolynomialDecay(2)([0, 50, 100, 130], 100)
@@ -280,11 +281,11 @@ class Warmup(_Composable):
 
     @property
     def degree(self) -> float | None:
-        """Degree of the schedule after the warm-up."""
+        """Degree of the schedule that follows the warm-up."""
         return self.schedule.degree
 
     def with_cooldown(self, fraction: float) -> Warmup:
-        """Return this warm-up before the annealed schedule; `fraction` is of the steps after the warm-up."""
+        """Return this warm-up followed by the annealed schedule; `fraction` counts the steps after the warm-up."""
         inner = self.schedule
         return replace(
             self, schedule=inner.with_cooldown(fraction) if isinstance(inner, Warmup) else Cooldown(inner, fraction)
@@ -325,14 +326,12 @@ class Cooldown(_Composable):
     def __post_init__(self) -> None:
         as_schedule(self.schedule)
         if isinstance(self.schedule, Warmup):
-            raise ScheduleError(
-                "put the cooldown on the schedule first and the warm-up on that: warmup(..)+..+cooldown(..)"
-            )
+            raise ScheduleError("put the cooldown on the schedule first, then the warm-up: warmup(..)+..+cooldown(..)")
         check_number("cooldown fraction", self.fraction, error=ScheduleError, above=0, at_most=1)
 
     @property
     def degree(self) -> float:
-        """One more than the degree of the schedule under it, 1 where that has none."""
+        """One more than the degree of the schedule underneath, 1 if that has none."""
         return (self.schedule.degree or 0.0) + 1.0
 
     def __call__(self, step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
@@ -374,14 +373,14 @@ class FunctionSchedule(_Composable):
         values = np.asarray(self.function(t, int(total_steps)), dtype=np.float64)
         if values.shape != t.shape:
             raise ScheduleError(
-                f"{self} must return one multiplier a step, shape {t.shape}; it returned {values.shape}"
+                f"{self} must return one multiplier per step, shape {t.shape}; it returned {values.shape}"
             )
         if not np.all(np.isfinite(values) & (values >= 0)):
             raise ScheduleError(f"{self} must return finite multipliers >= 0; it returned {values.min()!r}")
         return values
 
     def __str__(self) -> str:
-        """``function(module:name)``, the name as `label_of` has it."""
+        """``function(module:name)``, with the name from `label_of`."""
         where = label_of(self.function)
         return f"function({where})" if self.degree is None else f"function({where}, degree={_print_value(self.degree)})"
 
@@ -391,7 +390,7 @@ class TableSchedule(_Composable):
     """A schedule made from a table of multipliers, spread evenly over the run.
 
     Entry i is the multiplier at progress ``i / n``, linear in between; the last entry is held to the end. With as many
-    entries as steps it is exactly one entry a step.
+    entries as steps, each step has exactly its entry.
 
     Args:
         values: n >= 1 finite multipliers >= 0.
@@ -421,7 +420,7 @@ class TableSchedule(_Composable):
         return np.asarray(np.interp(t * n / total_steps, np.arange(n), self.values))
 
     def __str__(self) -> str:
-        """``table(n=.., sha=..)``: names the table; its values cannot be read back from it."""
+        """``table(n=.., sha=..)``: identifies the table; its values cannot be read back from it."""
         digest = hashlib.sha256(np.array(self.values).tobytes()).hexdigest()[:10]
         return f"table(n={len(self.values)}, sha={digest})"
 
@@ -436,7 +435,7 @@ def _print_value(value: object) -> str:
 def tabulated(schedule: Schedule, total_steps: int) -> NDArray[np.float64]:
     """Return the multiplier of each step of a run, shape (total_steps,), read-only; computed once for equal schedules.
 
-    Step by step, as a training loop asks for them: numpy's functions of an array may differ from it in the last bit.
+    Computed step by step, as a training loop does: on an array, numpy's functions may differ in the last bit.
     """
     try:
         return _tabulated(schedule, total_steps)  # type: ignore[arg-type]
@@ -452,10 +451,10 @@ def _tabulated(schedule: Schedule, total_steps: int) -> NDArray[np.float64]:
 
 
 def as_schedule(value: object) -> Schedule:
-    """Return the value if it is a schedule.
+    """Return the value unchanged if it is a schedule.
 
     Raises:
-        ScheduleError: when it is not; the message says how to make one.
+        ScheduleError: when it is not a schedule; the message says how to make one.
     """
     if not isinstance(value, Schedule) or isinstance(value, type):
         raise ScheduleError(

@@ -29,7 +29,7 @@ _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
 def parse_schedule(spec: str | Schedule) -> Schedule:
-    """Return the schedule that a spec describes; a schedule is returned as it is.
+    """Return the schedule that a spec describes; a schedule is returned unchanged.
 
     A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
@@ -37,7 +37,7 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     ``function(module:name)``.
 
     Raises:
-        ScheduleError: when the spec cannot be read; the message lists what is known.
+        ScheduleError: when the spec cannot be read; the message lists the known names.
 
     Example:
         >>> parse_schedule("warmup(0.05)+cosine(floor=0.01)")
@@ -66,7 +66,7 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
             f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule"
         )
     else:
-        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known are {', '.join(_BY_NAME)}, function")
+        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known names: {', '.join(_BY_NAME)}, function")
     if cooldown is not None:
         schedule = _build(lambda *a, **k: Cooldown(schedule, *a, **k), cooldown[1], cooldown[2], spec)
     if warmup is not None:

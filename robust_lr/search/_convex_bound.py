@@ -1,4 +1,4 @@
-"""How much lower a curve of one valley can still be than its best measured point: the bound that ends a search.
+"""The bound that ends a search: how much lower than its best measured point a curve with one valley can still be.
 
 Let f be the loss as a function of ``x = log(lr)``, measured at ``x_1 < ... < x_n``, the best of them at b. Two
 assumptions. *One valley*: f falls to its least value, then it rises. *Convex inside*: f is convex over the core, the
@@ -55,7 +55,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True)
 class ConvexBound:
-    """What is known of a curve from at least one point, ascending in x; points outside of the range only give lines."""
+    """The bound on a curve from its measured points, ascending in x; points outside the range only add lines."""
 
     points: tuple[Point, ...]
     low: float
@@ -63,7 +63,7 @@ class ConvexBound:
 
     @cached_property
     def best(self) -> int:
-        """The index of the point with the least loss; of equals the middle one."""
+        """The index of the point with the lowest loss; of equals, the middle one."""
         least = min(p.loss for p in self.points)
         equal = [i for i, p in enumerate(self.points) if p.loss == least]
         return equal[len(equal) // 2]
@@ -94,7 +94,7 @@ class ConvexBound:
         return max((gap.max_improvement for gap in self._gaps(0.0)), default=0.0)
 
     def max_improvement_at(self, x: float) -> float:
-        """How much lower than the best point f can be at an x in a gap: below 0 it is higher, +inf is no bound."""
+        """How much lower than the best point f can be at an x in a gap: negative if higher, +inf without a bound."""
         return min((self._gain(near, far, x, 1.0) for near, far in self._pairs(x, x)), default=math.inf)
 
     def _gaps(self, errors: float) -> tuple[Gap, ...]:
@@ -122,7 +122,7 @@ class ConvexBound:
 
     @cached_property
     def _core_points(self) -> tuple[tuple[Point, ...], list[float], int]:
-        """The points of the core, their x, and how many of them on each side of a stretch can bound it."""
+        """The points of the core, their x, and how many on each side of a stretch can bound it."""
         first, last = self.core
         core = self.points[first : last + 1]
         return core, [p.x for p in core], 3 if any(p.error for p in core) else 2
@@ -143,7 +143,7 @@ class ConvexBound:
 
 
 def height_above_chord(left: Point, middle: Point, right: Point) -> float:
-    """How far the middle point lies above the chord of the others, beyond errors and rounding; <= 0: it may not."""
+    """How far the middle point lies above the chord of the others, beyond errors and rounding; <= 0 if it may not."""
     share = (middle.x - left.x) / (right.x - left.x)
     height = (1 - share) * (middle.loss - left.loss) + share * (middle.loss - right.loss)
     error = (1 - share) * left.error + share * right.error + middle.error
@@ -170,7 +170,7 @@ def highest_ridge(points: Sequence[Point]) -> tuple[float, tuple[Point, Point, P
 
 
 def _highest_minimum(lines: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return where on [0, 1] the lowest of some lines, each (value at 0, value at 1), is highest, and its value."""
+    """Return where on [0, 1] the lowest of the lines (value at 0, value at 1) is highest, and the value there."""
     if not lines:
         return 0.5, math.inf
     highest = max((min(line[end] for line in lines), float(end)) for end in (0, 1))
@@ -178,7 +178,7 @@ def _highest_minimum(lines: Sequence[tuple[float, float]]) -> tuple[float, float
         (a0, a1), (b0, b1) = one, other
         if (a0 - b0) * (a1 - b1) < 0:
             share = (a0 - b0) / ((a0 - b0) - (a1 - b1))
-            # A line that comes down from a loss of 1e30 has lost its digits where it crosses a flat one.
+            # A line that falls from a loss of 1e30 has lost its digits by the time it crosses a flat one.
             steep = max(one, other, key=lambda line: abs(line[1] - line[0]))
             least = min((1 - share) * line[0] + share * line[1] for line in lines if line is not steep)
             highest = max(highest, (least, share))

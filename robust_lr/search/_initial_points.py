@@ -1,4 +1,4 @@
-"""Where to look before the bound leads: over the range, downhill from a start, into bends, after contradictions."""
+"""The points that a search tries before its bound can guide it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ._state import FINEST, SearchState
 # A cell of the first look at the range is at most this many coarse steps wide: at a ratio of 4, 1.8 decades.
 _STEPS_PER_CELL = 3
 _MOST_CELLS = 9
-# This many repeated trials show how much noise there is.
+# With this many repeated trials the noise is known.
 _REPEATS = 2
 
 
 def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
-    """Return the log of the next learning rate that must be tried whatever the bound says; None when there is none."""
+    """Return the log of the next learning rate to try regardless of the bound, or None."""
     tried = [math.log(lr) for lr in state.data.counts]
     if state.data.assumption_violation is not None:
         again = next((x for x in _repeats(state) if _is_free(x, taken)), None)
@@ -26,16 +26,16 @@ def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
 
 
 def initial_points(state: SearchState) -> tuple[float, ...]:
-    """Where the range is looked at first: the middles of an odd number of cells, the center first."""
+    """The first look at the range: the middles of an odd number of cells, the center first."""
     low, high = state.asked_range
     n = math.ceil((high - low) / (_STEPS_PER_CELL * math.log(state.settings.ratio)) - 1e-9)
     return _middles(low, high, min(max(3, n + (n + 1) % 2), _MOST_CELLS))
 
 
 def plateau_probes(state: SearchState) -> list[float]:
-    """Where to look for a second valley: a loss that flattens out may also be on its way down into one.
+    """The points that test for a second valley: a loss that flattens out may also be on its way down into one.
 
-    The middles of the gaps right outside of the core, if they are wider than half a cell of the first look.
+    They are the middles of the gaps just outside the core, if wider than half a cell of the first look.
     """
     if state.valley is None:
         return []
@@ -71,7 +71,7 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
 
 
 def _open_sides(state: SearchState) -> tuple[bool, bool]:
-    """Whether the valley is still open to larger, and to smaller learning rates: nothing tried there is worse."""
+    """Whether the valley is still open to larger, and to smaller learning rates: no point there is worse."""
     points = state.data.points
     if not points:
         return not state.data.broken, True
@@ -86,7 +86,7 @@ def _coarse_grid(state: SearchState) -> tuple[float, ...]:
 
 
 def _repeats(state: SearchState) -> tuple[float, ...]:
-    """Where a second seed would tell whether a second valley is noise: at the ridge, then in the higher valley."""
+    """The points where a second seed tells whether a second valley is noise: the ridge, then the higher valley."""
     valleys, counts = state.data.second_valley, state.data.counts
     if state.settings.options.noise is not None or valleys is None:
         return ()
@@ -98,7 +98,7 @@ def _repeats(state: SearchState) -> tuple[float, ...]:
 
 
 def _empty_cells(state: SearchState, cells: Sequence[float], taken: Sequence[float]) -> Iterator[float]:
-    """The cells, given by their middles, in which nothing was tried and training does not have to diverge."""
+    """The middles of the cells in which nothing was tried and training may still converge."""
     half = min(b - a for a, b in pairwise(sorted(cells))) / 2
     return (
         x for x in cells if x < state.divergence_limit and all(abs(x - other) > half * (1 + 1e-9) for other in taken)
@@ -110,6 +110,6 @@ def _is_free(x: float, taken: Sequence[float]) -> bool:
 
 
 def _middles(low: float, high: float, n: int) -> tuple[float, ...]:
-    """The middles of n equal cells, from the middle one outwards, the higher of two first."""
+    """The middles of n equal cells, from the central one outwards, the higher of two first."""
     order = sorted(range(n), key=lambda i: (abs(2 * i - (n - 1)), -i))
     return tuple(low + (2 * i + 1) / (2 * n) * (high - low) for i in order)

@@ -1,4 +1,4 @@
-"""What trials that have not run yet may show: plausible losses, and the valley after them."""
+"""Lookahead: plausible losses of trials that have not run yet, and the valley after them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._curves import curves_through
 
 @dataclass(frozen=True)
 class Lookahead:
-    """A valley, and plausible curves through its best point and two neighbors in the core as guesses of the rest."""
+    """A valley, with plausible curves through its best point and two neighbors in the core."""
 
     valley: ConvexBound
     counts: tuple[int, ...]  # results at each of its points
@@ -23,7 +23,7 @@ class Lookahead:
 
     @cached_property
     def curves(self) -> tuple[tuple[float, Callable[[float], float]], ...]:
-        """The plausible curves as (weight, loss at x); a parabola without one."""
+        """The plausible curves as (weight, loss at x); a parabola if there are none."""
         points, (first, last) = self.valley.points, self.valley.core
         best, three = points[self.valley.best], self._three
         others = [p for p in three if p is not best]
@@ -32,9 +32,9 @@ class Lookahead:
         return curves or ((1.0, self._parabola),)
 
     def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> ConvexBound:
-        """Return the valley after trials at these x, with the losses of a curve, moved to where they are convex.
+        """Return the valley after trials at these x, with losses from a curve, adjusted to be convex.
 
-        A point that is measured again keeps its loss, and its error shrinks. A trial beyond the cliff is left out.
+        A repeated point keeps its loss, and its error shrinks. A trial beyond the cliff is left out.
         """
         points, counts = list(self.valley.points), list(self.counts)
         for x in xs:
@@ -52,7 +52,7 @@ class Lookahead:
 
     @cached_property
     def vertex(self) -> float | None:
-        """The x of the minimum of the parabola through the best three points; None without one."""
+        """The x of the minimum of the parabola through the best three points, or None."""
         if len(self._three) < 3:
             return None
         (x0, f0, _), (x1, f1, _), (x2, f2, _) = self._three
@@ -63,7 +63,7 @@ class Lookahead:
         return (x0 + x1) / 2 - left * ((x2 - x0) / 2) / (right - left)
 
     def _limits(self, x: float) -> tuple[float, float]:
-        """The least and the largest loss that a convex curve can have at x."""
+        """The smallest and largest loss that a convex curve can have at x."""
         points = self.valley.points
         i = bisect([p.x for p in points], x)
         above = math.inf

@@ -1,4 +1,4 @@
-"""What the trials of a search say together: points with errors, learning rates that diverged, and contradictions."""
+"""The observations of a search as a whole: points with errors, diverged learning rates, contradictions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _JUMP_TO_EXPLODE = 100
 
 @dataclass(frozen=True)
 class Observation:
-    """What a search was told about one trial.
+    """The outcome of one trial, as told to a search.
 
     Attributes:
         lr: the learning rate.
         loss: the final loss; +inf when the trial diverged, NaN when it failed.
-        status: "ok"; "diverged"; or "failed", when the trials at this learning rate were given up.
+        status: "ok"; "diverged"; or "failed", if the search gave up this learning rate.
         external: whether the search did not ask for this trial.
     """
 
@@ -38,9 +38,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Observations:
-    """The results of a search ("ok" and "diverged"), read together, in any order.
+    """The results of a search ("ok" and "diverged") taken together, in any order.
 
-    The loss of a learning rate is the mean of its results, and +inf if one of them diverged. Its error is the
+    The loss of a learning rate is the mean of its results, or +inf if one of them diverged. Its error is the
     half-width of a 95% interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
     else pooled over the learning rates with several results), q the quantile of the normal distribution or of
     Student's t. A ridge between two valleys at most `slack` higher than the errors allow is no second valley: half its
@@ -68,7 +68,7 @@ class Observations:
 
     @cached_property
     def exploded(self) -> tuple[float, ...]:
-        """The learning rates above the best whose losses are finite but so large that they say nothing, ascending."""
+        """The learning rates above the best whose losses are finite but too large to be informative, ascending."""
         means = self._finite
         best = min(means, key=means.__getitem__, default=math.inf)
         highest = _TOLERANCES_TO_EXPLODE * self.slack / _JUMP_TO_EXPLODE
@@ -95,7 +95,7 @@ class Observations:
 
     @cached_property
     def half_width(self) -> float | None:
-        """The error of one result; None when nothing is known of the noise."""
+        """The error of one result; None if the noise is unknown."""
         if self.noise is not None:
             return _NORMAL * self.noise
         dof = self._dof
@@ -105,7 +105,7 @@ class Observations:
 
     @cached_property
     def seed_std(self) -> float:
-        """The standard deviation of the loss over seeds, given or pooled; 0 when nothing is known."""
+        """The standard deviation of the loss over seeds, given or pooled; 0 if unknown."""
         if self.noise is not None or self._dof == 0:
             return self.noise or 0.0
         finite = [result for result in self.results if result.lr in self.means]
@@ -137,13 +137,13 @@ class Observations:
 
     @cached_property
     def second_valley(self) -> tuple[Point, Point, Point] | None:
-        """(valley, ridge, valley) when a point lies above others on both of its sides; None without one."""
+        """(valley, ridge, valley) if a point lies above others on both sides; else None."""
         ridge = highest_ridge(self.points)
         return None if ridge is None or ridge[0] <= self.slack else ridge[1]
 
     @cached_property
     def assumption_violation(self) -> str | None:
-        """Why this is not one valley, in words; None when it may be."""
+        """Why the losses do not form one valley, in words; None if they may."""
         if self.diverged and self.means and self.diverged[0] < max(self.means):
             bad = self.diverged[0]
             lr = min(lr for lr in self.means if lr > bad)

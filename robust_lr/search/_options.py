@@ -1,4 +1,4 @@
-"""`SearchOptions`: what a learning-rate search may be told beside its range and its tolerance."""
+"""`SearchOptions`: the options of a learning-rate search besides its range and tolerance."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _FINEST_RATIO = 1.05
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The options of a search, the same in every place that runs one.
+    """The options of a search, the same in Python, Optuna, Ray and scikit-learn.
 
     Attributes:
         ratio: the coarse step of the search, a factor >= 1.05. By default theory gives it: the resolution at which the
             schedule's suboptimality bound rises by 25% over 10,000 steps; 4 without a schedule.
         start: the learning rate to begin at, in the range. The search then walks downhill from it instead of looking at
-            the whole range first. By default it begins in the geometric center.
+            the whole range first. By default it begins at the geometric center.
         max_trials: stop after this many results and failed learning rates together, >= 1; by default no limit.
-        extend: whether to leave the range when the best lies on its end and one more coarse step could gain more than
-            the tolerance. Larger learning rates come first, never past one that diverged. Each side grows by the width
-            of the range at most.
+        extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
+            tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the
+            width of the range.
         noise: the standard deviation of the loss over seeds, >= 0. By default it is pooled from the learning rates with
-            more than one result, and taken as 0 while there is none. With noise the search may ask for a learning rate
-            again: it wants another seed there. 0 says that there is no noise, so it never asks again.
+            more than one result, and taken as 0 until there is one. With noise, the search may ask for a learning rate
+            again, for another seed there. 0 means no noise, so it never asks again.
 
     Raises:
         GridError: when `ratio` or `start` is out of range.

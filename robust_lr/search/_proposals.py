@@ -1,8 +1,8 @@
-"""Which learning rate to try next: the one after which the least may be left to gain, whatever its loss will be.
+"""The next learning rate to try: the one expected to lower the excess bound most.
 
 Two stages:
 
-- *Open* (`_opening`): the middles of the cells of the range; or, from a start, steps that double, downhill, until the
+- *Open* (`_initial_points`): the middles of the cells of the range; or, from a start, doubling steps downhill until the
   best has a neighbor on both sides. After a contradiction of the assumptions: a second seed at the ridge and in the
   higher valley, in case the ridge is noise, and then the full coarse grid.
 - *Split*: candidates are points spread over the gaps that can hide more than the tolerance, the minimum of the parabola
@@ -34,14 +34,14 @@ _UNBOUNDED = 1e6
 
 
 class Proposal(NamedTuple):
-    """log of the learning rate to try next, None when nothing would help, and its score where the bound chose it."""
+    """log of the learning rate to try next, None if nothing would help, and its score if the bound chose it."""
 
     x: float | None
     score: float | None = None
 
 
 def propose(state: SearchState, taken: Sequence[float]) -> Proposal:
-    """Return what to try next beside the learning rates whose logs are taken, in flight or given up."""
+    """Return the next proposal, given the logs of the learning rates that are in flight or given up."""
     x = place_to_look(state, taken)
     if x is not None:
         return Proposal(x)

@@ -1,4 +1,4 @@
-"""What a learning-rate search has found, and the words for it: how sure it is, why it stopped, what it tried."""
+"""The result of a learning-rate search, and its description in words."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Stop = Literal[
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
-    """What a learning-rate search knows, at its end or on its way; ``print(result)`` says it in words.
+    """The result of a learning-rate search, final or so far; ``print(result)`` describes it.
 
     Attributes:
         lr: the best learning rate tried; NaN while none has a finite loss.
         loss: its mean loss; +inf while there is none.
         excess_bound: `loss` exceeds the loss of any learning rate in the range by at most this much, under the
             assumption in `bound_note`; None when there is no bound.
-        bound_note: what the bound rests on, or why there is none.
+        bound_note: the conditions of the bound, or why there is none.
         n_trials: the number of results, "ok" and "diverged".
-        stop: why the search stopped; None while it goes on.
+        stop: why the search stopped; None while it continues.
 
             - "tolerance": nothing in the range is better by more than the tolerance;
-            - "noise-limited": the noise hides what is left to gain;
+            - "noise-limited": the noise hides any remaining gain;
             - "max_trials": all trials are used;
             - "assumption-violation": the data contradict one valley; the search tried the full coarse grid, and
               searched the valley of the best;
@@ -37,19 +37,19 @@ class SearchResult:
             - "edge": the loss still falls at an end of the range, and nothing bounds it there;
             - "resolution": any better learning rate is too close to one already tried;
             - "failures": trials at three learning rates failed, or the failures leave nothing to try.
-        reason: the same in words; empty while the search goes on.
+        reason: the same in words; empty while the search continues.
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
-            Conservative: between two measured learning rates it ends where the chord between them reaches that loss,
-            and a convex curve lies below its chords. None without an `lr`.
-        cliff: the smallest learning rate above `lr` that diverged, or whose loss exploded; None without one.
-        assumption_violation: why this is not one valley, in words; None when it may be.
-        failed: the learning rates whose trials were given up, ascending.
+            Conservative: between two measured learning rates it ends where their chord reaches that loss, and a convex
+            curve lies below its chords. None without an `lr`.
+        cliff: the smallest learning rate above `lr` that diverged, or whose loss exploded; else None.
+        assumption_violation: why the losses do not form one valley, in words; None if they may.
+        failed: the learning rates that were given up, ascending.
         history: every observation, in the order in which they came. A result replaces a failure at its learning rate.
-        tolerance: the tolerance as a loss; a share is taken of the best loss so far.
+        tolerance: the tolerance as a loss; a share refers to the best loss so far.
         lr_range: (smallest, largest) learning rate that the bound covers, extensions included.
-        edge: "lower" or "upper" when the best lies on that end of the range, and one coarse step beyond it could gain
+        edge: "lower" or "upper" if the best lies on that end of the range and one coarse step beyond it could gain
             more than the tolerance; else None.
-        schedule: the spec of the schedule that was searched under, if one was given.
+        schedule: the spec of the schedule of the trials, if given.
     """
 
     lr: float
@@ -98,7 +98,7 @@ def search_headline(result: SearchResult) -> str:
 
 
 def search_sentences(result: SearchResult) -> list[str]:
-    """Return what else a search knows, at its end or on its way, one sentence an item."""
+    """Return the other findings of a search, final or so far, one sentence per item."""
     sentences = [_bound(result)]
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
@@ -113,13 +113,13 @@ def search_sentences(result: SearchResult) -> list[str]:
         failed = listed(f"{lr:.4g}" for lr in result.failed)
         sentences.append(f"Trials at lr = {failed} failed; the search left {them} out.")
     if result.stop is not None:
-        # Why there is no bound has been said.
+        # The bound's sentence has already said why there is none.
         sentences.append(f"Stopped: {result.reason.removeprefix(f'{result.assumption_violation}; ')}.")
     return sentences
 
 
 def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
-    """Return (learning rate, its losses or what became of it, "best" or "bracket"), ascending."""
+    """Return (learning rate, its losses or its status, "best" or "bracket"), ascending."""
     told: dict[float, list[str]] = {}
     for each in sorted(result.history, key=lambda each: each.lr):
         told.setdefault(each.lr, []).append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
@@ -140,7 +140,7 @@ def _bound(result: SearchResult) -> str:
 
 
 def rounded_up(loss: float) -> str:
-    """A loss with two digits, rounded up: what is said to be within it must be."""
+    """A loss with two digits, rounded up, so that a bound stays a bound."""
     if not 0 < loss < math.inf:
         return f"{loss:g}"
     unit = 10.0 ** (math.floor(math.log10(loss)) - 1)

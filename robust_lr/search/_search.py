@@ -30,7 +30,7 @@ _NARROWEST = 1.01
 
 
 class LearningRateSearch:
-    """Find a learning rate within a tolerance of the best in a range, in few trials, and know when it is found.
+    """Finds, in few trials, a learning rate whose loss is within a tolerance of the best in a range.
 
     The search assumes that the loss f, over ``x = log(lr)``, is one valley that is convex around its minimum. Secants
     through the learning rates tried so far then bound how much any other one could gain. The search tries the learning
@@ -44,11 +44,10 @@ class LearningRateSearch:
     and searches the valley of the best. The first look at the range takes three places, more if the range is wider than
     ``ratio**9``, so a valley narrower than the distance between them can be missed.
 
-    What the search does depends on the options and on what it was told, in any order; there is no randomness and no
-    I/O.
+    The search depends only on its options and on the observations, in any order; it uses no randomness and no I/O.
 
-    While everything depends on trials in flight, `ask` returns ``[]`` although the search is not done. A loop such as
-    ``while not search.done: for lr in search.ask()`` must then wait until one of them is told or forgotten.
+    While the next step depends on trials in flight, `ask` returns ``[]`` although the search is not done. A loop such
+    as ``while not search.done: for lr in search.ask()`` must then wait until one of them is told or forgotten.
 
     Args:
         lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
@@ -60,7 +59,7 @@ class LearningRateSearch:
 
     Raises:
         GridError: when the range, or the start in it, is impossible.
-        OptionError: when the tolerance is.
+        OptionError: when the tolerance is invalid.
         ScheduleError: when the schedule cannot be read.
 
     Example:
@@ -103,9 +102,8 @@ class LearningRateSearch:
     def ask(self, n: int = 1) -> list[float]:
         """Return up to n learning rates to try next, best tried together; they are in flight until told or forgotten.
 
-        Fewer are returned when fewer would help or `max_trials` leaves fewer: none when the search is done, and none
-        while everything depends on what is in flight. A learning rate in flight is never returned again, nor is one
-        that was given up.
+        Returns fewer if fewer would help or `max_trials` leaves fewer: none once the search is done, and none while the
+        next step depends on trials in flight. A learning rate in flight or given up is never returned again.
 
         Raises:
             OptionError: when n is not a whole number >= 1.
@@ -121,20 +119,20 @@ class LearningRateSearch:
         return asked
 
     def tell(self, lr: float, loss: float = math.nan, *, status: Status = "ok", external: bool = False) -> None:
-        """Add what came of a trial; several results at one learning rate are seeds of it.
+        """Add the outcome of a trial; several results at one learning rate count as seeds.
 
         Args:
-            lr: a learning rate that was asked for (up to a relative 1e-9), in any order, also one that was forgotten.
-                It is no longer in flight.
+            lr: a learning rate that `ask` returned (up to a relative 1e-9), in any order, also one that was forgotten.
+                It is then no longer in flight.
             loss: the final loss, finite if the status is "ok", and ignored otherwise.
-            status: "ok"; "diverged", which counts as +inf; or "failed": the trials at this learning rate were given up.
-                The search then goes around it until a result for it is told, and ends after three such learning rates.
-            external: whether the search did not ask for this trial. Then any learning rate from 1e-300 to 1e300 is
-                accepted, and one in flight stays in flight, since the trial that was asked for still runs.
+            status: "ok"; "diverged", which counts as +inf; or "failed" to give this learning rate up. The search then
+                goes around it until it gets a result for it, and ends after three such learning rates.
+            external: whether the trial came from elsewhere. Then any learning rate from 1e-300 to 1e300 is accepted,
+                and one in flight stays in flight, since the search's own trial still runs.
 
         Raises:
-            DataError: when the learning rate was never asked for, the loss of an "ok" trial is not finite, or the
-                status is another one.
+            DataError: when `ask` never returned the learning rate, the loss of an "ok" trial is not finite, or the
+                status is not one of these.
         """
         number = check_number("lr", lr, above=0, error=DataError)
         external = check_flag("external", external, error=DataError)
@@ -152,7 +150,7 @@ class LearningRateSearch:
         self._enter(replace(self._state, observations=(*others, new)))
 
     def forget(self, lr: float) -> None:
-        """Stop waiting for a trial: its learning rate is no longer in flight, and may be asked for again.
+        """Stop waiting for a trial: its learning rate is no longer in flight, and `ask` may return it again.
 
         Raises:
             DataError: when the learning rate is not in flight.
@@ -165,21 +163,21 @@ class LearningRateSearch:
 
     @property
     def in_flight(self) -> tuple[float, ...]:
-        """The learning rates that were asked for and neither told nor forgotten, in that order."""
+        """The learning rates that `ask` returned and that were neither told nor forgotten, in order."""
         return tuple(self._in_flight)
 
     @property
     def done(self) -> bool:
-        """Whether the search is over. What is told later, of a trial in flight, can open it again."""
+        """Whether the search is over. The result of a trial still in flight can reopen it."""
         return isinstance(self._next_step(), End)
 
     @property
     def result(self) -> SearchResult:
-        """What is known so far."""
+        """The result so far."""
         return summarize(self._state, self._next_step(), self._schedule)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole state as values that JSON can hold; a trial without a finite loss has the loss None."""
+        """Return the whole state as JSON values; a trial without a finite loss has the loss None."""
         settings = self._state.settings
         changed = {"lr_min": settings.lr_min, "lr_max": settings.lr_max, "ratio": settings.ratio}
         tolerance = {"tolerance": settings.tolerance.value, "relative": settings.tolerance.relative}
@@ -190,7 +188,7 @@ class LearningRateSearch:
             "format": _FORMAT,
             "settings": asdict(settings.options) | changed | tolerance,
             "schedule": self._schedule,
-            # The keys of version 0.1.0, which are in studies and files.
+            # The keys of version 0.1.0, because studies and files contain them.
             "tells": [{"foreign" if key == "external" else key: value for key, value in each.items()} for each in told],
             "in_flight": list(self._in_flight),
             "asked": sorted(self._asked),
@@ -198,10 +196,10 @@ class LearningRateSearch:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Return the search that `to_dict` described, of this version or of 0.1.0; it goes on as the other would have.
+        """Return the search that `to_dict` saved, in this version or in 0.1.0; it continues as the original would.
 
         Raises:
-            DataError: when this is no such state.
+            DataError: when the state is not one of `to_dict`.
         """
         if not isinstance(state, Mapping) or state.get("format") != _FORMAT:
             found = state.get("format") if isinstance(state, Mapping) else state

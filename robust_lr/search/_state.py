@@ -1,4 +1,4 @@
-"""Where a search stands: its range, the valley in it, and what is left to look at."""
+"""The state of a search: its range, the valley in it, and the gaps left to examine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._convex_bound import ConvexBound, Gap
 from ._observations import Observation, Observations
 from ._options import SearchOptions
 
-# What a float holds, with room to calculate.
+# The range of floats, with room for arithmetic.
 SMALLEST, LARGEST = 1e-300, 1e300
 # When everything diverges, the search goes this many coarse steps below the range.
 _STEPS_BELOW = 3
@@ -26,7 +26,7 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a search was asked for, checked; `ratio` is the one it works with."""
+    """The checked arguments of a search; `ratio` is the one in use."""
 
     lr_min: float
     lr_max: float
@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SearchState:
-    """What follows from the settings and the observations of a search, in any order; not from what is in flight."""
+    """The conclusions from the settings and observations of a search; trials in flight do not count."""
 
     settings: Settings
     observations: tuple[Observation, ...]
@@ -66,14 +66,14 @@ class SearchState:
 
     @cached_property
     def best_lr(self) -> float | None:
-        """The learning rate with the least mean loss; the smallest of equals, None without a finite loss."""
+        """The learning rate with the lowest mean loss; the smallest of equals, None without a finite loss."""
         means = self.data.means
         return min(means, key=means.__getitem__, default=None)
 
     @cached_property
     def cliff(self) -> float | None:
         """The smallest learning rate above the best that diverged or exploded."""
-        # Without a finite loss, a trial below the range that diverged and was not asked for says nothing of the range.
+        # Without a finite loss, an external trial that diverged below the range tells nothing about the range.
         lowest = self.best_lr or min((self.settings.lr_min, *self._own)) * (1 - _SAME)
         return next((lr for lr in self.data.broken if lr > lowest), None)
 
@@ -84,9 +84,9 @@ class SearchState:
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """log of the smallest and largest learning rate that may be asked for.
+        """log of the smallest and largest learning rate that the search may try.
 
-        An extension reaches what was told outside of the range that was asked for, and one coarse step beyond `edge`.
+        An extension covers observations outside the original range, and one coarse step beyond `edge`.
         """
         low, high = self._told_range
         if not self.settings.options.extend:
@@ -143,7 +143,7 @@ class SearchState:
         return min([first, *told]), max([last, *told])
 
     def lr_at(self, x: float) -> float:
-        """The learning rate at ``x = log(lr)``: a known one as it is, another with four digits."""
+        """The learning rate at ``x = log(lr)``: a known one exactly, any other with four digits."""
         first, last = self.settings.lr_min, self.settings.lr_max
         known = next((lr for lr in (*self.data.counts, first, last) if abs(math.log(lr) - x) < _SAME), None)
         if known is not None:

@@ -1,4 +1,4 @@
-"""The one decision of a search: which learning rate to try next, or why it is over."""
+"""The decision of a search: which learning rate to try next, or why it is over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class End:
 
 
 def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
-    """Return what to do next, given what is known and the learning rates that are being tried."""
+    """Return the next step, given the state and the learning rates in flight."""
     most = state.settings.options.max_trials
     n_known = len(state.results)
     if most is not None and n_known >= most:
@@ -52,10 +52,10 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
 
 
 def _end_by_results(state: SearchState, taken: Sequence[float], proposal: Proposal) -> End | None:
-    """The end that the results call for, whatever is in flight or failed."""
+    """The end that the results call for, whatever is in flight or has failed."""
     from_noise = _is_mostly_noise(state)
     if proposal.x is not None and not from_noise and len(state.failed) < _MOST_FAILURES:
-        return None  # what helps beside trials that are taken helps without them, too
+        return None  # a proposal that helps beside taken trials also helps without them
     alone = propose(state, ()) if taken else proposal
     noise_limited = from_noise and _trials_left(state, alone) > _MOST_AGAINST_NOISE
     if alone.x is not None and not noise_limited:
@@ -82,7 +82,7 @@ def _end_in_valley(state: SearchState) -> End:
         return End("edge", f"the loss still falls at the {state.edge} end of the range: widen it")
     losses = list(state.data.means.values())
     if state.settings.tolerance.relative and abs(min(losses)) < _ABOUT_ZERO * (max(losses) - min(losses)):
-        return End("resolution", "the best loss is about 0, and a share of 0 is no tolerance: give a number instead")
+        return End("resolution", "the best loss is about 0, and a share of 0 is not a tolerance: give a number instead")
     return End("resolution", "any better learning rate is too close to one already tried to tell them apart")
 
 
@@ -94,9 +94,9 @@ def _is_mostly_noise(state: SearchState) -> bool:
 
 
 def _trials_left(state: SearchState, proposal: Proposal) -> float:
-    """How many trials it takes to the tolerance if each lowers the log of the excess bound as the next does.
+    """How many trials it takes to reach the tolerance if each lowers the log of the excess bound as the next one does.
 
-    0 while the range is still being looked at.
+    0 during the first look at the range.
     """
     if state.valley is None or proposal.score is None:
         return 0.0
@@ -109,7 +109,7 @@ def _noise(state: SearchState, trials_left: float) -> str:
     points, std = state.valley.points, state.data.seed_std
     best = points[state.valley.best]
     close = [lr for lr, p in zip(state.valley_lrs, points, strict=True) if p.loss - p.error <= best.loss + best.error]
-    noise = f"seeds differ by about {std:.2g}" if std else f"the loss goes up and down by {state.data.noise_margin:.2g}"
+    noise = f"seeds differ by about {std:.2g}" if std else f"the loss fluctuates by {state.data.noise_margin:.2g}"
     hidden = f"{close[0]:.2g} to {close[-1]:.2g} cannot be told apart" if len(close) > 1 else "no more can be seen"
     more = "many" if trials_left == math.inf else f"about {math.ceil(trials_left)}"
     return f"{noise}, so {hidden}; {more} more trials would be needed"

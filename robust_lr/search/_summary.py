@@ -1,4 +1,4 @@
-"""From the state of a search to its result: the best, the bound with its conditions, the good interval."""
+"""The result of a search from its state: the best, the bound with its conditions, the good interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._step import Ask, End
 
 
 def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> SearchResult:
-    """Return what is known in a state whose next step is `move`."""
+    """Return the result in a state whose next step is `move`."""
     valley, (low, high) = state.valley, state.range
     lr, loss = math.nan, math.inf
     if valley is not None:

@@ -1,4 +1,4 @@
-"""The trials of a search: what it asks for, each as a trial with a seed, and what is known told to it."""
+"""The trials of a search: turns its learning rates into trials with seeds, and tells it the outcomes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from . import LearningRateSearch
 class SearchPlan:
     """A search as a `TrialPlan`: each further trial at a learning rate has the next seed there.
 
-    It goes in rounds: it asks for `n_jobs` learning rates, and for the next ones when all of these have their outcome.
-    So what is tried depends on the losses alone, not on which trial ended first, and a search that was killed makes the
-    same trials as one that was not. With `n_jobs` None it asks for one whenever there is room, and does not wait.
+    The search works in rounds: it asks for `n_jobs` learning rates, and for the next ones once all of these have their
+    outcome. So the trials depend on the losses alone, not on which trial ends first, and a killed search makes the same
+    trials as an uninterrupted one. With `n_jobs` None it asks for one whenever there is room, without waiting.
 
-    What is known already is not run again: first the search takes from it what it asks for, as long as that is there,
-    and then it is told all else, as results from outside. A trial that was given up before runs again where the search
-    asks for it, so that a search that went around it does so again.
+    Known results do not run again: first they answer what the search asks for, as long as they can; then the search is
+    told the others, as external results. A trial that was given up before runs again where the search asks for it, so
+    that a continued search goes around it as before.
 
     Args:
-        search: the search, of which nothing was asked yet.
+        search: a new search.
         schedule: name of its schedule.
-        seed: the first one at a learning rate.
-        known: outcomes that are there already; those of other schedules are left aside.
+        seed: first seed at a learning rate.
+        known: existing outcomes; those of other schedules are ignored.
         n_jobs: learning rates in a round, at least 1; None for no rounds.
     """
 
@@ -46,7 +46,7 @@ class SearchPlan:
         self._told, self._running = set[TrialSpec](), set[TrialSpec]()
 
     def next_trials(self) -> list[TrialSpec]:
-        """Return the trials of the next round, none while one is running and none at the end."""
+        """Return the trials of the next round; none while a round is running, none at the end."""
         if self._running and self._n_jobs is not None:
             return []
         while True:
@@ -57,7 +57,7 @@ class SearchPlan:
                     self._tell(self._known[trial])
             others = [result for spec, result in self._known.items() if spec not in self._told]
             if others and (not asked or (new and self._given_up.isdisjoint(new))):
-                # What is known carries the search no further by itself.
+                # The known results take the search no further.
                 for trial in new:
                     self.search.forget(trial.lr)
                 for result in others:

@@ -1,4 +1,4 @@
-"""What a search knows on its way, on stderr: a live table on a terminal, one line per trial elsewhere."""
+"""The progress of a search on stderr: a live table on a terminal, one line per trial elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SearchProgress:
-    """A context manager that shows what was tried, what runs, and what is known.
+    """A context manager that shows the trials so far, the running ones, and the best with its bound.
 
     Args:
         show: whether to show it; None shows it only on a terminal.
@@ -36,7 +36,7 @@ class SearchProgress:
         self._draw(known)
 
     def add(self, result: TrialResult, known: SearchResult) -> None:
-        """Show what came of a trial, and what is known with it."""
+        """Show the outcome of a trial, and the best so far."""
         if self._live is not None or self._console is None:
             return
         found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")

@@ -1,4 +1,4 @@
-"""`search_learning_rate`: a search over a training function, by any runner, with a journal that it continues from."""
+"""`search_learning_rate`: a search over a training function, with any runner and a journal to continue from."""
 
 from __future__ import annotations
 
@@ -35,47 +35,48 @@ def search_learning_rate(
     label: str | None = None,
     progress: bool | None = None,
 ) -> SearchResult:
-    """Train at one learning rate after another until none can be better by more than the tolerance, and say so.
+    """Search for the best learning rate until no other can be better by more than the tolerance.
 
-    The search, what it assumes and what its bound means are those of `LearningRateSearch`. It goes in rounds of
-    `n_jobs` learning rates, and asks for the next round when the last one is complete. So what is tried depends on the
-    losses alone, not on which trial ended first, and a search that was killed makes, with its journal, the same trials
-    as one that was not.
+    `LearningRateSearch` describes the search, its assumption and its bound. It works in rounds of `n_jobs` learning
+    rates, and asks for the next round once the last one is complete. So the trials depend on the losses alone, not on
+    which trial ends first, and a killed search that continues from its journal makes the same trials as an
+    uninterrupted one.
 
-    A journal is that of a sweep (`SweepResult.from_journal` reads it). A trial that it holds is not run again: first
-    the search takes from it what it asks for, as long as that is there, and then it is told all else that the journal
-    holds for this schedule, as results from outside. So a finished sweep, a search with another tolerance or range, and
-    trials added by hand are all made use of. After such results from outside, a search in rounds of several that is
-    killed within a round may make some other trials than it would have; no trial runs twice even then.
+    The journal has the format of a sweep's (`SweepResult.from_journal` reads it). Its trials do not run again: first
+    they answer what the search asks for, as long as they can; then the search is told the others of this schedule, as
+    external results. So it can use a finished sweep, a search with another tolerance or range, and trials added by
+    hand. With external results, a search that is killed within a round of several may try some other learning rates
+    than without the kill; even then no trial runs twice.
 
-    A learning rate at which a trial failed, tries included, is given up: the search goes around it, and ends with
-    the stop "failures" where three are given up, or nothing else is left to try. The same command on its journal tries
-    it again.
+    A learning rate whose trial fails `max_retries` + 1 times is given up: the search goes around it, and ends with the
+    stop "failures" once three are given up, or nothing else is left to try. The same command on its journal tries it
+    again.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
         lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
-        lr_max: the largest, too, and at least 1.01 times lr_min.
-        tolerance: how much worse than the least loss in the range you accept: a loss, > 0, or a share such as "1%".
-        schedule: the schedule that all trials train under, or its spec.
+        lr_max: the largest, at least 1.01 times lr_min.
+        tolerance: how much worse than the best loss you accept: a number > 0 in units of the loss, or a share such as
+            "1%".
+        schedule: the schedule of all trials, or its spec.
         options: everything else about the search; see `SearchOptions`.
         runner: carries out the trials; by default one after the other in this process.
         n_jobs: learning rates in a round, >= 1; by default as many as the runner runs at a time.
-        seed: of the first trial at a learning rate; each further one there, which the search asks for when noise is in
-            its way, has the next seed that is free.
-        journal: file that every finished trial is written to, and from which a search that was stopped continues.
-        max_retries: how often a trial that failed is tried again, at least 0.
+        seed: seed of the first trial at a learning rate; each repeat, which the search asks for in the presence of
+            noise, has the next free seed.
+        journal: file for every finished trial, from which a stopped search continues.
+        max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
-        progress: True writes a live table to a terminal, or one line a trial to anything else, on stderr; None does so
-            only on a terminal, and False never.
+        progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
+            so only on a terminal, and False never.
 
     Returns:
-        What was found; `stop` and `reason` say why the search stopped. Failed trials are a `RobustLRWarning`.
+        The result; its `stop` and `reason` say why the search stopped. Failed trials cause a `RobustLRWarning`.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal is of another training function or another process writes it, or could not tell
-            train or the schedule from another one.
+        JournalError: when the journal belongs to another training function, another process is writing it, or the name
+            of `train` or the text of the schedule does not identify it.
 
     Example:
         >>> import math

@@ -1,4 +1,4 @@
-"""A sweep: every schedule, learning rate and seed of a grid, trained once; and its losses as one value."""
+"""A sweep trains once for each schedule, learning rate and seed of a grid, and holds all losses as one value."""
 
 from .results import SweepResult as SweepResult
 from .run import run_sweep as run_sweep

@@ -1,4 +1,4 @@
-"""The axes of a sweep as a user may write them: learning rates, schedules and seeds."""
+"""The axes of a sweep, read from user input: learning rates, schedules and seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: which trials wait, are in flight, have an outcome; which are tried again, and what is written."""
+"""The ledger: which trials wait, are in flight or have an outcome, which are retried, and the journal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .retries import MAX_RETRIES, Retries
 
 
 class TrialPlan(Protocol):
-    """What is tried: the list of a sweep, or a search that asks for trials one round after the other."""
+    """A plan of trials: the list of a sweep, or a search that asks for them in rounds."""
 
     def next_trials(self) -> list[TrialSpec]:
-        """Return further trials to run; an empty list where there are none now."""
+        """Return further trials to run, or an empty list if there are none now."""
 
     def add(self, result: TrialResult) -> None:
-        """Take in the outcome of a trial: a result, or the failure with which it was given up."""
+        """Take the outcome of a trial: a result, or the failure with which it was given up."""
 
 
 class OutcomeLog(Protocol):
@@ -32,20 +32,20 @@ class OutcomeLog(Protocol):
 
 
 class TrialLedger:
-    """The `TrialSource` of sweeps and searches alike: every runner takes its trials from one, every result ends here.
+    """The `TrialSource` of sweeps and searches: runners take their trials from it, and every result ends here.
 
-    A trial that failed is handed out again, before all others, `max_retries` times; then it is given up, and the
-    failure is its outcome. So a training function that always fails is known after a few trials, not after all. Each
-    outcome is written to the journal before the plan hears of it.
+    A failed trial is handed out again, before all others, up to `max_retries` times; then it is given up, and the
+    failure is its outcome. So a training function that always fails shows after a few trials, not after all. Each
+    outcome is written to the journal before the plan gets it.
 
     Args:
-        plan: what is tried.
-        journal: where the outcomes are written; None for nowhere.
-        max_retries: how often a trial that failed is tried again, at least 0.
+        plan: the trials.
+        journal: journal for the outcomes, or None.
+        max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function.
 
     Raises:
-        OptionError: when `max_retries` is no whole number of at least 0.
+        OptionError: when `max_retries` is not a whole number of at least 0.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TrialLedger:
 
     @property
     def in_flight(self) -> tuple[TrialSpec, ...]:
-        """The trials that were handed out or claimed, and have no result yet."""
+        """The trials handed out or claimed that have no result yet."""
         return tuple(self._in_flight)
 
     def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
@@ -80,19 +80,19 @@ class TrialLedger:
         return taken
 
     def claim(self, spec: TrialSpec) -> None:
-        """Note that a trial is in flight which was not taken here, such as one that a study already runs."""
+        """Note that a trial is in flight although nobody took it here, such as one that a study already runs."""
         if spec in self._waiting:
             self._waiting.remove(spec)
         self._in_flight[spec] = None
 
     def give_back(self, trials: Sequence[TrialSpec]) -> None:
-        """Take back trials that did not run, through no fault of their own; they are the next to be handed out."""
+        """Take back trials that did not run, without counting a failure; they are handed out next."""
         for spec in reversed([spec for spec in trials if spec in self._in_flight]):
             del self._in_flight[spec]
             self._waiting.appendleft(spec)
 
     def record(self, result: TrialResult) -> bool:
-        """Take in what came of a trial; return whether that is its outcome, and not a failure to be tried again.
+        """Take the result of an attempt; return whether it is the trial's outcome, and not a failure to be retried.
 
         Raises:
             RobustLRError: when the trial is not in flight.
@@ -100,7 +100,7 @@ class TrialLedger:
         """
         spec = result.spec
         if spec not in self._in_flight:
-            raise RobustLRError(f"a trial has a result twice, or was never handed out: {spec}")
+            raise RobustLRError(f"a trial got two results, or was never handed out: {spec}")
         del self._in_flight[spec]
         if self._retries.grants(result):
             self._waiting.appendleft(spec)
@@ -111,11 +111,11 @@ class TrialLedger:
         return True
 
     def run(self, runner: Runner, train: TrainFunction, schedules: Mapping[str, Schedule]) -> Generator[TrialResult]:
-        """Have a runner carry out all trials, and yield each outcome; closing the generator ends what runs.
+        """Have a runner carry out all trials, and yield each outcome; closing the generator stops the running ones.
 
         Raises:
-            RobustLRError: when the runner gives no result for a trial, two, one for another trial, or one that says
-                "ok" without a finite loss.
+            RobustLRError: when the runner returns no result for a trial, two, one for a trial it was not given, or one
+                that says "ok" without a finite loss.
         """
         if not self.waiting:
             return

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class SweepProgress:
-    """A context manager that shows how many trials are done, the best loss so far, and the time that is left.
+    """A context manager that shows how many trials are done, the best loss so far, and the remaining time.
 
     Args:
-        n_trials: all trials of the sweep.
-        finished: those that a journal already holds.
-        show: None draws only when stderr is a terminal; True and False force it. Nothing is drawn when False.
+        n_trials: number of trials in the sweep.
+        finished: number of them already in the journal.
+        show: True draws, False does not, None draws only if stderr is a terminal.
         console: where rich draws, stderr by default.
 
     Example:
@@ -48,7 +48,7 @@ class SweepProgress:
 
     @property
     def summary(self) -> str:
-        """What has come of the trials so far, such as ``best 0.213 (cosine, lr 0.01), 2 diverged, 1 failed``."""
+        """The outcomes so far, such as ``best 0.213 (cosine, lr 0.01), 2 diverged, 1 failed``."""
         parts = []
         if self._best is not None:
             parts.append(f"best {self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})")
@@ -102,6 +102,6 @@ def _make_bar(console: Console | None) -> Progress:
         TimeRemainingColumn(),
         console=console or Console(stderr=True),
         refresh_per_second=4,
-        # rich forgets what is older than 30 s, and with it the speed of trials that take minutes.
+        # rich forgets updates older than 30 s, and with them the speed of trials that take minutes.
         speed_estimate_period=24 * 3600.0,
     )

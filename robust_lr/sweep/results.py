@@ -28,21 +28,21 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class SweepResult:
-    """Final losses over schedules x learning rates x seeds, the value that every analysis starts from.
+    """Final losses over schedules x learning rates x seeds; every analysis starts from this value.
 
     Attributes:
         schedules: names of the schedules, S of them.
         learning_rates: ascending, shape (L,), float64; any positive spacing.
         seeds: K whole numbers; one seed is one draw shared by all schedules and learning rates.
-        loss: shape (S, L, K), float64, lower is better: +inf where the run diverged, NaN where there is no result.
-        seconds: shape (S, L, K), wall-clock seconds of each trial, NaN where unknown.
+        loss: shape (S, L, K), float64, lower is better: +inf if the run diverged, NaN if there is no result.
+        seconds: shape (S, L, K), wall-clock seconds of each trial, NaN if unknown.
         metrics: further metrics by name, each of shape (S, L, K), NaN where absent.
-        specs: the spec of each schedule by its name, where known.
+        specs: the spec of each schedule by its name, if known.
         failures: the trials that failed or ran out of memory, with their error text.
-        notes: what a reader of the figures must know about how the data were read.
+        notes: caveats on how the data were read.
 
     Raises:
-        DataError: when the shapes disagree, a learning rate is not positive, a seed is no whole number, or a loss is
+        DataError: when the shapes disagree, a learning rate is not positive, a seed is not a whole number, or a loss is
             -inf.
 
     Example:
@@ -86,7 +86,7 @@ class SweepResult:
                 raise DataError(f"{name} must be distinct, got {list(values)}")
         losses, each = _shaped("loss", loss, shape), _frozen(seconds)
         if np.any(np.isneginf(losses)):
-            raise DataError("a loss of -inf is no result: a diverged run is +inf, a missing one NaN")
+            raise DataError("a loss must not be -inf: a diverged run is +inf, a missing one NaN")
         self.__dict__.update({  # the class is frozen
             "schedules": tuple(str(s) for s in schedules),
             "learning_rates": lrs,
@@ -109,13 +109,13 @@ class SweepResult:
         *,
         notes: Sequence[str] = (),
     ) -> Self:
-        """Return the sweep that these trial results make up; a later result of a trial replaces an earlier one.
+        """Build a sweep from trial results; a later result of a trial replaces an earlier one.
 
         Args:
             schedules: spec of each schedule by its name.
             learning_rates: all learning rates of the sweep, in any order.
             seeds: all seeds of the sweep.
-            results: any of its trials, in any order; trials without a result are NaN.
+            results: results of its trials, in any order; trials without one are NaN.
             notes: kept as `notes`.
 
         Raises:
@@ -131,7 +131,7 @@ class SweepResult:
             try:
                 cell = tuple(p[key] for p, key in zip(place, (spec.schedule, spec.lr, spec.seed), strict=True))
             except KeyError:
-                raise DataError(f"{spec} is no trial of this sweep") from None
+                raise DataError(f"{spec} is not a trial of this sweep") from None
             loss[cell] = {"ok": result.loss, "diverged": math.inf}.get(result.status, math.nan)
             seconds[cell] = result.seconds
             for name, value in result.metrics.items():
@@ -143,7 +143,7 @@ class SweepResult:
         )  # fmt: skip
 
     def describe(self) -> str:
-        """Return what the sweep holds, in one line."""
+        """Return a one-line summary."""
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
         return (
@@ -156,7 +156,7 @@ class SweepResult:
         return f"SweepResult({self.describe()})"
 
     def __str__(self) -> str:
-        """What it holds, and the mean loss at each learning rate."""
+        """The one-line summary, and the mean loss at each learning rate."""
         return to_text(self._blocks())
 
     def _repr_html_(self) -> str:
@@ -180,18 +180,18 @@ class SweepResult:
         source: str = "the data",
         notes: Sequence[str] = (),
     ) -> Self:
-        """Return the sweep that runs of any tool make up; its notes say what its reader cannot see.
+        """Build a sweep from the runs of any tool; its notes say what was assumed and left out.
 
         Runs without seeds that share a learning rate are replicates, paired in their order, unless all of a schedule's
         repeats are identical: then they are duplicates. Seeds that were drawn anew for each learning rate are ignored.
 
         Args:
-            runs: in the order in which they were run.
-            repeats: what happens when two runs have the same learning rate, schedule and seed, but different losses:
-                "refuse" raises, with "first" the first complete run counts.
-            direction: "maximize" where a larger value is better; the loss is then its negative.
-            source: names the data in errors.
-            notes: known already, said first.
+            runs: in the order in which they ran.
+            repeats: treatment of runs with the same learning rate, schedule and seed, but different losses: "refuse"
+                raises, "first" counts the first complete run.
+            direction: "maximize" if a larger value is better; the loss is then its negative.
+            source: name of the data in errors.
+            notes: notes to put first.
 
         Raises:
             DataError: when no run has a result, or repeats contradict each other.
@@ -218,22 +218,22 @@ class SweepResult:
         seed_name: str | None = None,
         direction: Direction = "minimize",
     ) -> Self:
-        """Return the sweep in a CSV file with one run a row, read by `read_table`, understood by `from_runs`."""
+        """Read a sweep from a CSV file with one run per row; see `read_table` and `from_runs`."""
         runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
         return cls.from_runs(runs, direction=direction, source=str(path))
 
     @classmethod
     def from_journal(cls, path: str | Path) -> Self:
-        """Return the sweep in a journal that `run_sweep` wrote, finished or not; raise `JournalError` for any other."""
+        """Read the journal of `run_sweep`, finished or not; raise `JournalError` for any other file."""
         contents = read_journal(path)
         header = contents.header
         return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one row a trial: schedule, lr, seed, loss (inf where it diverged), seconds, and the metrics.
+        """Write one row per trial: schedule, lr, seed, loss (inf if it diverged), seconds, and the metrics.
 
-        A metric that has the name of one of these columns is written as ``metric_lr``, say. One that a diverged run
-        did not report is nan, so that `from_csv` knows the divergence by that column too.
+        A metric with the name of one of these columns gets a prefix, as in ``metric_lr``. A metric that a diverged run
+        did not report is nan, so that `from_csv` recognizes the divergence by that column too.
         """
         columns = ["schedule", "lr", "seed", "loss", "seconds"]
         names = list(self.metrics)
@@ -250,15 +250,15 @@ class SweepResult:
     def with_loss(self, metric: str, *, direction: Direction = "minimize") -> Self:
         """Return the same sweep judged by one of its metrics; a note says so.
 
-        A run that diverged stays diverged, and one whose metric is infinite has diverged too. One whose metric is NaN
-        has no result.
+        A diverged run stays diverged, and a run with an infinite metric counts as diverged too. A run whose metric is
+        NaN has no result.
 
         Args:
-            metric: name of a metric, or "loss" where there is no metric of that name.
-            direction: "maximize" where a larger value is better; the loss is then its negative.
+            metric: name of a metric, or "loss" if no metric has that name.
+            direction: "maximize" if a larger value is better; the loss is then its negative.
 
         Raises:
-            DataError: when the sweep has no metric of that name.
+            DataError: when the sweep has no such metric.
 
         Example:
             >>> inf, nan = float("inf"), float("nan")
@@ -280,7 +280,7 @@ class SweepResult:
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
-        """True where a run diverged, shape (S, L, K)."""
+        """Whether each run diverged, shape (S, L, K)."""
         return np.isposinf(self.loss)
 
     @property
@@ -289,7 +289,7 @@ class SweepResult:
         return int(np.sum(~np.isnan(self.loss)))
 
     def index(self, schedule: str) -> int:
-        """Return the position of a schedule on the first axis; raise `DataError` when there is none of that name."""
+        """Return the position of a schedule on the first axis; raise `DataError` if there is no such schedule."""
         if schedule not in self.schedules:
             raise DataError(f"the sweep has no schedule {schedule!r}; it has {', '.join(self.schedules)}")
         return self.schedules.index(schedule)

@@ -1,4 +1,4 @@
-"""Which trial is tried again: one that failed, as often as `max_retries` says; then it is given up."""
+"""Retries: a failed trial is retried up to `max_retries` times, then given up."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Retries:
     """Counts how often each trial has failed, and grants each the same number of further attempts.
 
     Args:
-        max_retries: how often a trial that failed is tried again, at least 0.
+        max_retries: how often a failed trial is retried, at least 0.
 
     Raises:
-        OptionError: when that is no whole number of at least 0.
+        OptionError: when `max_retries` is not a whole number of at least 0.
 
     Example:
         >>> failed = TrialResult(TrialSpec("cosine", 0.1, 0), float("nan"), "failed")
@@ -47,7 +47,7 @@ class Retries:
             return False
         spec = result.spec
         trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
-        _log.info("%s: attempt %d of %d failed, it runs again: %s", trial, n, most, last_line(result.error))
+        _log.info("%s: attempt %d of %d failed; retrying: %s", trial, n, most, last_line(result.error))
         return True
 
 

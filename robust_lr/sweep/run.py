@@ -1,4 +1,4 @@
-"""`run_sweep`: every schedule, learning rate and seed of a grid, trained once."""
+"""`run_sweep` trains once for each schedule, learning rate and seed of a grid."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def run_sweep(
         schedules: schedules or their specs, by name or with the spec as the name.
         seeds: distinct whole numbers; a number n means ``range(n)``.
         runner: carries out the trials; by default one after the other in this process.
-        journal: file that every finished trial is written to. The trials that it holds are not run again, so a sweep
-            that was stopped continues, and one that has grown runs only what is new.
-        max_retries: how often a trial that failed is tried again, at least 0.
+        journal: file for every finished trial. Its trials do not run again, so a stopped sweep continues, and a sweep
+            that has grown runs only the new trials.
+        max_retries: how often a failed trial is retried, at least 0.
         progress: None shows a progress bar only when stderr is a terminal; True and False force it.
-        label: name of the training function in the journal, which refuses another one. By default its attribute
-            `label`, or its module, name and bound arguments; needed with a journal where these leave open what it does,
-            as those of a lambda or a local function do.
+        label: name of the training function in the journal, which refuses any other. By default its attribute `label`,
+            or its module, name and bound arguments. Needed with a journal if these do not identify the function, as
+            for a lambda or a local function.
 
     Returns:
-        The sweep. A trial that failed is NaN in it, with a `RobustLRWarning`, and listed in its `failures`.
+        The sweep. A failed trial is NaN in it, listed in its `failures`, and causes a `RobustLRWarning`.
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal is of another training function, another process writes it, or it could not tell
-            train or a schedule from another one.
-        TrialError: when the first 3 trials all failed and none has a result.
+        JournalError: when the journal belongs to another training function, another process is writing it, or the name
+            of `train` or the text of a schedule does not identify it.
+        TrialError: when the first 3 trials all fail and none has a result.
 
     Example:
         >>> def train(*, lr, schedule, seed):
@@ -85,7 +85,7 @@ def run_sweep(
 
 
 class _SweepPlan:
-    """The trials of a sweep, all at once; it raises when the first of them have failed, and not one has a result."""
+    """The trials of a sweep, all at once; raises if the first of them all fail and none has a result."""
 
     def __init__(self, trials: Sequence[TrialSpec], finished: Mapping[TrialSpec, TrialResult]) -> None:
         self.results = [finished[trial] for trial in trials if trial in finished]

@@ -1,4 +1,4 @@
-"""Deprecated: what was here is in `robust_lr_torch`. This name goes with version 0.3."""
+"""Deprecated: use `robust_lr_torch`. Version 0.3 removes this name."""
 
 import importlib
 import warnings

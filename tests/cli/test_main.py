@@ -111,7 +111,7 @@ def test_an_old_name_of_an_option_works_for_one_release_with_one_line(robust_lr,
     robust_lr(*sweep_arguments(f"{module(WITH_METRIC)}:train", journal="j.jsonl"))
     old, new = (robust_lr("analyze", "j.jsonl", name, "validation_loss") for name in ("--loss-column", "--metric"))
     assert (old.code, old.out) == (new.code, new.out)
-    assert old.err == "warning: --loss-column is now --metric; the old name goes with version 0.3\n"
+    assert old.err == "warning: --loss-column is now --metric; version 0.3 removes the old name\n"
     assert new.err == ""
 
 

@@ -114,4 +114,4 @@ def test_a_plugin_that_cannot_be_loaded_is_named_and_left_out(robust_lr, monkeyp
     install(monkeypatch, broken="Broken", cloud="CloudOptions")
     answer = robust_lr("hello", "world")
     assert (answer.code, answer.out) == (0, "hello world\n")
-    assert answer.err == "warning: the plug-in broken cannot be loaded: not today\n"
+    assert answer.err == "warning: cannot load the plug-in broken: not today\n"

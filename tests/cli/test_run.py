@@ -114,7 +114,7 @@ def test_a_packed_sweep_gives_the_same_journal_and_says_how_it_was_packed(robust
 def test_a_function_that_cannot_be_packed_is_run_all_the_same(robust_lr, module):
     answer = robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"), "--packed")
     assert (answer.code, n_calls()) == (0, 10)
-    assert answer.err.startswith("warning: running one after the other: ") and answer.err.count("\n") == 1
+    assert answer.err.startswith("warning: training sequentially: ") and answer.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_function_that_always_fails_ends_the_search_with_the_reason_and_exit_c
 def test_only_results_are_counted(search):
     _, out, err = search("flaky", *RANGE, "--tolerance", "0.005")
     first, second, *results = err.splitlines()
-    assert "attempt 1 of 3 failed, it runs again: OSError: not yet" in first and "attempt 2 of 3" in second
+    assert "attempt 1 of 3 failed; retrying: OSError: not yet" in first and "attempt 2 of 3" in second
     assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(results, 1))
     assert f"{len(results)} trials" in out
 

@@ -353,7 +353,7 @@ def test_results_are_frozen_and_the_input_is_left_alone():
         (lambda: theory.grid_guarantee([1.0], np.inf), "ratio must be"),
         (lambda: theory.resolution_for_tolerance([1.0], 0), "max_suboptimality_increase must be a finite number > 0"),
         (lambda: theory.resolution_for_tolerance([1.0], np.nan), "max_suboptimality_increase must be"),
-        (lambda: theory.transfer_ratio([1.0], [1.0, 1.0]), "as many steps, got 1 and 2"),
+        (lambda: theory.transfer_ratio([1.0], [1.0, 1.0]), "same number of steps, got 1 and 2"),
         (lambda: theory.transfer_ratio("linear", [1.0, 1.0]), "total_steps is needed"),
         (lambda: theory.asymptotic_exponent([1.0, 0.5]), "expected a schedule"),
     ],

@@ -105,5 +105,5 @@ def test_a_wrong_argument_is_refused_at_once(options, said):
 
 
 def test_checkpoints_of_a_function_whose_name_says_nothing_are_refused(tmp_path):
-    with pytest.raises(RobustLRError, match="checkpoints of train cannot be told from those of another function"):
+    with pytest.raises(RobustLRError, match="checkpoints cannot identify train by its name"):
         distributed_trial(lambda *, lr, schedule, seed: lr, num_workers=2, storage_path=tmp_path)

@@ -178,7 +178,7 @@ def test_ranks_that_end_alone_hold_up_nobody():
 def test_workers_that_are_to_find_gpus_and_find_none_are_an_error_in_one_line():
     pytest.importorskip("torch")
     resources = {"cpu": 1, "gpu": 1}
-    with pytest.raises(RobustLRError, match=r"^the workers are to train on GPUs, but torch finds none on their node$"):
+    with pytest.raises(RobustLRError, match=r"^the workers should train on GPUs, but torch finds none on their node$"):
         run(lambda *, lr, schedule, seed: lr, [TrialSpec("c", 1.0, 0)], {"c": Constant()},
             num_workers=1, resources=resources)  # fmt: skip
 

@@ -220,7 +220,7 @@ def test_a_checkpoint_is_used_by_its_own_experiment_only(tmp_path):
 
 def test_a_function_whose_name_says_nothing_keeps_no_checkpoints_unless_it_is_given_a_label(tmp_path):
     runner = RayRunner(ONE_CPU, max_concurrent=1, storage_path=tmp_path)
-    with pytest.raises(RobustLRError, match="checkpoints of train cannot be told from those of another function"):
+    with pytest.raises(RobustLRError, match="checkpoints cannot identify train by its name"):
         run_sweep(lambda *, lr, schedule, seed: lr, [0.5], ["cosine"], 1, runner=runner)
     sweep = run_sweep(lambda *, lr, schedule, seed: lr, [0.5], ["cosine"], 1, runner=runner, label="mine")
     assert sweep.loss.tolist() == [[[0.5]]]

@@ -30,7 +30,7 @@ here_and_in_two_processes = pytest.mark.parametrize("n_workers", [1, 2])
 TRIALS = expand_trials(SCHEDULES, LRS, (0, 1))
 
 
-@pytest.mark.filterwarnings("ignore:running one after the other")
+@pytest.mark.filterwarnings("ignore:training sequentially")
 class TestPackedRunner(RunnerContract):
     @pytest.fixture(params=[1, 2])
     def runner(self, request):
@@ -266,14 +266,14 @@ def test_what_cannot_be_packed_runs_one_after_the_other_and_says_why_once():
     with pytest.warns(RobustLRWarning) as caught:
         results = run(PackedRunner(), Stubborn())
     (warning,) = caught
-    assert str(warning.message) == "running one after the other: the loss reads a tensor's value (train.py:12)"
+    assert str(warning.message) == "training sequentially: the loss reads a tensor's value (train.py:12)"
     assert warning.filename == __file__
     assert outcomes(results) == outcomes(run(SerialRunner()))
 
 
 @here_and_in_two_processes
 def test_an_ordinary_function_runs_one_after_the_other_and_says_why(n_workers):
-    with pytest.warns(RobustLRWarning, match=r"^running one after the other: .* has no plan_packs"):
+    with pytest.warns(RobustLRWarning, match=r"^training sequentially: .* has no plan_packs"):
         results = run(PackedRunner(n_workers), train_quadratic, TRIALS[:6])
     assert outcomes(results) == outcomes(run(SerialRunner(), train_quadratic, TRIALS[:6]))
 
@@ -289,7 +289,7 @@ def test_one_after_the_other_can_be_asked_for_without_a_warning(train, caplog):
     with warnings.catch_warnings(), caplog.at_level(logging.INFO, logger="robust_lr"):
         warnings.simplefilter("error")
         results = run(PackedRunner(engine="sequential", strict=True), train, TRIALS[:6])
-    assert caplog.messages == ["one after the other, as asked for"]
+    assert caplog.messages == ["sequential, as requested"]
     assert outcomes(results) == outcomes(run(SerialRunner(), train, TRIALS[:6]))
 
 

@@ -165,7 +165,7 @@ def test_wrong_tables_are_refused(values):
 
 
 @pytest.mark.parametrize(
-    "function, says", [(lambda step, total: 1.0, "one multiplier a step"), (lambda step, total: step - 1, ">= 0")]
+    "function, says", [(lambda step, total: 1.0, "one multiplier per step"), (lambda step, total: step - 1, ">= 0")]
 )
 def test_wrong_functions_are_told_what_they_returned(function, says):
     with pytest.raises(ScheduleError, match=says):

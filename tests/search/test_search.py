@@ -773,7 +773,7 @@ def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
 
 def test_a_share_of_a_loss_near_zero_is_said_to_be_no_tolerance():
     result, _ = run(new_search(tolerance="1%"), parabola(0.02, floor=0.0))
-    assert result.reason == "the best loss is about 0, and a share of 0 is no tolerance: give a number instead"
+    assert result.reason == "the best loss is about 0, and a share of 0 is not a tolerance: give a number instead"
 
 
 def test_results_beyond_max_trials_are_counted_in_the_reason():

@@ -91,7 +91,7 @@ def test_what_cannot_be_transferred_is_refused_in_one_line(constant):
         (constant, {"to_total_steps": 10}, OptionError, "to_total_steps=10 needs from_total_steps"),
         (constant, {"to_schedule": "cosin"}, ScheduleError, "cosin"),
         (constant, {"to_schedule": "cosine", "from_total_steps": 0}, OptionError, "from_total_steps must be a whole"),
-        (blank, {"to_schedule": "cosine"}, ScheduleError, "the search was told of no schedule"),
+        (blank, {"to_schedule": "cosine"}, ScheduleError, "the previous search had no schedule"),
         (diverged, {"to_schedule": "linear"}, DataError, "there is no learning rate to transfer"),
     ]:
         with pytest.raises(error, match=words) as refused:

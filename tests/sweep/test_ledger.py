@@ -69,7 +69,7 @@ def test_a_trial_that_failed_is_the_next_to_be_handed_out_until_it_is_given_up(c
     with caplog.at_level(logging.INFO, "robust_lr"):
         for attempt in (1, 2):
             assert ledger.record(failed(spec)) is False
-            assert f"attempt {attempt} of 3 failed, it runs again: OSError: the disk is away" in caplog.messages[-1]
+            assert f"attempt {attempt} of 3 failed; retrying: OSError: the disk is away" in caplog.messages[-1]
             assert ledger.take() == [spec]
     assert ledger.record(failed(spec)) is True
     assert [result.status for result in plan.outcomes] == ["failed"]
@@ -110,7 +110,7 @@ def test_a_result_of_a_trial_that_is_not_in_flight_is_refused():
         ledger.record(ok(TRIALS[0]))
     ledger.take()
     ledger.record(ok(TRIALS[0]))
-    with pytest.raises(RobustLRError, match="has a result twice"):
+    with pytest.raises(RobustLRError, match="got two results"):
         ledger.record(ok(TRIALS[0]))
 
 

@@ -110,7 +110,7 @@ def test_the_latest_result_of_a_trial_counts_and_a_failed_one_is_kept_apart():
 
 
 def test_a_trial_of_another_sweep_is_refused():
-    with pytest.raises(DataError, match=r"no trial of this sweep"):
+    with pytest.raises(DataError, match=r"not a trial of this sweep"):
         SweepResult.from_trials({"a": ""}, [0.1], [0], [TrialResult(TrialSpec("a", 0.3, 0), 1.0, "ok")])
 
 

@@ -327,7 +327,7 @@ def test_a_schedule_with_other_parameters_is_another_one(path, ours, theirs):
     ],
 )
 def test_a_journal_wants_a_label_for_a_function_that_its_name_does_not_tell(path, function):
-    with pytest.raises(JournalError, match=r"cannot tell train .*label=") as caught:
+    with pytest.raises(JournalError, match=r"cannot identify train .*label=") as caught:
         run_sweep(function, GRID, ["cosine"], 1, journal=path)
     assert "\n" not in str(caught.value) and not path.exists()
     first = run_sweep(function, GRID, ["cosine"], 1)
@@ -350,7 +350,7 @@ def test_a_journal_wants_a_label_for_a_function_that_its_name_does_not_tell(path
     ],
 )
 def test_a_journal_refuses_a_schedule_that_its_text_does_not_tell(path, schedule):
-    with pytest.raises(JournalError, match=r"cannot tell schedule 'mine' .*module level, or .*__str__") as caught:
+    with pytest.raises(JournalError, match=r"cannot identify schedule 'mine' .*module level, or .*__str__") as caught:
         run_sweep(train, GRID, {"mine": schedule}, 1, journal=path, label="known")
     assert "\n" not in str(caught.value) and not path.exists()
     assert run_sweep(train, GRID, {"mine": schedule}, 1).n_trials == 3

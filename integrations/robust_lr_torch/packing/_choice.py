@@ -1,7 +1,7 @@
-"""What engine "auto" tries next, as a function of the seconds measured so far.
+"""The next attempt of engine "auto", as a function of the times measured so far.
 
-It tries whatever is predicted to end the sweep sooner than the best so far, preparation included. What has not been
-measured yet is predicted from what is typical of models, by one rule for CPU and GPU.
+It tries each candidate whose predicted time for the sweep, preparation included, beats the best so far. Predictions use
+typical values until there are measurements, by one rule for CPU and GPU.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LEAST_GAIN = 1.1  # below it, the simpler engine is as good
-_GROWTH = 4  # how many times as many slots the next pack has, or how many times fewer when there is no memory
+_LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
+_GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
-_STEPS_TO_TRY = 10  # to verify and to time a pack; of quick steps there are more, but no longer
+_STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
 
 @dataclass(frozen=True)
 class Typical:
-    """The slots of a first pack, and the gains to expect: of packing, then of more slots, then of compiling."""
+    """The slots of a first pack, and the expected gains: of packing, of more slots, of compiling."""
 
     slots: int
     packing: float
@@ -27,8 +27,8 @@ class Typical:
     compiling: float
 
 
-# A short step is mostly overhead, which a pack saves: 15 is what an H200 gains at least, launching kernel by kernel.
-# On a CPU a larger pack, or one of long steps, falls out of the cache.
+# A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
+# a larger pack, or one of long steps, falls out of the cache.
 _SHORT_STEP = {"cpu": 7e-4, "gpu": 1e-2}  # seconds
 _TYPICAL = {
     ("cpu", "short"): Typical(48, 1.5, 1.0, 2.0),
@@ -49,9 +49,9 @@ class Attempt:
 class Measured:
     attempt: Attempt
     seconds: float  # of a step of one replica; infinite when the pack could not be made
-    preparation: float = 0.0  # the seconds that making it took
+    preparation: float = 0.0  # the seconds to make it
     n_operations: int = 0  # of the traced step
-    most_slots: int = 0  # for which there is memory
+    most_slots: int = 0  # that fit into memory
 
     @classmethod
     def out_of_memory(cls, attempt: Attempt) -> Measured:

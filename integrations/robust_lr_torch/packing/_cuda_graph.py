@@ -1,4 +1,4 @@
-"""A step of a pack as one CUDA graph: the GPU is told once what to do, and then only to do it again.
+"""A step of a pack as one CUDA graph, captured once and then replayed.
 
 Launching the kernels of a small model's step takes the CPU longer than the GPU takes to run them; a captured graph is
 launched as a whole.
@@ -15,9 +15,9 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # of rows, numbers and keys; 
 
 
 class ReplayedSteps:
-    """Steps made by replaying one, which reads its arguments from tables on the device by a counter that it advances.
+    """Replays one captured step, which reads its arguments from tables on the device by a counter that it advances.
 
-    The step must not wait for the device. What is `kept` is changed by it, and afterwards as before.
+    The step must not wait for the device. Capturing changes the tensors in `kept`, which are restored afterwards.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ReplayedSteps:
 
 
 def capture_cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that replays what `function` does on the GPU; it is run a few times before, to warm up."""
+    """Return a function that replays the GPU work of `function`, which first runs a few times to warm up."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

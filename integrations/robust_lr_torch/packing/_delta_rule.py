@@ -16,13 +16,13 @@ from ._rules import Numbers, Stack, check_dtypes, per_replica
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 
-# A power of two, so that it adds no rounding, and above any learning rate that works: the larger it is, the smaller is
-# the error in q - p. It is not the largest learning rate of the stack, for then results would depend on the company.
+# A power of two, so that it adds no rounding, and above any learning rate that works: the larger it is, the smaller
+# the error in q - p. With the largest learning rate of the stack, results would depend on the other replicas.
 _REFERENCE = 1024.0
 _STEPS = 20  # of the probe: RAdam changes its rule at step 6, most that restart or look ahead do so every 5 or 10
 _SHAPES = ((5,), (4, 3), (2, 3, 2, 2))
 _PEAKS = (0.5, 0.05, 0.005, 0.1)
-_MAGNITUDES = (1.0, 30.0, 0.0, float("nan"))  # of the gradients of each replica; the last is there for the others
+_MAGNITUDES = (1.0, 30.0, 0.0, float("nan"))  # of the gradients of each replica; the last tests the others
 
 
 class DeltaRule:
@@ -60,14 +60,14 @@ class DeltaRule:
 
 
 def check_linear(make_optimizer: MakeOptimizer, name: str) -> None:
-    """Refuse an optimizer unless a `DeltaRule` trains each replica of a small stack as if it were alone.
+    """Reject an optimizer unless a `DeltaRule` trains each replica of a small stack as it would alone.
 
     One of the replicas has no gradient, and one has only NaN, which must not spread.
     """
     with torch.random.fork_rng(devices=[]):
         try:
             step = _first_difference(make_optimizer)
-        except Exception as error:  # what an optimizer raises is its own affair
+        except Exception as error:  # an optimizer may raise anything
             raise NotVectorizable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
     if step is not None:
         raise NotVectorizable(
@@ -94,7 +94,7 @@ def _first_difference(make_optimizer: MakeOptimizer) -> int | None:
     optimizers = [make_optimizer(parameters) for parameters in alone]
     peaks, magnitudes = torch.tensor([_PEAKS, _MAGNITUDES], dtype=torch.float64)
     for step in range(_STEPS):
-        # Each replica has a schedule of another shape, so that a state in which learning rates add up shows.
+        # Each replica has a schedule of another shape, which reveals a state that accumulates learning rates.
         lrs = peaks * (1.1 + torch.sin(step + torch.arange(len(_PEAKS), dtype=torch.float64)))
         grads = {k: grad * per_replica(magnitudes, grad) for k, grad in draw().items()}
         rule.update(stack, grads, state, lrs[None])

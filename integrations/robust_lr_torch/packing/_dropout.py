@@ -20,16 +20,16 @@ _SPATIAL_DIMS = {functional.dropout1d: 1, functional.dropout2d: 2, functional.dr
 
 
 class CounterNoise(TorchFunctionMode):
-    """While it is on, dropout takes its masks from a counter and not from torch's random state, which stays untouched.
+    """A mode in which dropout takes its masks from a counter and leaves torch's random state untouched.
 
     Element i (in row-major order) of the c-th dropout call (c = 0, 1, ...) since this was made is kept when
     ``hash(key, c, i) >= p * 2**32``, and is then multiplied by ``1 / (1 - p)``. The hash is in integers, so a mask is
-    the same on any device, alone or under ``torch.func.vmap`` with one int32 key a replica; and as the key is an input,
-    a graph traced once gives the masks of each key. Make one for each forward pass.
+    the same on any device, alone or under ``torch.func.vmap`` with one int32 key per replica; and as the key is an
+    input, a graph traced once gives the masks of each key. Make one for each forward pass.
 
-    It reaches every dropout (one draw a channel in ``dropout1d`` to ``3d``) and attention. Attention with dropout is
-    written out as matrix products; without, where it is asked for, as its kernels have no fast batching rule. Other
-    noise comes from torch's generators as ever; so does what ``torch.utils.checkpoint`` computes again.
+    It covers every dropout (one draw per channel in ``dropout1d`` to ``3d``) and attention. Attention with dropout is
+    written out as matrix products; attention without it on request, because its kernels have no fast batching rule.
+    Other noise, and recomputation by ``torch.utils.checkpoint``, use torch's generators as usual.
     """
 
     def __init__(self, key: Tensor, *, write_out_attention: bool = False) -> None:
@@ -47,7 +47,7 @@ class CounterNoise(TorchFunctionMode):
         if func is functional.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
-            with self:  # torch turns a mode off while it answers
+            with self:  # torch turns a mode off inside its handler
                 return _multi_head_attention(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -60,7 +60,7 @@ class CounterNoise(TorchFunctionMode):
         spatial = _SPATIAL_DIMS.get(func)
         if spatial is None:
             return self._drop(x, p, x.shape, inplace)
-        # Like torch: dropout2d alone takes a missing dimension for a spatial one, not for that of the batch.
+        # Like torch: only dropout2d takes a missing dimension for a spatial one instead of the batch.
         n_draws = 1 if x.ndim == spatial + 1 and spatial != 2 else 2
         return self._drop(x, p, (*x.shape[:n_draws], *(1,) * (x.ndim - n_draws)), inplace)
 
@@ -93,7 +93,7 @@ class CounterNoise(TorchFunctionMode):
             if attn_mask.dtype == torch.bool:
                 attn_mask = torch.zeros_like(attn_mask, dtype=scores.dtype).masked_fill(~attn_mask, -torch.inf)
             blind = (attn_mask == -torch.inf).all(-1, keepdim=True)
-            sighted = (~blind).to(scores.dtype)  # a query that sees no key gets 0, as in torch, and not NaN
+            sighted = (~blind).to(scores.dtype)  # a query that attends to no key gets 0, as in torch, not NaN
             scores = scores + attn_mask.masked_fill(blind, 0.0)
         weights = scores.softmax(-1)
         if dropout_p > 0:
@@ -110,14 +110,14 @@ class CounterNoise(TorchFunctionMode):
         self.n_calls += 1
         if p == 1:
             return torch.zeros(shape, dtype=x.dtype, device=x.device)
-        # Clamping to two neighboring integers compares in one quick pass; making booleans takes ten times as long.
+        # Clamping to two neighboring integers compares in one quick pass; booleans take ten times as long.
         smallest_kept = min(max(round(p * 2**32), 1), 2**32 - 1) - 2**31
         bits = _hash(_hashed_positions(shape, x.device), key).clamp(smallest_kept - 1, smallest_kept)
         return bits.sub_(smallest_kept - 1).to(x.dtype).mul_(1 / (1 - p))
 
 
 def noise_keys(seed_stream: int, total_steps: int) -> NDArray[np.int32]:
-    """Return the key of each step of a seed, shape (total_steps,): the first do not depend on how many there are.
+    """Return the key of each step of a seed, shape (total_steps,); a longer run begins with the same keys.
 
     With the splitmix64 mixer m and its increment g, the key of step t is the upper half of ``m(m(seed_stream) + t g)``.
     """
@@ -157,7 +157,7 @@ def _as_int32(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
-# Without the question in its first lines whether a mode wants to answer in its place: one does, and calls this.
+# Without the dispatch to a mode in its first lines: the mode itself calls this.
 _multi_head_attention = types.FunctionType(
     functional.multi_head_attention_forward.__code__,
     {**functional.multi_head_attention_forward.__globals__, "has_torch_function": lambda tensors: False},

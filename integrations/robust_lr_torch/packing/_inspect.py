@@ -1,4 +1,4 @@
-"""What one replica of a task is made of, and what stands in the way of training many together."""
+"""Inspection of a task: the parts of one replica, and the obstacles to training many together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LIBRARIES = tuple(
 
 @dataclass(frozen=True, eq=False)
 class Replica:
-    """A model of the task, and the names of its parameters that get a gradient and are not frozen."""
+    """A model of the task, and the names of its trainable parameters that get a gradient."""
 
     model: nn.Module
     trained: tuple[str, ...]
@@ -87,7 +87,7 @@ def state_of(model: nn.Module) -> Stack:
 
 
 def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
-    """Return ``file:line`` of the innermost frame outside of torch, this package and the standard library, or ''."""
+    """Return ``file:line`` of the innermost frame outside torch, this package and the standard library, or ''."""
     own = [f for f in frames if f.filename[:1] != "<"]
     own = [f for f in own if not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)]
     own = [f for f in own if "-packages" not in f.filename] or own
@@ -106,7 +106,7 @@ def place_of(function: Callable[..., Any]) -> str:
 def _first_batch(task: Training, seed: int) -> list[Tensor]:
     rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
     batch = [data[rows].to(task.device) for data in task.train_data]
-    if not torch.equal(torch.get_rng_state(), generator):  # which in a pack have no seed
+    if not torch.equal(torch.get_rng_state(), generator):  # which have no seed in a pack
         raise NotVectorizable("the training data draw random numbers")
     return batch
 
@@ -121,7 +121,7 @@ def _refuse_hooks(model: nn.Module) -> None:
 
 
 def _hidden_state(model: nn.Module) -> dict[str, Any]:
-    """Return what modules and their classes keep in attributes: numbers, texts, tensors; buffers as the objects."""
+    """Return the attributes of modules and their classes: numbers, texts, tensors; buffers as objects."""
     found = dict[str, Any]()
     for path, module in model.named_modules():
         for name, value in {**vars(type(module)), **vars(module), **module._buffers}.items():
@@ -132,7 +132,7 @@ def _hidden_state(model: nn.Module) -> dict[str, Any]:
 
 
 class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises at the first operation that replicas cannot do together, and counts the others."""
+    """Raises at the first operation that replicas cannot share, and counts the others."""
 
     n_operations = 0
 
@@ -141,7 +141,7 @@ class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         if reason := _obstacle(func, args):
             frames = traceback.extract_stack()
-            # The frames above the objective are those of the caller of the sweep, who has nothing to do with it.
+            # The frames above the objective belong to the caller of the sweep.
             inner = next((i for i, f in enumerate(frames) if f.filename == __file__ and f.name == "forward"), 0)
             raise NotVectorizable(reason, user_place(frames[inner:]))
         self.n_operations += 1

@@ -63,7 +63,7 @@ def linear_problem(task: Training) -> LinearProblem:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the closed form asks of the task, in arrays. It pickles."""
+    """The task's parts for the closed form, as arrays that pickle."""
 
     task: Training
 
@@ -106,13 +106,13 @@ def _kind(loss: Any) -> Kind:
 
 
 def _options(loss: nn.Module) -> dict[str, Any]:
-    """Return the options and buffers of a loss; a tensor among them is equal to nothing but itself."""
+    """Return the options and buffers of a loss; a tensor among them equals only itself."""
     plain = {name: value for name, value in vars(loss).items() if not name.startswith("_")}
     return {**plain, **{name: id(buffer) for name, buffer in loss.named_buffers()}}
 
 
 def _layer(model: nn.Module) -> nn.Linear:
-    """Return the one layer of a model that is nothing but a linear layer."""
+    """Return the layer of a model that consists of one linear layer."""
     *before, last = (list(model) if type(model) is nn.Sequential else [model]) or [model]
     plain = all(
         type(m) is nn.Identity or (type(m) is nn.Flatten and (m.start_dim, m.end_dim) == (1, -1)) for m in before

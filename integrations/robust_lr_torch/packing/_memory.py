@@ -1,4 +1,4 @@
-"""How many bytes a pack takes, and how many it may take."""
+"""The memory of a pack, in bytes: its estimate and its limit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.fx import GraphModule, Node
 
 
 def free_memory(device: str | torch.device, n_workers: int) -> int:
-    """Return the share of one worker: 80 % of what is free on a GPU, half of what is free on the CPU."""
+    """Return the share of one worker: 80 % of the free memory of a GPU, half of that of the CPU."""
     if torch.device(device).type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(torch.device(device))[0]) // n_workers
-    found = [4 << 30]  # where neither the system nor the container says more
+    found = [4 << 30]  # if neither the system nor the container reports a number
     if match := re.search(r"MemAvailable:\s+(\d+) kB", _text_of("/proc/meminfo")):
         found = [int(match[1]) << 10]
     limit, used = _text_of("/sys/fs/cgroup/memory.max"), _text_of("/sys/fs/cgroup/memory.current")

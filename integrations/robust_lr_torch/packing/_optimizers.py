@@ -1,4 +1,4 @@
-"""From a user's optimizer to the rule that updates a stack of replicas."""
+"""The update rule of a stack of replicas, from a user's optimizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3), (2, 3, 1, 1))]
     try:
         optimizer = make_optimizer(parameters)
-    except Exception as error:  # the user's function may fail in any way
+    except Exception as error:  # the user's function may raise anything
         reason = f"the optimizer cannot be made for parameters of 1, 2 and 4 dimensions: {first_line(error)}"
         raise NotVectorizable(reason) from error
     if not isinstance(optimizer, Optimizer):
@@ -62,7 +62,7 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
 
 
 def _obstacle(optimizer: Optimizer, parameters: list[nn.Parameter]) -> str | None:
-    """Return what there is to the optimizer beyond the options of its one group."""
+    """Return why a rule cannot replace the optimizer, or None."""
     if len(optimizer.param_groups) != 1:
         return f"has {len(optimizer.param_groups)} parameter groups; a pack needs one"
     options: dict[str, Any] = optimizer.param_groups[0]

@@ -1,4 +1,4 @@
-"""A pack: replicas of a task in the slots of one stack, stepped together; a slot whose trial ends takes the next."""
+"""A pack: replicas of a task in the slots of one stack, stepped together; a free slot takes the next trial."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SECONDS_TO_COMPANY = 0.02  # the trials of one message of the pool come togethe
 
 @dataclass(frozen=True)
 class PackEvaluator:
-    """The `Evaluator` that trains up to `slots` trials of a task at once."""
+    """An `Evaluator` that trains up to `slots` trials of a task at once."""
 
     task: Training
     schedules: Mapping[str, Schedule]
     slots: int
     compiled: bool = False
-    ready: Pack | None = field(default=None, repr=False, compare=False)  # stays behind when this is pickled
+    ready: Pack | None = field(default=None, repr=False, compare=False)  # left out of pickles
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         with one_thread(self.task):
@@ -66,8 +66,8 @@ class PackEvaluator:
 class Pack:
     """The stacked parameters, buffers and optimizer states of `slots` replicas, which all step together.
 
-    What distinguishes them at a step (learning rate, batch, dropout key) is read from tables of the trial in the slot,
-    so that a slot starts over while the others go on, and nothing is traced again.
+    The differences at a step (learning rate, batch, dropout key) come from tables of the trial in the slot, so a slot
+    can start over while the others continue, without a new trace.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Pack:
         return self.slots - len(self._occupants)
 
     def load(self, spec: TrialSpec) -> None:
-        """Put a trial, at its first step, into a free slot."""
+        """Start a trial in a free slot."""
         occupant, initial = Occupant(spec, self.tables), self.tables.initial(spec.seed)
         if self.replica.rule.in_phase and not self._occupants:
             self._state = self.replica.rule.initial_state(self._trained)
@@ -154,7 +154,7 @@ class Pack:
         return losses
 
     def _replayable(self) -> ReplayedSteps | None:
-        """Return the step as a CUDA graph, where there is a GPU and the whole step is on it."""
+        """Return the step as a CUDA graph, if the whole step runs on a GPU."""
         on_device = torch.device(self.task.device).type == "cuda" and self.tables.reads_rows
         if self.replica.rule.in_phase or not on_device:
             return None
@@ -183,7 +183,7 @@ class Pack:
         if result.status == "out_of_memory" and self.slots > 1:  # a smaller pack leaves room for the evaluation
             raise MemoryError(result.error)
         del self._occupants[slot]
-        self._fill(slot, self.tables.initial(spec.seed))  # so that what an empty slot goes on computing stays tame
+        self._fill(slot, self.tables.initial(spec.seed))  # so that the numbers of an empty slot stay tame
         return replace(result, seconds=occupant.seconds + result.seconds)
 
     def _fill(self, slot: int, initial: Stack) -> None:
@@ -207,7 +207,7 @@ class Pack:
         )
 
     def _batch(self, rows: Tensor) -> list[Tensor]:
-        """Return what a step wants of rows (slots, B): themselves, or inputs and targets, each (slots, B, ...)."""
+        """Return a step's form of rows (slots, B): the rows themselves, or inputs and targets, each (slots, B, ...)."""
         if self.tables.reads_rows:
             return [rows]
         return [torch.stack([data[r] for r in rows.long()]).to(self.task.device) for data in self.tables.data]
@@ -231,7 +231,7 @@ def _take(source: TrialSource, pack: Pack) -> list[TrialSpec]:
 
 @contextlib.contextmanager
 def one_thread(task: Training) -> Iterator[None]:
-    """Let torch use one thread on the CPU: more wait for each other in every operation of a small model."""
+    """Let torch use one thread on the CPU: more would wait for each other in every operation of a small model."""
     threads = torch.get_num_threads()
     if torch.device(task.device).type == "cpu":
         torch.set_num_threads(1)

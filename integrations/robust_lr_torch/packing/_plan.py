@@ -1,4 +1,4 @@
-"""Which engine trains a sweep, and in packs of which size: the one with the least predicted time."""
+"""The choice of engine and pack size for a sweep, by the shortest predicted time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._memory import free_memory
 from ._pack import Pack, PackEvaluator, longest_block, one_thread
 from ._verify import verify_pack
 
-_SECONDS_PER_CALL = 0.02  # the steps of a timed call take about so long
+_SECONDS_PER_CALL = 0.02  # approximate duration of a timed call
 
 
 class Planner:
@@ -45,22 +45,22 @@ class Planner:
     ) -> None:
         self.task, self.schedules, self.slots = task, dict(schedules), slots
         self.n_workers, self.memory_limit = n_workers, memory_limit
-        # Small learning rates first: what is timed and compared is an ordinary run.
+        # Small learning rates first, so that the timed runs are ordinary ones.
         self.trials = sorted(trials, key=lambda t: t.lr)
         self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
         self.on_cpu = torch.device(task.device).type == "cpu"
-        # Other processes must not decide: what takes long is interrupted more often.
+        # Process time, so that other processes do not distort the comparison.
         self.clock = time.thread_time if self.on_cpu else time.perf_counter
         self.alone = math.nan  # seconds of a step of one trial
 
     def plan(self, engine: str) -> PackPlan:
-        """Return the plan of an engine; that of "auto" is the closed form where it fits, else the fastest.
+        """Return the plan of an engine; "auto" is the closed form if it fits, else the fastest.
 
         Raises:
-            NotVectorizable: when the replicas cannot be trained together, or not by the engine asked for.
+            NotVectorizable: when the replicas cannot be trained together, or not by this engine.
         """
         if engine == "sequential":
-            return self.sequential("as asked for")
+            return self.sequential("as requested")
         if engine == "closed_form":
             return self.closed_form()
         if engine in ("packed", "compiled"):
@@ -73,14 +73,14 @@ class Planner:
 
     def sequential(self, why: str) -> PackPlan:
         evaluator = SequentialEvaluator(self.task, self.schedules)
-        return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"one after the other: {why}")
+        return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"sequential: {why}")
 
     def closed_form(self) -> PackPlan:
         limits = self.slots, self.n_workers, self.memory_limit
         return plan_closed_form(linear_problem(self.task), self.trials, self.schedules, *limits)
 
     def packed(self, *, compiled: bool) -> PackPlan:
-        """Return the plan of an engine that was asked for, without timing it; tracing tells whether it can work."""
+        """Return the plan of a requested engine, without timing it; tracing shows whether it can work."""
         with one_thread(self.task):
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
@@ -89,7 +89,7 @@ class Planner:
         return self._plan_of(pack, min(slots, self._most_slots(pack)), compiled=compiled)
 
     def fastest(self) -> PackPlan:
-        """Time a step alone, and then what `Choice` tells to try, and return the plan of the fastest."""
+        """Time a step alone, then each attempt of `Choice`, and return the plan of the fastest."""
         self.alone, best = self._seconds_alone(), None
         with one_thread(self.task):
             choice = Choice(
@@ -136,7 +136,7 @@ class Planner:
             raise
 
     def _plan_of(self, pack: Pack, slots: int, *, compiled: bool, seconds: float = math.nan) -> PackPlan:
-        # It goes out once: who asks again does so because something went wrong with it.
+        # Hand this pack out once: a second request means that something went wrong with it.
         ready = [pack] if (pack.slots, pack.is_compiled) == (slots, compiled) else []
 
         def make(n: int) -> Evaluator:
@@ -147,11 +147,11 @@ class Planner:
         note = f"{name}, {count_of(slots, 'slot')}, {n_bytes / 1e3:.3g} kB a replica"
         if not math.isnan(seconds):
             times = f"{self.alone * 1e6:.4g} us a step alone, {seconds * 1e6:.4g} us in a pack"
-            note += f": {gain:.3g} times as fast as one after the other ({times})"
+            note += f": {gain:.3g} times as fast as sequential training ({times})"
         return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
     def _seconds_alone(self) -> float:
-        """Time a step of one trial, with the threads that it would have."""
+        """Time a step of one trial, with its number of threads."""
         task, spec = self.task, self.trials[0]
 
         def endless_steps() -> Iterator[torch.Tensor]:
@@ -167,9 +167,9 @@ class Planner:
 
 
 def _seconds_per_step(run: Callable[[int], object], longest: int, clock: Callable[[], float]) -> float:
-    """Return the median over calls of ``run(n)`` with n steps, which is at most `longest`.
+    """Return the median time per step over calls of ``run(n)``, with n at most `longest`.
 
-    As in training, quick steps come in blocks: on a GPU the host waits for the device only at the end of each.
+    As in training, quick steps run in blocks: on a GPU the host waits for the device only at the end of each block.
     """
 
     def seconds(n_steps: int) -> float:
@@ -182,4 +182,4 @@ def _seconds_per_step(run: Callable[[int], object], longest: int, clock: Callabl
     times, end = list[float](), time.perf_counter() + 0.05
     while len(times) < 3 or (len(times) < 50 and time.perf_counter() < end):
         times.append(seconds(n_steps))
-    return median(times)  # the shortest is shorter the more there are
+    return median(times)  # the minimum would depend on their number

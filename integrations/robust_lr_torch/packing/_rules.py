@@ -1,9 +1,9 @@
 """Optimizer updates of a stack of replicas, each with its own learning rate and step count: SGD, Adam, AdamW.
 
-The stack holds each parameter of the model as one tensor of shape (C, ...), replica r in row r. What distinguishes the
-replicas at a step are a few numbers each: `coefficients` tabulates them for the steps of one replica, `update` gets
-those of all replicas at their present steps. So replicas may be at different steps, unless `in_phase`; a replica takes
-the place of another by ``params[name][r] = ...`` and ``state[name][r] = 0``.
+The stack holds each parameter of the model as one tensor of shape (C, ...), replica r in row r. At a step, the replicas
+differ in a few numbers each: `coefficients` tabulates them for the steps of one replica, `update` gets those of all
+replicas at their current steps. So replicas may be at different steps, unless `in_phase`; a replica replaces another by
+``params[name][r] = ...`` and ``state[name][r] = 0``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AdamRule:
         m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2
         p <- p - lr_t / (1 - b1^k) * m / (sqrt(v / (1 - b2^k)) + eps)
 
-    Torch multiplies m by the step size before the division, here it is after: half the memory, a third of the time.
+    Torch multiplies m by the step size before the division; here it is after: half the memory, a third of the time.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -133,12 +133,12 @@ def clip_grad_norm_per_replica(grads: Stack, max_norm: float) -> None:
 
 
 def per_replica(values: Tensor, param: Tensor) -> Tensor:
-    """Return one number a replica, shape (C,), as it multiplies a stack of parameters: (C, 1, ..., 1)."""
+    """Reshape one number per replica, (C,), to multiply a stack of parameters: (C, 1, ..., 1)."""
     return values.to(param.dtype).view(-1, *[1] * (param.ndim - 1))
 
 
 def check_dtypes(params: Stack) -> None:
-    """Refuse parameters in which the learning rate of a replica would be rounded too much."""
+    """Reject parameter types in which a replica's learning rate would be rounded too much."""
     for name, param in params.items():
         if param.dtype not in (torch.float32, torch.float64):
             raise NotVectorizable(f"a pack trains parameters of float32 or float64, but {name} is {param.dtype}")

@@ -1,4 +1,4 @@
-"""What the trials of a task read at each step, each table made once for all trials that share it."""
+"""The tables that trials read at each step, each made once for all trials that share it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrialTables:
     def __init__(self, task: Training, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
         self.data = task.data_on_device()
-        self.reads_rows = all(isinstance(data, Tensor) for data in self.data)  # else a step is given its batch
+        self.reads_rows = all(isinstance(data, Tensor) for data in self.data)  # else a step gets its batch
         self.initial = lru_cache(_MODELS_KEPT)(self._initial)
         n_kept = max(1, _BYTES_KEPT // (task.total_steps * (task.batch_size + 1) * 4))
         self.rows = lru_cache(n_kept)(lambda seed: task.batch_indices(seed).to(torch.int32))
@@ -47,7 +47,7 @@ class TrialTables:
 
 
 class Occupant:
-    """A trial in a slot, and how far it has come."""
+    """A trial in a slot, and its current step."""
 
     def __init__(self, spec: TrialSpec, tables: TrialTables) -> None:
         self.spec, self.step, self.seconds, self.watch = spec, 0, 0.0, tables.task.watch()

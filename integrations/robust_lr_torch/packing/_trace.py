@@ -27,12 +27,12 @@ from ._rules import Stack, clip_grad_norm_per_replica
 
 @dataclass(frozen=True, eq=False)
 class TracedStep:
-    """One step of a stack of replicas, as a function of tensors and nothing else.
+    """One step of a stack of replicas, as a pure function of tensors.
 
     ``graph(*fixed, *moving)`` updates the stacks among the fixed tensors (parameters, buffers, optimizer state), in
-    place, and returns the losses, shape (C,), and, where the rule cannot be traced, the gradients instead of updating
-    the parameters. Fixed is also the training data, where a step reads rows of them. What moves is the rows (C, B), or
-    else the batch (C, B, ...) of inputs and targets; the numbers of the rule (n, C); and the dropout keys (C,).
+    place, and returns the losses, shape (C,); if the rule cannot be traced, it returns the gradients too and does not
+    update the parameters. The training data are fixed as well, if a step reads rows of them. Moving are the rows (C,
+    B), or else the batch (C, B, ...) of inputs and targets; the numbers of the rule (n, C); and the dropout keys (C,).
     """
 
     graph: GraphModule
@@ -54,7 +54,7 @@ class TracedStep:
         try:
             with torch.inference_mode():
                 return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
-        except Exception as error:  # as for want of a C++ compiler
+        except Exception as error:  # such as a missing C++ compiler
             raise NotVectorizable(f"torch cannot compile it: {first_line(error)}") from error
 
 

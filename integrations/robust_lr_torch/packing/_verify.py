@@ -1,4 +1,4 @@
-"""Whether trials begin in a pack as they do alone."""
+"""A check that trials begin in a pack as they do alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEPS = 5
 
 
 def verify_pack(pack: Pack, schedules: Mapping[str, Schedule], trials: Sequence[TrialSpec]) -> None:
-    """Raise unless two of the trials, of two seeds if there are, begin in the pack as each does alone."""
+    """Raise unless two of the trials, with two seeds if possible, begin in the pack as each does alone."""
     first, middle = trials[0], trials[len(trials) // 2]
     pair = [first, next((t for t in (middle, *trials) if t.seed != first.seed), middle)][: pack.slots]
     try:
@@ -46,7 +46,7 @@ def verify_pack(pack: Pack, schedules: Mapping[str, Schedule], trials: Sequence[
 def _compare(
     task: Training, spec: TrialSpec, schedule: Schedule, together: NDArray[np.float64], packed: nn.Module
 ) -> None:
-    """Raise unless a trial alone has these objectives, and then a model that gives what the packed one does."""
+    """Raise unless a trial alone has these objectives, and then a model with the same outputs as the packed one."""
     model = task.initial_model(spec.seed)
     with task.noise_of(spec.seed):
         steps = task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)

@@ -56,8 +56,8 @@ def assert_close(results, expected, tolerance=1e-6):
 
 def test_a_sweep_that_is_over_in_a_moment_is_not_packed():
     chosen = plan(task(), SPECS[:2])
-    assert chosen.engine == "sequential" and chosen.note.startswith("one after the other: it takes about 0.0")
-    assert plan(task(), []).note == "one after the other: there are no trials"
+    assert chosen.engine == "sequential" and chosen.note.startswith("sequential: it takes about 0.0")
+    assert plan(task(), []).note == "sequential: there are no trials"
 
 
 def test_a_linear_model_is_trained_in_closed_form():
@@ -77,7 +77,7 @@ def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_meas
 
 def test_the_engine_asked_for_is_taken_and_the_packs_are_of_one_size():
     t = task()
-    assert plan(t, engine="sequential").note == "one after the other: as asked for"
+    assert plan(t, engine="sequential").note == "sequential: as requested"
     for slots, n_workers, expected in (("auto", 1, 12), ("auto", 2, 6), (8, 1, 6), (5, 1, 4), (3, 2, 3), (99, 1, 12)):
         chosen = plan(t, engine="packed", slots=slots, n_workers=n_workers)
         assert (chosen.engine, chosen.slots) == ("packed", expected) and math.isnan(chosen.gain)
@@ -183,7 +183,7 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
         warnings.simplefilter("always")
         results = run(PackedRunner(engine="packed"), t, SPECS[:4])
     (text,) = [str(w.message) for w in caught if w.category is RobustLRWarning]
-    assert text.startswith("running one after the other: ") and "\n" not in text
+    assert text.startswith("training sequentially: ") and "\n" not in text
     assert text.endswith(f"({line_of(name)})") if name in REASONS else "n_calls changes with each step" in text
     assert results == run(SerialRunner(), t, SPECS[:4])
     with pytest.raises(NotVectorizable):
