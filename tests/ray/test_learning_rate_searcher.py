@@ -77,7 +77,7 @@ def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=9, max_concurrent_trials=1),
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     ).fit()
-    assert len(grid) == 2
+    assert len(grid) == 3
     assert searcher.result.stop == "failures"
 
 
