@@ -110,7 +110,7 @@ class GeometricGrid:
         n_steps = math.ceil((math.log(high) - math.log(low)) / math.log(max_ratio) - 1e-9)
         if n_steps >= MAX_POINTS:
             needs = f"a ratio of {max_ratio:.9g} from {low:g} to {high:g} needs {n_steps + 1} points"
-            raise GridError(f"{needs}, and a grid has at most {MAX_POINTS}: allow a larger ratio or tolerance")
+            raise GridError(f"{needs}, and a grid has at most {MAX_POINTS}: allow a larger ratio")
         return cls(low, high, max(n_steps, 1) + 1)
 
     @property

@@ -16,10 +16,14 @@ from robust_lr.cli.main import all_commands, build_parser
 from robust_lr.cli.plugins import load_plugins
 from robust_lr.report.console import print_analysis
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SEARCH = (Path(__file__).parents[1] / "docs" / "search.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SEARCH = (ROOT / "docs" / "search.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    robust-lr ")]
+PAGES = "".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+_COMMAND = r"^ {4,}.*?(robust-lr (?:plan|run|search|analyze|demo) .*)$"
+COMMANDS = sorted(set(re.findall(_COMMAND, PAGES, re.MULTILINE)))
+SCRIPTS = sorted(set(re.findall(r"python ((?:benchmarks|examples)/\w+\.py[^`\n]*)", PAGES)))
 
 
 PRINTS = (
@@ -86,12 +90,22 @@ def test_the_demo_output_in_the_readme_has_the_tables_of_the_program():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_in_the_readme_exists(command):
+def test_every_command_in_the_pages_can_be_given_and_has_no_old_name(command, capsys):
     plugins = load_plugins()
     parser = build_parser(all_commands(plugins), plugins)
     assert parser.parse_args(shlex.split(command)[1:]).command
+    assert capsys.readouterr().err == "", "an option has a new name"
 
 
-def test_the_readme_holds_code_and_commands():
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_every_script_that_the_pages_name_exists_and_knows_its_options(command):
+    script, *arguments = command.partition(")")[0].split()
+    code = (ROOT / script).read_text()
+    for option in [word.rstrip(",.;:") for word in arguments if word.startswith("--")]:
+        assert f'"{option}"' in code, f"{script} has no {option}"
+
+
+def test_the_pages_hold_code_and_commands():
     assert PYTHON
-    assert len(COMMANDS) >= 4
+    assert len(COMMANDS) >= 8
+    assert len(SCRIPTS) >= 10

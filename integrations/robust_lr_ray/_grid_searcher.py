@@ -15,7 +15,6 @@ from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.journal import Journal
 from robust_lr.readers.runs import Direction
 from robust_lr.sweep.axes import read_learning_rates, read_schedules, read_seeds
-from robust_lr.sweep.ledger import TrialLedger
 from robust_lr.trials import TrialResult, TrialSpec, expand_trials
 
 from ._cells import cell_config, from_list, schedule_text, spec_of, to_list
@@ -147,7 +146,7 @@ class GridSearcher(LedgerSearcher):
         self, finished: set[TrialSpec], given_up: set[TrialSpec] | None = None, in_flight: Iterable[TrialSpec] = ()
     ) -> None:
         self._plan = _GridPlan(self._trials, finished, given_up or set(), set(in_flight))
-        self._ledger = TrialLedger(self._plan, max_retries=0)
+        self._ledger = self._new_ledger(self._plan, max_retries=0)
         for spec in in_flight:
             self._ledger.claim(spec)
 

@@ -13,7 +13,7 @@ from robust_lr.journal import Journal
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 from robust_lr.search.plan import SearchPlan
-from robust_lr.sweep.ledger import TrialLedger
+from robust_lr.sweep.retries import MAX_RETRIES
 from robust_lr.trials import TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
@@ -76,7 +76,7 @@ class LearningRateSearcher(LedgerSearcher):
         metric: str = "loss",
         direction: Direction = "minimize",
         journal: str | os.PathLike[str] | None = None,
-        max_retries: int = 1,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         if not isinstance(lr_name, str) or not lr_name:
             raise OptionError(f"lr_name must be the name of the learning rate in the config, got {lr_name!r}")
@@ -123,17 +123,18 @@ class LearningRateSearcher(LedgerSearcher):
 
     def _begin(self, search: LearningRateSearch, told: Iterable[TrialSpec] = ()) -> None:
         known = self._known()
+        finished = {result.spec: result for result in known if result.is_final}
         running = [spec for spec in self._in_flight.values() if spec not in set(told)]
-        self._plan = _TunePlan(search, self._schedule, known=known.values(), n_jobs=None)
+        self._plan = _TunePlan(search, self._schedule, known=known, n_jobs=None)
         self._plan.told.update(told)
-        self._ledger = TrialLedger(self._plan, max_retries=self._max_retries)
+        self._ledger = self._new_ledger(self._plan, max_retries=self._max_retries)
         for lr in set(search.in_flight) - {spec.lr for spec in running}:
             search.forget(lr)  # handed out, but Tune runs no such trial
         for spec in running:
             self._plan.claim(spec)
             self._ledger.claim(spec)
-            if spec in known:  # it finished after the state was saved
-                self._ledger.record(known[spec])
+            if spec in finished:  # after the state was saved
+                self._ledger.record(finished[spec])
         self._plan.tell_known()
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import ray
@@ -26,23 +26,6 @@ _SECONDS_TO_COMPLAIN = 30.0
 _SECONDS_IDLE = 30.0  # before a worker without trials is stopped; a search may be about to ask for more
 
 _log = logging.getLogger("robust_lr")
-
-
-class _Source:
-    """A `TrialSource` that first hands out the trials whose node was lost."""
-
-    def __init__(self, source: TrialSource) -> None:
-        self.label, self._source, self._lost = source.label, source, deque[TrialSpec]()
-
-    @property
-    def waiting(self) -> Sequence[TrialSpec]:
-        return self._lost or self._source.waiting
-
-    def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
-        return [self._lost.popleft() for _ in range(min(n, len(self._lost)))] or self._source.take(n)
-
-    def give_back(self, trials: Sequence[TrialSpec]) -> None:
-        self._lost.extend(trials)
 
 
 @dataclass
@@ -70,7 +53,7 @@ class Pool:
         asked_for: str,
     ) -> None:
         self._start, self._ask_n_workers, self._capacity, self._asked_for = start, n_workers, capacity, asked_for
-        self._source, self._blamed, self._places = _Source(source), set[TrialSpec](), list[_Place]()
+        self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._node_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
 
@@ -172,11 +155,10 @@ class Pool:
         return []
 
     def _give_back(self, slot: Slot, cause: str) -> list[TrialResult]:
-        trials = list(slot.in_flight)
+        self._node_losses.update(slot.in_flight.keys())
+        slot.give_back([spec for spec in slot.in_flight if self._node_losses[spec] <= _NODE_LOSSES_ALLOWED])
+        hopeless = list(slot.in_flight)
         slot.in_flight.clear()
-        self._node_losses.update(trials)
-        hopeless = [spec for spec in trials if self._node_losses[spec] > _NODE_LOSSES_ALLOWED]
-        self._source.give_back([spec for spec in trials if spec not in hopeless])
         return [failed_trial(spec, cause) for spec in hopeless]
 
     def _count_early_loss(self, loss: WorkerLost) -> None:

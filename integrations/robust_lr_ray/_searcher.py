@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,25 @@ from ray.tune.search.sample import Domain
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.journal import Journal
 from robust_lr.runners import failed_trial
-from robust_lr.sweep.ledger import TrialLedger
+from robust_lr.sweep.ledger import TrialLedger, TrialPlan
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import result_of
 
 _FORMAT = 1  # of the state in a file
 _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
+
+
+class _OpenedForEach:
+    """A journal that is open only for a moment at each outcome: a Tuner that was interrupted would lock it."""
+
+    def __init__(self, open_it: Callable[[], Journal]) -> None:
+        self._open = open_it
+
+    def append(self, result: TrialResult) -> None:
+        with self._open() as journal:
+            if result.spec not in journal.finished:
+                journal.append(result)
 
 
 class LedgerSearcher(Searcher):
@@ -74,20 +87,20 @@ class LedgerSearcher(Searcher):
             outcome = failed_trial(spec, f"Tune has no {self.metric!r} of this trial")
         else:
             outcome = result_of(spec, result, loss=self.metric, maximize=self.mode == "max")
-        if self._path is not None and outcome.is_final:
-            with self._open(self._path) as journal:
-                if spec not in journal.finished:
-                    journal.append(outcome)
         if spec not in self._ledger.in_flight:
             self._ledger.claim(spec)
         self._ledger.record(outcome)
 
-    def _known(self) -> dict[TrialSpec, TrialResult]:
-        """Return the journal's results. It is open only briefly: an interrupted Tuner would keep it locked."""
+    def _known(self) -> list[TrialResult]:
+        """Return the outcomes that the journal holds."""
         if self._path is None:
-            return {}
+            return []
         with self._open(self._path) as journal:
-            return dict(journal.finished)
+            return [*journal.finished.values(), *journal.given_up.values()]
+
+    def _new_ledger(self, plan: TrialPlan, *, max_retries: int) -> TrialLedger:
+        log = None if self._path is None else _OpenedForEach(partial(self._open, self._path))
+        return TrialLedger(plan, journal=log, max_retries=max_retries)
 
     def _write(self, checkpoint_path: str, state: Mapping[str, Any]) -> None:
         Path(checkpoint_path).write_text(json.dumps({self._key: _FORMAT, **state}), encoding="utf-8")

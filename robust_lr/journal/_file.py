@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class JournalFile:
     process closes the file.
 
     Raises:
-        JournalError: when the file cannot be opened, or another process has locked it.
+        JournalError: when the file cannot be opened or is no plain file, or another process has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -29,6 +30,9 @@ class JournalFile:
         except OSError as error:
             raise JournalError(f"cannot open the journal {self.path}: {error.strerror}") from None
         _open_files.add(self)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):  # reading it might never end
+            self.close()
+            raise JournalError(f"a journal must be a plain file, and {self.path} is a pipe or a device")
         if not _lock(self._descriptor):
             self.close()
             raise JournalError(

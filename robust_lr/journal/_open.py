@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from .._labels import has_text, is_vague, label_of, spec_text
-from ..exceptions import JournalError
+from ..exceptions import JournalError, OptionError
 from ..schedules import Schedule
 from ..trials import TrainFunction
 from .journal import Journal
@@ -31,11 +31,14 @@ def open_journal(
         learning_rates, seeds: those known in advance.
 
     Raises:
+        OptionError: when the path is none.
         JournalError: when the name of the training function or the text of a schedule does not identify it, or the
             journal cannot be opened; see `Journal.open`.
     """
     if path is None:
         return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError(f"journal must be the path of a file, got {path!r}")
     label = _journal_label(train) if label is None else label
     for name, schedule in schedules.items():
         if not has_text(schedule) or is_vague(str(schedule)):

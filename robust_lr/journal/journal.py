@@ -48,7 +48,10 @@ class Journal:
 
     def __init__(self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult]) -> None:
         self._file, self._header = file, header
-        self._finished = {r.spec: r for r in results if r.is_final}
+        self._lrs, self._seeds = set(header.learning_rates), set(header.seeds)
+        self._finished, self._given_up = dict[TrialSpec, TrialResult](), dict[TrialSpec, TrialResult]()
+        for result in results:
+            self._note(result)
 
     @classmethod
     def open(
@@ -95,16 +98,27 @@ class Journal:
         """The trials that need not run again: "ok" and "diverged" ones, in order of completion."""
         return MappingProxyType(self._finished)
 
+    @property
+    def given_up(self) -> Mapping[TrialSpec, TrialResult]:
+        """The trials that failed with all their tries and have no result, in that order."""
+        return MappingProxyType(self._given_up)
+
     def append(self, result: TrialResult) -> None:
         """Write one result to the disk; once this returns, it survives a kill and a power failure."""
-        line = dump_record(trial_record(result))
-        header = _grown(self._header, result.spec)
-        if header != self._header:
+        line, header = dump_record(trial_record(result)), self._header
+        if result.spec.lr not in self._lrs or result.spec.seed not in self._seeds:
+            header = _grown(header, result.spec)
             line = _header_line(header) + line
         self._file.append(line)
         self._header = header
+        self._lrs.add(result.spec.lr)
+        self._seeds.add(result.spec.seed)
+        self._note(result)
+
+    def _note(self, result: TrialResult) -> None:
         if result.is_final:
-            self._finished[result.spec] = result
+            self._given_up.pop(result.spec, None)
+        (self._finished if result.is_final else self._given_up)[result.spec] = result
 
     def close(self) -> None:
         """Close the file and release its lock."""

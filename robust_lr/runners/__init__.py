@@ -12,6 +12,7 @@ from .packed import PackPlan as PackPlan
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
 from .serial import SequentialEvaluator as SequentialEvaluator
 from .serial import SerialRunner as SerialRunner
+from .serial import read_runner as read_runner
 from .trial_sources import TrialList as TrialList
 from .trial_sources import TrialQueue as TrialQueue
 from .worker_slots import Slot as Slot

@@ -36,6 +36,9 @@ class TrialSource(Protocol):
         the call itself requests them: an evaluator with room for more calls it between its steps.
         """
 
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
+        """Take back trials that did not run through no fault of their own; they are handed out before all others."""
+
 
 @runtime_checkable
 class Runner(Protocol):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ..exceptions import OptionError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult
-from .base import TrialSource, evaluate_trial
+from .base import Runner, TrialSource, evaluate_trial
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,16 @@ class SerialRunner:
     ) -> Iterator[TrialResult]:
         """Run each trial and yield its result, in order; see `Runner.run`."""
         return SequentialEvaluator(train, schedules).results(source)
+
+
+def read_runner(runner: Runner | None) -> Runner:
+    """Return the runner, a `SerialRunner` where there is none.
+
+    Raises:
+        OptionError: when it is no runner, or the class of one.
+    """
+    if runner is None:
+        return SerialRunner()
+    if isinstance(runner, type) or not isinstance(runner, Runner):
+        raise OptionError(f"runner must be a runner, such as SerialRunner(), got {runner!r}")
+    return runner

@@ -30,6 +30,10 @@ class TrialList:
         """Hand out the next trials, at most n; never blocks."""
         return take_left(self._waiting, n)
 
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
+        """Take trials back; they come first."""
+        self._waiting.extendleft(reversed(trials))
+
 
 class TrialQueue:
     """The `TrialSource` of a worker: the trials sent to it. It requests no more than there is room for.
@@ -70,6 +74,10 @@ class TrialQueue:
         while self._is_open and wait and not self._waiting:
             self._read()
         return take_left(self._waiting, n)
+
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
+        """Take trials back; they come first."""
+        self._waiting.extendleft(reversed(trials))
 
     def _read(self) -> None:
         message = self._messages.get()

@@ -65,6 +65,12 @@ class Slot:
             taken += self._source.take(1)
         return taken
 
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
+        """Return trials in flight to the source, none of which has failed."""
+        for spec in trials:
+            del self.in_flight[spec]
+        self._source.give_back(trials)
+
     def finish(self, result: TrialResult) -> None:
         """Note that a trial has a result."""
         self.in_flight.pop(result.spec, None)

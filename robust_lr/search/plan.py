@@ -18,13 +18,14 @@ class SearchPlan:
     trials as an uninterrupted one. With `n_jobs` None it asks for one whenever there is room, without waiting.
 
     Known results do not run again: first they answer what the search asks for, as long as they can; then the search is
-    told the others, as external results.
+    told the others, as external results. A trial that was given up before runs again where the search asks for it, so
+    that a continued search goes around it as before.
 
     Args:
         search: a new search.
         schedule: name of its schedule.
         seed: first seed at a learning rate.
-        known: existing results; those of other schedules are ignored.
+        known: existing outcomes; those of other schedules are ignored.
         n_jobs: learning rates in a round, at least 1; None for no rounds.
     """
 
@@ -39,7 +40,9 @@ class SearchPlan:
     ) -> None:
         self.search = search
         self._schedule, self._seed, self._n_jobs = schedule, seed, n_jobs
-        self._known = {result.spec: result for result in known if result.spec.schedule == schedule}
+        outcomes = [result for result in known if result.spec.schedule == schedule]
+        self._known = {result.spec: result for result in outcomes if result.is_final}
+        self._given_up = {result.spec for result in outcomes if not result.is_final}
         self._told, self._running = set[TrialSpec](), set[TrialSpec]()
 
     def next_trials(self) -> list[TrialSpec]:
@@ -53,7 +56,8 @@ class SearchPlan:
                 if trial in self._known:
                     self._tell(self._known[trial])
             others = [result for spec, result in self._known.items() if spec not in self._told]
-            if others and (new or not asked):  # the known results take the search no further
+            if others and (not asked or (new and self._given_up.isdisjoint(new))):
+                # The known results take the search no further.
                 for trial in new:
                     self.search.forget(trial.lr)
                 for result in others:

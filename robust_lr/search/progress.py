@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
+from .._text import last_line
 from ..trials import TrialResult, TrialSpec
 from ._result import SearchResult, rounded_up, search_headline, search_sentences, tried_rows
 
@@ -40,7 +41,7 @@ class SearchProgress:
             return
         found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")
         if not result.is_final:
-            found += f" ({(result.error or 'no reason given').strip().splitlines()[-1]})"
+            found += f" ({last_line(result.error)})"
         bound = (
             "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
         )

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from .._checks import check_whole
 from ..exceptions import OptionError
 from ..journal import open_journal
-from ..runners import Runner, SerialRunner
+from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
@@ -49,7 +49,8 @@ def search_learning_rate(
     than without the kill; even then no trial runs twice.
 
     A learning rate whose trial fails `max_retries` + 1 times is given up: the search goes around it, and ends with the
-    stop "failures" once three are given up, or nothing else is left to try.
+    stop "failures" once three are given up, or nothing else is left to try. The same command on its journal tries it
+    again.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
@@ -87,7 +88,7 @@ def search_learning_rate(
     """
     if not callable(train):
         raise OptionError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
-    runner = runner or SerialRunner()
+    runner = read_runner(runner)
     n_jobs = check_whole("n_jobs", getattr(runner, "n_jobs", 1) if n_jobs is None else n_jobs, at_least=1)
     seed = check_whole("seed", seed)
     named = read_schedules([schedule])
@@ -97,7 +98,7 @@ def search_learning_rate(
     )
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label)
-        known = stack.enter_context(book).finished.values() if book else ()
+        known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         view = stack.enter_context(SearchProgress(show=progress))

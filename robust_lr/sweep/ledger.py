@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Generator, Mapping, Sequence
+from typing import Protocol, get_args
 
 from ..exceptions import RobustLRError
-from ..journal import Journal
 from ..runners import Runner
 from ..schedules import Schedule
-from ..trials import TrainFunction, TrialResult, TrialSpec
+from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 from .retries import MAX_RETRIES, Retries
 
 
@@ -22,6 +22,13 @@ class TrialPlan(Protocol):
 
     def add(self, result: TrialResult) -> None:
         """Take the outcome of a trial: a result, or the failure with which it was given up."""
+
+
+class OutcomeLog(Protocol):
+    """Where outcomes are written: a `robust_lr.journal.Journal`, or what opens one."""
+
+    def append(self, result: TrialResult) -> None:
+        """Write one outcome; when this returns, it is safe."""
 
 
 class TrialLedger:
@@ -45,7 +52,7 @@ class TrialLedger:
         self,
         plan: TrialPlan,
         *,
-        journal: Journal | None = None,
+        journal: OutcomeLog | None = None,
         max_retries: int = MAX_RETRIES,
         label: str | None = None,
     ) -> None:
@@ -78,9 +85,9 @@ class TrialLedger:
             self._waiting.remove(spec)
         self._in_flight[spec] = None
 
-    def give_back(self, specs: Iterable[TrialSpec]) -> None:
+    def give_back(self, trials: Sequence[TrialSpec]) -> None:
         """Take back trials that did not run, without counting a failure; they are handed out next."""
-        for spec in reversed([spec for spec in specs if spec in self._in_flight]):
+        for spec in reversed([spec for spec in trials if spec in self._in_flight]):
             del self._in_flight[spec]
             self._waiting.appendleft(spec)
 
@@ -107,7 +114,8 @@ class TrialLedger:
         """Have a runner carry out all trials, and yield each outcome; closing the generator stops the running ones.
 
         Raises:
-            RobustLRError: when the runner returns no result for a trial, two, or one for a trial it was not given.
+            RobustLRError: when the runner returns no result for a trial, two, one for a trial it was not given, or one
+                that says "ok" without a finite loss.
         """
         if not self.waiting:
             return
@@ -116,6 +124,8 @@ class TrialLedger:
             for result in results:
                 if result.spec not in self._in_flight:
                     raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
+                if result.status not in get_args(Status) or (result.status == "ok" and not math.isfinite(result.loss)):
+                    raise RobustLRError(f"{runner} returned status {result.status!r} with loss {result.loss}")
                 if self.record(result):
                     yield result
         finally:

@@ -11,7 +11,7 @@ from .._text import last_line, place_of
 from ..exceptions import OptionError, TrialError
 from ..grids import GeometricGrid
 from ..journal import open_journal
-from ..runners import Runner, SerialRunner
+from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
 from .axes import read_learning_rates, read_schedules, read_seeds
@@ -68,6 +68,7 @@ def run_sweep(
     """
     if not callable(train):
         raise OptionError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
+    runner = read_runner(runner)
     lrs, named, all_seeds = read_learning_rates(grid), read_schedules(schedules), read_seeds(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     trials = expand_trials(named, lrs, all_seeds)
@@ -77,7 +78,7 @@ def run_sweep(
         plan = _SweepPlan(trials, finished)
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         bar = stack.enter_context(SweepProgress(len(trials), finished=plan.results, show=progress))
-        for result in stack.enter_context(closing(ledger.run(runner or SerialRunner(), train, named))):
+        for result in stack.enter_context(closing(ledger.run(runner, train, named))):
             bar.add(result)
     warn_of_failures(plan.results)
     return SweepResult.from_trials(specs, lrs, all_seeds, plan.results)

@@ -86,7 +86,7 @@ def test_a_plan_for_one_learning_rate_is_that_one(robust_lr):
         ),
         (
             {"max-suboptimality-increase": 1e-9},
-            "points, and a grid has at most 10000: allow a larger ratio or tolerance",
+            "points, and a grid has at most 10000: allow a larger ratio",
         ),
         ({"max-suboptimality-increase": 1e-30}, "ratio"),
         ({"schedule": "warmup(steps=20000)+cosine"}, "warm-up"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep
-from robust_lr.exceptions import JournalError
+from robust_lr.exceptions import JournalError, OptionError
 from robust_lr.journal import _file as _journal_file
 from robust_lr.journal.journal import Journal, read_journal
 
@@ -326,3 +326,24 @@ def test_what_version_0_1_0_has_run_is_not_run_again(tmp_path):
     before = Path(path).read_bytes()
     sweep = run_sweep(never, GeometricGrid(1e-3, 1.0, 7), ["constant", "cosine"], 2, journal=path, label="valley:train")
     assert sweep.n_trials == 28 and Path(path).read_bytes() == before
+
+
+def test_what_was_given_up_is_known_until_it_has_a_result(path):
+    write(path, OK, FAILED)
+    with Journal.open(path, **SWEEP) as journal:
+        assert dict(journal.given_up) == {FAILED.spec: FAILED}
+        journal.append(TrialResult(FAILED.spec, 0.5, "ok"))
+        assert not journal.given_up and FAILED.spec in journal.finished
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe with a name is one of Unix")
+def test_a_pipe_or_a_device_is_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for no_file in (tmp_path / "pipe", os.devnull):
+        with pytest.raises(JournalError, match="must be a plain file"):
+            Journal.open(no_file, **SWEEP)
+
+
+def test_a_path_that_is_none_is_refused():
+    with pytest.raises(OptionError, match="journal must be the path of a file, got 5"):
+        run_sweep(lambda *, lr, schedule, seed: lr, [0.1], ["cosine"], 1, journal=5)

@@ -156,10 +156,10 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
         return valley(lr, best=0.01)
 
     study.optimize(lambda trial: loss(suggest(trial)), catch=MemoryError)
-    found, plain = search_result(study), search_learning_rate(
-        lambda *, lr, schedule, seed: loss(lr), SPACE.low, SPACE.high, tolerance=TOLERANCE, options=NO_EXTENSION,
-        schedule="constant",
-    )  # fmt: skip
+    options = {"tolerance": TOLERANCE, "options": NO_EXTENSION, "schedule": "constant"}
+    with pytest.warns(RobustLRWarning, match="trials failed .*; the first: MemoryError"):
+        plain = search_learning_rate(lambda *, lr, schedule, seed: loss(lr), SPACE.low, SPACE.high, **options)
+    found = search_result(study)
     assert (found.stop, found.reason, found.failed) == (plain.stop, plain.reason, plain.failed)
     assert (found.lr, found.loss, found.history) == (plain.lr, plain.loss, plain.history)
     assert found.failed and len(study.trials) == found.n_trials + 3 * len(found.failed)

@@ -12,7 +12,7 @@ import pytest
 from ray import tune
 
 from robust_lr import LearningRateSearch, RobustLRError, SearchOptions, SweepResult, search_learning_rate
-from robust_lr.exceptions import DataError
+from robust_lr.exceptions import DataError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr_ray import LearningRateSearcher
 from tests.ray import killed_search
@@ -43,8 +43,8 @@ def test_trials_at_the_same_time_end_with_the_same_promise(ray_local, tmp_path):
     assert searcher.result.loss - 0.3 <= 0.02
 
 
-def test_a_trial_that_fails_is_asked_for_once_more_and_then_left_out():
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005)
+def test_a_trial_that_fails_is_tried_again_as_often_as_is_asked_for_and_then_left_out():
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_retries=1)
     first = searcher.suggest("a")["lr"]
     searcher.on_trial_complete("a", error=True)
     assert searcher.suggest("b") == {"lr": first, "seed": 0}
@@ -55,7 +55,7 @@ def test_a_trial_that_fails_is_asked_for_once_more_and_then_left_out():
 
 def search_where(fails, **options):
     """Run a search one trial at a time, where some learning rates fail; return it and how many trials were run."""
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, **options)
+    searcher = LearningRateSearcher(1e-4, 1.0, **{"tolerance": 0.005, "max_retries": 1} | options)
     for n_run in range(100):
         config = searcher.suggest(str(n_run))
         if config == searcher.FINISHED:
@@ -77,7 +77,7 @@ def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=9, max_concurrent_trials=1),
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     ).fit()
-    assert len(grid) == 2
+    assert len(grid) == 3
     assert searcher.result.stop == "failures"
 
 
@@ -94,7 +94,8 @@ def test_a_training_that_raises_above_some_learning_rate_ends_as_in_a_search_els
             raise MemoryError("too large")
         return loss_at(lr)
 
-    plain = search_learning_rate(train, 1e-4, 1.0, tolerance=0.005, schedule="cosine")
+    with pytest.warns(RobustLRWarning, match="trials failed .*; the first: MemoryError: too large"):
+        plain = search_learning_rate(train, 1e-4, 1.0, tolerance=0.005, schedule="cosine")
     searcher, _ = search_where(lambda lr: lr > 0.03, schedule="cosine")
     assert searcher.result == plain
     assert plain.failed and (plain.stop, plain.reason) == (searcher.result.stop, searcher.result.reason)
@@ -124,7 +125,7 @@ def test_a_failure_that_was_made_good_does_not_count():
 
 
 def test_results_that_come_after_the_third_failure_still_count(tmp_path):
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005)
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_retries=1)
     running = searcher.suggest("first")["lr"]
     for trial in range(6):
         searcher.suggest(str(trial))
@@ -132,7 +133,7 @@ def test_results_that_come_after_the_third_failure_still_count(tmp_path):
     assert searcher.suggest("another") == searcher.FINISHED
     assert searcher.result.stop == "failures"
     searcher.save(str(tmp_path / "state"))
-    restored = LearningRateSearcher(1e-4, 1.0, tolerance=0.005)
+    restored = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_retries=1)
     restored.restore(str(tmp_path / "state"))
     restored.on_trial_complete("first", {"loss": loss_at(running)})
     assert (restored.result.lr, restored.result.stop) == (running, "failures")
@@ -202,6 +203,29 @@ def test_a_state_older_than_the_journal_goes_on_from_the_journal(tmp_path):
     restored.on_trial_complete("b", {"loss": loss_at(lr)})  # which Tune has run again
     assert restored.result.n_trials == n_finished(tmp_path / "search.jsonl") == 3
     assert restored.suggest("d") == searcher.suggest("d")
+
+
+@pytest.mark.parametrize("fails", [lambda lr: lr < 0.003, lambda lr: 0.009 < lr < 0.011])
+def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, tmp_path):
+    def search(journal, n_trials=99):
+        searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_retries=0, journal=tmp_path / journal)
+        lrs = list[float]()
+        while len(lrs) < n_trials and isinstance(config := searcher.suggest(str(len(lrs))), dict):
+            lrs.append(config["lr"])
+            loss = {"loss": loss_at(lrs[-1])}
+            searcher.on_trial_complete(str(len(lrs) - 1), None if fails(lrs[-1]) else loss, error=fails(lrs[-1]))
+        return searcher.result, lrs
+
+    whole, tried = search("whole")
+    assert whole.failed
+    for n_trials in range(1, len(tried) + 1):
+        _, before = search(str(n_trials), n_trials)
+        result, after = search(str(n_trials))
+        assert {*before, *after} == set(tried)
+        assert all(fails(lr) for lr in set(before) & set(after)), "what has a result runs once"
+        assert (result.stop, result.lr, result.failed) == (whole.stop, whole.lr, whole.failed)
+    given_up = [each.spec.lr for each in read_journal(tmp_path / "whole").results if not each.is_final]
+    assert sorted(given_up) == list(whole.failed)
 
 
 def test_the_journal_of_a_search_elsewhere_counts(tmp_path):

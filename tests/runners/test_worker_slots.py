@@ -91,3 +91,12 @@ def test_whoever_kills_is_found_and_nobody_else_fails(killers, capacity):
                 slot.finish(ok(spec))
                 outcome[spec] = "ok"
     assert outcome == {spec: "failed" if i in killers else "ok" for i, spec in enumerate(TRIALS)}
+
+
+def test_trials_that_are_given_back_are_the_next_and_have_not_failed():
+    source = TrialList(TRIALS)
+    slot, other = Slot(source, 3), Slot(source, 3)
+    slot.take(3)
+    slot.give_back(TRIALS[1:3])
+    assert list(slot.in_flight) == TRIALS[:1]
+    assert other.take(3) == TRIALS[1:4]

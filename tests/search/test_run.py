@@ -154,6 +154,36 @@ def test_killed_after_any_trial_it_makes_the_same_trials_none_twice(n_jobs, tmp_
         assert len(trials_in(part)) == result.n_trials
 
 
+@pytest.mark.filterwarnings("ignore:.* trials failed and count as missing")
+@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.parametrize("fails", [lambda lr: lr > 0.03, lambda lr: lr < 0.003, lambda lr: 0.009 < lr < 0.011])
+def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, n_jobs, tmp_path):
+    def loss(lr, seed):
+        if fails(lr):
+            raise OSError("the disk is away")
+        return loss_at(lr)
+
+    options = {"tolerance": 0.01, "n_jobs": n_jobs, "max_retries": 0}
+    journal = tmp_path / "whole.jsonl"
+    result = run(Recorder(loss), journal=journal, **options)
+    assert result.failed
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for n_lines in range(1, len(lines) + 1):
+        part = tmp_path / f"{n_lines}.jsonl"
+        part.write_bytes(b"".join(lines[:n_lines]))
+        finished = {r.spec.lr for r in read_journal(part).results if r.is_final}
+        rest = Recorder(loss)
+        again = run(rest, journal=part, **options)
+        assert (again.lr, again.stop, again.reason, again.failed) == (
+            result.lr,
+            result.stop,
+            result.reason,
+            result.failed,
+        )
+        assert set(trials_in(part)) == set(trials_in(journal))
+        assert finished.isdisjoint(lr for lr, _ in rest.calls)
+
+
 def test_killed_for_real_at_random_moments_with_a_pool_of_processes(tmp_path):
     (tmp_path / "module_to_kill.py").write_text(MODULE)
     journal = tmp_path / "killed.jsonl"
@@ -347,6 +377,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
         ({"lr_min": -1.0}, GridError),
         ({"tolerance": math.nan}, OptionError),
         ({"n_jobs": 0}, OptionError),
+        ({"runner": ProcessPoolRunner}, OptionError),
         ({"seed": 0.5}, OptionError),
         ({"schedule": "cosin"}, ScheduleError),
         ({"options": SearchOptions(start=5.0)}, GridError),

@@ -114,6 +114,20 @@ def test_a_result_of_a_trial_that_is_not_in_flight_is_refused():
         ledger.record(ok(TRIALS[0]))
 
 
+@pytest.mark.parametrize(("status", "loss"), [("ok", math.nan), ("ok", math.inf), ("fine", 1.0)])
+def test_a_runner_that_says_what_no_journal_could_read_back_is_named_before_it_is_written(status, loss, tmp_path):
+    class Broken(SerialRunner):
+        def run(self, train, source, schedules):
+            for spec in source.take(1):
+                yield TrialResult(spec, loss, status)
+
+    with Journal.open(tmp_path / "sweep.jsonl", schedules={"constant": "constant"}) as journal:
+        ledger = TrialLedger(Plan(TRIALS), journal=journal)
+        with pytest.raises(RobustLRError, match=f"Broken.* returned status '{status}' with loss {loss}"):
+            list(ledger.run(Broken(), lambda **trial: 1.0, SCHEDULES))
+    assert not read_journal(tmp_path / "sweep.jsonl").results
+
+
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, "2"])
 def test_a_wrong_number_of_retries_is_refused(wrong):
     with pytest.raises(OptionError, match="max_retries must be a whole number of at least 0"):

@@ -28,9 +28,9 @@ from robust_lr import (
     TrialSpec,
     Warmup,
 )
-from robust_lr.exceptions import GridError, JournalError, RobustLRWarning, ScheduleError, TrialError
+from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRWarning, ScheduleError, TrialError
 from robust_lr.journal.journal import read_journal
-from robust_lr.runners import ProcessPoolRunner
+from robust_lr.runners import ProcessPoolRunner, SerialRunner
 from robust_lr.sweep.results import SweepResult
 from robust_lr.sweep.run import run_sweep
 
@@ -84,6 +84,8 @@ def test_what_may_be_given():
     "changes, error, says",
     [
         ({"train": 3}, RobustLRError, "train must be callable"),
+        ({"runner": "serial"}, OptionError, "runner must be a runner, such as SerialRunner"),
+        ({"runner": SerialRunner}, OptionError, "runner must be a runner, such as SerialRunner"),
         ({"grid": []}, GridError, "at least one"),
         ({"grid": [0.1, 0.1]}, GridError, "distinct"),
         ({"grid": [0.1, -1]}, GridError, "positive finite numbers, got -1"),
