@@ -26,7 +26,7 @@ _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
 
 
 class _OpenedForEach:
-    """A journal that is open only for a moment at each outcome: a Tuner that was interrupted would lock it."""
+    """A journal that is open only briefly at each outcome, because an interrupted Tuner would keep it locked."""
 
     def __init__(self, open_it: Callable[[], Journal]) -> None:
         self._open = open_it

@@ -18,7 +18,7 @@ class JournalFile:
     process closes the file.
 
     Raises:
-        JournalError: when the file cannot be opened or is no plain file, or another process has locked it.
+        JournalError: when the file cannot be opened, is not a regular file, or another process has locked it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -32,7 +32,7 @@ class JournalFile:
         _open_files.add(self)
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):  # reading it might never end
             self.close()
-            raise JournalError(f"a journal must be a plain file, and {self.path} is a pipe or a device")
+            raise JournalError(f"the journal must be a regular file, but {self.path} is a pipe or a device")
         if not _lock(self._descriptor):
             self.close()
             raise JournalError(

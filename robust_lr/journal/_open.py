@@ -31,7 +31,7 @@ def open_journal(
         learning_rates, seeds: those known in advance.
 
     Raises:
-        OptionError: when the path is none.
+        OptionError: when the path is not a path.
         JournalError: when the name of the training function or the text of a schedule does not identify it, or the
             journal cannot be opened; see `Journal.open`.
     """

@@ -100,7 +100,7 @@ class Journal:
 
     @property
     def given_up(self) -> Mapping[TrialSpec, TrialResult]:
-        """The trials that failed with all their tries and have no result, in that order."""
+        """The trials whose retries all failed, in order."""
         return MappingProxyType(self._given_up)
 
     def append(self, result: TrialResult) -> None:

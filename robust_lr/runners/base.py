@@ -37,7 +37,7 @@ class TrialSource(Protocol):
         """
 
     def give_back(self, trials: Sequence[TrialSpec]) -> None:
-        """Take back trials that did not run through no fault of their own; they are handed out before all others."""
+        """Take back trials that did not run, without counting a failure; they are handed out before all others."""
 
 
 @runtime_checkable

@@ -60,10 +60,10 @@ class SerialRunner:
 
 
 def read_runner(runner: Runner | None) -> Runner:
-    """Return the runner, a `SerialRunner` where there is none.
+    """Return the runner, or a `SerialRunner` for None.
 
     Raises:
-        OptionError: when it is no runner, or the class of one.
+        OptionError: when it is not a runner, or is the class of one.
     """
     if runner is None:
         return SerialRunner()

@@ -18,8 +18,8 @@ class SearchPlan:
     trials as an uninterrupted one. With `n_jobs` None it asks for one whenever there is room, without waiting.
 
     Known results do not run again: first they answer what the search asks for, as long as they can; then the search is
-    told the others, as external results. A trial that was given up before runs again where the search asks for it, so
-    that a continued search goes around it as before.
+    told the others, as external results. A trial that was given up before runs again if the search asks for it, so a
+    continued search goes around it as before.
 
     Args:
         search: a new search.

@@ -49,8 +49,8 @@ def search_learning_rate(
     than without the kill; even then no trial runs twice.
 
     A learning rate whose trial fails `max_retries` + 1 times is given up: the search goes around it, and ends with the
-    stop "failures" once three are given up, or nothing else is left to try. The same command on its journal tries it
-    again.
+    stop "failures" once three are given up, or nothing else is left to try. A new call with the same journal
+    retries it.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.

@@ -25,10 +25,10 @@ class TrialPlan(Protocol):
 
 
 class OutcomeLog(Protocol):
-    """Where outcomes are written: a `robust_lr.journal.Journal`, or what opens one."""
+    """A log of outcomes: a `robust_lr.journal.Journal`, or an object that opens one."""
 
     def append(self, result: TrialResult) -> None:
-        """Write one outcome; when this returns, it is safe."""
+        """Write one outcome; once this returns, it is safe."""
 
 
 class TrialLedger:
