@@ -29,7 +29,7 @@ test: $(INSTALL_STAMP) ## Run everything that CI runs: linter, formatter, types,
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
-test-slow: $(INSTALL_STAMP) ## Run the tests that `make test` leaves out, which start clusters: 3 minutes.
+test-slow: $(INSTALL_STAMP) ## Run the tests that `make test` leaves out: clusters, long examples, compiled steps.
 	$(BIN)/python -m pytest -m slow
 
 test-all: ## Run both: make test, then make test-slow even if that failed.

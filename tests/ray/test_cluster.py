@@ -151,6 +151,7 @@ def test_auto_does_not_wait_for_a_cluster_that_was_killed_and_left_its_address(t
     assert seconds < 100, "Ray itself would try for five minutes"
 
 
+@pytest.mark.slow
 def test_a_ray_that_was_started_here_lasts_from_the_first_round_of_a_search_to_its_end_and_leaves_no_file():
     code = """
         import math, os, tempfile, ray

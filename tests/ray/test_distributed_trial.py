@@ -55,6 +55,7 @@ def fit(trial, space, folder, max_failures=0):
     return tune.Tuner(trial, param_space=space, run_config=run_config).fit()
 
 
+@pytest.mark.slow
 def test_a_trial_of_two_workers_one_of_which_dies_goes_on_at_its_checkpoint(tmp_path):
     storage, notes = tmp_path / "storage", tmp_path / "notes"
     notes.mkdir()

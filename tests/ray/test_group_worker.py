@@ -141,6 +141,7 @@ def test_the_workers_are_kept_from_trial_to_trial_also_when_all_ranks_diverge_to
     assert [len(of_rank) for of_rank in processes] == [1, 1] and processes[0] != processes[1]
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_bit_of_the_loss(together, tmp_path):
     def train(*, lr, schedule, seed):
         return train_together(lr=lr, schedule=schedule, seed=seed, folder=tmp_path)

@@ -456,6 +456,7 @@ def test_a_step_is_traced_once_however_many_trials_there_are():
     assert len(calls) == before
 
 
+@pytest.mark.slow
 def test_the_compiled_step_gives_what_each_replica_gives_alone():
     t = task(optimizer_options={"momentum": 0.9})
     pack = Pack(t, SCHEDULES, 3)
