@@ -110,6 +110,7 @@ def test_a_finished_sweep_runs_nothing(fit):
     assert fit(GridSearcher(GRID, ["cosine"], 1, finished=sweep)) == []
 
 
+@pytest.mark.slow
 def test_tuner_restore_runs_what_was_in_flight_and_what_is_left_once(fit, tmp_path, monkeypatch):
     from ray import tune
 

@@ -156,6 +156,7 @@ def test_a_rank_that_is_killed_costs_the_steps_since_the_last_checkpoint_and_no_
     assert not list(checkpoints.iterdir()), "a finished trial leaves no checkpoint"
 
 
+@pytest.mark.slow
 def test_ranks_that_end_alone_hold_up_nobody():
     def train(*, lr, schedule, seed):
         from robust_lr_ray._ranks import any_rank, rank

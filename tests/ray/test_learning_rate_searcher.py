@@ -161,6 +161,7 @@ def n_finished(journal):
     return len(read_journal(journal).results) if journal.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_search_whose_driver_is_killed_makes_with_its_journal_the_trials_of_one_that_was_not(ray_local, tmp_path):
     journal, address = tmp_path / "search.jsonl", ray_local.get_runtime_context().gcs_address
     driver = subprocess.Popen(

@@ -205,6 +205,7 @@ class TaskWithAnAddressInItsName:
         return lr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_used_by_its_own_experiment_only(tmp_path):
     runner = RayRunner(ONE_CPU, max_concurrent=1, storage_path=tmp_path / "storage")
     losses = []

@@ -216,6 +216,7 @@ def slow_task():
     return task(make_network, total_steps=1000, check_every=100)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_does_not_run_again_what_it_has_finished(tmp_path):
     journal = tmp_path / "journal.jsonl"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
