@@ -93,3 +93,16 @@ def every_schedule():
         "warmup(steps=3)+inverse-sqrt+cooldown(0.3)",
     )
     return {**{name: parse_schedule(name) for name in names}, "halves": FunctionSchedule(halves)}
+
+
+class Rows:
+    """Data that is no tensor, such as a memory map."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __len__(self):
+        return len(self.tensor)
+
+    def __getitem__(self, rows):
+        return self.tensor[rows].clone()

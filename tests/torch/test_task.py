@@ -15,6 +15,7 @@ from torch.nn import functional
 from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
 from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
+from tests.torch.tasks import Rows
 
 torch.set_num_threads(1)
 
@@ -339,19 +340,6 @@ def test_a_checkpoint_around_other_layers_changes_nothing():
 def test_a_task_is_a_train_function_that_takes_schedules_and_specs():
     train: TrainFunction = task()
     assert train(lr=0.1, schedule=parse_schedule("cosine"), seed=0) == train(lr=0.1, schedule="cosine", seed=0)
-
-
-class Rows:
-    """Data that is no tensor, such as a memory map."""
-
-    def __init__(self, tensor):
-        self.tensor = tensor
-
-    def __len__(self):
-        return len(self.tensor)
-
-    def __getitem__(self, rows):
-        return self.tensor[rows].clone()
 
 
 def test_data_may_be_anything_that_rows_can_be_taken_from():

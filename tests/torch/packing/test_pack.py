@@ -23,6 +23,7 @@ from tests.torch.tasks import (
     SCHEDULES,
     D,
     K,
+    Rows,
     alone,
     every_schedule,
     examples,
@@ -231,19 +232,6 @@ def test_the_running_statistics_of_batch_norm_are_those_of_each_replica():
         assert buffers.keys() == expected.keys() and buffers["1.num_batches_tracked"] == t.total_steps
         assert torch.allclose(buffers["1.running_mean"], expected["1.running_mean"], rtol=0, atol=1e-6)
         assert torch.allclose(buffers["1.running_var"], expected["1.running_var"], rtol=0, atol=1e-6)
-
-
-class Rows:
-    """Data that is no tensor."""
-
-    def __init__(self, tensor):
-        self.tensor = tensor
-
-    def __len__(self):
-        return len(self.tensor)
-
-    def __getitem__(self, rows):
-        return self.tensor[rows].clone()
 
 
 def test_data_may_be_anything_that_rows_can_be_taken_from():
