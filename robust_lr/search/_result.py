@@ -11,7 +11,15 @@ from .._text import count_of, listed
 from ._observations import Observation
 
 Stop = Literal[
-    "tolerance", "noise-limited", "max_trials", "assumption-violation", "diverged", "edge", "resolution", "failures"
+    "tolerance",
+    "steps",
+    "noise-limited",
+    "max_trials",
+    "assumption-violation",
+    "diverged",
+    "edge",
+    "resolution",
+    "failures",
 ]
 
 
@@ -29,6 +37,7 @@ class SearchResult:
         stop: why the search stopped; None while it continues.
 
             - "tolerance": nothing in the range is better by more than the tolerance;
+            - "steps": the metric moves in steps, as accuracy does, so there is no bound;
             - "noise-limited": the noise hides any remaining gain;
             - "max_trials": all trials are used;
             - "assumption-violation": the data contradict one valley; the search tried the full coarse grid, and
@@ -41,6 +50,10 @@ class SearchResult:
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
             Conservative: between two measured learning rates it ends where their chord reaches that loss, and a convex
             curve lies below its chords. None without an `lr`.
+        best_interval: (lowest, highest) learning rate between which the best one lies, under the assumption in
+            `bound_note`: all others are worse than `lr`. None when there is no bound.
+        noise: the standard deviation of the loss over seeds, given or measured by repeats; None while unknown, 0 if
+            every repeat gave the same loss to the last bit.
         cliff: the smallest learning rate above `lr` that diverged, or whose loss exploded; else None.
         assumption_violation: why the losses do not form one valley, in words; None if they may.
         failed: the learning rates that were given up, ascending.
@@ -60,6 +73,8 @@ class SearchResult:
     stop: Stop | None
     reason: str
     good_interval: tuple[float, float] | None
+    best_interval: tuple[float, float] | None
+    noise: float | None
     cliff: float | None
     assumption_violation: str | None
     failed: tuple[float, ...]
