@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from its own room and from the rooms before it. A package stands for its modules
 # that have no place of their own.
 ROOMS = """
-exceptions _checks _labels _lazy _page _text _tolerance _version
+exceptions _checks _labels _lazy _metrics _page _text _tolerance _version
 grids schedules theory
 trials divergence
 search
@@ -40,6 +40,7 @@ SHARED = (
     "robust_lr._checks",
     "robust_lr._labels",
     "robust_lr._lazy",
+    "robust_lr._metrics",
     "robust_lr._text",
     "robust_lr._tolerance",
     "robust_lr.linear._sgd",
