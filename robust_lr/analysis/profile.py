@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_number
+from .._metrics import Direction
+from .._text import loss_text
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
@@ -39,6 +41,7 @@ class LearningRateProfile:
         cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
+        direction: that of the sweep.
     """
 
     schedule: str
@@ -51,6 +54,11 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+    direction: Direction = "minimize"
+
+    def shown(self, loss: float) -> str:
+        """Return a loss as people read it: a score, if a larger value is better."""
+        return loss_text(-loss if self.direction == "maximize" else loss)
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
@@ -82,6 +90,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+        direction=sweep.direction,
     )
 
 
