@@ -105,3 +105,15 @@ def _mismatch(name: str, signature: inspect.Signature) -> str:
         is_method = more == ["self"]
         way = "pass the method of an instance" if is_method else f"bind it, functools.partial({name}, {more[0]}=...)"
     return f"{name}({', '.join(signature.parameters)}) {' and '.join(lacks)}: {way}"
+
+
+def check_confidence_level(value: object) -> float:
+    """Return a confidence level as a float; raise an OptionError if it is not between 0 and 1.
+
+    Example:
+        >>> check_confidence_level(0.95)
+        0.95
+    """
+    if isinstance(value, numbers.Real) and 1 < value < 100:
+        raise OptionError(f"confidence_level must be between 0 and 1, got {value!r}: {value}% is {float(value) / 100:g}")
+    return check_number("confidence_level", value, above=0, below=1)

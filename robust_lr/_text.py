@@ -71,6 +71,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
+def near_file(path: Path) -> str:
+    """Return the end of an error about a missing file: the file of the same folder that was probably meant, if any."""
+    folder = path.absolute().parent
+    return did_you_mean(path.name, (each.name for each in folder.iterdir())) if folder.is_dir() else ""
+
+
 def place_of(error: str | None) -> str:
     """Return the line of the user's code that a traceback points to, as `` (file, line n)``; empty if there is none.
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._metrics import Direction
 from .._text import loss_text
 from ..sweep.results import SweepResult
@@ -75,7 +75,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
     low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)

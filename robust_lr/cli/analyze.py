@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_old_name, add_tolerance
+from .arguments import add_objective, add_old_name, add_tolerance
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -24,14 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV table with one run per row")
     option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
-    option(
-        "--metric", default="loss", metavar="NAME",
-        help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
-    )  # fmt: skip
-    option(
-        "--direction", choices=("minimize", "maximize"), default="minimize", metavar="GOAL",
-        help="minimize or maximize the metric [default: %(default)s]",
-    )  # fmt: skip
+    add_objective(parser, "name of the final loss; nan or inf is a diverged run")
     option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
     option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
     option(

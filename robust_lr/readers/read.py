@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._metrics import direction_of
-from .._text import listed
+from .._text import listed, near_file
 from ..exceptions import DataError, OptionError
 from ..sweep.results import SweepResult
 from .runs import Direction, Run
@@ -76,7 +76,8 @@ def _is_journal(path: str | Path) -> bool:
         with Path(path).open("rb") as stream:
             return stream.read(1) == b"{"
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        near = near_file(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"cannot read {path}: {error.strerror}{near}") from None
 
 
 def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
