@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
+from .._metrics import Direction, quantity
+from .._text import loss_text
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
@@ -39,6 +41,8 @@ class LearningRateProfile:
         cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
+        direction: that of the sweep.
+        failed_above: higher learning rates, at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -51,6 +55,13 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+    direction: Direction = "minimize"
+    failed_above: tuple[float, ...] = ()
+
+    def shown(self, loss: float, *, named: bool = False) -> str:
+        """Return a loss as people read it, a score if a larger value is better; with its name: "loss 0.3"."""
+        text = loss_text(-loss if self.direction == "maximize" else loss)
+        return f"{quantity(self.direction)} {text}" if named else text
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
@@ -67,7 +78,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
     low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)
@@ -82,6 +93,8 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+        direction=sweep.direction,
+        failed_above=block.failed_above,
     )
 
 
