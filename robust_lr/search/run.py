@@ -109,9 +109,6 @@ def search_learning_rate(
         warnings.warn(on_direction[0], RobustLRWarning, levels_to_user())
     search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
 
-    def found() -> SearchResult:
-        return replace(search.result, direction=objective.direction or "minimize", notes=tuple(objective.notes(train)))
-
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label)
         known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
@@ -119,6 +116,11 @@ def search_learning_rate(
         if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
+
+        def found() -> SearchResult:
+            notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
+            return replace(search.result, direction=best, seeds=plan.seeds, notes=notes)
+
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
         view = stack.enter_context(SearchProgress(show=progress))
         view.begin(ledger.waiting, found())
@@ -127,5 +129,5 @@ def search_learning_rate(
             outcomes.append(result)
             view.add(result, found())
             view.begin([*ledger.in_flight, *ledger.waiting], found())
-    warn_of_failures(outcomes)
-    return found()
+        warn_of_failures(outcomes)
+        return found()
