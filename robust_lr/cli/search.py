@@ -11,6 +11,8 @@ from .arguments import add_range, add_tolerance, add_training, at_least, import_
 from .plugins import Plugin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..search import SearchResult
 
 SUMMARY = "search for the best learning rate, or continue a search"
@@ -59,24 +61,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from pathlib import Path
 
-    from .._text import missing_package
     from ..report.console import make_console
-    from ..search.result import result_lines
+    from ..search._result import result_lines
     from .output import log_on_stderr
 
     with log_on_stderr():
         result = _search(options, plugins)
     console, report = make_console(), options.report
-    headline, *rest = result_lines(result, lambda name: f"--{name.replace('_', '-')}")
+    headline, *rest = result_lines(result, _flag)
     console.print(headline, style="bold")
     for line in rest:
         console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"{options.journal} holds the trials", soft_wrap=True)
     if report is not None:
-        _write_report(result, Path(report), options)
+        _write_report(result, Path(report))
         console.print(f"report: {report}")
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
     return 0 if within or result.stop in ("noise-limited", "steps") else 1
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _write_report(result: SearchResult, path: Path) -> None:
+    import shlex
+    import sys
+
+    from ..report.search_report import write_search_report
+    from .output import writing
+
+    with writing(path):
+        write_search_report(result, path, reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"], option=_flag)
 
 
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
