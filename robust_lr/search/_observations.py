@@ -12,9 +12,11 @@ from typing import Literal
 from ._convex_bound import Point, highest_ridge
 
 Status = Literal["ok", "diverged", "failed"]
-# Two-sided 95% points of Student's t for 1 to 10 degrees of freedom; beyond these 1.96 + 2.7 / dof is as good.
-_STUDENT = (63.66, 9.92, 5.84, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-_NORMAL = 1.96
+# Two-sided points of Student's t for 1 to 10 degrees of freedom; beyond these 2.33 + 4.3 / dof is as good. A claim uses
+# several losses, so 98% for each gives it 95% or more. With up to 3 repeats it is 99%: a search that looks at the noise
+# after each of them would otherwise stop at the first that happens to be small.
+_STUDENT = (63.66, 9.92, 5.84, 3.75, 3.36, 3.14, 3.00, 2.90, 2.82, 2.76)
+_NORMAL = 2.33
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
 # learning rate.
 _TOLERANCES_TO_EXPLODE = 1000
@@ -22,8 +24,8 @@ _JUMP_TO_EXPLODE = 100
 
 
 def student(dof: float) -> float:
-    """The two-sided 95% point of Student's t; of the normal distribution for +inf."""
-    return _STUDENT[int(dof) - 1] if 1 <= dof <= len(_STUDENT) else _NORMAL + 2.7 / max(dof, 1)
+    """The two-sided point of Student's t for a claim of 95%; of the normal distribution for +inf."""
+    return _STUDENT[int(dof) - 1] if 1 <= dof <= len(_STUDENT) else _NORMAL + 4.3 / max(dof, 1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Observations:
     """The results of a search ("ok" and "diverged") taken together, in any order.
 
     The loss of a learning rate is the mean of its results, or +inf if one of them diverged. Its error is the
-    half-width of a 95% interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
+    half-width of an interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
     else pooled over the learning rates with several results), q the quantile of the normal distribution or of
     Student's t with `dof` degrees of freedom. A ridge between two valleys at most `slack` higher than the errors allow
     is no second valley: half its height is added to the error of every point (`noise_margin`), so that one valley is

@@ -220,7 +220,7 @@ def _unused_axes(result: SearchResult) -> list[str]:
             "learning rate, so nothing follows from this search"
         )
     repeated = [losses for losses in by_lr.values() if len(losses) > 1 and math.isfinite(losses[0])]
-    if sum(map(len, repeated)) > len(repeated) + 1 and all(len(set(losses)) == 1 for losses in repeated):
+    if repeated and all(len(set(losses)) == 1 for losses in repeated):
         notes.append(
             "repeats have the same loss to the last bit: the training seems to ignore its seed, so nothing is known "
             "about the noise between seeds"

@@ -190,11 +190,11 @@ class SearchState:
         near = list(zip(self.valley_lrs, valley.points, strict=True))[first : last + 1]
         ties = [(a, b) for (a, p), (b, q) in pairwise(near) if p.loss == q.loss]
         if len(near) > 2 and len(ties) == len(near) - 1:
-            return "every learning rate gave exactly the same loss, as if train ignored it"
+            return "every learning rate gave exactly the same result, as if the training ignored it"
         if ties:
-            return f"lr = {ties[0][0]:.4g} and {ties[0][1]:.4g} have exactly the same loss, as if it moved in steps"
+            return f"lr = {ties[0][0]:.4g} and {ties[0][1]:.4g} gave exactly the same result, as a metric in steps does"
         if unit is not None and unit > _DWARFED * self.tolerance:
-            return f"the losses move in steps of about {unit:.1g}, as accuracy and rounded numbers do"
+            return f"the results move in steps of about {unit:.1g}, as accuracy and rounded numbers do"
         return "the metric moves in steps" if given else None
 
     @cached_property

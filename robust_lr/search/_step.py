@@ -75,7 +75,7 @@ def _has_proof(state: SearchState) -> bool:
 
 def _end_in_valley(state: SearchState) -> End:
     if state.steps is not None:
-        return End("steps", f"{state.steps}, so nothing bounds what other learning rates could gain")
+        return End("steps", "the trials are as close as a smooth loss would need; one that moves in steps has no bound")
     if _has_proof(state):
         end = f"; the best lies on its {state.edge} end" if state.edge else ""
         return End("tolerance", f"nothing in the range is better by more than the tolerance{end}")

@@ -74,7 +74,8 @@ def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, floa
             i += step
         if not 0 <= i + step < len(points):
             return state.valley_lrs[i]
-        share = (state.tolerance - above[i]) / (above[i + step] - above[i])
+        # Between two points, a metric that moves in steps need not stay below their chord.
+        share = 0.0 if state.steps else (state.tolerance - above[i]) / (above[i + step] - above[i])
         return state.valley_lrs[i] * math.exp(share * (points[i + step].x - points[i].x))
 
     return end(-1), end(1)

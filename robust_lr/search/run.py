@@ -71,8 +71,8 @@ def search_learning_rate(
         options: everything else about the search; see `SearchOptions`.
         runner: carries out the trials; by default one after the other in this process.
         n_jobs: learning rates in a round, >= 1; by default as many as the runner runs at a time.
-        seed: seed of the first trial at a learning rate; each repeat, which the search asks for in the presence of
-            noise, has the next free seed.
+        seed: seed of the first trial at a learning rate; each repeat, by which the search measures the noise, has the
+            next free seed.
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
@@ -95,7 +95,7 @@ def search_learning_rate(
         ...     return 0.3 + 0.03 * math.log(lr / 0.02) ** 2
         >>> result = search_learning_rate(train, 1e-3, 0.1, tolerance=0.005)
         >>> result.n_trials, result.stop
-        (5, 'tolerance')
+        (6, 'tolerance')
     """
     check_train(train)
     runner, objective = read_runner(runner), Objective(metric, direction)
