@@ -53,7 +53,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--noise-trials", type=at_least(0), default=6, metavar="N",
         help="stop as limited by noise if more than N further trials would be needed [default: %(default)s]",
     )  # fmt: skip
-    option("--stepwise", action="store_true", help="the metric moves in steps, as accuracy does: give no bound")
+    option(
+        "--stepwise", action=argparse.BooleanOptionalAction,
+        help="whether the metric moves in steps, as accuracy does: no bound [default: seen from the results]",
+    )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
     add_training(parser, journal="search.jsonl", n_jobs=1)
 
@@ -111,7 +114,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         direction=options.direction,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
-            noise=options.noise, noise_trials=options.noise_trials, stepwise=options.stepwise or None,
+            noise=options.noise, noise_trials=options.noise_trials, stepwise=options.stepwise,
         ),
         runner=make_runner(options, plugins),
         n_jobs=options.n_jobs,

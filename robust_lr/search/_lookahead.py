@@ -31,6 +31,8 @@ class Lookahead:
         others = [p for p in three if p is not best]
         near = sorted((p for p in points[first : last + 1] if p not in three), key=lambda p: abs(p.x - best.x))[:2]
         curves = curves_through(best, others, near=near, tolerance=self.tolerance) if len(others) == 2 else ()
+        if self.error:  # noise hides what the unlikely ones would tell
+            curves = tuple(sorted(curves, key=lambda pair: -pair[0])[:3])
         return curves or ((1.0, self._parabola),)
 
     def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> ConvexBound:

@@ -91,7 +91,10 @@ def _candidates(ahead: Lookahead, state: SearchState, taken: Sequence[float]) ->
     # While the best has no neighbor on one side, go there: a lower loss is worth more than a known slope, or than
     # another seed, which would lower the bound of an end without a second point by ever less, never enough.
     outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
-    n = _N_SPREAD_IN_NOISE if state.data.half_width else _N_SPREAD
+    n = _N_SPREAD
+    if state.data.half_width:
+        # Noise opens every gap a little; the places that matter are few, and none needs to be exact.
+        n, gaps = _N_SPREAD_IN_NOISE, tuple(gap for gap in gaps if gap.max_improvement >= valley.excess_bound / 2)
     for gap in outer or gaps:
         width = gap.right - gap.left
         near = max(_MARGIN * width, FINEST)
