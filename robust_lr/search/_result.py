@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .._metrics import Direction, quantity
@@ -89,7 +89,7 @@ class SearchResult:
     edge: Literal["lower", "upper"] | None
     schedule: str | None
     direction: Direction = "minimize"
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = ()
 
     def shown(self, loss: float) -> float:

@@ -44,10 +44,10 @@ class LearningRateSearch:
     repeats. Metrics that move in steps, such as accuracy, get no bound; see `SearchOptions.stepwise`.
 
     Without noise, the inequality holds for every convex curve. Where the loss flattens out far from the valley, the
-    search uses the convex part alone and says so. If the data contradict one valley (a loss above those on both of its sides, by
-    more than the tolerance and the noise), the search says so and gives no bound; it then tries the full coarse grid
-    and searches the valley of the best. The first look at the range takes three places, more if the range is wider than
-    ``ratio**9``, so a valley narrower than the distance between them can be missed.
+    search uses the convex part alone and says so. If the data contradict one valley (a loss above those on both of its
+    sides, by more than the tolerance and the noise), the search says so and gives no bound; it then tries the full
+    coarse grid and searches the valley of the best. The first look at the range takes three places, more if the range
+    is wider than ``ratio**9``, so a valley narrower than the distance between them can be missed.
 
     The search depends only on its options and on the observations, in any order; it uses no randomness and no I/O.
 

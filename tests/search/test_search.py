@@ -313,7 +313,7 @@ def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
 def test_another_seed_is_asked_for_where_it_helps_more_than_another_learning_rate():
     repeats = 0
     for seed in range(3):
-        result, _ = run(new_search(noise=0.001), noisy(parabola(0.02), 0.001, seed))
+        result, _ = run(new_search(noise=0.0015, noise_trials=30), noisy(parabola(0.02), 0.0015, seed))
         repeats += result.n_trials - len({t.lr for t in result.history})
     assert repeats > 0
 
