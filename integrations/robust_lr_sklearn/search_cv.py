@@ -176,9 +176,9 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
             scoring = scoring.get(refit)
         elif isinstance(scoring, (list, tuple, set)):
             scoring = refit
-        if scoring is None:  # the estimator's own score: its accuracy
+        if scoring is None and not refit:  # the estimator's own score: its accuracy
             return True
-        scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
+        scorer = get_scorer(scoring) if isinstance(scoring, str) and scoring else scoring
         return True if getattr(scorer, "_response_method", None) == "predict" else None
 
     def _nothing_found(self) -> DataError:

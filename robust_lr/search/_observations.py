@@ -17,6 +17,7 @@ Status = Literal["ok", "diverged", "failed"]
 # after each of them would otherwise stop at the first that happens to be small.
 _STUDENT = (63.66, 9.92, 5.84, 3.75, 3.36, 3.14, 3.00, 2.90, 2.82, 2.76)
 _NORMAL = 2.33
+_LARGEST_ERROR = 1e100  # its square is a float
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
 # learning rate.
 _TOLERANCES_TO_EXPLODE = 1000
@@ -106,7 +107,7 @@ class Observations:
     @cached_property
     def half_width(self) -> float:
         """The error of one result; 0 while the noise is unknown."""
-        return student(self.dof) * (self.seed_std or 0.0)
+        return min(student(self.dof) * (self.seed_std or 0.0), _LARGEST_ERROR)
 
     @cached_property
     def seed_std(self) -> float | None:

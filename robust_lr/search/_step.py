@@ -12,8 +12,8 @@ from ._proposals import propose
 from ._result import Stop
 from ._state import SearchState
 
-# The noise is known well enough to give up because of it after this many repeats.
-_LEAST_REPEATS = 4
+# What it takes to give up because of noise: so many repeats, from which it is known, and so many results.
+_LEAST_REPEATS, _LEAST_RESULTS = 4, 7
 _MOST_FAILURES = 3
 
 
@@ -91,22 +91,23 @@ def _trials_against_noise(state: SearchState) -> float:
     the tolerance is left to it; the rest is for the gaps between them.
     """
     valley, data = state.valley, state.data
-    if valley is None or data.dof < _LEAST_REPEATS or not state.tolerance < valley.excess_bound < math.inf:
+    if valley is None or not state.tolerance < valley.excess_bound < math.inf:
+        return 0.0
+    if data.dof < _LEAST_REPEATS or len(data.results) < _LEAST_RESULTS:
         return 0.0
     added = valley.excess_bound - valley.bound_without_errors
     if added < valley.bound_without_errors:
         return 0.0
     near = state.valley_lrs[max(valley.best - 1, 0) : valley.best + 2]
     factor = added * student(math.inf) / student(data.dof) / (state.tolerance / 2)
-    return sum(data.counts[lr] for lr in near) * (factor**2 - 1)
+    return sum(data.counts[lr] for lr in near) * (factor * factor - 1)
 
 
 def _noise(state: SearchState) -> str:
-    more = 10 ** math.floor(math.log10(trials)) if (trials := _trials_against_noise(state)) >= 100 else 1
-    std, about = state.data.seed_std or state.data.noise_margin, math.ceil(trials / more) * more
-    return (
-        f"seeds differ by about {std:.2g}; it would take about {about} more trials to bring the bound to the tolerance"
-    )
+    trials = math.ceil(min(_trials_against_noise(state), 1000.0))
+    trials = trials if trials < 100 else round(trials, -1)
+    std, more = state.data.seed_std or state.data.noise_margin, "over 1000" if trials == 1000 else f"about {trials}"
+    return f"seeds differ by about {std:.2g}; it would take {more} more trials to bring the bound to the tolerance"
 
 
 def _failures(state: SearchState, *, has_room: bool) -> str:

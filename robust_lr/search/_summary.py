@@ -27,7 +27,7 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         stop=move.stop if isinstance(move, End) else None,
         reason=move.reason if isinstance(move, End) else "",
         good_interval=None if valley is None else _good_interval(valley, state),
-        best_interval=None if bound is None or valley is None else tuple(map(state.lr_at, valley.best_interval)),
+        best_interval=None if bound is None or valley is None else _best_interval(valley, state),
         noise=state.data.seed_std,
         cliff=None if valley is None else state.cliff,
         assumption_violation=state.data.assumption_violation,
@@ -79,3 +79,8 @@ def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, floa
         return state.valley_lrs[i] * math.exp(share * (points[i + step].x - points[i].x))
 
     return end(-1), end(1)
+
+
+def _best_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:
+    low, high = valley.best_interval
+    return state.lr_at(low), state.lr_at(high)
