@@ -91,7 +91,8 @@ def find_cliff(block: LossBlock) -> int | None:
     Training breaks at a learning rate if a seed diverges there. It also breaks if the excess loss is at least half that
     of the worst learning rate below the best, exceeds `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its
     lower neighbor and that one step below the best, and does not keep growing at this rate. If the best is at the
-    lower edge, only divergence counts.
+    lower edge, only divergence counts. If most learning rates from there on train well, there is no cliff: a random
+    search has bad runs anywhere.
     """
     best, lrs = block.best, block.learning_rates
     converged = block.converged
@@ -101,7 +102,10 @@ def find_cliff(block: LossBlock) -> int | None:
     # If the optimum lies between two learning rates, the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
+    breaks = ~converged | (excess >= 0.5 * depth) if depth > 0 else ~converged
     for i in range(best + 1, len(lrs)):
+        if 2 * np.sum(breaks[i:]) < len(lrs) - i:
+            continue
         if not converged[i]:
             return i
         before = max(excess[i - 1], step_down, _noise(block, i - 1))
