@@ -107,7 +107,7 @@ class _RowReader:
     def run(self, row: Row, why: str) -> Run:
         columns, cells = self.columns, row.cells
         group = tuple(cells[column] for column in columns.groups)
-        if excluded := why or self._excluded(cells[columns.lr], cells[columns.loss], row):
+        if excluded := self._excluded(row, why):
             return Run(lr=math.nan, group=group, excluded=excluded)
         before = len(self.problems)
         loss = self._number(row, columns.loss)
@@ -127,15 +127,16 @@ class _RowReader:
             where=row.where,
         )
 
-    def _excluded(self, lr: str, loss: str, row: Row) -> str:
+    def _excluded(self, row: Row, why: str) -> str:
+        lr, loss = row.cells[self.columns.lr], row.cells[self.columns.loss]
         state = row.cells[self.columns.state] if self.by_state else ""
         if is_unfinished(state):
             ended = not is_missing(loss) and not math.isfinite(number_or_nan(loss))
             keep = f"--where '{self.columns.state}={state}'"
             hint = f", with a loss of {loss} (if these diverged, choose the states that count, such as {keep})"
             return f"{self.columns.state} is {state}{hint if ended else ''}"
-        if is_missing(loss):
-            return _NO_LOSS
+        if why or is_missing(loss):
+            return why or _NO_LOSS
         return "no learning rate" if _is_blank(lr) else ""
 
     def _number(self, row: Row, column: str) -> float:
