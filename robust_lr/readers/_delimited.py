@@ -26,6 +26,8 @@ def read_delimited(path: str | Path, text: str) -> Table:
         for line, fields in _records(text, separator, start):
             if not header:
                 header = fields
+            elif fields == header:
+                continue  # files that were joined
             elif len(fields) == len(header):
                 rows.append(Row(f"line {line}", dict(zip(header, fields, strict=True))))
             else:

@@ -68,14 +68,14 @@ def _begin_alike(by_run: dict[tuple[str, ...], list[Row]], step: str) -> bool:
 
 def _once_each(rows: Sequence[Row], columns: Columns) -> list[tuple[Row, str]]:
     # A row that stands there twice is one run if the table names its runs, or says when they began.
-    different = {tuple(row.cells.values()): row for row in rows}
-    names = {row.cells[columns.run] for row in different.values()} if columns.run else set()
-    if not columns.time and len(names) < len(different):
-        return [(row, "") for row in rows]
-    seen: set[int] = set()
+    named = (columns.run, columns.lr, columns.loss, columns.schedule, columns.seed, columns.state)
+    identity = [tuple(row.cells[c] for c in named if c) if columns.run else tuple(row.cells.values()) for row in rows]
+    if columns.run and len({texts[0] for texts in identity}) < len(set(identity)):
+        return [(row, "") for row in rows]  # names of configurations, not of runs
+    is_one = bool(columns.run or columns.time)
+    seen: set[tuple[str, ...]] = set()
     found = []
-    for row in rows:
-        first = id(different[tuple(row.cells.values())])
-        found.append((row, "exact duplicates of others" if first in seen else ""))
-        seen.add(first)
+    for row, texts in zip(rows, identity, strict=True):
+        found.append((row, "exact duplicates of others" if is_one and texts in seen and any(texts) else ""))
+        seen.add(texts)
     return found

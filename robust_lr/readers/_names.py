@@ -16,7 +16,7 @@ _OUTER = _CONFIG | _words("attrs metrics summary")
 _LR_OWNERS = _words("optimizer optim opt adam adamw sgd base peak max maximum initial init start train training")
 _HELD_OUT = _words("val valid validation dev eval evaluation heldout holdout")
 _NO_LOSS = _words(
-    "std sem stderr var variance scale weight weights fn function type name coef time seconds lr rate id step epoch"
+    "std sem stderr var variance scale weight weights fn function type name coef time seconds lr rate id"
 )
 _LOSSES = _words(
     "nll perplexity ppl error err rmse mse mae bpb bpc crossentropy entropy wer cer logloss objective cost"
@@ -66,7 +66,7 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
     """Return how likely a column holds the final loss, the likeliest first; None if it holds none.
 
     A validation loss comes before a test loss, then a loss without a split, other errors, scores, and what is measured
-    in training.
+    in training; a plain name before one with further words, such as "best".
     """
     own = set(words(name))
     if own == {"value"}:  # the objective of an Optuna study
@@ -77,7 +77,8 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
     if kind is None:
         return None
     split = 0 if own & _HELD_OUT else 1 if "test" in own else 2
-    return int("train" in own or "training" in own), kind, split, int(not own.isdisjoint(("best", "min", "max")))
+    others = own - _HELD_OUT - _words("loss test train training")
+    return int("train" in own or "training" in own), kind, split, len(others)
 
 
 def is_schedule(name: str) -> bool:

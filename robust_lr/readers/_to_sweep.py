@@ -116,7 +116,8 @@ def _the_one(runs: Sequence[Run], repeats: Repeats) -> tuple[int, str]:
     if repeats == "last":
         return last_complete, _LATER
     times = [run.started for run in runs]
-    if len(set(times)) < len(times) or any(map(math.isnan, times)) or _mixed(runs):
+    latest = {run.loss for run in runs if run.started == max(times)}
+    if len(latest) > 1 or any(map(math.isnan, times)) or _mixed(runs):
         return 0, ""
     return times.index(max(times)), _LATER
 

@@ -135,6 +135,8 @@ class _RowReader:
             keep = f"--where '{self.columns.state}={state}'"
             hint = f", with a loss of {loss} (if these diverged, choose the states that count, such as {keep})"
             return f"{self.columns.state} is {state}{hint if ended else ''}"
+        if is_unfinished(loss):
+            return f"{self.columns.loss} is {loss}"
         if why or is_missing(loss):
             return why or _NO_LOSS
         return "no learning rate" if _is_blank(lr) else ""
