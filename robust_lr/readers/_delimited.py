@@ -63,9 +63,11 @@ def _records(text: str, separator: str, start: int) -> Iterator[tuple[int, list[
     stream = StringIO(text, newline="")
     for _ in range(start):
         stream.readline()
-    reader, line = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True), start + 1
+    reader, line, last = csv.reader(stream, delimiter=separator, skipinitialspace=True), start + 1, 0
     for record in reader:
         fields = [field.strip() for field in record]
         if any(fields):
             yield line, fields
-        line = start + reader.line_num + 1
+        last, line = line, start + reader.line_num + 1
+    if text.count('"') % 2 and line - last > 1:  # the last record runs over lines to the end of the file
+        raise csv.Error(f"the quotation mark in line {last} is not closed")

@@ -61,7 +61,7 @@ def _last(rows: Sequence[Row], columns: Columns) -> Row:
 def _begin_alike(by_run: dict[tuple[str, ...], list[Row]], step: str) -> bool:
     # Without names, rows of one learning rate and seed may be replicates that ended at different epochs.
     steps = [sorted({number_or_nan(row.cells[step]) for row in rows}) for rows in by_run.values()]
-    many = [each for each in steps if len(each) >= _FEWEST_STEPS]
+    many = [each for each in steps if len(each) >= _FEWEST_STEPS and 2 * each[0] <= each[-1]]
     _, alike = Counter(each[0] for each in steps).most_common(1)[0]
     return 2 * len(many) >= len(steps) and 2 * alike >= len(steps)
 

@@ -15,9 +15,7 @@ _CONFIG = _words("config params param hparams hyperparameters hp args")
 _OUTER = _CONFIG | _words("attrs metrics summary")
 _LR_OWNERS = _words("optimizer optim opt adam adamw sgd base peak max maximum initial init start train training")
 _HELD_OUT = _words("val valid validation dev eval evaluation heldout holdout")
-_NO_LOSS = _words(
-    "std sem stderr var variance scale weight weights fn function type name coef time seconds lr rate id"
-)
+_NO_LOSS = _words("std sem stderr var variance scale weight weights fn function type name coef time seconds lr rate id")
 _LOSSES = _words(
     "nll perplexity ppl error err rmse mse mae bpb bpc crossentropy entropy wer cer logloss objective cost"
 )

@@ -29,7 +29,7 @@ def clean_runs(seed, n_lrs, n_seeds):
 
 
 def with_mess(runs, rng):
-    """The same runs among running, crashed, duplicated, blank and rerun ones; each has an id and the time of its start."""
+    """The same runs among running, crashed, duplicated, blank and rerun ones, each with the time of its start."""
     rows = [dict(run) for run in runs]
     some = lambda n: [dict(rows[i]) for i in rng.choice(len(runs), n, replace=False)]  # noqa: E731
     early = [run | {"loss": 0.05 * rng.random(), "state": "running"} for run in some(4)]
@@ -55,7 +55,7 @@ def number_text(value):
 
 
 def wandb(rows):
-    """A table exported from W&B: all quoted, config and summary side by side, `lr` as last logged (a cosine to 10 %)."""
+    """A table exported from W&B: config beside summary, and `lr` as last logged (a cosine to 10 %)."""
     header = ["Name", "State", "Notes", "User", "Tags", "Created", "Runtime", "Sweep", "ID", "batch_size"]
     header += ["learning_rate", "scheduler", "seed", "epoch", "lr", "train/loss", "val/acc", "val/loss"]
     table = []
@@ -136,11 +136,14 @@ def optuna_frame(rows):
 
 def ray_frame(rows):
     """`ResultGrid.get_dataframe()` as JSON records; Tune has no state there, so only finished trials."""
-    records = [
-        {"trial_id": f"a1_{r['number']:05}", "timestamp": r["start"].timestamp(), "training_iteration": 10, "loss": r["loss"],
-         "time_total_s": 12.5, "config/lr": r["lr"], "config/seed": r["seed"], "logdir": f"a1_{r['number']:05}"}
-        for r in rows if r is not None and r["state"] == "finished"
-    ]  # fmt: skip
+    records = []
+    for row in rows:
+        if row is None or row["state"] != "finished":
+            continue
+        trial = f"a1_{row['number']:05}"
+        config = {"config/lr": row["lr"], "config/seed": row["seed"], "logdir": trial}
+        report = {"timestamp": row["start"].timestamp(), "training_iteration": 10, "time_total_s": 12.5}
+        records.append({"trial_id": trial, "loss": row["loss"], **report, **config})
     return json.dumps(records).encode()
 
 
