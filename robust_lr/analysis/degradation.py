@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._text import count_of
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
@@ -102,7 +102,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     n = len(block.learning_rates)
     if n < 3:

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
+from .._metrics import Direction
+from .._text import loss_text
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
@@ -39,6 +41,7 @@ class LearningRateProfile:
         cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
+        direction: that of the sweep.
     """
 
     schedule: str
@@ -51,6 +54,11 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+    direction: Direction = "minimize"
+
+    def shown(self, loss: float) -> str:
+        """Return a loss as people read it: a score, if a larger value is better."""
+        return loss_text(-loss if self.direction == "maximize" else loss)
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
@@ -67,7 +75,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
     low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)
@@ -82,6 +90,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+        direction=sweep.direction,
     )
 
 
@@ -126,7 +135,7 @@ def _goes_on(breaks: NDArray[np.bool_]) -> bool:
     # Whether training, which breaks at the first of these learning rates, also breaks at most of those next above it,
     # and at most of all above: bad luck breaks single runs of a random search.
     most_next = np.all(2 * np.cumsum(breaks) >= np.arange(1, len(breaks) + 1))
-    return bool(most_next) and (len(breaks) == 1 or 2 * np.sum(breaks[1:]) >= len(breaks) - 1)
+    return bool(most_next and 2 * np.sum(breaks[1:]) >= len(breaks) - 1)
 
 
 def _noise(block: LossBlock, i: int) -> float:

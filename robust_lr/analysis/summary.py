@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._page import to_html, to_markdown, to_text
 from .._tolerance import read_tolerance
 from ..exceptions import InsufficientDataError
@@ -30,7 +30,8 @@ class Analysis:
         tolerance: allowed excess loss, in units of the loss.
         confidence_level: of all intervals.
         schedules: one entry per schedule, in the order of the sweep.
-        comparison: which schedule ends lower at each number of trials; None when no schedule has a curve.
+        comparison: which schedule ends lower at each number of trials, of schedules with equal losses only the first;
+            None when no schedule has a curve.
     """
 
     sweep: SweepResult
@@ -89,9 +90,10 @@ def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_leve
         0.095...
     """
     allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     entries = tuple(_analyze(sweep, name, allowed, confidence_level) for name in sweep.schedules)
-    curves = [entry.curve for entry in entries if entry.curve is not None]
+    repeated = sweep.unused_axes.repeated_schedules
+    curves = [entry.curve for entry in entries if entry.curve is not None and entry.schedule not in repeated]
     return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
 
 

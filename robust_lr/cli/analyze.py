@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_old_name, add_tolerance
+from .arguments import add_objective, add_old_name, add_tolerance
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
     )  # fmt: skip
     option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
-    option("--metric", metavar="NAME", help=f"name of the final loss; nan or inf is a diverged run {guessed}")
-    option(
-        "--direction", choices=("minimize", "maximize"), metavar="GOAL",
-        help="minimize or maximize the metric [default: minimize]",
-    )  # fmt: skip
+    add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
     option("--schedule-name", metavar="NAME", help=f"name of the schedule, if there is one {guessed}")
     option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
     option(

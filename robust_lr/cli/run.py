@@ -51,6 +51,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             grid,
             [parse_schedule(spec) for spec in split_specs(options.schedules)],
             options.seeds,
+            metric=options.metric,
+            direction=options.direction,
             runner=runner,
             journal=Path(options.journal),
             max_retries=options.max_retries,
@@ -59,7 +61,9 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance)
     print_analysis(analysis, console, every_detail=False)
-    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
+    again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
+    again += f" --direction {options.direction}" if options.direction else ""
+    console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
     return 0 if analysis.recommendations else 1
 
 

@@ -7,6 +7,7 @@ import re
 import zlib
 from pathlib import Path
 
+from .._text import near_file
 from ..exceptions import DataError
 from ._delimited import read_delimited
 from ._json_records import read_json
@@ -39,7 +40,7 @@ def _start(path: str | Path) -> bytes:
         with Path(path).open("rb") as stream:
             return stream.read(100)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise DataError(f"cannot read {path}: {error.strerror}{_near(path, error)}") from None
 
 
 def _contents(path: str | Path) -> bytes:
@@ -47,7 +48,12 @@ def _contents(path: str | Path) -> bytes:
         data = Path(path).read_bytes()
         return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        near = _near(path, error)
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}{near}") from None
+
+
+def _near(path: str | Path, error: Exception) -> str:
+    return near_file(Path(path)) if isinstance(error, FileNotFoundError) else ""
 
 
 def _decoded(path: str | Path, data: bytes) -> str:

@@ -54,10 +54,7 @@ def read_sweeps(
         }  # fmt: skip
         if given := [name for name, value in of_tables.items() if value]:
             raise OptionError(f"{given[0]} is for tables; {path} is a journal, which is one sweep without columns")
-        sweep = SweepResult.from_journal(path)
-        if metric not in (None, "loss") or direction == "maximize":
-            sweep = sweep.with_loss(metric or "loss", direction=direction or "minimize")
-        return {"": sweep}
+        return {"": SweepResult.from_journal(path, metric=metric or "loss", direction=direction)}
     table = read_table(
         path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by,
         where=where, direction=direction,
@@ -74,7 +71,7 @@ def read_sweeps(
     notes += [f"no run has a result where {listed(empty)}"] if empty else []
     return {
         name: SweepResult.from_runs(
-            groups[group], repeats=repeats, direction=direction or "minimize",
+            groups[group], repeats=repeats, direction=direction,
             source=f"{path}, {name}" if name else str(path), notes=notes,
         )
         for group, name in names.items()
