@@ -112,11 +112,11 @@ def find_cliff(block: LossBlock) -> int | None:
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
     # Beyond a cliff the loss stays at chance or diverges.
-    breaks = ~converged | (excess >= 0.5 * depth)
+    breaks, at_chance = ~converged | (excess >= 0.5 * depth), (excess >= depth) & (depth > 0)
     last = best  # the highest learning rate below i that converged
     for i in range(best + 1, len(lrs)):
         if not converged[i]:
-            if _goes_on(~converged[i:]):
+            if _goes_on(~converged[i:] | (at_chance[i:] & (excess[i:] >= 2 * excess[last]))):
                 return i
             continue
         before = max(excess[last], step_down, _noise(block, last))
