@@ -213,7 +213,7 @@ def _refuse_missing(choice: _Choice, was_guessed: bool) -> None:
     if choice.missing:
         names = ", ".join(map(repr, choice.missing))
         way = "; name the right ones with lr_name (--lr-name) and metric (--metric)" if was_guessed else ""
-        columns = ", ".join(choice.table.columns) or "none"
+        columns = ", ".join(filter(None, choice.table.columns)) or "none"
         raise DataError(f"{choice.path} has no column {names}; its columns are {columns}{way}")
 
 

@@ -26,7 +26,7 @@ _SETTINGS = _words(
 _NO_SETTINGS = _words(
     "notes note comment comments tags user host hostname commit created updated started ended date timestamp time",
     "runtime duration seconds minutes hours sweep source uri url path state status seed epoch iteration iter step loss",
-    "diverged id index number run trial replicate repeat rep fold",
+    "diverged id index number run trial replicate repeat rep fold datetime",
 )
 _STEPS = _words("step global_step trainer_global_step epoch train_epoch iteration iter training_iteration")
 _RUN_IDS = ("run_id", "id", "run_uuid", "uuid", "trial_id", "run_name", "trial_name", "name", "run", "trial", "number")
