@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from ._names import (
     run_id_rank,
     words,
 )
-from ._rows import Table, is_missing, number_or_nan
+from ._rows import Row, Table, is_missing, number_or_nan
 from ._states import is_known
 
 _OURS = ("schedule", "lr", "seed", "loss", "seconds")  # how `SweepResult.to_csv` begins
+_FEWEST_STEPS = 3  # of a history without the name of a run
 _OPTIONS = {"lr": "lr_name", "loss": "metric"}
 _TITLES = {"lr": "learning rate", "loss": "loss", "schedule": "schedule", "seed": "seed", "state": "state"}
 
@@ -100,9 +102,8 @@ class _Choice:
 
     def _is_numeric(self, column: str) -> bool:
         texts = [text for text in self.values(column) if text]
-        return 2 * sum(text.lower() == "nan" or number_or_nan(text) == number_or_nan(text) for text in texts) >= len(
-            texts
-        )
+        numbers = [text for text in texts if text.lower() == "nan" or not math.isnan(number_or_nan(text))]
+        return 2 * len(numbers) >= len(texts)
 
     def use(self, kind: str, column: str, *, default: bool, instead_of: Sequence[str] = (), why: str = "") -> None:
         """Note that a column was chosen; `default` if the user knows without being told."""
@@ -160,10 +161,11 @@ def choose_columns(
     if twice := [column for column in dict.fromkeys(wanted) if table.columns.count(column) > 1]:
         raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}")
     steps = [c for c in choice.candidates(is_step) if c not in wanted]
-    run = _run_column(choice, wanted)
+    step = max(steps, key=lambda c: len(set(choice.values(c))), default="")
+    run = _run_column(choice, wanted, step)
     return Columns(
         **{kind: found.get(kind, "") for kind in _TITLES},
-        step=max(steps, key=lambda c: len(set(choice.values(c))), default=""),
+        step=step,
         time=next(iter(choice.candidates(is_time)), ""),
         run=run,
         settings=tuple(c for c in dict.fromkeys(table.columns) if c not in (*wanted, run) and _is_setting(choice, c)),
@@ -217,16 +219,33 @@ def _refuse_missing(choice: _Choice, was_guessed: bool) -> None:
         raise DataError(f"{choice.path} has no column {names}; its columns are {columns}{way}")
 
 
-def _run_column(choice: _Choice, wanted: Sequence[str]) -> str:
-    """The column that names the runs: each of its values has one learning rate, seed and schedule."""
-    trial = [choice.found[kind] for kind in ("lr", "seed", "schedule") if choice.found.get(kind)]
+def _run_column(choice: _Choice, wanted: Sequence[str], step: str) -> str:
+    """The column that names the runs: each of its values has one learning rate, seed and schedule.
+
+    In a history the learning rate may also be the one of each step.
+    """
+    lr, *others = (choice.found[kind] for kind in ("lr", "seed", "schedule") if choice.found.get(kind))
     ranked = [c for c in choice.candidates(lambda c: run_id_rank(c) is not None) if c not in wanted]
-    for column in sorted(ranked, key=lambda c: run_id_rank(c) or 0):
-        named = [row for row in choice.table.rows if row.cells[column]]
-        runs = {(row.cells[column], *(row.cells[c] for c in trial)) for row in named if row.cells[trial[0]]}
-        if len(runs) == len({run[0] for run in runs}):
-            return column
+    for trial in ([lr, *others], others):
+        for column in sorted(ranked, key=lambda c: run_id_rank(c) or 0):
+            named = [row for row in choice.table.rows if row.cells[column] and row.cells[lr]]
+            runs = {(row.cells[column], *(row.cells[c] for c in trial)) for row in named}
+            if len(runs) == len({run[0] for run in runs}) and (lr in trial or are_histories(named, [column], step)):
+                return column
     return ""
+
+
+def are_histories(rows: Sequence[Row], key: Sequence[str], step: str) -> bool:
+    """Return whether the rows of most runs, named by the columns `key`, are steps from an early one on.
+
+    Others may be runs of one learning rate and seed, or of one configuration, that ended at different epochs.
+    """
+    steps: dict[tuple[str, ...], set[float]] = {}
+    for row in rows if step else ():
+        steps.setdefault(tuple(row.cells[c] for c in key), set()).add(number_or_nan(row.cells[step]))
+    long = [each for each in steps.values() if len(each) >= _FEWEST_STEPS and 2 * min(each) <= max(each)]
+    alike = Counter(min(each) for each in steps.values()).most_common(1)
+    return bool(alike) and 2 * len(long) >= len(steps) and 2 * alike[0][1] >= len(steps)
 
 
 def _is_setting(choice: _Choice, column: str) -> bool:

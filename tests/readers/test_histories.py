@@ -47,6 +47,20 @@ def test_a_history_needs_no_names_of_runs(sweep):
     assert losses(sweep(by_model, "lr,seed,epoch,val_loss,model", where=["model=a"])) == FINAL
 
 
+def test_a_logged_rate_of_each_epoch_is_no_learning_rate_but_its_peak_is(sweep):
+    rows = [[NAMES[key], lr * (e + 1) / 2 if e < 2 else lr * (5 - e) / 4, k, e, FINAL[key] + 4 - e]
+            for key in FINAL for lr, k in [key] for e in range(5)]  # fmt: skip
+    found = sweep(rows, "name,lr,seed,epoch,val_loss")
+    assert losses(found) == FINAL
+    assert "lr varies within runs, as under a schedule: its highest value counts" in found.notes
+
+
+def test_the_name_of_a_configuration_is_no_run_though_its_runs_ended_at_different_epochs(sweep):
+    rows = [[name, lr, 20 + 7 * i + j, lr + j] for j, name in enumerate("ab") for i, lr in enumerate((0.1, 0.2, 0.4))]
+    found = sweep(rows, "name,lr,epoch,val_loss")
+    assert found.n_trials == 6 and any("also differ in name" in note for note in found.notes)
+
+
 def test_the_last_row_with_a_loss_counts(sweep):
     rows = [[*row[:3], row[3], "" if row[3] == 4 else row[4]] for row in ALL]
     assert losses(sweep(rows)) == {key: loss + 1 for key, loss in FINAL.items()}

@@ -24,7 +24,20 @@ def sweep(tmp_path):
 
 @pytest.mark.parametrize(
     "state",
-    ["running", "crashed", "failed", "killed", "FAILED", "KILLED", "Pruned", "TrialState.FAIL", "RUNNING", "crashed (OOM)", "in progress", "not finished"],
+    [
+        "running",
+        "crashed",
+        "failed",
+        "killed",
+        "FAILED",
+        "KILLED",
+        "Pruned",
+        "TrialState.FAIL",
+        "RUNNING",
+        "crashed (OOM)",
+        "in progress",
+        "not finished",
+    ],
 )
 def test_a_run_that_did_not_finish_is_left_out_with_a_note(sweep, state):
     found = sweep(TEXT.format(state=state, loss=0.01))
