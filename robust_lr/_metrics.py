@@ -72,7 +72,6 @@ class Objective:
             return replace(result, loss=math.inf, status="diverged", metrics=metrics)
         return replace(result, loss=loss, metrics=metrics)
 
-
     def values_of(self, result: TrialResult) -> Mapping[str, float]:
         """Return all values of an "ok" result by name."""
         return result.metrics if math.isnan(result.loss) else {"loss": result.loss, **result.metrics}
@@ -86,6 +85,9 @@ class Objective:
         """Return the note that the direction may be wrong, if it may."""
         name = getattr(train, "__name__", "") if self.metric == "loss" else self.metric
         return direction_of(self.direction, name)[1]
+
+
+LOSS = Objective()
 
 
 def missing_metric(metric: str, returned: Mapping[str, object]) -> str:

@@ -31,6 +31,7 @@ class LossBlock:
             there are any, the block may not hold the optimum.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
         ignores_seed: whether the sweep has several seeds, all with equal losses.
+        failed_above: learning rates above all of these at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -41,6 +42,7 @@ class LossBlock:
     unresolved_better: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
     ignores_seed: bool = False
+    failed_above: tuple[float, ...] = ()
 
     @property
     def converged(self) -> NDArray[np.bool_]:
@@ -99,6 +101,7 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
         unresolved_better=_unresolved_better(sweep.learning_rates, loss, lrs, seeds),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
         ignores_seed=1 < len(sweep.seeds) == len(unused.repeated_seeds) + 1,
+        failed_above=_failed_above(sweep, schedule, float(sweep.learning_rates[lrs[-1]])),
     )
     if not block.converged.any():
         raise InsufficientDataError(
@@ -106,6 +109,11 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
             needed=f"learning rates below {block.learning_rates[0]:g}",
         )
     return block
+
+
+def _failed_above(sweep: SweepResult, schedule: str, highest: float) -> tuple[float, ...]:
+    failed = {failure.spec.lr for failure in sweep.failures if failure.spec.schedule == schedule}
+    return tuple(sorted(lr for lr in failed if lr > highest))
 
 
 def _unresolved_better(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_confidence_level
-from .._metrics import Direction
+from .._metrics import Direction, quantity
 from .._text import loss_text
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
@@ -42,6 +42,7 @@ class LearningRateProfile:
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
         direction: that of the sweep.
+        failed_above: higher learning rates, at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -55,10 +56,12 @@ class LearningRateProfile:
     cliff: float | None
     before_cliff: float | None
     direction: Direction = "minimize"
+    failed_above: tuple[float, ...] = ()
 
-    def shown(self, loss: float) -> str:
-        """Return a loss as people read it: a score, if a larger value is better."""
-        return loss_text(-loss if self.direction == "maximize" else loss)
+    def shown(self, loss: float, *, named: bool = False) -> str:
+        """Return a loss as people read it, a score if a larger value is better; with its name: "loss 0.3"."""
+        text = loss_text(-loss if self.direction == "maximize" else loss)
+        return f"{quantity(self.direction)} {text}" if named else text
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
@@ -91,6 +94,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
         direction=sweep.direction,
+        failed_above=block.failed_above,
     )
 
 

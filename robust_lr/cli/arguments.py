@@ -84,6 +84,14 @@ def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = 
     parser.add_argument("--tolerance", default=default, metavar="LOSS", help=shown)
 
 
+def add_failed_as_diverged(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--failed-as-diverged",
+        action="store_true",
+        help="count failed trials as diverged, for training that raises then",
+    )
+
+
 def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int | None) -> None:
     """Add the options for training that `run` and `search` share: function, journal, trials at a time."""
     parser.add_argument(

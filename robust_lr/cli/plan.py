@@ -42,7 +42,9 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     increase = read_tolerance(options.max_suboptimality_increase, name="max_suboptimality_increase").value
     if increase >= _SURELY_PERCENT:
         given = options.max_suboptimality_increase
-        raise OptionError(f"an increase of {given} is {1 + increase:g} times the tuned suboptimality; do you mean {given}%?")
+        raise OptionError(
+            f"an increase of {given} is {1 + increase:g} times the tuned suboptimality; do you mean {given}%?"
+        )
     grids = {}
     for schedule in (parse_schedule(options.schedule), parse_schedule("constant")):
         ratio = resolution_for_tolerance(schedule, increase, total_steps=options.total_steps)

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
-from .arguments import add_range, add_tolerance, add_training, at_least, import_function, make_runner, split_specs
+from .arguments import (
+    add_failed_as_diverged,
+    add_range,
+    add_tolerance,
+    add_training,
+    at_least,
+    import_function,
+    make_runner,
+    split_specs,
+)
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
     add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
 
 
@@ -58,6 +68,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             max_retries=options.max_retries,
             label=options.label,
         )
+    if options.failed_as_diverged:
+        sweep = sweep.with_failed_as_diverged()
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance)
     print_analysis(analysis, console, every_detail=False)

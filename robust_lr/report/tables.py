@@ -44,7 +44,8 @@ def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
 
 def recommendation_rows(analysis: Analyzed) -> Rows:
     """Return header and rows of the recommended grids, one row per schedule."""
-    header = ["schedule", "best lr", quantity(analysis.sweep.direction), "ratio", "trials", "excess", "at most", "limited by"]
+    what = quantity(analysis.sweep.direction)
+    header = ["schedule", "best lr", what, "ratio", "trials", "excess", "at most", "limited by"]
     rows = []
     for entry in analysis.schedules:
         advice, profile = entry.recommendation, entry.profile

@@ -54,7 +54,8 @@ def conclusion(analysis: Analyzed) -> str:
     best = min((e.profile for e in analysis.schedules if e.profile is not None), key=lambda p: p.best_loss)
     repeated = analysis.sweep.unused_axes.repeated_schedules
     matters = len(repeated) + 1 < len(analysis.sweep.schedules) or len(analysis.sweep.schedules) == 1
-    now = f"Best here: {f'{best.schedule} at ' if matters else ''}learning rate {best.best_lr:.4g}, {quantity(best.direction)} {best.shown(best.best_loss)}."
+    best_schedule, next_schedule = (f"{s} at " if matters else "" for s in (best.schedule, advice.schedule))
+    now = f"Best here: {best_schedule}learning rate {best.best_lr:.4g}, {best.shown(best.best_loss, named=True)}."
     if advice.trials_saved == 0:
         return f"{now} Next time, keep the grid: {advice.limit}."
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
@@ -62,7 +63,7 @@ def conclusion(analysis: Analyzed) -> str:
     lost = advice.final_loss - lowest
     cost = "nothing" if lost <= 0 else f"less than {loss_text(0.0001)}" if lost < 0.0001 else loss_text(lost)
     return (
-        f"{now} Next time (other data, model size or length, same range), try {f'{advice.schedule} at ' if matters else ''}"
+        f"{now} Next time (other data, model size or length, same range), try {next_schedule}"
         f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
         f"{cost} here on average."
     )
@@ -128,8 +129,8 @@ def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
     span = span if len(within) > 1 else "no other in the sweep"
     return (
-        f"Best learning rate {profile.best_lr:g}, {quantity(profile.direction)} {profile.shown(profile.best_loss)}; within {tolerance:.4g} of it: "
-        f"{span}."
+        f"Best learning rate {profile.best_lr:g}, {profile.shown(profile.best_loss, named=True)}; within "
+        f"{tolerance:.4g} of it: {span}."
     )
 
 
@@ -140,7 +141,10 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
     said_by_headline = entry.curve is not None and entry.recommendation is None
     if profile.edge is not None and not said_by_headline:
         beyond = {"upper": "higher", "lower": "lower", "both": "higher and lower"}[profile.edge]
-        yield f"The best is at the edge of the sweep: try {beyond} learning rates before you trust it."
+        try_next = f"try {beyond} learning rates"
+        if profile.failed_above and profile.edge == "upper":
+            try_next = f"find out why the trials above failed, at {listed(f'{lr:g}' for lr in profile.failed_above)},"
+        yield f"The best is at the edge of the sweep: {try_next} before you trust it."
     if profile.cliff is not None and profile.before_cliff is not None:
         at = int(np.flatnonzero(profile.learning_rates == profile.cliff)[0])
         what = (

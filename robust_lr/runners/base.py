@@ -150,5 +150,6 @@ def _as_number(what: str, value: object) -> float:
             ) from None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         got = "None" if value is None else f"the {type(value).__name__} {' '.join(repr(value).split())[:60]}"
-        raise _WrongReturnError(f"train must return {what} as a number, got {got}")
+        forgot = ": does it end with a return?" if value is None else ""
+        raise _WrongReturnError(f"train must return {what} as a number, got {got}{forgot}")
     return float(value)

@@ -126,8 +126,8 @@ def _parse_term(term: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
 
 
 def _parse_value(text: str) -> float | int | str:
-    if text.endswith("%") and isinstance(number := _parse_value(text[:-1]), (int, float)):
-        return number / 100
+    if text.endswith("%") and not isinstance(share := _parse_value(text[:-1]), str):
+        return share / 100
     for number in (int, float):
         try:
             return number(text)

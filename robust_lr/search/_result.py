@@ -79,7 +79,10 @@ class SearchResult:
         return -loss if self.direction == "maximize" else loss
 
     def __str__(self) -> str:
-        rows = [("learning rate", quantity(self.direction), ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self))]
+        rows = [
+            ("learning rate", quantity(self.direction), ""),
+            *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self)),
+        ]
         width = max(len(loss) for _, loss, _ in rows)
         table = ["", *(f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows)]
         return "\n".join([search_headline(self), *search_sentences(self), *(table if self.history else [])])
@@ -112,7 +115,9 @@ def search_sentences(result: SearchResult) -> list[str]:
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
         where = f"From {low} to {high}" if low != high else f"At {low}"
-        sentences.append(f"{where} the {quantity(result.direction)} is within {rounded_up(result.tolerance)} of the best.")
+        sentences.append(
+            f"{where} the {quantity(result.direction)} is within {rounded_up(result.tolerance)} of the best."
+        )
     if result.cliff is not None:
         sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
     if result.edge is not None:

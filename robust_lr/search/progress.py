@@ -47,7 +47,11 @@ class SearchProgress:
         bound = (
             "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
         )
-        best = f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else f"no finite {what} so far"
+        best = (
+            f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{bound}"
+            if known.lr > 0
+            else f"no finite {what} so far"
+        )
         number, spec = known.n_trials + len(known.failed), result.spec
         line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)

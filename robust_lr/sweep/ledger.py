@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol, get_args
 
-from .._metrics import Objective
+from .._metrics import LOSS, Objective
 from .._text import main_line, place_of
 from ..exceptions import RobustLRError, TrialError
 from ..runners import Runner
@@ -59,7 +59,7 @@ class TrialLedger:
         journal: OutcomeLog | None = None,
         max_retries: int = MAX_RETRIES,
         label: str | None = None,
-        objective: Objective = Objective(),
+        objective: Objective = LOSS,
     ) -> None:
         self.label = label
         self._objective, self._has_result = objective, False

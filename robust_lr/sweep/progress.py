@@ -55,7 +55,9 @@ class SweepProgress:
         """The outcomes so far, such as ``best 0.213 (cosine, lr 0.01), 2 diverged, 1 failed``."""
         parts = []
         if self._best is not None:
-            parts.append(f"best {self._sign * self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})")
+            parts.append(
+                f"best {self._sign * self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})"
+            )
         for status in get_args(Status)[1:]:
             if self._counts[status]:
                 parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")

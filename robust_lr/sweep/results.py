@@ -246,7 +246,9 @@ class SweepResult:
         """
         contents, objective = read_journal(path), Objective(metric, direction)
         header, results, notes = contents.header, [objective.judge(r) for r in contents.results], objective.notes()
-        without = {r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final}
+        without = {
+            r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final
+        }
         if without:
             known = dict.fromkeys(name for r in contents.results for name in objective.values_of(r))
             if metric not in known:
@@ -306,6 +308,24 @@ class SweepResult:
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
         return replace(self, loss=loss, notes=tuple(notes), direction=direction or "minimize")
+
+    def with_failed_as_diverged(self) -> Self:
+        """Return the same sweep with its failed trials as diverged ones, for training that raises when it diverges.
+
+        Trials that ran out of memory stay failures. A note says how many were counted so.
+        """
+        failed = [failure for failure in self.failures if failure.status == "failed"]
+        loss, lrs = self.loss.copy(), self.learning_rates.tolist()
+        for spec in (failure.spec for failure in failed):
+            at = (
+                self.schedules.index(spec.schedule),
+                lrs.index(spec.lr),
+                self.seeds.index(spec.seed),
+            )
+            loss[at] = math.inf
+        notes = [*self.notes, f"{count_of(len(failed), 'failed trial')} counted as diverged"] if failed else self.notes
+        others = tuple(failure for failure in self.failures if failure.status != "failed")
+        return replace(self, loss=loss, failures=others, notes=tuple(notes))
 
     def shown(self, loss: Array) -> Array:
         """Return losses as people read them: scores, if a larger value is better; a diverged run stays +inf."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._checks import check_whole
-from .._text import main_line, levels_to_user, place_of
+from .._text import levels_to_user, main_line, place_of
 from ..exceptions import RobustLRWarning
 from ..trials import TrialResult, TrialSpec
 
