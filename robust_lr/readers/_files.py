@@ -31,6 +31,8 @@ def read_records(path: str | Path) -> Table:
     data = _contents(path)
     if data.startswith(b"PAR1"):
         return read_parquet(path, data)
+    if data.startswith(b"PK"):
+        raise DataError(f"cannot read {path}: it is a workbook or an archive; save the table as CSV")
     text = _decoded(path, data)
     return read_json(path, text) if text.lstrip()[:1] in ("{", "[") else read_delimited(path, text)
 
@@ -67,4 +69,4 @@ def _decoded(path: str | Path, data: bytes) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise DataError(f"cannot read {path} as CSV, JSON or parquet: it is no text")
+    raise DataError(f"cannot read {path} as CSV, JSON or parquet: it is not text")

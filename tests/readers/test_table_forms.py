@@ -128,6 +128,8 @@ def test_parquet_without_a_library_says_what_to_install(sweep, monkeypatch):
         ('{"a": [1, 2], "b": [1]}', "its JSON is no list of records, nor columns"),
         ("[1, 2", "as JSON: "),
         (b"\x1f\x8bbroken", "cannot read"),
+        (b"PK\x03\x04xl/workbook.xml", "it is a workbook or an archive; save the table as CSV"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "as CSV, JSON or parquet: it is not text"),
         ("lr,loss\n0,1\n0,2\n", "got 0.0; a schedule that ends at zero logs this: name the column of its peak"),
     ],
 )
