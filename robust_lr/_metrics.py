@@ -87,9 +87,6 @@ class Objective:
         return direction_of(self.direction, name)[1]
 
 
-LOSS = Objective()
-
-
 def missing_metric(metric: str, returned: Mapping[str, object]) -> str:
     """Return the error for a mapping without the metric, which says what it holds."""
     keys = ", ".join(map(repr, returned)) or "an empty mapping"
@@ -147,3 +144,6 @@ def looks_like_a_score(name: str) -> bool:
     if not found.isdisjoint(("neg", "negative", "minus")):
         return is_no_score
     return not is_no_score and not found.isdisjoint(_SCORES.split())
+
+
+LOSS = Objective()

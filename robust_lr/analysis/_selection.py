@@ -30,7 +30,6 @@ class LossBlock:
         unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; if
             there are any, the block may not hold the optimum.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
-        ignores_seed: whether the sweep has several seeds, all with equal losses.
         failed_above: learning rates above all of these at which trials failed; they may have diverged.
     """
 
@@ -41,7 +40,6 @@ class LossBlock:
     notes: tuple[str, ...]
     unresolved_better: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
-    ignores_seed: bool = False
     failed_above: tuple[float, ...] = ()
 
     @property
@@ -65,22 +63,14 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
 
     Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
     made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
-    A loss beyond `EXPLODED` counts as diverged. Of seeds with equal losses, only the first counts.
+    A loss beyond `EXPLODED` counts as diverged.
 
     Raises:
-        InsufficientDataError: when the schedule has no result, all its runs diverged, or its losses do not depend on
-            the learning rate.
+        InsufficientDataError: when the schedule has no result, or all its runs diverged.
         DataError: when the sweep has no such schedule.
     """
-    unused = sweep.unused_axes
     loss = sweep.loss[sweep.index(schedule)]
-    if schedule in unused.learning_rates:
-        raise InsufficientDataError(
-            f"{schedule}: all learning rates have the same loss to the last bit",
-            needed="a training that uses its learning rate",
-        )
     loss = np.where(np.abs(loss) > EXPLODED, math.inf, loss)
-    loss = np.where([seed in unused.repeated_seeds for seed in sweep.seeds], math.nan, loss)
     present = ~np.isnan(loss)
     if not present.any():
         raise InsufficientDataError(f"{schedule}: no trial has a result", needed="at least one finished trial")
@@ -100,7 +90,6 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
         notes=_left_out(present, lrs, seeds, sweep),
         unresolved_better=_unresolved_better(sweep.learning_rates, loss, lrs, seeds),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
-        ignores_seed=1 < len(sweep.seeds) == len(unused.repeated_seeds) + 1,
         failed_above=_failed_above(sweep, schedule, float(sweep.learning_rates[lrs[-1]])),
     )
     if not block.converged.any():

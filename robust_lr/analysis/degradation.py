@@ -13,6 +13,7 @@ from .._checks import check_confidence_level
 from .._text import count_of
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
+from ..sweep.unused_axes import find_unused_axes
 from ._bounds import mean_bounds
 from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
@@ -126,7 +127,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
-        warnings=_warnings(block),
+        warnings=(*_warnings(block), *_unused(sweep, schedule)),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
@@ -220,6 +221,11 @@ def _shifted(fit: CrossFit, steps: int) -> float:
         return math.nan
     seeds = np.arange(n_seeds)
     return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
+
+
+def _unused(sweep: SweepResult, schedule: str) -> tuple[str, ...]:
+    loss = sweep.loss[[sweep.index(schedule)]]
+    return find_unused_axes([schedule], sweep.seeds, loss).notes
 
 
 def _warnings(block: LossBlock) -> tuple[str, ...]:

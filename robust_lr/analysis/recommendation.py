@@ -98,11 +98,10 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
         )
     by_estimate = _build(curve, _last_within(curve.worst, curve, allowed), allowed)
     if curve.n_seeds == 1:
-        ignored = curve.block.ignores_seed
         raise InsufficientDataError(
-            f"{curve.schedule}: {'equal losses for every seed do' if ignored else 'one seed does'} not show the noise",
+            f"{curve.schedule}: one seed does not show the noise",
             estimate=by_estimate,
-            needed="a training that uses its seed" if ignored else "2 more seeds, better 4",
+            needed="2 more seeds, better 4",
         )
     last = _last_within(curve.worst_interval[:, 1], curve, allowed)
     advice = _build(curve, last, allowed)

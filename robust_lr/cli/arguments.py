@@ -180,7 +180,7 @@ def import_function(where: str) -> Any:
         if not module.startswith(str(error.name)):
             raise DataError(_cannot_import(where, traceback.format_exc())) from None
         as_file = f"; is it {module}.py:{name}?" if Path(f"{module}.py").is_file() else ""
-        raise DataError(f"there is no module {error.name!r} here or among those installed{as_file}") from None
+        raise DataError(f"No module named {error.name!r}, neither here nor among those installed{as_file}") from None
     except Exception:  # the module is the user's: anything can happen in it
         raise DataError(_cannot_import(where, traceback.format_exc())) from None
     target: Any = sys.modules[module]

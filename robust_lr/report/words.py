@@ -30,7 +30,7 @@ def headline(entry: ScheduleAnalysis) -> str:
         )
     if entry.missing is None:
         return f"No recommendation for {entry.schedule}."
-    if _has_one_seed(entry) and entry.curve is not None and entry.curve.covered[0]:
+    if "one seed" in str(entry.missing):
         return f"No recommendation for {entry.schedule} from one seed."
     return f"No recommendation for {entry.missing}."
 
@@ -72,16 +72,13 @@ def conclusion(analysis: Analyzed) -> str:
 def caveats(analysis: Analyzed) -> list[str]:
     """Return the caveats of the whole analysis: notes on the data, and a single seed."""
     found = [f"Note: {note}." for note in analysis.sweep.caveats]
-    if any(_has_one_seed(entry) for entry in analysis.schedules):
+    has_one = any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules)
+    if has_one and not analysis.sweep.unused_axes.repeated_seeds:
         found.append(
             "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
             "bounds their error. Add 2 seeds, better 4."
         )
     return found
-
-
-def _has_one_seed(entry: ScheduleAnalysis) -> bool:
-    return entry.curve is not None and entry.curve.n_seeds == 1 and not entry.curve.block.ignores_seed
 
 
 def alerts(entry: ScheduleAnalysis) -> list[str]:

@@ -149,7 +149,7 @@ def _as_number(what: str, value: object) -> float:
                 f"train must return {what} as a number, got {type(value).__name__}: {error}"
             ) from None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        got = "None" if value is None else f"the {type(value).__name__} {' '.join(repr(value).split())[:60]}"
-        forgot = ": does it end with a return?" if value is None else ""
-        raise _WrongReturnError(f"train must return {what} as a number, got {got}{forgot}")
+        text = " ".join(repr(value).split())[:60]
+        got = "None" if value is None else f"an object of type {type(value).__name__}: {text}"
+        raise _WrongReturnError(f"train must return {what} as a number, got {got}")
     return float(value)

@@ -302,12 +302,27 @@ class SweepResult:
         if metric not in known:
             raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
         sign, _ = direction_of(direction)
-        loss = np.where(self.diverged | np.isinf(known[metric]), math.inf, sign * known[metric])
+        values = np.where(np.isinf(known[metric]), math.inf, sign * known[metric])
+        loss = np.where(np.isfinite(self.loss), values, self.loss)
         notes = [*self.notes, *objective.notes()]
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
         return replace(self, loss=loss, notes=tuple(notes), direction=direction or "minimize")
+
+    def without_repeated_seeds(self) -> Self:
+        """Return the sweep without the seeds whose losses equal those of another one to the last bit."""
+        repeated = self.unused_axes.repeated_seeds
+        keep = np.array([seed not in repeated for seed in self.seeds])
+        if keep.all():
+            return self
+        return replace(
+            self,
+            seeds=tuple(seed for seed, kept in zip(self.seeds, keep, strict=True) if kept),
+            loss=self.loss[..., keep],
+            seconds=self.seconds[..., keep],
+            metrics={name: values[..., keep] for name, values in self.metrics.items()},
+        )
 
     def with_failed_as_diverged(self) -> Self:
         """Return the same sweep with its failed trials as diverged ones, for training that raises when it diverges.
