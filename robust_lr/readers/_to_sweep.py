@@ -157,7 +157,7 @@ def _without_drawn_seeds(runs: list[Run]) -> tuple[list[Run], list[str]]:
     if len(cells) == len(runs):
         note = "no learning rate was run with two seeds: seeds are ignored, and the noise between them is unknown"
     elif len({(run.seed, run.schedule, run.lr) for run in runs if run.seed is not None}) == len(seeds):
-        note = "no seed was run at two learning rates, as if it numbered the runs: seeds are ignored"
+        note = "no seed was run at two learning rates, so seeds seem to number the runs: they are ignored"
     else:
         return runs, []
     return [replace(run, seed=None) for run in runs], [note]

@@ -133,7 +133,7 @@ class _RowReader:
         if is_unfinished(state):
             ended = not is_missing(loss) and not math.isfinite(number_or_nan(loss))
             keep = f"--where '{self.columns.state}={state}'"
-            hint = f", with a loss of {loss} (if these diverged, choose the states that count, such as {keep})"
+            hint = f", with a loss of {loss} (to count these as diverged, give --where for each state, such as {keep})"
             return f"{self.columns.state} is {state}{hint if ended else ''}"
         if is_unfinished(loss):
             return f"{self.columns.loss} is {loss}"

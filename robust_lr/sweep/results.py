@@ -227,14 +227,17 @@ class SweepResult:
         metric: str | None = None,
         schedule_name: str | None = None,
         seed_name: str | None = None,
+        where: Sequence[str] = (),
+        repeats: Repeats = "refuse",
         direction: Direction | None = None,
     ) -> Self:
         """Read a sweep from a table, CSV or another format, with one run per row; see `read_table` and `from_runs`."""
         table = read_table(
-            path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, direction=direction
-        )
+            path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, where=where,
+            direction=direction,
+        )  # fmt: skip
         notes = [*table.notes, *direction_of(direction, table.metric)[1]]
-        return cls.from_runs(table.runs, direction=direction, source=str(path), notes=notes)
+        return cls.from_runs(table.runs, repeats=repeats, direction=direction, source=str(path), notes=notes)
 
     @classmethod
     def from_journal(cls, path: str | Path, *, metric: str = "loss", direction: Direction | None = None) -> Self:

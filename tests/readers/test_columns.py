@@ -200,6 +200,6 @@ def test_the_number_of_a_run_is_no_seed_and_no_learning_rate_is_lost(table):
     (sweep,) = read_sweeps(table(["run", "lr", "loss"], *rows), seed_name="run").values()
     assert sweep.loss.shape == (1, 3, 3) and not any(map(math.isnan, sweep.loss.flat))
     assert sweep.notes == (
-        "no seed was run at two learning rates, as if it numbered the runs: seeds are ignored",
+        "no seed was run at two learning rates, so seeds seem to number the runs: they are ignored",
         "trials that share a learning rate are replicates, paired in their order",
     )

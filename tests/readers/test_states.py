@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from robust_lr import SweepResult
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.read import read_sweeps
 
@@ -58,7 +59,8 @@ def test_a_crash_with_a_loss_of_nan_may_have_diverged_and_the_note_says_how_to_c
     text = TEXT.format(state="crashed", loss="NaN")
     (note,) = [note for note in sweep(text).notes if "left out" in note]
     assert (
-        "with a loss of NaN (if these diverged, choose the states that count, such as --where 'State=crashed')" in note
+        "with a loss of NaN (to count these as diverged, give --where for each state, such as --where 'State=crashed')"
+        in note
     )
     found = sweep(text, where=["State=crashed", "State=finished"])
     assert found.n_trials == 4 and found.diverged.sum() == 1
@@ -118,6 +120,12 @@ def test_without_times_a_rerun_is_refused_until_the_user_says_which_counts(sweep
     with pytest.raises(DataError, match=says):
         sweep(text)
     assert [sweep(text, repeats=which).loss[0, 0, 0] for which in ("first", "last")] == [1, 2]
+
+
+def test_from_csv_takes_the_same_options(tmp_path):
+    (tmp_path / "runs.csv").write_text("State,lr,seed,loss\nfinished,0.1,0,1\nfinished,0.1,0,2\nbad,0.2,0,3\n")
+    sweep = SweepResult.from_csv(tmp_path / "runs.csv", where=["State!=bad"], repeats="last")
+    assert sweep.loss.tolist() == [[[2]]]
 
 
 def test_all_trials_with_two_losses_come_in_one_list(sweep):
