@@ -115,5 +115,7 @@ def check_confidence_level(value: object) -> float:
         0.95
     """
     if isinstance(value, (int, float)) and 1 < value < 100:
-        raise OptionError(f"confidence_level must be a finite number > 0 and < 1, got {value!r}; {value:g}% is {value / 100:g}")
+        raise OptionError(
+            f"confidence_level must be a finite number > 0 and < 1, got {value!r}; {value:g}% is {value / 100:g}"
+        )
     return check_number("confidence_level", value, above=0, below=1)

@@ -49,8 +49,7 @@ def main_line(error: str | None) -> str:
         >>> main_line("Traceback (most recent call last):\\n  File ...\\nRuntimeError: CUDA error\\nCompile with ...")
         'RuntimeError: CUDA error'
     """
-    header = "Traceback (most recent call last):"
-    lines = [line for line in (error or "").splitlines() if line.strip() not in ("", header)]
+    lines = [line for line in (error or "").splitlines() if line.strip() and not line.startswith("Traceback")]
     frames = [i for i, line in enumerate(lines) if re.match(r'\s+File "', line)]
     # After the last frame, the lines of code are indented; the first other line begins the message.
     below = lines[frames[-1] + 1 :] if frames else lines

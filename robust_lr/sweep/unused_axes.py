@@ -82,9 +82,9 @@ def find_unused_axes(schedules: Sequence[str], seeds: Sequence[int], loss: Array
 
 
 def _is_flat(losses: Array) -> bool:
-    is_known = np.isfinite(losses).sum(axis=0) >= _LEARNING_RATES
-    values = losses[:, is_known]
-    return bool(is_known.any() and np.all(np.isnan(values) | (values == np.nanmax(values, axis=0))))
+    values = losses[:, ~np.isnan(losses).all(axis=0)]
+    is_enough = np.isfinite(values).sum(axis=0).max(initial=0) >= _LEARNING_RATES
+    return bool(is_enough and np.all(np.isnan(values) | (values == np.nanmax(values, axis=0))))
 
 
 def _groups(names: Sequence[Name], losses: Array) -> tuple[tuple[Name, ...], ...]:

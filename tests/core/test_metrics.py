@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pytest
 
-from robust_lr._metrics import looks_like_a_score
+from robust_lr import TrialResult, TrialSpec
+from robust_lr._metrics import Objective, looks_like_a_score
+from robust_lr.exceptions import OptionError
 
 SCORES = """
 acc accuracy val_acc valAcc val/acc eval/accuracy test.accuracy acc1 acc@1 acc_top1 Acc@5 top1 top-5 top_1_acc
@@ -28,3 +33,60 @@ def test_a_name_of_a_score_is_recognized(name):
 @pytest.mark.parametrize("name", LOSSES.split())
 def test_a_name_of_a_loss_is_not_taken_for_a_score(name):
     assert not looks_like_a_score(name)
+
+
+SPEC = TrialSpec("cosine", 0.1, 0)
+
+
+def trained(loss, **metrics):
+    return TrialResult(SPEC, loss, "ok", metrics=metrics)
+
+
+def test_a_metric_that_is_maximized_becomes_a_loss_and_nothing_is_lost():
+    judged = Objective("acc", "maximize").judge(trained(0.5, acc=0.9))
+    assert (judged.loss, judged.metrics) == (-0.9, {"loss": 0.5, "acc": 0.9})
+    assert Objective().judge(trained(0.5, acc=0.9)) == trained(0.5, acc=0.9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_not_finite_has_diverged(value):
+    for direction in ("minimize", "maximize"):
+        judged = Objective("acc", direction).judge(trained(0.5, acc=value))
+        assert (judged.status, judged.loss) == ("diverged", math.inf)
+
+
+def test_a_missing_metric_is_a_failure_that_says_which_keys_came():
+    judged = Objective("acc").judge(trained(0.5, f1=0.9))
+    assert not judged.is_final and not judged.is_worth_retrying
+    assert "a mapping with the key 'acc'; it returned 'loss', 'f1'" in judged.error
+    without_loss = Objective().judge(trained(math.nan, val_loss=0.9))
+    assert "the key 'loss'; it returned 'val_loss'; to optimize another, pass metric='val_loss'" in without_loss.error
+
+
+def test_failures_and_divergences_stay_what_they_are():
+    for status in ("failed", "out_of_memory", "diverged"):
+        result = TrialResult(SPEC, math.inf if status == "diverged" else math.nan, status)
+        assert Objective("acc", "maximize").judge(result) is result
+
+
+@pytest.mark.parametrize(
+    ("objective", "train", "is_doubtful"),
+    [
+        (Objective("val_acc"), None, True),
+        (Objective("val_acc", "minimize"), None, False),
+        (Objective("val_acc", "maximize"), None, False),
+        (Objective("val_loss"), None, False),
+        (Objective(), "accuracy", True),
+        (Objective(), "train", False),
+        (Objective("val_loss"), "accuracy", False),
+    ],
+)
+def test_only_a_name_like_a_score_without_a_direction_is_doubtful(objective, train, is_doubtful):
+    function = SimpleNamespace(__name__=train) if train else None
+    assert bool(objective.doubts(function)) == is_doubtful
+
+
+@pytest.mark.parametrize(("metric", "direction"), [("", None), (3, None), ("acc", "max"), ("acc", "")])
+def test_an_objective_that_cannot_be_is_refused(metric, direction):
+    with pytest.raises(OptionError):
+        Objective(metric, direction)
