@@ -19,7 +19,9 @@ exceptions _checks _labels _lazy _page _text _tolerance _version
 grids schedules theory
 trials divergence _metrics
 search
-journal readers.runs readers._to_sweep readers.table
+journal readers._rows readers._names readers._states readers.runs
+readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
+readers._conditions readers._histories readers.table
 runners linear
 sweep
 readers

@@ -111,8 +111,9 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
     add_n_jobs(parser, default=n_jobs)
 
 
-def add_objective(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
-    parser.add_argument("--metric", default="loss", metavar="NAME", help=f"{help} [default: %(default)s]")
+def add_objective(parser: argparse.ArgumentParser, help: str, *, default: str | None = "loss") -> None:  # noqa: A002
+    shown = default or "found by its name"
+    parser.add_argument("--metric", default=default, metavar="NAME", help=f"{help} [default: {shown}]")
     parser.add_argument(
         "--direction", choices=("minimize", "maximize"), metavar="GOAL",
         help="minimize or maximize the metric [default: minimize]",
