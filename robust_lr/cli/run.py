@@ -55,6 +55,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             journal=Path(options.journal),
             max_retries=options.max_retries,
             label=options.label,
+            keep_results=options.keep_results,
         )
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 from .._checks import check_whole
 from ..exceptions import OptionError
-from ..journal import open_journal
+from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -33,6 +33,7 @@ def search_learning_rate(
     journal: str | os.PathLike[str] | None = None,
     max_retries: int = MAX_RETRIES,
     label: str | None = None,
+    keep_results: bool = False,
     progress: bool | None = None,
 ) -> SearchResult:
     """Search for the best learning rate until no other can be better by more than the tolerance.
@@ -67,6 +68,7 @@ def search_learning_rate(
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
+        keep_results: whether the results in the journal stay valid although the code has changed; see `run_sweep`.
         progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
             so only on a terminal, and False never.
 
@@ -75,8 +77,8 @@ def search_learning_rate(
 
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name
-            of `train` or the text of the schedule does not identify it.
+        JournalError: when the journal belongs to another training function, `train` has changed since, another process
+            is writing it, or the name of `train` or the text of the schedule does not identify it.
 
     Example:
         >>> import math
@@ -97,7 +99,7 @@ def search_learning_rate(
         lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options or SearchOptions()
     )
     with ExitStack() as stack:
-        book = open_journal(journal, train, named, label=label)
+        book = open_journal(journal, train, named, label=label, keep_results=keep_results)
         known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
@@ -108,5 +110,8 @@ def search_learning_rate(
             outcomes.append(result)
             view.add(result, search.result)
             view.begin([*ledger.in_flight, *ledger.waiting], search.result)
+        if book:
+            n_new = sum(result.is_final for result in outcomes)
+            report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
     warn_of_failures(outcomes)
     return search.result

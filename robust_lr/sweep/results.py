@@ -227,7 +227,9 @@ class SweepResult:
         """Read the journal of `run_sweep`, finished or not; raise `JournalError` for any other file."""
         contents = read_journal(path)
         header = contents.header
-        return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
+        return cls.from_trials(
+            header.schedules, header.learning_rates, header.seeds, contents.results, notes=contents.notes
+        )
 
     def to_csv(self, path: str | Path) -> None:
         """Write one row per trial: schedule, lr, seed, loss (inf if it diverged), seconds, and the metrics.
