@@ -58,18 +58,19 @@ def fingerprint_of(train: object) -> dict[str, str]:
 def changed_parts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return the names of the parts that differ, in the order of the walk.
 
-    Parts that cannot be compared count as equal: code without a source under another version of Python, and files that
-    only one of the two knows.
+    What cannot be compared counts as equal: bytecode, known by its prefix, with source code or with that of another
+    version of Python; parts that only one of the two knows if the other saw no source; and files that only one knows.
     """
     if not old or old.get("scheme") != new.get("scheme"):
         return []
+    is_blind = any(":" in digest for digest in (*old.values(), *new.values()))
     names = [*new, *(name for name in old if name not in new)]
-    return [name for name in names if _differ(name, old.get(name), new.get(name))]
+    return [name for name in names if _differ(name, old.get(name), new.get(name), is_blind=is_blind)]
 
 
-def _differ(name: str, one: str | None, other: str | None) -> bool:
+def _differ(name: str, one: str | None, other: str | None, *, is_blind: bool) -> bool:
     if one is None or other is None:
-        return not name.startswith("file ")
+        return not is_blind and not name.startswith("file ")
     kinds = [text.rpartition(":")[0] for text in (one, other)]
     return kinds[0] == kinds[1] and one != other
 
@@ -80,17 +81,22 @@ class _Walk:
         self._kinds: dict[str, str] = {}
         self._values: list[tuple[str, str, object, list[ast.AST]]] = []
         self._changes, self._writes = set[str](), set[str]()
+        self._blind = set[str]()  # names that code without a source uses, which may change them
+        self._is_exploring = True  # follows the code in values, and does not read them yet
         self._seen: dict[object, object] = {}
         self._sources: dict[str, Source | None] = {}
 
     def finish(self) -> dict[str, str]:
+        for key, name, value, bindings in self._values:  # which grows on the way
+            if not bindings or _is_simple(value):
+                self._text(value, key, name)
         # Values come last, because only now is it known which variables the code changes itself.
-        volatile = self._volatile_names()
-        for key, name, value, bindings in self._values:  # which may grow on the way
+        volatile, self._is_exploring = self._volatile_names(), False
+        for key, name, value, bindings in self._values:
             is_state = not self._changes.isdisjoint((key, name, f".{name}")) or name in volatile
             if bindings and (is_state or not _is_simple(value)):
                 self._add(key, canonical(bindings))
-            elif not is_state:
+            elif not is_state and not (name in self._blind and isinstance(value, (list, dict, set))):
                 self._add(key, self._text(value, key, name))
         return {
             key: ":".join(filter(None, [self._kinds.get(key, ""), digest_of("\n".join(texts))]))
@@ -176,10 +182,12 @@ class _Walk:
                 return type(value).__qualname__
         if hasattr(value, "__qualname__"):
             return str(value.__qualname__)
-        label = label_of(value)
+        label = "" if self._is_exploring else label_of(value)
         return type(value).__qualname__ if is_vague(label) else label
 
     def _add_file(self, value: str | Path, folder: str = "") -> None:
+        if self._is_exploring and not folder:
+            return
         try:
             for path in dict.fromkeys([Path(value), Path(folder, value)]):
                 if len(str(value)) > 1 and path.is_file() and not is_module(path):
@@ -208,6 +216,7 @@ class _Walk:
         else:
             self._add(key, code_text(code), compiler())
             self._changes.update(_stored(code))
+            self._blind.update(code.co_freevars, global_names(code))
         defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for name, value in zip(names[::-1], defaults[::-1], strict=False):

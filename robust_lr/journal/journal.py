@@ -182,14 +182,15 @@ def _of_label(contents: JournalContents | None, label: str | None, *, new_label:
 
 
 def _changes(path: Path, mine: JournalContents | None, new: SweepHeader, *, keep_results: bool) -> list[str]:
-    if mine is None or not mine.results:
+    n_results = 0 if mine is None else sum(result.is_final for result in mine.results)
+    if mine is None or not n_results:
         return []
     changed = changed_parts(mine.header.fingerprint, new.fingerprint)
     if changed and not keep_results:
         raise JournalError(
             f"{listed(changed, at_most=4)} changed since {path} was written, so its "
-            f"{count_of(len(mine.results), 'result')} may be stale: keep them with --keep-results (keep_results=True), "
-            "train anew under a name of your choice with --label NAME (label=), or name another journal"
+            f"{count_of(n_results, 'result')} may be stale: keep them with --keep-results (keep_results=True), train "
+            "anew under another name with --label NAME (label=), or name another journal"
         )
     return changed
 
