@@ -12,6 +12,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 import types
@@ -34,6 +35,7 @@ from ._source import (
     nested_codes,
     source_of,
 )
+from ._text import last_line
 
 _SCHEME = "1"  # of the digests; those of another scheme cannot be compared
 _NOT_FOLLOWED = {"builtins", *(f"robust_lr{part}" for part in ("", "_torch", "_optuna", "_ray", "_sklearn"))}
@@ -51,8 +53,12 @@ def fingerprint_of(train: object) -> dict[str, str]:
         ['argument key', 'scheme']
     """
     walk = _Walk()
-    walk.visit(train, "train")
-    return {"scheme": _SCHEME, **walk.finish()}
+    try:
+        walk.visit(train, "train")
+        return {"scheme": _SCHEME, **walk.finish()}
+    except Exception as error:  # in a property or a __repr__ of the user's, which must not stop the training
+        logging.getLogger("robust_lr").info(f"an edit of {label_of(train)} cannot be noticed: {last_line(repr(error))}")
+        return {}
 
 
 def changed_parts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

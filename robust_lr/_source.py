@@ -36,7 +36,7 @@ def is_own(file: str | None) -> bool:
     """Return whether a file is the user's own code, and not that of Python or an installed package."""
     if not file or file.startswith("<frozen"):
         return False
-    return "-packages" not in file and not file.startswith(_LIBRARIES)
+    return {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts) and not file.startswith(_LIBRARIES)
 
 
 def digest_of(text: str) -> str:

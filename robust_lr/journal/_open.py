@@ -63,16 +63,19 @@ def open_journal(
     )  # fmt: skip
 
 
-def report_counts(journal: Journal, *, n_old: int, n_new: int, show: bool | None) -> None:
+def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0, show: bool | None) -> None:
     """Say how many results came from a journal, such as "21 results from sweep.jsonl, 6 new", in the log.
 
     Args:
         journal: the journal.
         n_old: results that it had and this run uses.
         n_new: results that this run adds.
+        n_other: results in the journal that this run does not use.
         show: whether to write to stderr if nobody reads the log; None does so only on a terminal.
     """
     text = f"{count_of(n_old, 'result')} from {journal.path}, {n_new} new"
+    if n_other:
+        text += f"; {n_other} more in it are not in this sweep"
     if n_old and journal.has_results_of_unknown_code:
         text += " (the old ones have no fingerprint of the code, so an edit since then cannot be noticed)"
     if not _logger.isEnabledFor(logging.INFO) and (sys.stderr.isatty() if show is None else show):

@@ -53,6 +53,7 @@ class Journal:
         self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult], *, on_disk: SweepHeader
     ) -> None:
         self._file, self._header, self._on_disk = file, header, on_disk
+        self._found_fingerprint = bool(on_disk.fingerprint)
         self._lrs, self._seeds = set(header.learning_rates), set(header.seeds)
         self._finished, self._given_up = dict[TrialSpec, TrialResult](), dict[TrialSpec, TrialResult]()
         for result in results:
@@ -98,15 +99,17 @@ class Journal:
             changed = _changes(file.path, mine, new, keep_results=keep_results)
             # A fingerprint alone is not written before there is a result of its code.
             on_disk = replace(header, fingerprint=mine.header.fingerprint) if mine is not None else header
-            if mine is None or mine is not contents or on_disk != mine.header or changed:
-                file.append(_header_line(header), after=n_good_bytes)
-                on_disk = header
-            else:
+            is_current = mine is not None and mine is contents and on_disk == mine.header and not changed
+            journal = cls(file, header, mine.results if mine else (), on_disk=on_disk)
+            if is_current:
                 file.truncate(n_good_bytes)
+            else:
+                file.append(_header_line(header), after=n_good_bytes)
+                journal._on_disk = header
         except BaseException:
             file.close()
             raise
-        return cls(file, header, mine.results if mine else (), on_disk=on_disk)
+        return journal
 
     @property
     def path(self) -> Path:
@@ -116,7 +119,7 @@ class Journal:
     @property
     def has_results_of_unknown_code(self) -> bool:
         """Whether it holds results from before fingerprints were kept, so that an edit since cannot be noticed."""
-        return bool(self._finished and self._header.fingerprint and not self._on_disk.fingerprint)
+        return bool(self._finished) and not self._found_fingerprint
 
     @property
     def finished(self) -> Mapping[TrialSpec, TrialResult]:
@@ -164,6 +167,8 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
         JournalError: when there is no such file, or it is not a journal.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # reading it might never end
+        raise JournalError(f"the journal must be a regular file, but {path} is a folder, a pipe or a device")
     try:
         contents, _ = parse_journal(path, path.read_bytes())
     except OSError as error:

@@ -84,7 +84,8 @@ def run_sweep(
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
         if book:
             n_old = len(plan.results)
-            report_counts(book, n_old=n_old, n_new=len(trials) - n_old, show=progress)
+            n_other = len(book.finished) - n_old
+            report_counts(book, n_old=n_old, n_new=len(trials) - n_old, n_other=n_other, show=progress)
         bar = stack.enter_context(SweepProgress(len(trials), finished=plan.results, show=progress))
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
             bar.add(result)
