@@ -175,7 +175,7 @@ def _read_header(
 
 
 def _read_axes(record: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]:
-    lrs, seeds = (tuple(map(kind, record[name])) for kind, name in ((float, "learning_rates"), (int, "seeds")))
+    lrs, seeds = tuple(map(float, record["learning_rates"])), tuple(map(int, record["seeds"]))
     return lrs, tuple(record["schedules"]), seeds
 
 

@@ -79,7 +79,7 @@ def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0,
     if n_old and journal.has_results_of_unknown_code:
         text += " (the old ones have no fingerprint of the code, so an edit since then cannot be noticed)"
     if not _logger.isEnabledFor(logging.INFO) and (sys.stderr.isatty() if show is None else show):
-        print(text, file=sys.stderr)
+        print(text, file=sys.stderr)  # noqa: T201
     _logger.info(text)
 
 

@@ -210,7 +210,7 @@ def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
     if None not in (old.train, new.train) and old.train != new.train:
         changed.append(f"the training function is {old.train} in the journal and {new.train} here")
     if changed:
-        hint = "name another journal, or give a label (--label, label=): a new one begins anew, that of the journal goes on"
+        hint = "name another journal, or give a label (--label, label=): a new one begins anew, the journal's continues"
         raise JournalError(f"{path} is the journal of another sweep: {'; '.join(changed)}; {hint}")
     merged = replace(
         old,

@@ -26,7 +26,7 @@ MODULES = {
     from pathlib import Path
 
     import edited_helpers
-    from edited_helpers import Net, decorate, loss
+    from edited_helpers import TABLE_OF_RATES, Net, decorate, loss
     from math import exp as growth
 
     WIDTH = 4
@@ -79,6 +79,9 @@ MODULES = {
             self.calls += 1
             return self.model.forward(lr) * self.width * self.factor
 
+    def tabulated(*, lr, schedule, seed):
+        return float(TABLE_OF_RATES.sum()) + lr
+
     local = made(3)
     partly = functools.partial(train, momentum=0.8)
     task = Task(2)
@@ -88,8 +91,10 @@ MODULES = {
     ''',
     "edited_helpers": """
     import functools
+    import numpy
 
     SHIFT = 1
+    TABLE_OF_RATES = numpy.array([1.0, 2.0]) * SHIFT
 
     def loss(x):
         return x + SHIFT
@@ -129,6 +134,7 @@ CHANGES = [
     ("constant", "train", TRAIN, "WIDTH = 4", "WIDTH = 5", [f"{TRAIN}:WIDTH"]),
     ("constant in a container", "train", TRAIN, '"depth": 2', '"depth": 3', [f"{TRAIN}:OPTIONS"]),
     ("constant in another module", "train", HELPERS, "SHIFT = 1", "SHIFT = 2", [f"{TRAIN}:SCALES", f"{HELPERS}:SHIFT"]),
+    ("array in another module", "tabulated", HELPERS, "[1.0, 2.0]", "[1.0, 3.0]", [f"{HELPERS}:TABLE_OF_RATES"]),
     ("default argument", "train", TRAIN, "momentum=0.9", "momentum=0.8", None),
     ("default that is a function", "train", TRAIN, "act=inner", "act=loss", None),
     (

@@ -1,47 +1,17 @@
-"""Source code as values: a digest that formatting does not change, and what a piece of code reads and writes."""
+"""Source code as values: texts of syntax trees and bytecode that formatting does not change."""
 
 from __future__ import annotations
 
 import ast
 import dis
-import hashlib
 import linecache
-import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
 from types import CodeType
 from typing import Any
 
 _OMITTED = {"annotation", "returns", "type_comment", "type_params", "kind", "ctx"}
-_MUTATORS = set(
-    "append appendleft add update extend insert setdefault pop popleft popitem clear remove discard sort reverse".split()
-)
-_READERS = ("read", "load", "open", "genfromtxt", "fromfile", "memmap", "imread", "from_")
-_WRITERS = (
-    "save", "dump", "write", "Writer", "touch", "unlink", "mkdir", "makedirs", "Handler", "basicConfig",
-    "to_csv", "to_json", "to_parquet", "to_pickle", "to_feather", "to_hdf", "to_excel",
-)  # fmt: skip
-_CONSTRUCTORS = ("__init__", "__post_init__", "__new__", "__setstate__")
-_VOLATILE = set(
-    "time time_ns perf_counter monotonic strftime now today utcnow uuid1 uuid4 getpid mkdtemp mkstemp gettempdir "
-    "TemporaryDirectory NamedTemporaryFile token_hex urandom random randint".split()
-)
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
-
-
-def is_own(file: str | None) -> bool:
-    """Return whether a file is the user's own code, and not that of Python or an installed package."""
-    if not file or file.startswith("<frozen"):
-        return False
-    return {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts) and not file.startswith(_LIBRARIES)
-
-
-def digest_of(text: str) -> str:
-    """Return 12 hexadecimal digits that identify a text."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def canonical(node: object) -> str:
@@ -111,6 +81,16 @@ class Source:
         """Return the statements of the module that give a global its value, with the conditions around them."""
         return list(_bindings(self.tree.body, name))
 
+    def origin(self, name: str) -> tuple[str, str] | None:
+        """Return the module, with a dot for each level of a relative import, and the name there of an imported name."""
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return "." * node.level + (node.module or ""), alias.name
+        return None
+
 
 def source_of(file: str) -> Source | None:
     """Return the source of a file or cell, None if there is none."""
@@ -175,85 +155,6 @@ def imports_in(nodes: Iterable[ast.AST]) -> list[tuple[str, int]]:
     return [(name, level) for name, level in found if name]
 
 
-class Usage:
-    """What pieces of code do: the names they change, and the files and environment variables they name.
-
-    Attributes:
-        changes: names of variables that the code rebinds or mutates, and ``.name`` for attributes.
-        reads: texts in calls that read files.
-        writes: texts and identifiers in calls that write files.
-        environment: names of the environment variables that it reads.
-        is_volatile: whether it asks for the time, a random number or the like.
-    """
-
-    def __init__(self, nodes: Iterable[ast.AST]) -> None:
-        self.changes, self.reads, self.writes = set[str](), set[str](), set[str]()
-        self.environment = set[str]()
-        self.is_volatile = False
-        for top in nodes:
-            in_constructor = getattr(top, "name", None) in _CONSTRUCTORS
-            for node in ast.walk(top):
-                self._look(node, in_constructor=in_constructor)
-        self.reads -= self.writes
-
-    def _look(self, node: ast.AST, *, in_constructor: bool) -> None:
-        if isinstance(node, (ast.Global, ast.Nonlocal)):
-            self.changes.update(node.names)
-        elif isinstance(node, (ast.Name, ast.Attribute)):
-            self.is_volatile |= (node.id if isinstance(node, ast.Name) else node.attr) in _VOLATILE
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and not in_constructor:
-            self.changes.add(f".{node.attr}")
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            self.changes.add(_holder(node.value))
-        elif isinstance(node, ast.Subscript) and _holder(node.value).endswith("environ"):
-            self.environment.update(_texts(node.slice))
-        elif isinstance(node, ast.Call):
-            self._look_at_call(node)
-
-    def _look_at_call(self, node: ast.Call) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        of = _holder(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-        if name == "getenv" or of.endswith("environ"):
-            self.environment.update(text for argument in node.args[:1] for text in _texts(argument))
-        if of and (name in _MUTATORS or (name.endswith("_") and not name.startswith("_"))):
-            self.changes.add(of)
-        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-        if any(word in name for word in _WRITERS) or (name == "open" and any(map(_is_mode_of_writing, arguments))):
-            for part in (*arguments, node.func):
-                self.writes |= set() if any(map(_is_reading, ast.walk(part))) else _words(part)
-        elif _is_reading(node):
-            self.reads |= set(_texts(node))
-
-
-def _is_reading(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name.startswith(_READERS) or "path" in name.lower()
-
-
-def _is_mode_of_writing(node: ast.AST) -> bool:
-    text = node.value if isinstance(node, ast.Constant) else None
-    return isinstance(text, str) and bool(set(text) & set("wax+")) and set(text) <= set("rwaxbt+")
-
-
-def _holder(node: ast.AST) -> str:
-    while isinstance(node, ast.Subscript):
-        node = node.value
-    return f".{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def _texts(node: ast.AST) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-            yield inner.value
-
-
-def _words(node: ast.AST) -> set[str]:
-    names = {getattr(inner, "attr", None) or getattr(inner, "id", "") for inner in ast.walk(node)}
-    return names | set(_texts(node))
-
-
 def nested_codes(code: CodeType) -> Iterator[CodeType]:
     """Yield a code object and all those inside it."""
     yield code
@@ -286,16 +187,3 @@ def global_names(code: CodeType) -> list[str]:
     for each in nested_codes(code):
         found |= {i.argval: None for i in dis.get_instructions(each) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return list(found)
-
-
-def file_digest(path: Path) -> str:
-    """Return a digest of a file: its size and its content, of a file above 256 MiB the first and last MiB."""
-    size, big, part = path.stat().st_size, 1 << 28, 1 << 20
-    with path.open("rb") as stream:
-        content = hashlib.sha256(str(size).encode())
-        if size > big:
-            content.update(stream.read(part))
-            stream.seek(-part, os.SEEK_END)
-        while block := stream.read(part):
-            content.update(block)
-    return content.hexdigest()[:12]

@@ -1,18 +1,13 @@
-"""Fingerprints: what a training function consists of, by content, so that a journal notices an edit.
-
-The walk begins at the function. It follows the functions, classes and modules that the code reads, as far as they are
-the user's own, and the values bound to it: closures, partial arguments, attributes. docs/resuming.md lists what it sees.
-"""
+"""The walk from a training function through the code and the values that it reaches."""
 
 from __future__ import annotations
 
 import ast
-import enum
+import contextlib
+import dis
 import functools
-import importlib.machinery
 import importlib.util
 import inspect
-import logging
 import os
 import sys
 import types
@@ -20,68 +15,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._labels import is_vague, label_of
+from .._labels import is_vague, label_of
+from ._own import attributes as attributes_of
+from ._own import file_name, file_of, functions_of, is_own, is_own_class, is_own_code, is_own_module, wrapped_in
 from ._source import (
     Source,
-    Usage,
     canonical,
     code_text,
     compiler,
-    digest_of,
-    file_digest,
     global_names,
     imports_in,
-    is_own,
     nested_codes,
     source_of,
 )
-from ._text import last_line
-
-_SCHEME = "1"  # of the digests; those of another scheme cannot be compared
-_NOT_FOLLOWED = {"builtins", *(f"robust_lr{part}" for part in ("", "_torch", "_optuna", "_ray", "_sklearn"))}
-_SIMPLE = (type(None), bool, int, float, complex, str, bytes, Path, enum.Enum, range, slice)
-_NAMESPACES = ("Namespace", "SimpleNamespace")
+from ._usage import Usage
+from ._values import NAMESPACES, SIMPLE, digest_of, file_digest, is_simple
 
 
-def fingerprint_of(train: object) -> dict[str, str]:
-    """Return a digest for each part of a training function, by a name such as "helpers.py:loss".
-
-    An object may define ``__robust_lr_fingerprint__()``; what that returns stands for it.
-
-    Example:
-        >>> sorted(fingerprint_of(functools.partial(sorted, key=len)))
-        ['argument key', 'scheme']
-    """
-    walk = _Walk()
-    try:
-        walk.visit(train, "train")
-        return {"scheme": _SCHEME, **walk.finish()}
-    except Exception as error:  # in a property or a __repr__ of the user's, which must not stop the training
-        logging.getLogger("robust_lr").info(f"an edit of {label_of(train)} cannot be noticed: {last_line(repr(error))}")
-        return {}
-
-
-def changed_parts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return the names of the parts that differ, in the order of the walk.
-
-    What cannot be compared counts as equal: bytecode, known by its prefix, with source code or with that of another
-    version of Python; parts that only one of the two knows if the other saw no source; and files that only one knows.
-    """
-    if not old or old.get("scheme") != new.get("scheme"):
-        return []
-    is_blind = any(":" in digest for digest in (*old.values(), *new.values()))
-    names = [*new, *(name for name in old if name not in new)]
-    return [name for name in names if _differ(name, old.get(name), new.get(name), is_blind=is_blind)]
-
-
-def _differ(name: str, one: str | None, other: str | None, *, is_blind: bool) -> bool:
-    if one is None or other is None:
-        return not is_blind and not name.startswith("file ")
-    kinds = [text.rpartition(":")[0] for text in (one, other)]
-    return kinds[0] == kinds[1] and one != other
-
-
-class _Walk:
+class Walk:
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
         self._kinds: dict[str, str] = {}
@@ -94,13 +45,13 @@ class _Walk:
 
     def finish(self) -> dict[str, str]:
         for key, name, value, bindings in self._values:  # which grows on the way
-            if not bindings or _is_simple(value):
+            if not bindings or is_simple(value):
                 self._text(value, key, name)
         # Values come last, because only now is it known which variables the code changes itself.
         volatile, self._is_exploring = self._volatile_names(), False
         for key, name, value, bindings in self._values:
             is_state = not self._changes.isdisjoint((key, name, f".{name}")) or name in volatile
-            if bindings and (is_state or not _is_simple(value)):
+            if bindings and (is_state or not is_simple(value)):
                 self._add(key, canonical(bindings))
             elif not is_state and not (name in self._blind and isinstance(value, (list, dict, set))):
                 self._add(key, self._text(value, key, name))
@@ -134,7 +85,8 @@ class _Walk:
         if isinstance(value, functools.partial):
             self.visit(value.func, place)
             arguments = [*enumerate(value.args, 1), *value.keywords.items()]
-            self._values += [(f"argument {name}", str(name), each, []) for name, each in arguments]
+            of = "" if place == "train" else f" of {place}"
+            self._values += [(f"argument {name}{of}", str(name), each, []) for name, each in arguments]
         elif inspect.ismethod(value):
             self.visit(value.__func__, place)
             self._visit_object(value.__self__, place)
@@ -142,8 +94,8 @@ class _Walk:
             self._visit_function(value)
         elif isinstance(value, type):
             self._visit_class(value)
-        elif _is_wrapper(value):  # functools.cache and others not written in Python
-            self.visit(value.__wrapped__, place)
+        elif (inner := wrapped_in(value)) is not None:
+            self.visit(inner, place)
         elif not isinstance(value, types.ModuleType) and callable(value) and not hasattr(value, "__qualname__"):
             self._visit_object(value, place)
 
@@ -152,11 +104,13 @@ class _Walk:
             self._visit_class(value)
         elif self._is_new(id(value), value):
             hook = getattr(value, "__robust_lr_fingerprint__", None)
-            if hook is None and not _is_own_class(type(value)):
+            if hook is None and not is_own_class(type(value)):
                 self._values.append((place, place, value, []))
                 return
             self._visit_class(type(value))
-            parts = hook() if hook is not None else _attributes(value)
+            if hook is None and hasattr(value, "state_dict"):
+                return  # a module of torch, whose label says it all
+            parts = hook() if hook is not None else attributes_of(value)
             items = parts.items() if isinstance(parts, Mapping) else [("fingerprint", parts)]
             of = "" if place == "train" else f" of {place}"
             self._values += [(f"attribute {name}{of}", f".{name}", each, []) for name, each in items]
@@ -166,23 +120,25 @@ class _Walk:
         again = functools.partial(self._text, key=key, name=name)
         if isinstance(value, (str, Path)) and name.lstrip(".") not in self._writes:
             self._add_file(value)
-        if isinstance(value, _SIMPLE):
+        if isinstance(value, SIMPLE):
             return repr(value)
         if isinstance(value, types.ModuleType):
             return value.__name__
         if isinstance(value, functools.partial):
             return f"partial({again(value.func)}, {again(value.args)}, {again(value.keywords)})"
-        if isinstance(value, Mapping) or type(value).__name__ in _NAMESPACES:
+        if isinstance(value, Mapping) or type(value).__name__ in NAMESPACES:
             items = value.items() if isinstance(value, Mapping) else vars(value).items()
             return "{" + ", ".join(f"{again(k)}: {again(v)}" for k, v in items) + "}"
+        if isinstance(value, (list, tuple)) and len(value) > 1000 and set(map(type, value)) <= {bool, int, float, str}:
+            return repr(value)
         if isinstance(value, (list, tuple)):
             return f"{type(value).__name__}({', '.join(map(again, value))})"
         if isinstance(value, (set, frozenset)):
             return "{" + ", ".join(sorted(map(again, value))) + "}"
-        if isinstance(value, types.FunctionType) or inspect.ismethod(value) or isinstance(value, type):
+        if isinstance(value, (types.FunctionType, type)) or inspect.ismethod(value) or wrapped_in(value):
             self.visit(value, key)
-            return value.__qualname__
-        if _is_own_class(type(value)) or hasattr(value, "__robust_lr_fingerprint__"):
+            return str(getattr(value, "__qualname__", type(value).__qualname__))
+        if is_own_class(type(value)) or hasattr(value, "__robust_lr_fingerprint__"):
             self._visit_object(value, key)
             if not hasattr(value, "state_dict"):
                 return type(value).__qualname__
@@ -196,7 +152,7 @@ class _Walk:
             return
         try:
             for path in dict.fromkeys([Path(value), Path(folder, value)]):
-                if len(str(value)) > 1 and path.is_file() and not is_module(path):
+                if len(str(value)) > 1 and path.is_file() and path.suffix != ".py":
                     self._add(f"file {value}", file_digest(path))
                     break
         except (OSError, ValueError):  # not a path, or a file that may not be read
@@ -209,12 +165,12 @@ class _Walk:
         module = str(function.__globals__.get("__name__"))  # unlike __module__, which functools.wraps copies
         if not self._is_new(id(function), function):
             return
-        if not is_own(code.co_filename) or not _is_own_module(module):
-            self.visit(getattr(function, "__wrapped__", None), "")
+        if not is_own(code.co_filename) or not is_own_module(module):
+            self.visit(wrapped_in(function), "")
             return
         source = self._source(code.co_filename)
         nodes = source.nodes_of(code) if source else []
-        key = f"{_file_name(module)}:{code.co_qualname.replace('<locals>.', '')}"
+        key = f"{file_name(module)}:{code.co_qualname.replace('<locals>.', '')}"
         if nodes:
             self._add(key, canonical(nodes))
             usage = self._use(nodes, function.__globals__, code)
@@ -236,21 +192,21 @@ class _Walk:
 
     def _visit_class(self, kind: type) -> None:
         for each in kind.__mro__:
-            if not _is_own_class(each) or not self._is_new(id(each), each):
+            if not is_own_class(each) or not self._is_new(id(each), each):
                 continue
             for member in vars(each).values():
-                for function in _functions_of(member):
+                for function in functions_of(member):
                     if not function.__code__.co_filename.startswith("<string"):  # written by a dataclass
                         self._visit_function(function)
             source = self._source(getattr(sys.modules.get(each.__module__), "__file__", None) or "")
             nodes = source.class_body(each.__qualname__) if source else []
-            key = f"{_file_name(each.__module__)}:{each.__qualname__.replace('<locals>.', '')}"
+            key = f"{file_name(each.__module__)}:{each.__qualname__.replace('<locals>.', '')}"
             scope = vars(sys.modules[each.__module__]) if each.__module__ in sys.modules else {}
             if source:
                 self._add(key, canonical(nodes))
                 self._use(nodes, scope, None)
                 self._visit_names(nodes, scope)
-            constants = {n: v for n, v in vars(each).items() if not n.startswith("__") and _is_simple(v)}
+            constants = {n: v for n, v in vars(each).items() if not n.startswith("__") and is_simple(v)}
             self._values += [(f"{key}.{name}", f".{name}", value, []) for name, value in constants.items()]
 
     def _use(self, nodes: list[ast.AST], scope: Mapping[str, Any], code: types.CodeType | None) -> Usage:
@@ -272,15 +228,15 @@ class _Walk:
         """Add a module as a whole, with those that it imports: it may not be loaded yet, and is not loaded here."""
         try:
             full = importlib.util.resolve_name("." * level + name, package) if level else name
-            file = _file_of(full)
+            file = file_of(full)
         except (ImportError, ValueError, AttributeError):
             return
-        if not file or not is_own(file) or not _is_own_module(full) or not self._is_new(("file", file), None):
+        if not file or not is_own(file) or not is_own_module(full) or not self._is_new(("file", file), None):
             return
         source = self._source(file)
         if source is not None:
             body = [s for s in source.tree.body if not (isinstance(s, ast.If) and "__main__" in canonical(s.test))]
-            self._add(_file_name(full), canonical(body))
+            self._add(file_name(full), canonical(body))
             is_package = file.endswith("__init__.py")
             self._use([*body], {"__package__": full if is_package else full.rpartition(".")[0], "__file__": file}, None)
 
@@ -289,14 +245,14 @@ class _Walk:
             if name not in scope or name.startswith("__"):
                 continue
             value, module = scope[name], str(scope.get("__name__"))
-            if isinstance(value, types.ModuleType) and _is_own_module(value.__name__):
+            if isinstance(value, types.ModuleType) and is_own_module(value.__name__):
                 file = getattr(value, "__file__", None)
                 if is_own(file):
                     found = [each for each in attributes if each in vars(value)]
                     self._visit_globals(found, vars(value), attributes)
                     continue
-            key = f"{_file_name(module)}:{name}"
-            if _is_own_code(value):
+            key = f"{file_name(module)}:{name}"
+            if is_own_code(value):
                 self.visit(value, key)
             elif self._is_new(("global", module, name), None):
                 source = self._source(scope.get("__file__") or "")
@@ -305,6 +261,16 @@ class _Walk:
                 if bindings:
                     self._use(bindings, scope, None)
                     self._visit_names(bindings, scope)
+                if source and (origin := source.origin(name)) is not None:
+                    self._visit_origin(*origin, scope)
+
+    def _visit_origin(self, module: str, name: str, scope: Mapping[str, Any]) -> None:
+        """Visit a global where it was imported from: what is no plain value is known by its statements there."""
+        with contextlib.suppress(ImportError):
+            module = importlib.util.resolve_name(module, scope.get("__package__"))
+        loaded = sys.modules.get(module)
+        if loaded is not None and is_own_module(module) and is_own(getattr(loaded, "__file__", None)):
+            self._visit_globals([name], vars(loaded), ())
 
     def _visit_names(self, nodes: Iterable[ast.AST], scope: Mapping[str, Any]) -> None:
         inner = [node for top in nodes for node in ast.walk(top)]
@@ -318,60 +284,8 @@ class _Walk:
         return self._sources[file]
 
 
-def is_module(path: Path) -> bool:
-    """Return whether a file is a module of Python, which is followed as code."""
-    return path.suffix in (".py", ".pyc")
-
-
-def _is_simple(value: object, *, depth: int = 0) -> bool:
-    """Return whether the value itself can be compared: plain data, and not an array, which may be large."""
-    inner: Iterable[object] | None = None
-    if isinstance(value, (list, tuple, set, frozenset)):
-        inner = value
-    elif isinstance(value, Mapping):
-        inner = [*value, *value.values()]
-    elif type(value).__name__ in _NAMESPACES or (_is_own_class(type(value)) and not hasattr(value, "state_dict")):
-        inner = _attributes(value).values()
-    if inner is None or isinstance(value, _SIMPLE):
-        return isinstance(value, (*_SIMPLE, types.FunctionType, type))
-    return depth < 5 and all(_is_simple(each, depth=depth + 1) for each in inner)
-
-
-def _is_own_code(value: object) -> bool:
-    if isinstance(value, (functools.partial, types.FunctionType)) or inspect.ismethod(value) or _is_wrapper(value):
-        return True
-    return _is_own_class(value)
-
-
-def _is_wrapper(value: object) -> bool:
-    return callable(value) and "__wrapped__" in getattr(value, "__dict__", {}) and not isinstance(value, type)
-
-
 def _names_in(nodes: Iterable[ast.AST]) -> dict[str, None]:
     return {node.id: None for top in nodes for node in ast.walk(top) if isinstance(node, ast.Name)}
-
-
-def _is_own_module(name: str | None) -> bool:
-    top = (name or "").partition(".")[0]
-    return top not in sys.stdlib_module_names and top not in _NOT_FOLLOWED or top == "__main__"
-
-
-def _is_own_class(kind: object) -> bool:
-    if not isinstance(kind, type) or not _is_own_module(kind.__module__):
-        return False
-    module = sys.modules.get(kind.__module__)
-    return kind.__module__ == "__main__" or is_own(getattr(module, "__file__", None))
-
-
-def _attributes(value: object) -> dict[str, object]:
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    return found | getattr(value, "__dict__", {})
-
-
-def _functions_of(member: object) -> list[types.FunctionType]:
-    found = [getattr(member, name, None) for name in ("__func__", "fget", "fset", "func")]
-    return [each for each in (member, *found) if isinstance(each, types.FunctionType)]
 
 
 def _content(cell: Any) -> object:
@@ -382,28 +296,5 @@ def _content(cell: Any) -> object:
 
 
 def _stored(code: types.CodeType) -> set[str]:
-    import dis
-
     stores = ("STORE_GLOBAL", "STORE_DEREF")
     return {i.argval for each in nested_codes(code) for i in dis.get_instructions(each) if i.opname in stores}
-
-
-def _file_name(module: str | None) -> str:
-    if module == "__main__":
-        main = sys.modules["__main__"]
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        module = spec.name if spec else Path(file).stem if file else "notebook"
-    return f"{(module or '?').replace('.', '/')}.py"
-
-
-def _file_of(module: str) -> str | None:
-    if module in sys.modules:
-        return getattr(sys.modules[module], "__file__", None)
-    folders: list[str] | None = None
-    for name in module.split("."):  # find_spec("a.b") would import a
-        spec = importlib.machinery.PathFinder.find_spec(name, folders)
-        if spec is None:
-            return None
-        folders = list(spec.submodule_search_locations or [])
-    return spec.origin if spec else None
