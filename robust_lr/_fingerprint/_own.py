@@ -68,7 +68,7 @@ def file_name(module: str | None) -> str:
         main = sys.modules["__main__"]
         spec = getattr(main, "__spec__", None)
         file = getattr(main, "__file__", None)
-        module = spec.name if spec else Path(file).stem if file else "notebook"
+        module = spec.name if spec else Path(file).stem if file and not file.startswith("<") else "notebook"
     return f"{(module or '?').replace('.', '/')}.py"
 
 

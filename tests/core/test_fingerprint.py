@@ -6,10 +6,12 @@ import functools
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +158,7 @@ CHANGES = [
     ("class of an attribute", "task", HELPERS, "+ penalty(x)", "- penalty(x)", [f"{HELPERS}:Net.forward"]),
     ("base class", "task", HELPERS, "return x\n", "return 2 * x\n", [f"{HELPERS}:Base.scale"]),
     ("lambda", "first", TRAIN, "seed: lr\n", "seed: -lr\n", [f"{TRAIN}:<lambda>"]),
+    ("renamed local variable", "train", TRAIN, "rows", "lines", [f"{TRAIN}:train"]),
     ("import in a function", "late", LATE, "return 1", "return 2", [LATE]),
     ("data file", "train", "data.csv", "1,2", "1,3", ["file data.csv"]),
     ("data file named by a constant", "train", "table.csv", "3", "4", ["file table.csv"]),
@@ -219,6 +222,13 @@ def test_an_edit_that_may_change_results_is_seen_and_named(project, kind, functi
 @pytest.mark.parametrize(("kind", "function", "file", "old", "new"), NO_CHANGES, ids=[c[0] for c in NO_CHANGES])
 def test_an_edit_that_cannot_change_results_is_no_change(project, kind, function, file, old, new):
     assert edited(project, function, file, old, new) == []
+
+
+def test_the_page_lists_every_kind_of_edit_with_its_outcome():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "resuming.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (refused|reused)", page, re.MULTILINE))
+    assert {c[0] for c in CHANGES} <= {kind for kind, outcome in rows.items() if outcome == "refused"}
+    assert {c[0] for c in NO_CHANGES} == {kind for kind, outcome in rows.items() if outcome == "reused"}
 
 
 def test_an_environment_variable_that_the_code_names_counts(project, monkeypatch):
