@@ -54,6 +54,17 @@ class Source:
             found.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
         return found
 
+    @cached_property
+    def _functions(self) -> dict[tuple[str, int], list[ast.AST]]:
+        found: dict[tuple[str, int], list[ast.AST]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Lambda):
+                found.setdefault(("<lambda>", node.lineno), []).append(node)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                line = min(each.lineno for each in (node, *node.decorator_list))
+                found.setdefault((node.name, line), []).append(node)
+        return found
+
     def nodes_of(self, code: CodeType) -> list[ast.AST]:
         """Return the function's syntax tree; nothing if the loaded code is not that of the file, which was edited.
 
@@ -62,7 +73,7 @@ class Source:
         line, key = code.co_firstlineno, code_text(code)
         if not any(code_text(other) == key for other in self._codes.get((code.co_qualname, line), [])):
             return []
-        return [node for node in ast.walk(self.tree) if _begins(node, code.co_name, line)]
+        return self._functions.get((code.co_name, line), [])
 
     def class_body(self, qualname: str) -> list[ast.AST]:
         """Return the decorators, bases and statements of a class, without its methods."""
@@ -77,19 +88,20 @@ class Source:
             if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))
         ]
 
-    def bindings(self, name: str) -> list[ast.AST]:
-        """Return the statements of the module that give a global its value, with the conditions around them."""
-        return list(_bindings(self.tree.body, name))
+    @cached_property
+    def bindings(self) -> dict[str, list[ast.AST]]:
+        """For each global the statements of the module that give it its value, with the conditions around them."""
+        return _bindings(self.tree.body)
 
-    def origin(self, name: str) -> tuple[str, str] | None:
-        """Return the module, with a dot for each level of a relative import, and the name there of an imported name."""
-        for node in ast.walk(self.tree):
-            if not isinstance(node, ast.ImportFrom):
-                continue
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return "." * node.level + (node.module or ""), alias.name
-        return None
+    @cached_property
+    def origins(self) -> dict[str, tuple[str, str]]:
+        """For each imported name its module, with a dot for each level of a relative import, and its name there."""
+        return {
+            alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
 
 
 def source_of(file: str) -> Source | None:
@@ -101,40 +113,43 @@ def source_of(file: str) -> Source | None:
         return None
 
 
-def _begins(node: ast.AST, name: str, line: int) -> bool:
-    if isinstance(node, ast.Lambda):
-        return name == "<lambda>" and node.lineno == line
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != name:
-        return False
-    return min(each.lineno for each in (node, *node.decorator_list)) == line
-
-
-def _bindings(body: Iterable[ast.stmt], name: str) -> Iterator[ast.AST]:
+def _bindings(body: Iterable[ast.stmt]) -> dict[str, list[ast.AST]]:
+    found: dict[str, list[ast.AST]] = {}
     for statement in body:
         blocks = [getattr(statement, part, []) for part in ("body", "orelse", "finalbody")]
         blocks += [handler.body for handler in getattr(statement, "handlers", [])]
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            if statement.name == name:
-                yield statement
+            parts: dict[str, list[ast.AST]] = {statement.name: [statement]}
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            for alias in statement.names:
-                if (alias.asname or alias.name.partition(".")[0]) == name:
-                    yield ast.Constant(f"{getattr(statement, 'module', '')}:{alias.name}")
+            module = getattr(statement, "module", "")
+            parts = {
+                alias.asname or alias.name.partition(".")[0]: [ast.Constant(f"{module}:{alias.name}")]
+                for alias in statement.names
+            }
         elif any(blocks):
-            inner = [part for block in blocks for part in _bindings(block, name)]
-            head = [part for field in ("test", "iter", "target", "items") if (part := getattr(statement, field, None))]
-            head = [part for item in head for part in (item if isinstance(item, list) else [item])]
-            if inner or any(_sets(part, name) for part in head):
-                yield from (*head, *inner)
-        elif any(_sets(node, name) for node in ast.walk(statement)):
-            yield statement
+            heads = [getattr(statement, part, None) or [] for part in ("test", "iter", "target", "items")]
+            head = [part for item in heads for part in (item if isinstance(item, list) else [item])]
+            inner = _bindings([each for block in blocks for each in block])
+            parts = {name: [*head, *inner.get(name, [])] for name in {**inner, **_names_set(head)}}
+        else:
+            parts = {name: [statement] for name in _names_set([statement])}
+        for name, nodes in parts.items():
+            found.setdefault(name, []).extend(nodes)
+    return found
 
 
-def _sets(node: ast.AST, name: str) -> bool:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):  # parser.add_argument(...)
-        return isinstance(node.value.func, ast.Attribute) and _root(node.value.func) == name
-    stores = isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del))
-    return stores and isinstance(node, (ast.Name, ast.Subscript, ast.Attribute)) and _root(node) == name
+def _names_set(nodes: Iterable[ast.AST]) -> dict[str, None]:
+    found = dict[str, None]()
+    for node in (inner for top in nodes for inner in ast.walk(top)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):  # parser.add_argument(...)
+            target: ast.AST | None = node.value.func if isinstance(node.value.func, ast.Attribute) else None
+        elif isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
+            target = node
+        else:
+            continue
+        if target is not None and (name := _root(target)) is not None:
+            found[name] = None
+    return found
 
 
 def _root(node: ast.AST) -> str | None:

@@ -17,8 +17,10 @@ _WRITERS = (
 _VOLATILE = (
     "time", "time_ns", "perf_counter", "monotonic", "strftime", "now", "today", "utcnow", "uuid1", "uuid4", "getpid",
     "mkdtemp", "mkstemp", "gettempdir", "TemporaryDirectory", "NamedTemporaryFile", "token_hex", "urandom", "random",
-    "randint",
+    "randint", "__file__", "cwd", "getcwd", "home", "expanduser", "abspath", "absolute", "resolve", "gethostname",
+    "cpu_count", "device_count", "is_available",
 )  # fmt: skip
+_CONTAINERS = ("list", "dict", "set", "deque", "Counter", "OrderedDict")
 _CONSTRUCTORS = ("__init__", "__post_init__", "__new__", "__setstate__")
 # Environment variables that say where a process runs, not what it computes.
 _PLACES = (
@@ -35,7 +37,7 @@ class Usage:
         reads: texts in calls that read files.
         writes: texts and identifiers in calls that write files.
         environment: names of the environment variables that it reads.
-        is_volatile: whether it asks for the time, a random number or the like.
+        is_volatile: whether it asks for the time, a random number, the machine or a place on it.
     """
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
@@ -76,6 +78,19 @@ class Usage:
                 self.writes |= set() if any(map(_is_reading, ast.walk(part))) else _words(part)
         elif _is_reading(node):
             self.reads |= set(_texts(node))
+
+
+def starts_empty(bindings: Iterable[ast.AST]) -> bool:
+    """Return whether statements give a variable an empty container, which the training code may fill."""
+    values = [getattr(statement, "value", None) for statement in bindings]
+    return any(isinstance(value, (ast.List, ast.Dict, ast.Call)) and _is_empty(value) for value in values)
+
+
+def _is_empty(value: ast.List | ast.Dict | ast.Call) -> bool:
+    if isinstance(value, ast.Call):
+        name = _holder(value.func).lstrip(".")
+        return name == "defaultdict" or (name in _CONTAINERS and not value.args and not value.keywords)
+    return not (value.elts if isinstance(value, ast.List) else value.keys)
 
 
 def _is_reading(node: ast.AST) -> bool:

@@ -11,6 +11,7 @@ import inspect
 import os
 import sys
 import types
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ._source import (
     nested_codes,
     source_of,
 )
-from ._usage import Usage
+from ._usage import Usage, starts_empty
 from ._values import NAMESPACES, SIMPLE, digest_of, file_digest, is_simple
 
 
@@ -36,6 +37,7 @@ class Walk:
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
         self._kinds: dict[str, str] = {}
+        self._queue: deque[types.FunctionType | type] = deque()
         self._values: list[tuple[str, str, object, list[ast.AST]]] = []
         self._changes, self._writes = set[str](), set[str]()
         self._blind = set[str]()  # names that code without a source uses, which may change them
@@ -44,15 +46,26 @@ class Walk:
         self._sources: dict[str, Source | None] = {}
 
     def finish(self) -> dict[str, str]:
-        for key, name, value, bindings in self._values:  # which grows on the way
+        n_explored = 0
+        while self._queue or n_explored < len(self._values):  # both grow on the way
+            if self._queue:
+                code = self._queue.popleft()
+                self._visit_class(code) if isinstance(code, type) else self._visit_function(code)
+                continue
+            key, name, value, bindings = self._values[n_explored]
+            n_explored += 1
             if not bindings or is_simple(value):
                 self._text(value, key, name)
         # Values come last, because only now is it known which variables the code changes itself.
         volatile, self._is_exploring = self._volatile_names(), False
         for key, name, value, bindings in self._values:
-            is_state = not self._changes.isdisjoint((key, name, f".{name}")) or name in volatile
+            is_state = (
+                not self._changes.isdisjoint((key, name, f".{name}")) or name in volatile or starts_empty(bindings)
+            )
             if bindings and (is_state or not is_simple(value)):
                 self._add(key, canonical(bindings))
+                if isinstance(value, (str, Path)) and name not in self._writes:
+                    self._add_file(value)
             elif not is_state and not (name in self._blind and isinstance(value, (list, dict, set))):
                 self._add(key, self._text(value, key, name))
         return {
@@ -90,10 +103,8 @@ class Walk:
         elif inspect.ismethod(value):
             self.visit(value.__func__, place)
             self._visit_object(value.__self__, place)
-        elif isinstance(value, types.FunctionType):
-            self._visit_function(value)
-        elif isinstance(value, type):
-            self._visit_class(value)
+        elif isinstance(value, (types.FunctionType, type)):
+            self._queue.append(value)
         elif (inner := wrapped_in(value)) is not None:
             self.visit(inner, place)
         elif not isinstance(value, types.ModuleType) and callable(value) and not hasattr(value, "__qualname__"):
@@ -101,13 +112,13 @@ class Walk:
 
     def _visit_object(self, value: object, place: str) -> None:
         if isinstance(value, type):
-            self._visit_class(value)
+            self._queue.append(value)
         elif self._is_new(id(value), value):
             hook = getattr(value, "__robust_lr_fingerprint__", None)
             if hook is None and not is_own_class(type(value)):
                 self._values.append((place, place, value, []))
                 return
-            self._visit_class(type(value))
+            self._queue.append(type(value))
             if hook is None and hasattr(value, "state_dict"):
                 return  # a module of torch, whose label says it all
             parts = hook() if hook is not None else attributes_of(value)
@@ -256,13 +267,13 @@ class Walk:
                 self.visit(value, key)
             elif self._is_new(("global", module, name), None):
                 source = self._source(scope.get("__file__") or "")
-                bindings = source.bindings(name) if source else []
+                bindings = source.bindings.get(name, []) if source else []
                 self._values.append((key, name, value, bindings))
                 if bindings:
                     self._use(bindings, scope, None)
                     self._visit_names(bindings, scope)
-                if source and (origin := source.origin(name)) is not None:
-                    self._visit_origin(*origin, scope)
+                if source and name in source.origins:
+                    self._visit_origin(*source.origins[name], scope)
 
     def _visit_origin(self, module: str, name: str, scope: Mapping[str, Any]) -> None:
         """Visit a global where it was imported from: what is no plain value is known by its statements there."""
