@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from .._labels import label_of
 from .._text import last_line
 from ._walk import Walk
 
@@ -31,7 +30,9 @@ def fingerprint_of(train: object) -> dict[str, str]:
         walk.visit(train, "train")
         return {"scheme": _SCHEME, **walk.finish()}
     except Exception as error:  # in a property or a __repr__ of the user's, which must not stop the training
-        logging.getLogger("robust_lr").info(f"an edit of {label_of(train)} cannot be noticed: {last_line(repr(error))}")
+        logging.getLogger("robust_lr").info(
+            f"an edit of {type(train).__qualname__} cannot be noticed: {last_line(repr(error))}"
+        )
         return {}
 
 

@@ -50,16 +50,22 @@ def is_own_class(kind: object) -> bool:
 
 
 def attributes(value: object) -> dict[str, object]:
-    """Return the attributes that an object itself holds, by name."""
+    """Return the attributes that an object itself holds, by name, without what it has cached."""
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()) if name[:2] != "__"]
-    found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    return found | getattr(value, "__dict__", {})
+    found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+    return {name: each for name, each in found.items() if not _is_cache(getattr(type(value), name, None))}
+
+
+def _is_cache(member: object) -> bool:
+    return isinstance(member, functools.cached_property)  # it may be filled or not
 
 
 def functions_of(member: object) -> list[types.FunctionType]:
     """Return the functions behind a member of a class: a method, a static one, those of a property."""
-    found = [getattr(member, name, None) for name in ("__func__", "fget", "fset", "func")]
-    return [each for each in (member, *found) if isinstance(each, types.FunctionType)]
+    found = [member, *(getattr(member, name, None) for name in ("__func__", "fget", "fset", "func"))]
+    functions = [each for each in found if isinstance(each, types.FunctionType)]
+    # What dataclasses write follows from the body of the class.
+    return [each for each in functions if not inspect.unwrap(each).__code__.co_filename.startswith("<string")]
 
 
 def file_name(module: str | None) -> str:

@@ -22,7 +22,7 @@ def is_simple(value: object, *, depth: int = 0) -> bool:
         inner = value
     elif isinstance(value, Mapping):
         inner = [*value, *value.values()]
-    elif type(value).__name__ in NAMESPACES or (is_own_class(type(value)) and not hasattr(value, "state_dict")):
+    elif type(value).__name__ in NAMESPACES or (is_own_class(type(value)) and not hasattr(type(value), "state_dict")):
         inner = attributes(value).values()
     if inner is None or isinstance(value, SIMPLE):
         return isinstance(value, (*SIMPLE, types.FunctionType, type))

@@ -32,6 +32,8 @@ from ._source import (
 from ._usage import Usage, starts_empty
 from ._values import NAMESPACES, SIMPLE, digest_of, file_digest, is_simple
 
+_HOOK = "__robust_lr_fingerprint__"
+
 
 class Walk:
     def __init__(self) -> None:
@@ -55,7 +57,7 @@ class Walk:
             key, name, value, bindings = self._values[n_explored]
             n_explored += 1
             if not bindings or is_simple(value):
-                self._text(value, key, name)
+                self._text_or_type(value, key, name)
         # Values come last, because only now is it known which variables the code changes itself.
         volatile, self._is_exploring = self._volatile_names(), False
         for key, name, value, bindings in self._values:
@@ -67,7 +69,7 @@ class Walk:
                 if isinstance(value, (str, Path)) and name not in self._writes:
                     self._add_file(value)
             elif not is_state and not (name in self._blind and isinstance(value, (list, dict, set))):
-                self._add(key, self._text(value, key, name))
+                self._add(key, self._text_or_type(value, key, name))
         return {
             key: ":".join(filter(None, [self._kinds.get(key, ""), digest_of("\n".join(texts))]))
             for key, texts in self._texts.items()
@@ -107,24 +109,30 @@ class Walk:
             self._queue.append(value)
         elif (inner := wrapped_in(value)) is not None:
             self.visit(inner, place)
-        elif not isinstance(value, types.ModuleType) and callable(value) and not hasattr(value, "__qualname__"):
+        elif callable(value) and not inspect.isroutine(value):
             self._visit_object(value, place)
 
     def _visit_object(self, value: object, place: str) -> None:
         if isinstance(value, type):
             self._queue.append(value)
         elif self._is_new(id(value), value):
-            hook = getattr(value, "__robust_lr_fingerprint__", None)
+            hook = getattr(type(value), _HOOK, None)
             if hook is None and not is_own_class(type(value)):
                 self._values.append((place, place, value, []))
                 return
             self._queue.append(type(value))
-            if hook is None and hasattr(value, "state_dict"):
+            if hook is None and hasattr(type(value), "state_dict"):
                 return  # a module of torch, whose label says it all
-            parts = hook() if hook is not None else attributes_of(value)
+            parts = hook(value) if hook is not None else attributes_of(value)
             items = parts.items() if isinstance(parts, Mapping) else [("fingerprint", parts)]
             of = "" if place == "train" else f" of {place}"
             self._values += [(f"attribute {name}{of}", f".{name}", each, []) for name, each in items]
+
+    def _text_or_type(self, value: object, key: str, name: str) -> str:
+        try:
+            return self._text(value, key, name)
+        except Exception:  # a value that holds itself, or has a property or a __repr__ that raises
+            return type(value).__qualname__
 
     def _text(self, value: object, key: str, name: str) -> str:
         """Return a text of a value, and follow the code inside."""
@@ -149,9 +157,9 @@ class Walk:
         if isinstance(value, (types.FunctionType, type)) or inspect.ismethod(value) or wrapped_in(value):
             self.visit(value, key)
             return str(getattr(value, "__qualname__", type(value).__qualname__))
-        if is_own_class(type(value)) or hasattr(value, "__robust_lr_fingerprint__"):
+        if is_own_class(type(value)) or hasattr(type(value), _HOOK):
             self._visit_object(value, key)
-            if not hasattr(value, "state_dict"):
+            if not hasattr(type(value), "state_dict"):
                 return type(value).__qualname__
         if hasattr(value, "__qualname__"):
             return str(value.__qualname__)
@@ -207,8 +215,7 @@ class Walk:
                 continue
             for member in vars(each).values():
                 for function in functions_of(member):
-                    if not function.__code__.co_filename.startswith("<string"):  # written by a dataclass
-                        self._visit_function(function)
+                    self._visit_function(function)
             source = self._source(getattr(sys.modules.get(each.__module__), "__file__", None) or "")
             nodes = source.class_body(each.__qualname__) if source else []
             key = f"{file_name(each.__module__)}:{each.__qualname__.replace('<locals>.', '')}"
@@ -217,7 +224,7 @@ class Walk:
                 self._add(key, canonical(nodes))
                 self._use(nodes, scope, None)
                 self._visit_names(nodes, scope)
-            constants = {n: v for n, v in vars(each).items() if not n.startswith("__") and is_simple(v)}
+            constants = {n: v for n, v in vars(each).items() if not n.startswith("_") and is_simple(v)}
             self._values += [(f"{key}.{name}", f".{name}", value, []) for name, value in constants.items()]
 
     def _use(self, nodes: list[ast.AST], scope: Mapping[str, Any], code: types.CodeType | None) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -84,9 +86,13 @@ MODULES = {
             self.width, self.calls = width, 0
             self.model = Net()
 
+        @functools.cached_property
+        def offset(self):
+            return 1.0
+
         def __call__(self, *, lr, schedule, seed):
             self.calls += 1
-            return self.model.forward(lr) * self.width * self.factor
+            return self.model.forward(lr) * self.width * self.factor + self.offset
 
     def tabulated(*, lr, schedule, seed):
         return float(TABLE_OF_RATES.sum()) + lr
@@ -318,6 +324,44 @@ def test_code_without_a_source_is_compared_as_bytecode_under_one_version_of_pyth
     assert changed_parts(one, made("def train(*, lr, schedule, seed):\n\n    return lr + 1  # one")) == []
     older = {name: text.replace(sys.implementation.cache_tag, "cpython-310") for name, text in one.items()}
     assert changed_parts(older, made("def train(*, lr, schedule, seed): return lr + 2")) == []
+
+
+class Odd:
+    """It refuses to be looked at."""
+
+    def __init__(self):
+        self.me, self.ring, self.lock = self, [], threading.Lock()
+        self.ring.append(self.ring)
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __eq__(self, other):
+        raise ValueError("no comparison")
+
+    __hash__ = None
+
+    def __call__(self, *, lr, schedule, seed):
+        return lr
+
+
+@dataclasses.dataclass
+class Plain:
+    width: int = 3
+
+    def __call__(self, *, lr, schedule, seed):
+        return lr * self.width
+
+
+def test_an_odd_object_has_a_fingerprint_that_stays():
+    parts = fingerprint_of(Odd())
+    assert any(part.endswith("Odd.__call__") for part in parts) and changed_parts(parts, fingerprint_of(Odd())) == []
+
+
+def test_a_dataclass_counts_by_its_attributes_and_its_own_methods():
+    assert changed_parts(fingerprint_of(Plain()), fingerprint_of(Plain(3))) == []
+    assert changed_parts(fingerprint_of(Plain()), fingerprint_of(Plain(4))) == ["attribute width"]
+    assert not any(":" in digest for digest in fingerprint_of(Plain()).values()), "all of it has a source"
 
 
 @pytest.mark.parametrize("train", [len, functools.partial(max, 1), np.add, functools.cache(len), object(), 7])
