@@ -104,7 +104,7 @@ class Journal:
             if is_current:
                 file.truncate(n_good_bytes)
             else:
-                file.append(_header_line(header), after=n_good_bytes)
+                file.append(_header_line(header, earlier=None if mine is None else mine.header), after=n_good_bytes)
                 journal._on_disk = header
         except BaseException:
             file.close()
@@ -137,7 +137,7 @@ class Journal:
         if result.spec.lr not in self._lrs or result.spec.seed not in self._seeds:
             header = _grown(header, result.spec)
         if header != self._on_disk:
-            line = _header_line(header) + line
+            line = _header_line(header, earlier=self._on_disk) + line
         self._file.append(line)
         self._header = self._on_disk = header
         self._lrs.add(result.spec.lr)
@@ -229,8 +229,10 @@ def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:
     return replace(header, learning_rates=tuple(sorted(lrs)), seeds=seeds)
 
 
-def _header_line(header: SweepHeader) -> bytes:
+def _header_line(header: SweepHeader, *, earlier: SweepHeader | None) -> bytes:
     from .._version import __version__
 
+    if earlier is not None and header.fingerprint == earlier.fingerprint:
+        header = replace(header, fingerprint={})  # a line without one leaves that of the line before
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return dump_record(header_record(replace(header, created=now, library=__version__)))

@@ -191,6 +191,14 @@ def test_a_journal_without_a_fingerprint_stays_one_for_a_writer_that_has_none(pa
     assert dict(read_journal(path).header.fingerprint) == before
 
 
+def test_a_search_writes_its_fingerprint_once(path):
+    search_learning_rate(low, 0.01, 1.0, tolerance=0.01, journal=path)
+    lines = path.read_text().splitlines()
+    assert sum('"sweep"' in line for line in lines) > 2 and sum('"fingerprint"' in line for line in lines) == 1
+    with pytest.raises(JournalError, match="changed since"):
+        search_learning_rate(high, 0.01, 1.0, tolerance=0.01, journal=path, label=read_journal(path).header.train)
+
+
 # As users type it
 
 
