@@ -101,7 +101,11 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
     )
     parser.add_argument(
-        "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"
+        "--label", metavar="NAME",
+        help="name of the function in the journal, which keeps results for each [default: its module and name]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-results", action="store_true", help="use the journal's results although the function has changed since"
     )
     parser.add_argument(
         "--max-retries", type=at_least(0), default=2, metavar="N",

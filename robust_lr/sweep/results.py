@@ -248,7 +248,8 @@ class SweepResult:
             metric, direction: as in `run_sweep`; the journal holds all that the training function returned.
         """
         contents, objective = read_journal(path), Objective(metric, direction)
-        header, results, notes = contents.header, [objective.judge(r) for r in contents.results], objective.notes()
+        header, results = contents.header, [objective.judge(r) for r in contents.results]
+        notes = [*contents.notes, *objective.notes()]
         without = {
             r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final
         }
