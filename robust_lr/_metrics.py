@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
+from ._text import main_line
 from .exceptions import OptionError
 from .trials import TrialResult
 
@@ -124,6 +125,13 @@ def direction_of(direction: Direction | None, metric: str = "") -> tuple[float, 
 def quantity(direction: Direction) -> str:
     """Return the word for what people read: "loss", or "score" if a larger value is better."""
     return "score" if direction == "maximize" else "loss"
+
+
+def outcome_text(result: TrialResult, direction: Direction = "minimize") -> str:
+    """Return the outcome of a trial, such as ``loss 0.213`` or ``failed (ValueError: no such file)``."""
+    if result.status == "ok":
+        return f"{quantity(direction)} {-result.loss if direction == 'maximize' else result.loss:.6g}"
+    return result.status.replace("_", " ") + ("" if result.is_final else f" ({main_line(result.error)})")
 
 
 def looks_like_a_score(name: str) -> bool:

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from .._metrics import quantity
-from ..sweep.progress import outcome_text
+from .._metrics import outcome_text, quantity
 from ..trials import TrialResult, TrialSpec
 from ._result import SearchResult, rounded_up, search_headline, search_sentences, search_setting, tried_rows
 

@@ -11,13 +11,13 @@ from .._checks import check_train, check_whole
 from .._metrics import Direction, Objective
 from .._text import count_of, levels_to_user
 from ..exceptions import DataError, RobustLRWarning
-from ..journal import open_journal, report_counts
+from ..journal import Journal, open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
 from ..sweep.retries import MAX_RETRIES, warn_of_failures
-from ..trials import TrainFunction
+from ..trials import TrainFunction, TrialResult
 from . import LearningRateSearch, SearchOptions, SearchResult
 from .plan import SearchPlan
 from .progress import SearchProgress
@@ -113,10 +113,7 @@ def search_learning_rate(
 
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label, keep_results=keep_results)
-        known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
-        known = [objective.judge(result) for result in known]
-        if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
-            raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
+        known = _known(stack.enter_context(book), objective, journal) if book else []
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
 
         def found() -> SearchResult:
@@ -136,3 +133,11 @@ def search_learning_rate(
             report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
         warn_of_failures(outcomes)
         return found()
+
+
+def _known(book: Journal, objective: Objective, name: object) -> list[TrialResult]:
+    """The trials of a journal, by their metric."""
+    known = [objective.judge(result) for result in (*book.finished.values(), *book.given_up.values())]
+    if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
+        raise DataError(f"{name} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
+    return known

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, get_args
 
-from .._metrics import Direction, direction_of, quantity
-from .._text import main_line
+from .._metrics import Direction, direction_of, outcome_text
 from ..trials import Status, TrialResult
 
 if TYPE_CHECKING:
@@ -100,13 +99,6 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def outcome_text(result: TrialResult, direction: Direction = "minimize") -> str:
-    """Return the outcome of a trial, such as ``loss 0.213`` or ``failed (ValueError: no such file)``."""
-    if result.status == "ok":
-        return f"{quantity(direction)} {-result.loss if direction == 'maximize' else result.loss:.6g}"
-    return result.status.replace("_", " ") + ("" if result.is_final else f" ({main_line(result.error)})")
 
 
 def _make_bar(console: Console) -> Progress:

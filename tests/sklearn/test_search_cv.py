@@ -269,3 +269,10 @@ def test_a_fit_that_raises_is_a_failed_trial_as_in_every_other_search(limit, sto
 def test_where_every_fit_raises_the_error_is_said():
     with pytest.raises(DataError, match=r"3 tried from .*: MemoryError: too large"):
         search_cv(FailsAbove(0.0), cv=2).fit(np.zeros((8, 1)), np.zeros(8))
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "f1_macro"])
+def test_a_metric_that_counts_predictions_has_no_bound(scoring):
+    found = search_digits(scoring=scoring, tolerance=0.02).fit(*DIGITS).search_result_
+    assert (found.stop, found.excess_bound) == ("steps", None)
+    assert "step" in found.bound_note
