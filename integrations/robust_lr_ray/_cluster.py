@@ -84,6 +84,14 @@ class Cluster:
         warnings.warn(f"{said}; waiting for a node that can", RobustLRWarning, stacklevel=4)
 
 
+def wait(refs: list[Any], timeout: float) -> set[Any]:
+    """Wait for any of Ray's references, for so many seconds, and return those that are ready."""
+    ready, _ = ray.wait(refs, num_returns=1, timeout=timeout)
+    if ready and len(refs) > 1:
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+    return set(ready)
+
+
 @contextlib.contextmanager
 def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
     """Connect to a cluster, and disconnect at the end. An existing connection is used and left as it was.

@@ -81,11 +81,10 @@ def distributed_trial(
 
 
 def _train_together(work: Work, spec: TrialSpec, num_workers: int, resources: Mapping[str, float]) -> TrialResult:
-    import ray
     from ray.util import get_current_placement_group
 
+    from ._cluster import wait
     from ._group_worker import GroupWorker
-    from ._worker_base import WorkerLost
 
     place = get_current_placement_group()
     group = GroupWorker(work.stored(), num_workers=num_workers, resources=resources, place=place)
@@ -93,10 +92,9 @@ def _train_together(work: Work, spec: TrialSpec, num_workers: int, resources: Ma
         while True:
             if group.room:
                 group.submit((spec,))
-            ready, _ = ray.wait(group.refs(), num_returns=1, timeout=1.0)
-            for result in group.poll(set(ready)):
+            for result in group.poll(wait(group.refs(), 1.0)):
                 return result
-    except WorkerLost as loss:
-        raise TrialError(loss.cause) from None
+            if group.lost is not None:
+                raise TrialError(group.lost.cause)
     finally:
         group.stop()

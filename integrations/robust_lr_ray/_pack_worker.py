@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -15,11 +14,12 @@ import ray
 from ray.exceptions import RayError
 
 from robust_lr.exceptions import NotVectorizable, RobustLRWarning
-from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
+from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource
+from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
 
+from ._crash_report import crash_report
 from ._work_item import Work, check_loaded, load_work
-from ._worker_base import WorkerLost, crash_report
 
 _log = logging.getLogger("robust_lr")
 
@@ -45,52 +45,42 @@ class _Hello:
     refusal: str = ""
 
 
-class PackWorker:
+class PackWorker(Worker):
     """An actor that plans its packs for its node, and trains them.
 
     A pack has `at_most` replicas, whatever its plan says.
     """
 
     def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
-        self.is_up, self.capacity, self._room, self._strict = False, 1, 0, packing.strict
+        self._strict = packing.strict
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
         self._actor = actor.remote(work, packing, at_most)
         self._stream = self._actor.messages.remote()
 
-    @property
-    def room(self) -> int:
-        return self._room
-
-    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
-        self._room -= len(trials)
-        self._actor.put.remote(list(trials))
+    def submit(self, trials: Sequence[TrialSpec]) -> None:
+        self.room -= len(trials)
+        self._actor.put.remote(trials)
 
     def refs(self) -> list[Any]:
         return [self._stream]
 
     def poll(self, ready: Set[Any]) -> list[TrialResult]:
+        results = list[TrialResult]()
         try:
-            while self._stream in ready or ray.wait([self._stream], timeout=0)[0]:
+            while self.lost is None and (self._stream in ready or ray.wait([self._stream], timeout=0)[0]):
                 ready = set()
-                message = ray.get(next(self._stream))
-                if isinstance(message, TrialResult):
-                    return [message]  # one at a time: the next message may be that the worker is lost
-                self._receive(message)
+                results += self.receive(ray.get(next(self._stream)))
         except RayError as error:
-            raise crash_report(error, self._actor) from None
+            self.lost = crash_report(error, self._actor)
         except StopIteration:
-            raise WorkerLost("the worker ended before its trials") from None
-        return []
+            self.lost = WorkerLost("the worker ended before its trials")
+        return results
 
     def stop(self) -> None:
         ray.kill(self._actor)
 
-    def _receive(self, message: object) -> None:
-        if isinstance(message, int):
-            self._room += message
-        elif isinstance(message, WorkerLost):
-            raise message
-        elif isinstance(message, _Hello):
+    def receive(self, message: object) -> list[TrialResult]:
+        if isinstance(message, _Hello):
             check_loaded(message.error)
             if message.refusal and self._strict:
                 raise NotVectorizable(message.refusal)
@@ -99,6 +89,7 @@ class PackWorker:
             elif message.note:
                 _log.info("%s", message.note)
             self.is_up, self.capacity = True, message.slots
+        return super().receive(message)
 
 
 class _PackActor:
@@ -113,8 +104,8 @@ class _PackActor:
     def hello(self) -> None:
         """Show that this actor is alive."""
 
-    def put(self, trials: list[TrialSpec]) -> None:
-        self._queue.put(trials)
+    def put(self, trials: Sequence[TrialSpec]) -> None:
+        self._queue.put(list(trials))
 
     def messages(self) -> Iterator[object]:
         if self._error is not None:
@@ -122,17 +113,13 @@ class _PackActor:
             return
         threading.Thread(target=self._evaluate, daemon=True).start()
         while True:
-            message = self._messages.get()
-            yield message
-            if isinstance(message, WorkerLost):
-                return
+            yield self._messages.get()
 
     def _evaluate(self) -> None:
         try:
-            for result in self._evaluator().results(self._queue):
-                self._messages.put(result)
-        except BaseException as error:  # SystemExit too: the driver waits for results
-            self._messages.put(WorkerLost(traceback.format_exc(), out_of_memory=is_out_of_memory(error)))
+            send_results(self._evaluator(), self._queue, self._messages.put)
+        except BaseException as error:  # from making the evaluator, or SystemExit: the driver waits for results
+            self._messages.put(WorkerLost.by(error))
 
     def _evaluator(self) -> Evaluator:
         train, packing = self._work.train, self._packing

@@ -12,15 +12,14 @@ from robust_lr import Schedule
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
+from robust_lr.runners.pool import Pool, Worker
 from robust_lr.trials import TrainFunction, TrialResult
 
-from ._cluster import Cluster, connected
+from ._cluster import Cluster, connected, wait
 from ._pack_worker import Packing, PackWorker
-from ._pool import Pool
 from ._resources import actor_options, check_placement, check_resources, in_words
 from ._trial_worker import AT_MOST, TrialWorker
 from ._work_item import Work
-from ._worker_base import Worker
 
 _UNBOUNDED = 2**31  # replicas in a pack: as many as its plan says
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -147,7 +146,7 @@ class RayRunner:
                 return self.max_concurrent
             return cluster.capacity(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
 
-        def start(capacity: int) -> Worker:
+        def start(number: int, capacity: int) -> Worker:
             if self.num_workers > 1:
                 from ._group_worker import GroupWorker
 
@@ -164,7 +163,14 @@ class RayRunner:
             return PackWorker(stored, options, packing, capacity)
 
         asked_for = in_words(resources, self.num_workers)
-        return Pool(start, source, n_workers=n_workers, capacity=self._capacity, asked_for=asked_for)
+        return Pool(
+            start,
+            source,
+            n_workers=n_workers,
+            capacity=self._capacity,
+            wait=wait,
+            waiting=f"room on the cluster: a trial takes {asked_for}, and nothing is free",
+        )
 
 
 def _absolute(path: str) -> str:

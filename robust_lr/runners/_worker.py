@@ -9,12 +9,14 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from ..trials import Status, TrialResult
-from .base import Evaluator, is_out_of_memory
+from .._text import last_line
+from ..exceptions import RobustLRError
+from .base import Evaluator
+from .pool import send_results
 from .trial_sources import TrialQueue
 
 _environment_lock = threading.Lock()
@@ -55,31 +57,6 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@dataclass(frozen=True)
-class TrialRequest:
-    """The worker's evaluator has room for n more trials."""
-
-    n: int
-
-
-@dataclass(frozen=True)
-class CannotLoad:
-    """The worker cannot load the evaluator."""
-
-    traceback: str
-
-
-@dataclass(frozen=True)
-class CrashReport:
-    """The evaluator itself raised, so the worker ends."""
-
-    traceback: str
-    status: Status
-
-
-Message = TrialResult | TrialRequest | CannotLoad | CrashReport | None  # None: the worker is up
-
-
 def work(pipe: Connection) -> None:
     """Run trials until told to stop.
 
@@ -90,7 +67,7 @@ def work(pipe: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     payload = SimpleQueue[bytes | None]()
-    queue = TrialQueue(lambda n: _send(pipe, TrialRequest(n)))
+    queue = TrialQueue(partial(_send, pipe))
     threading.Thread(target=_listen, args=(pipe, payload, queue), daemon=True).start()
     _send(pipe, None)
     pickled = payload.get()
@@ -99,17 +76,18 @@ def work(pipe: Connection) -> None:
     try:
         evaluator: Evaluator = pickle.loads(pickled)
     except Exception:
-        _send(pipe, CannotLoad(traceback.format_exc()))
+        _send(
+            pipe,
+            RobustLRError(
+                "the worker processes cannot load train: define it in a module or script that they can import, or use "
+                f"SerialRunner; {last_line(traceback.format_exc())}"
+            ),
+        )
         return
-    try:
-        for result in evaluator.results(queue):
-            _send(pipe, result)
-    except Exception as error:
-        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        _send(pipe, CrashReport(traceback.format_exc(), status))
+    send_results(evaluator, queue, partial(_send, pipe))
 
 
-def _send(pipe: Connection, message: Message) -> None:
+def _send(pipe: Connection, message: object) -> None:
     try:
         pipe.send(message)
     except OSError:

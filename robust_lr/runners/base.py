@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from ..exceptions import RobustLRError, TrialDiverged
+from ..exceptions import TrialDiverged, TrialError
 from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 
@@ -80,7 +81,11 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 
     A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
     exception that reports a lack of memory is "out_of_memory". Any other exception is "failed", with the traceback in
-    `error`; so is a return value without a loss. Only KeyboardInterrupt and SystemExit pass through.
+    `error`. Only KeyboardInterrupt and SystemExit pass through.
+
+    Raises:
+        TrialError: when `train` returned no loss, or a metric that is no number. That is an error in the program, which
+            each further trial would repeat.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec
@@ -89,15 +94,13 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     """
     start = time.perf_counter()
     try:
-        loss, metrics = _read_return(train(lr=spec.lr, schedule=schedule, seed=spec.seed))
+        returned = train(lr=spec.lr, schedule=schedule, seed=spec.seed)
     except TrialDiverged as error:
         return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
-    except _WrongReturnError as error:
-        return failed_trial(spec, str(error), time.perf_counter() - start)
     except Exception as error:
-        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=status)
+        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=failure_status(error))
     seconds = time.perf_counter() - start
+    loss, metrics = _read_return(returned)
     if math.isfinite(loss):
         return TrialResult(spec, loss, "ok", seconds, metrics)
     return TrialResult(spec, math.inf, "diverged", seconds, metrics)
@@ -106,6 +109,11 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan, *, status: Status = "failed") -> TrialResult:
     """Return the result of a trial that failed, with the reason."""
     return TrialResult(spec, math.nan, status, seconds, {}, error)
+
+
+def failure_status(error: BaseException) -> Status:
+    """Return the status of a trial that ended with this exception."""
+    return "out_of_memory" if is_out_of_memory(error) else "failed"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -121,29 +129,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return not names.isdisjoint(("MemoryError", "OutOfMemoryError")) or "allocate memory" in str(error)
 
 
-class _WrongReturnError(RobustLRError):
-    """The training function returned something that is not a loss."""
-
-
 def _read_return(returned: object) -> tuple[float, dict[str, float]]:
     if not isinstance(returned, Mapping):
         return _as_number("its loss", returned), {}
     if "loss" not in returned:
         keys = ", ".join(map(repr, returned)) or "an empty mapping"
-        raise _WrongReturnError(f"train must return its loss, or a mapping with the key 'loss'; it returned {keys}")
+        raise TrialError(f"train must return its loss, or a mapping with the key 'loss'; it returned {keys}")
     metrics = {str(key): _as_number(f"the metric {key!r}", value) for key, value in returned.items() if key != "loss"}
     return _as_number("its loss", returned["loss"]), metrics
 
 
 def _as_number(what: str, value: object) -> float:
-    if hasattr(value, "item"):  # numpy and torch scalars, and arrays of one element
-        try:
-            value = value.item()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise _WrongReturnError(
-                f"train must return {what} as a number, got {type(value).__name__}: {error}"
-            ) from None
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        got = "None" if value is None else f"an object of type {type(value).__name__}"
-        raise _WrongReturnError(f"train must return {what} as a number, got {got}")
-    return float(value)
+    try:
+        number = value.item() if hasattr(value, "item") else value  # numpy and torch scalars, arrays of one element
+        if not isinstance(number, bool) and hasattr(number, "__float__"):
+            return float(number)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TrialError(f"train must return {what} as a number, got {type(value).__name__}: {error}") from None
+    got = "None" if number is None else f"an object of type {type(number).__name__}: {reprlib.repr(number)}"
+    raise TrialError(f"train must return {what} as a number, got {got}")

@@ -8,9 +8,9 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from ..exceptions import RobustLRError
+from ..exceptions import RobustLRError, TrialError
 from ..trials import Status, TrialResult, TrialSpec
-from .base import Evaluator, TrialSource, failed_trial, is_out_of_memory
+from .base import Evaluator, TrialSource, failed_trial, failure_status
 from .trial_sources import take_left
 
 _log = logging.getLogger("robust_lr")
@@ -135,10 +135,9 @@ def evaluate_here(
                 slot.finish(result)
                 yield result
         except Exception as error:
-            if limit == 1 and not slot.in_flight:
+            if isinstance(error, TrialError) or (limit == 1 and not slot.in_flight):
                 raise
-            status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-            yield from slot.lose(traceback.format_exc(), status=status)
+            yield from slot.lose(traceback.format_exc(), status=failure_status(error))
         else:
             if slot.in_flight:
                 raise RobustLRError(f"the evaluator gave no result for {len(slot.in_flight)} trials")

@@ -205,7 +205,9 @@ print([r.loss for r in ProcessPoolRunner(2).run(train, TrialList([TrialSpec("c",
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     done = subprocess.run(script(tmp_path, UNGUARDED), capture_output=True, text=True, timeout=200, check=False)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and "3 worker processes in a row ended with exit code 1" in last
+    assert (
+        done.returncode == 1 and "4 workers in a row ended before they were ready: worker died with exit code 1" in last
+    )
     assert "__name__ == '__main__'" in last
 
 
