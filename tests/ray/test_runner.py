@@ -285,7 +285,7 @@ def train_without_a_number(*, lr, schedule, seed, folder):
 @pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_return_value_that_is_no_number_ends_the_sweep_after_one_training(tmp_path, options):
     train = functools.partial(train_without_a_number, folder=str(tmp_path))
-    with pytest.raises(TrialError, match="^train must return the metric 'run_id' as a number, got .*'abc'"):
+    with pytest.raises(TrialError, match=r"^train must return the metric 'run_id' as a number, got .*'abc'"):
         run_sweep(train, GRID, ["cosine"], 2, runner=RayRunner(ONE_CPU, max_concurrent=1, **options))
     assert len(list(tmp_path.iterdir())) == options.get("num_workers", 1)
 

@@ -134,7 +134,7 @@ def test_exits_are_deaths_too():
 
 
 def train_that_breaks_its_process(*, lr, schedule, seed, folder):
-    """At lr 0.2 fail once, and leave a process in which every later trial fails, as a failed assertion on a GPU does."""
+    """At lr 0.2 fail once, and leave a process in which every later trial fails, as failed assertions on GPUs do."""
     broken = sys.modules.setdefault("robust_lr_tests_broken", set())
     Path(folder, f"pid-{os.getpid()}").touch()
     if lr == 0.2 and not Path(folder, "broken").exists():
