@@ -1,4 +1,4 @@
-"""Parts of messages: counts with nouns, lists, the last line of an error, a place in the user's code."""
+"""Parts of messages: counts with nouns, lists, one line of an error, a place in the user's code."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def last_line(error: str | None) -> str:
     """Return the last line of an error's text, which names the exception."""
     lines = (error or "").strip().splitlines()
     return lines[-1] if lines else "no reason given"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def place_of(error: str | None) -> str:

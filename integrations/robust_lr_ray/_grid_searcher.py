@@ -143,7 +143,6 @@ class GridSearcher(LedgerSearcher):
     def _read(
         self, finished: SweepResult | ResultGrid | str | os.PathLike[str], direction: Direction
     ) -> dict[TrialSpec, TrialResult]:
-        """Return the results in `finished` by the trials of this sweep."""
         if not (isinstance(finished, (SweepResult, str, os.PathLike)) or hasattr(finished, "experiment_path")):
             raise OptionError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
         if not isinstance(finished, SweepResult):

@@ -20,7 +20,6 @@ from ._crash_report import crash_report
 from ._rank_actor import Hello, RankActor, Seating
 from ._ranks import is_collateral, joint_result
 from ._resources import actor_options, bundle
-from ._work_item import check_loaded
 
 _SECONDS_TO_FORGET, _SECONDS_TO_MEET = 1.0, 60.0
 
@@ -91,7 +90,6 @@ class GroupWorker(Worker):
             remove_placement_group(self._own_place)
 
     def _ask(self, method: str, *arguments: Any) -> None:
-        """Call a method of all ranks; `_receive` collects the answers."""
         self._asked = {getattr(actor, method).remote(*arguments): i for i, actor in enumerate(self._actors)}
         self._answers: dict[int, Any] = {}  # by rank, in order of arrival
 
@@ -112,8 +110,6 @@ class GroupWorker(Worker):
             self._ask("join", Seating.of(hellos), self._backend, _SECONDS_TO_MEET)
             self._deadline = time.monotonic() + _SECONDS_TO_MEET
         else:
-            for error in self._answers.values():
-                check_loaded(error)
             self.is_up, self.room, self._deadline = True, 1, None
 
     def _poll_trial(self, error: RayError | None) -> list[TrialResult]:

@@ -137,8 +137,6 @@ class LearningRateSearcher(LedgerSearcher):
 
 
 class _TunePlan(SearchPlan):
-    """A plan that can take over the state of another."""
-
     @property
     def finished(self) -> set[TrialSpec]:
         return self._told

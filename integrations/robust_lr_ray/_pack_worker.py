@@ -8,53 +8,47 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from robust_lr.exceptions import NotVectorizable, RobustLRWarning
-from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource
+from robust_lr.runners import Evaluator, TrialQueue, TrialSource
+from robust_lr.runners.packed import PackOptions, plan_of
 from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._crash_report import crash_report
-from ._work_item import Work, check_loaded, load_work
+from ._work_item import Work, load_work
 
 _log = logging.getLogger("robust_lr")
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How to pack trials: the arguments of `robust_lr.PackedRunner`, the trials to plan for, the number of workers."""
-
-    slots: int | Literal["auto"]
-    engine: str
-    strict: bool
-    trials: tuple[TrialSpec, ...]
-    n_workers: int
-
-
-@dataclass(frozen=True)
 class _Hello:
-    """First message of a worker: why it cannot load its work, or how it packs, or why it does not."""
+    """First message of a worker: how it packs, or why it does not."""
 
-    error: str | None = None
     slots: int = 1
     note: str = ""
     refusal: str = ""
 
 
 class PackWorker(Worker):
-    """An actor that plans its packs for its node, and trains them.
+    """An actor that plans packs of these trials for its node, and trains them with at most `limit` replicas."""
 
-    A pack has `at_most` replicas, whatever its plan says.
-    """
-
-    def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
-        self._strict = packing.strict
+    def __init__(
+        self,
+        work: ray.ObjectRef[bytes],
+        options: Mapping[str, Any],
+        trials: Sequence[TrialSpec],
+        pack_options: PackOptions,
+        *,
+        strict: bool,
+        limit: int,
+    ) -> None:
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
-        self._actor = actor.remote(work, packing, at_most)
+        self._actor = actor.remote(work, trials, pack_options, strict, limit)
         self._stream = self._actor.messages.remote()
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
@@ -81,9 +75,6 @@ class PackWorker(Worker):
 
     def receive(self, message: object) -> list[TrialResult]:
         if isinstance(message, _Hello):
-            check_loaded(message.error)
-            if message.refusal and self._strict:
-                raise NotVectorizable(message.refusal)
             if message.refusal:
                 warnings.warn(f"running one trial at a time: {message.refusal}", RobustLRWarning, stacklevel=2)
             elif message.note:
@@ -93,11 +84,12 @@ class PackWorker(Worker):
 
 
 class _PackActor:
-    """`messages` streams a hello, then results, requests for trials, and why it ends; `put` brings trials."""
+    """`messages` streams a hello, then those of `send_results`, and requests for trials; `put` brings trials."""
 
-    def __init__(self, work: bytes, packing: Packing, at_most: int) -> None:
-        self._work, self._error = load_work(work)
-        self._packing, self._at_most = packing, at_most
+    def __init__(
+        self, work: bytes, trials: Sequence[TrialSpec], options: PackOptions, strict: bool, limit: int
+    ) -> None:
+        self._pickled, self._trials, self._options, self._strict, self._limit = work, trials, options, strict, limit
         self._messages = SimpleQueue[object]()
         self._queue = TrialQueue(self._messages.put)
 
@@ -108,9 +100,7 @@ class _PackActor:
         self._queue.put(list(trials))
 
     def messages(self) -> Iterator[object]:
-        if self._error is not None:
-            yield _Hello(self._error)
-            return
+        self._work = load_work(self._pickled)
         threading.Thread(target=self._evaluate, daemon=True).start()
         while True:
             yield self._messages.get()
@@ -122,24 +112,14 @@ class _PackActor:
             self._messages.put(WorkerLost.by(error))
 
     def _evaluator(self) -> Evaluator:
-        train, packing = self._work.train, self._packing
         has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
+        options: PackOptions = {**self._options, "device": "cuda" if has_gpu else None}
         try:
-            if not isinstance(train, Packable):
-                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
-            plan = train.plan_packs(
-                packing.trials,
-                self._work.schedules,
-                engine=packing.engine,
-                slots=packing.slots,
-                n_workers=packing.n_workers,
-                device="cuda" if has_gpu else None,
-                memory_limit=None,
-            )
+            plan = plan_of(self._work.train, self._trials, self._work.schedules, options)
         except NotVectorizable as error:
-            self._messages.put(_Hello(refusal=str(error)))
+            self._messages.put(error if self._strict else _Hello(refusal=str(error)))
             return _OneAtATime(self._work)
-        slots = 1 if plan.engine == "sequential" else min(plan.slots, self._at_most)
+        slots = 1 if plan.engine == "sequential" else min(plan.slots, self._limit)
         self._messages.put(_Hello(slots=slots, note=plan.note))
         return _OneAtATime(self._work) if plan.engine == "sequential" else plan.make_evaluator(slots)
 

@@ -12,7 +12,7 @@ from robust_lr.runners.pool import Worker
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._crash_report import crash_report
-from ._work_item import check_loaded, load_work
+from ._work_item import load_work
 
 AT_MOST = 2  # trials in flight: the next one is sent ahead, so that the actor never idles
 _SHORT = 0.2  # seconds; after a longer trial nothing is sent ahead
@@ -38,7 +38,7 @@ class TrialWorker(Worker):
         results = list[TrialResult]()
         try:
             if not self.is_up and self._hello in ready:
-                check_loaded(ray.get(self._hello))
+                ray.get(self._hello)  # which raises if it cannot run trials
                 self.is_up = True
             for ref in [ref for ref in self._running if ref in ready]:
                 results += ray.get(ref)
@@ -56,12 +56,10 @@ class TrialWorker(Worker):
 
 class _TrialActor:
     def __init__(self, work: bytes) -> None:
-        self._work, self._error = load_work(work)
-        self._has_failed = False
+        self._pickled, self._has_failed = work, False
 
-    def hello(self) -> str | None:
-        """Return None, or why this actor cannot run trials."""
-        return self._error
+    def hello(self) -> None:
+        self._work = load_work(self._pickled)
 
     def evaluate(self, spec: TrialSpec) -> list[TrialResult]:
         """Run a trial, unless an earlier one has failed: this process may be broken, and the driver replaces it."""

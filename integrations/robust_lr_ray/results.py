@@ -111,8 +111,6 @@ def sweep_from_experiment(path: str | os.PathLike[str], **options: Any) -> Sweep
 
 @dataclass(frozen=True)
 class _Names:
-    """The names of learning rate, schedule and seed in the configs, or ""."""
-
     lr: str
     schedule: str
     schedule_name: str
@@ -147,8 +145,6 @@ def _found(names: Sequence[str], wanted: str, where: str) -> str:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Decides which trials of an experiment have a final loss."""
-
     metric: str
     longest: int  # reports of a trial
     some_ended: bool  # after so many reports

@@ -12,11 +12,12 @@ from robust_lr import Schedule
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
+from robust_lr.runners.packed import PackOptions
 from robust_lr.runners.pool import Pool, Worker
 from robust_lr.trials import TrainFunction, TrialResult
 
 from ._cluster import Cluster, connected, wait
-from ._pack_worker import Packing, PackWorker
+from ._pack_worker import PackWorker
 from ._resources import actor_options, check_placement, check_resources, in_words
 from ._trial_worker import AT_MOST, TrialWorker
 from ._work_item import Work
@@ -159,8 +160,14 @@ class RayRunner:
                 )
             if self.slots is None:
                 return TrialWorker(stored, options)
-            packing = Packing(self.slots, self.engine, self.strict, tuple(source.waiting), max(1, n_workers()))
-            return PackWorker(stored, options, packing, capacity)
+            packing: PackOptions = {
+                "engine": self.engine,
+                "slots": self.slots,
+                "n_workers": max(1, n_workers()),
+                "device": None,  # which the actor knows
+                "memory_limit": None,
+            }
+            return PackWorker(stored, options, tuple(source.waiting), packing, strict=self.strict, limit=capacity)
 
         asked_for = in_words(resources, self.num_workers)
         return Pool(

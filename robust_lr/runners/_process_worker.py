@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import signal
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
@@ -88,8 +87,3 @@ class ProcessWorker(Worker):
         signal_name = f" ({signal.Signals(-code).name})" if -code in set(signal.Signals) else ""
         cause = f"worker died with exit code {code}{signal_name}"
         return cause if self.is_up else f"{cause}; {_HINT}"
-
-
-def wait(refs: list[Any], timeout: float) -> Set[Any]:
-    """Wait until a worker has sent something or has died."""
-    return set(multiprocessing.connection.wait(refs, timeout))

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 
 from .._text import last_line
 from ..exceptions import RobustLRError
@@ -66,13 +65,13 @@ def work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    payload = SimpleQueue[bytes | None]()
     queue = TrialQueue(partial(_send, pipe))
-    threading.Thread(target=_listen, args=(pipe, payload, queue), daemon=True).start()
     _send(pipe, None)
-    pickled = payload.get()
-    if pickled is None:
-        return
+    try:
+        pickled = pipe.recv()
+    except (EOFError, OSError):
+        return  # the parent is gone
+    threading.Thread(target=_listen, args=(pipe, queue), daemon=True).start()
     try:
         evaluator: Evaluator = pickle.loads(pickled)
     except Exception:
@@ -94,10 +93,9 @@ def _send(pipe: Connection, message: object) -> None:
         os._exit(1)  # the parent is gone
 
 
-def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], queue: TrialQueue) -> None:
+def _listen(pipe: Connection, queue: TrialQueue) -> None:
     """Pass messages on; once the parent is gone, end this process at once, even in the middle of a trial."""
     try:
-        payload.put(pipe.recv())
         while (message := pipe.recv()) is not None:
             queue.put(message)
     except (EOFError, OSError):

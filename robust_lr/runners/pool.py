@@ -12,7 +12,7 @@ import math
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +143,7 @@ class Pool:
         *,
         n_workers: Callable[[], int],
         capacity: int,
-        wait: Callable[[list[Any], float], Set[Any]],
+        wait: Callable[[list[Any], float], Iterable[Any]],
         waiting: str,
     ) -> None:
         self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
@@ -152,7 +152,7 @@ class Pool:
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
 
-    def results(self) -> Iterator[TrialResult]:
+    def results(self) -> Generator[TrialResult]:
         """Yield each result as it arrives. Closing the iterator stops all workers."""
         # An iterator left open must not keep the interpreter from exiting: multiprocessing joins at exit.
         atexit.register(self._stop_all)
@@ -175,10 +175,10 @@ class Pool:
         refs = [ref for _, worker in self._running for ref in worker.refs()]
         if not refs:
             time.sleep(min(0.1, timeout))
-            return frozenset()
+            return set()
         # The limit finds silent problems: a dead worker whose children hold its pipe open, a group that waits for one
         # of its ranks, a cluster without room.
-        return self._wait_for(refs, timeout)
+        return set(self._wait_for(refs, timeout))
 
     def _start_and_assign(self) -> None:
         self._look()

@@ -81,7 +81,9 @@ class ProcessPoolRunner:
             source: hands out the trials.
             schedules: the schedule for each name in the trials; they must pickle.
         """
-        from ._process_worker import ProcessWorker, wait
+        from multiprocessing.connection import wait
+
+        from ._process_worker import ProcessWorker
         from .pool import Pool
 
         if getattr(multiprocessing.current_process(), "_inheriting", False):

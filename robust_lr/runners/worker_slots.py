@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from .._text import last_line
 from ..exceptions import RobustLRError, TrialError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
@@ -89,7 +90,7 @@ class Slot:
         if n > 1:
             self.limit = n // 2
             self.suspects.extendleft(reversed(trials))
-            said = cause.strip().splitlines()[-1]
+            said = last_line(cause)
             _log.warning("%d trials ended together (%s); they run again, at most %d at a time", n, said, n // 2)
             return []
         self._blamed.update(trials)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 
 from ._rules import Numbers, Stack, check_dtypes, per_replica
@@ -74,10 +75,6 @@ def check_linear(make_optimizer: MakeOptimizer, name: str) -> None:
             f"{name} is not elementwise and linear in the learning rate: at step {step} a replica in a pack is not "
             "what it is alone, so its replicas have to be trained one after the other"
         )
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _first_difference(make_optimizer: MakeOptimizer) -> int | None:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
-from ._delta_rule import first_line
 from ._dropout import CounterNoise
 from ._optimizers import rule_of
 from ._rules import Stack, UpdateRule

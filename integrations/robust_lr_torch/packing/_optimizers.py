@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 
-from ._delta_rule import DeltaRule, MakeOptimizer, check_linear, first_line
+from ._delta_rule import DeltaRule, MakeOptimizer, check_linear
 from ._rules import AdamRule, SGDRule, UpdateRule
 
 
@@ -62,7 +63,6 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
 
 
 def _obstacle(optimizer: Optimizer, parameters: list[nn.Parameter]) -> str | None:
-    """Return why a rule cannot replace the optimizer, or None."""
     if len(optimizer.param_groups) != 1:
         return f"has {len(optimizer.param_groups)} parameter groups; a pack needs one"
     options: dict[str, Any] = optimizer.param_groups[0]

@@ -15,11 +15,11 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
-from ._delta_rule import first_line
 from ._inspect import Objective, Replica, place_of, user_place
 from ._memory import bytes_of, peak_bytes
 from ._rules import Stack, clip_grad_norm_per_replica

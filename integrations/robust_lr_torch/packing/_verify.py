@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 from robust_lr.runners.base import is_out_of_memory
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
-from ._delta_rule import first_line
 from ._pack import Pack
 
 _STEPS = 5
