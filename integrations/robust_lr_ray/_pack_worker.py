@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -14,13 +14,13 @@ import ray
 from ray.exceptions import RayError
 
 from robust_lr.exceptions import NotVectorizable, RobustLRWarning
-from robust_lr.runners import Evaluator, TrialQueue, TrialSource
-from robust_lr.runners.packed import PackOptions, plan_of
+from robust_lr.runners import Evaluator, TrialQueue
+from robust_lr.runners.packed import PackedRunner, plan_of
 from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._crash_report import crash_report
-from ._work_item import Work, load_work
+from ._work_item import load_work
 
 _log = logging.getLogger("robust_lr")
 
@@ -42,13 +42,11 @@ class PackWorker(Worker):
         work: ray.ObjectRef[bytes],
         options: Mapping[str, Any],
         trials: Sequence[TrialSpec],
-        pack_options: PackOptions,
-        *,
-        strict: bool,
+        packing: PackedRunner,
         limit: int,
     ) -> None:
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
-        self._actor = actor.remote(work, trials, pack_options, strict, limit)
+        self._actor = actor.remote(work, trials, packing, limit)
         self._stream = self._actor.messages.remote()
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
@@ -86,10 +84,8 @@ class PackWorker(Worker):
 class _PackActor:
     """`messages` streams a hello, then those of `send_results`, and requests for trials; `put` brings trials."""
 
-    def __init__(
-        self, work: bytes, trials: Sequence[TrialSpec], options: PackOptions, strict: bool, limit: int
-    ) -> None:
-        self._pickled, self._trials, self._options, self._strict, self._limit = work, trials, options, strict, limit
+    def __init__(self, work: bytes, trials: Sequence[TrialSpec], packing: PackedRunner, limit: int) -> None:
+        self._pickled, self._trials, self._packing, self._limit = work, trials, packing, limit
         self._messages = SimpleQueue[object]()
         self._queue = TrialQueue(self._messages.put)
 
@@ -113,24 +109,12 @@ class _PackActor:
 
     def _evaluator(self) -> Evaluator:
         has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
-        options: PackOptions = {**self._options, "device": "cuda" if has_gpu else None}
+        packing = replace(self._packing, device="cuda" if has_gpu else None)
         try:
-            plan = plan_of(self._work.train, self._trials, self._work.schedules, options)
+            plan = plan_of(self._work.train, self._trials, self._work.schedules, packing.options)
         except NotVectorizable as error:
-            self._messages.put(error if self._strict else _Hello(refusal=str(error)))
-            return _OneAtATime(self._work)
+            self._messages.put(error if packing.strict else _Hello(refusal=str(error)))
+            return self._work
         slots = 1 if plan.engine == "sequential" else min(plan.slots, self._limit)
         self._messages.put(_Hello(slots=slots, note=plan.note))
-        return _OneAtATime(self._work) if plan.engine == "sequential" else plan.make_evaluator(slots)
-
-
-@dataclass(frozen=True)
-class _OneAtATime:
-    """The evaluator of trials that are not packed; each may continue from its checkpoint."""
-
-    work: Work
-
-    def results(self, source: TrialSource) -> Iterator[TrialResult]:
-        while trials := source.take(1, wait=True):
-            for spec in trials:
-                yield self.work.evaluate(spec)
+        return self._work if plan.engine == "sequential" else plan.make_evaluator(slots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from robust_lr import Schedule, parse_schedule
 from robust_lr._labels import is_vague, label_of
 from robust_lr._text import last_line
 from robust_lr.exceptions import RobustLRError
-from robust_lr.runners import evaluate_trial
+from robust_lr.runners import TrialSource, evaluate_trial
 from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
 
 from ._cells import cell_digest, schedule_text
@@ -68,6 +68,11 @@ class Work:
         if result.is_final:
             self.forget(spec)
         return result
+
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        """Run one trial after the other, as an `Evaluator` does."""
+        while trials := source.take(1, wait=True):
+            yield from map(self.evaluate, trials)
 
     def stored(self) -> ray.ObjectRef[bytes]:
         # As bytes, so that a worker that cannot load it can report that.

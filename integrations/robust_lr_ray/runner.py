@@ -12,7 +12,7 @@ from robust_lr import Schedule
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
-from robust_lr.runners.packed import PackOptions
+from robust_lr.runners.packed import Engine, PackedRunner
 from robust_lr.runners.pool import Pool, Worker
 from robust_lr.trials import TrainFunction, TrialResult
 
@@ -82,7 +82,7 @@ class RayRunner:
     storage_path: str | os.PathLike[str] | None = None
     max_concurrent: int | Literal["auto"] = "auto"
     slots: int | Literal["auto"] | None = None
-    engine: str = "auto"
+    engine: Engine = "auto"
     strict: bool = False
     placement_strategy: str = "PACK"
     threads_per_worker: int | None = None
@@ -95,7 +95,7 @@ class RayRunner:
         if self.storage_path is not None:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
         check_placement(self.placement_strategy)
-        auto = {"max_concurrent": ("auto",), "slots": (None, "auto"), "threads_per_worker": (None,), "num_workers": ()}
+        auto = {"max_concurrent": ("auto",), "threads_per_worker": (None,), "num_workers": ()}
         for name, words in auto.items():
             if (value := getattr(self, name)) not in words:
                 check_whole(name, value, at_least=1)
@@ -104,6 +104,7 @@ class RayRunner:
         if self.slots is not None and self.num_workers > 1:
             raise OptionError(f"slots are for trials of one worker, got slots={self.slots!r} and num_workers above 1")
         self._check_works_by_client(str(self.address).startswith("ray://"))
+        self._packing(1)  # which checks its options
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
@@ -133,6 +134,10 @@ class RayRunner:
             return AT_MOST if self.num_workers == 1 else 1
         return _UNBOUNDED if self.slots == "auto" else self.slots
 
+    def _packing(self, n_workers: int) -> PackedRunner:
+        slots = "auto" if self.slots is None else self.slots
+        return PackedRunner(n_workers, slots=slots, engine=self.engine, strict=self.strict)
+
     def _check_works_by_client(self, is_client: bool) -> None:
         if is_client and self.slots is not None:
             raise OptionError("packs cannot be used through ray://: submit a job, or connect to host:port of the head")
@@ -160,14 +165,7 @@ class RayRunner:
                 )
             if self.slots is None:
                 return TrialWorker(stored, options)
-            packing: PackOptions = {
-                "engine": self.engine,
-                "slots": self.slots,
-                "n_workers": max(1, n_workers()),
-                "device": None,  # which the actor knows
-                "memory_limit": None,
-            }
-            return PackWorker(stored, options, tuple(source.waiting), packing, strict=self.strict, limit=capacity)
+            return PackWorker(stored, options, tuple(source.waiting), self._packing(max(1, n_workers())), capacity)
 
         asked_for = in_words(resources, self.num_workers)
         return Pool(

@@ -159,6 +159,17 @@ class PackedRunner:
         object.__setattr__(self, "n_jobs", (len(devices) or 1) if self.n_jobs is None else self.n_jobs)
         self._pool()  # which checks the rest
 
+    @property
+    def options(self) -> PackOptions:
+        """The options for the method `plan_packs` of a task."""
+        return {
+            "engine": self.engine,
+            "slots": self.slots,
+            "n_workers": self.n_jobs,
+            "device": self.device,
+            "memory_limit": self.memory_limit,
+        }
+
     def _pool(self) -> ProcessPoolRunner:
         return ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
 
@@ -178,13 +189,7 @@ class PackedRunner:
         return self._pool().evaluate(plan.make_evaluator, slots, source, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
-        options: PackOptions = {
-            "engine": self.engine,
-            "slots": self.slots,
-            "n_workers": self.n_jobs,
-            "device": self.device,
-            "memory_limit": self.memory_limit,
-        }
+        options = self.options
         if not isinstance(train, Packable) and self.device is not None:
             raise OptionError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
         note = "sequential, as requested"

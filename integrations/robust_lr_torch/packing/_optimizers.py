@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from robust_lr._text import first_line
 from robust_lr.exceptions import NotVectorizable
 
 from ._delta_rule import DeltaRule, MakeOptimizer, check_linear
+from ._not_vectorizable import not_vectorizable
 from ._rules import AdamRule, SGDRule, UpdateRule
 
 
@@ -38,11 +38,8 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
     SGD, Adam and AdamW of ``torch.optim`` (not their subclasses) have rules of their own. Any other is probed first.
     """
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3), (2, 3, 1, 1))]
-    try:
+    with not_vectorizable("the optimizer cannot be made for parameters of 1, 2 and 4 dimensions"):
         optimizer = make_optimizer(parameters)
-    except Exception as error:  # the user's function may raise anything
-        reason = f"the optimizer cannot be made for parameters of 1, 2 and 4 dimensions: {first_line(error)}"
-        raise NotVectorizable(reason) from error
     if not isinstance(optimizer, Optimizer):
         raise NotVectorizable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
     kind = type(optimizer)
