@@ -23,15 +23,15 @@ _SECONDS_TO_LEARN_WHY = 5.0
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
 
 
-def crash_report(error: RayError, actor: Any = None) -> WorkerLost:
-    """Return why a worker is lost, or raise the RobustLRError that its actor raised.
+def crash_report(error: RayError, actor: Any = None) -> WorkerLost | RobustLRError:
+    """Return why a worker is lost, or the RobustLRError that its actor raised, or that says why no worker can start.
 
     If Ray only says that the actor is unreachable, a call of its method `hello` finds out why. If that gets no answer
     either, the node counts as lost.
     """
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, RobustLRError):
-            raise error.cause
+            return error.cause
         return WorkerLost(f"the worker could not continue: {type(error.cause).__name__}: {error.cause}")
     if isinstance(error, ActorUnavailableError) and actor is not None:
         try:
@@ -42,7 +42,7 @@ def crash_report(error: RayError, actor: Any = None) -> WorkerLost:
             pass
     text = " ".join(_COLORS.sub("", str(error)).split())
     if "failed to import on the worker" in text:
-        raise RobustLRError(
+        return RobustLRError(
             f"robust-lr must be installed on every node of the cluster: {text.rpartition(' ModuleNotFoundError: ')[2]}"
         )
     said = re.search(r"(?:is dead because|died because|unavailable because) (.*?)(?:\. Some common causes|$)", text)

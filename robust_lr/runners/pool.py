@@ -59,13 +59,13 @@ class Worker:
     Attributes:
         is_up: whether it runs; only then does it take trials.
         capacity: how many trials it trains at a time, known once it is up.
-        lost: why it can run nothing more, once that is so.
+        lost: why it can run nothing more, once that is so; a RobustLRError if no other worker can either.
         room: how many more trials it takes now.
     """
 
     is_up: bool = False
     capacity: int = 1
-    lost: WorkerLost | None = None
+    lost: WorkerLost | RobustLRError | None = None
     room: int = 0
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
@@ -77,11 +77,7 @@ class Worker:
         raise NotImplementedError
 
     def poll(self, ready: Set[Any]) -> list[TrialResult]:
-        """Return the results that have arrived. Called about once a second if nothing is ready.
-
-        Raises:
-            RobustLRError: when no worker can run the trials.
-        """
+        """Return the results that have arrived. Called about once a second if nothing is ready."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -93,11 +89,9 @@ class Worker:
 
     def receive(self, message: object) -> list[TrialResult]:
         """Take a message of `send_results`, or a number of trials for which there is room."""
-        if isinstance(message, RobustLRError):
-            raise message
         if isinstance(message, TrialResult):
             return [message]
-        if isinstance(message, WorkerLost):
+        if isinstance(message, (WorkerLost, RobustLRError)):
             self.lost = message
         elif isinstance(message, int):
             self.room += message
@@ -151,6 +145,7 @@ class Pool:
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
+        self._error: RobustLRError | None = None
 
     def results(self) -> Generator[TrialResult]:
         """Yield each result as it arrives. Closing the iterator stops all workers."""
@@ -163,6 +158,9 @@ class Pool:
                 ready = self._wait(0.0 if finished else 1.0)
                 for place, worker in self._running:
                     finished += self._poll(place, worker, ready)
+                if self._error is not None:
+                    yield from finished
+                    raise self._error
                 self._start_and_assign()
                 if finished:
                     yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
@@ -231,9 +229,12 @@ class Pool:
             lost = lost or _SPENT
         return results if lost is None else results + self._handle_loss(place, worker, lost)
 
-    def _handle_loss(self, place: _Place, worker: Worker, lost: WorkerLost) -> list[TrialResult]:
+    def _handle_loss(self, place: _Place, worker: Worker, lost: WorkerLost | RobustLRError) -> list[TrialResult]:
         slot = place.slot
         self._stop(place)
+        if isinstance(lost, RobustLRError):
+            self._error = lost
+            return []
         self._looked = -math.inf  # a node may be gone
         if lost.is_blameless:
             return self._give_back(slot, lost.cause)
@@ -245,7 +246,7 @@ class Pool:
             self._early_losses += 1
         if self._early_losses > _EARLY_LOSSES_ALLOWED:
             n, cause = self._early_losses, last_line(lost.cause)
-            raise RobustLRError(f"{n} workers in a row ended before they were ready: {cause}")
+            self._error = RobustLRError(f"{n} workers in a row ended before they were ready: {cause}")
         return []
 
     def _give_back(self, slot: Slot, cause: str) -> list[TrialResult]:

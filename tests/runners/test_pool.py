@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from robust_lr import RobustLRError, TrialResult, TrialSpec
-from robust_lr.runners import pool
+from robust_lr.runners import TrialList, pool
 from robust_lr.runners.pool import Pool, Worker, WorkerLost
 from robust_lr.testing import run_trials, train_quadratic
 
@@ -170,3 +170,19 @@ def test_a_worker_in_which_a_trial_failed_runs_no_other_unless_it_trains_many_to
     started = []
     assert set(statuses(Runner(), max_retries=0).values()) == {"failed"}
     assert started == [capacity] * n_started
+
+
+def test_the_results_that_have_arrived_are_kept_when_another_worker_ends_the_run():
+    class Wrong(MadeUpWorker):
+        def poll(self, ready):
+            results = super().poll(ready)
+            if [result.spec for result in results] == TRIALS[:1]:
+                self.lost = RobustLRError("train must return a number")
+                return []
+            return results
+
+    found = []
+    with pytest.raises(RobustLRError, match="train must return a number"):
+        for result in pool_of(lambda capacity: Wrong(capacity, lambda trials: None), TrialList(TRIALS)):
+            found.append(result.spec)
+    assert found == TRIALS[1:2]
