@@ -13,14 +13,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from robust_lr.exceptions import NotVectorizable, RobustLRWarning
+from robust_lr.exceptions import NotVectorizable, RobustLRError, RobustLRWarning
 from robust_lr.runners import Evaluator, TrialQueue
 from robust_lr.runners.packed import PackedRunner, plan_of
 from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._crash_report import crash_report
-from ._work_item import load_work
+from ._work_item import Work, load_work
 
 _log = logging.getLogger("robust_lr")
 
@@ -85,9 +85,14 @@ class _PackActor:
     """`messages` streams a hello, then those of `send_results`, and requests for trials; `put` brings trials."""
 
     def __init__(self, work: bytes, trials: Sequence[TrialSpec], packing: PackedRunner, limit: int) -> None:
-        self._pickled, self._trials, self._packing, self._limit = work, trials, packing, limit
+        self._trials, self._packing, self._limit = trials, packing, limit
         self._messages = SimpleQueue[object]()
         self._queue = TrialQueue(self._messages.put)
+        self._work = None
+        try:  # in the main thread, since the user's modules may set signal handlers
+            self._work = load_work(work)
+        except RobustLRError as error:
+            self._messages.put(error)
 
     def hello(self) -> None:
         """Show that this actor is alive."""
@@ -96,25 +101,25 @@ class _PackActor:
         self._queue.put(list(trials))
 
     def messages(self) -> Iterator[object]:
-        self._work = load_work(self._pickled)
-        threading.Thread(target=self._evaluate, daemon=True).start()
+        if self._work is not None:
+            threading.Thread(target=self._evaluate, args=(self._work,), daemon=True).start()
         while True:
             yield self._messages.get()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, work: Work) -> None:
         try:
-            send_results(self._evaluator(), self._queue, self._messages.put)
+            send_results(self._evaluator(work), self._queue, self._messages.put)
         except BaseException as error:  # from making the evaluator, or SystemExit: the driver waits for results
             self._messages.put(WorkerLost.by(error))
 
-    def _evaluator(self) -> Evaluator:
+    def _evaluator(self, work: Work) -> Evaluator:
         has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
         packing = replace(self._packing, device="cuda" if has_gpu else None)
         try:
-            plan = plan_of(self._work.train, self._trials, self._work.schedules, packing.options)
+            plan = plan_of(work.train, self._trials, work.schedules, packing.options)
         except NotVectorizable as error:
             self._messages.put(error if packing.strict else _Hello(refusal=str(error)))
-            return self._work
+            return work
         slots = 1 if plan.engine == "sequential" else min(plan.slots, self._limit)
         self._messages.put(_Hello(slots=slots, note=plan.note))
-        return self._work if plan.engine == "sequential" else plan.make_evaluator(slots)
+        return work if plan.engine == "sequential" else plan.make_evaluator(slots)
