@@ -131,7 +131,7 @@ class RayRunner:
     @property
     def _capacity(self) -> int:
         if self.slots is None:
-            return AT_MOST if self.num_workers == 1 else 1
+            return AT_MOST
         return _UNBOUNDED if self.slots == "auto" else self.slots
 
     def _packing(self, n_workers: int) -> PackedRunner:

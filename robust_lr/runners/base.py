@@ -130,6 +130,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _read_return(returned: object) -> tuple[float, dict[str, float]]:
+    if returned is None:
+        raise TrialError("train must return its loss as a number, got None; perhaps its return statement is missing")
     if not isinstance(returned, Mapping):
         return _as_number("its loss", returned), {}
     if "loss" not in returned:
