@@ -22,16 +22,19 @@ _LIBRARIES = tuple(
 
 
 @contextlib.contextmanager
-def not_vectorizable(what: str, place: str = "") -> Iterator[None]:
-    """Raise `NotVectorizable` instead of any exception inside, unless memory ran out; `place` is where, if unknown."""
+def not_vectorizable(what: str, place: str | None = None) -> Iterator[None]:
+    """Raise `NotVectorizable` instead of any exception inside, unless memory ran out.
+
+    With a place, the error says where: in the innermost frame of the user, or else at this place.
+    """
     try:
         yield
     except NotVectorizable as error:
-        raise NotVectorizable(error.reason, error.where or place) from None
+        raise NotVectorizable(error.reason, error.where or place or "") from None
     except Exception as error:  # the user's code, an optimizer and a compiler may raise anything
         if is_out_of_memory(error):
             raise
-        where = user_place(traceback.extract_tb(error.__traceback__)) or place
+        where = "" if place is None else user_place(traceback.extract_tb(error.__traceback__)) or place
         raise NotVectorizable(f"{what}: {first_line(error)}", where) from error
 
 
