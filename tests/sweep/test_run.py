@@ -153,7 +153,7 @@ def test_the_place_of_a_failure_is_in_the_users_code_not_in_the_library_that_it_
     line = calls_a_library.__code__.co_firstlineno + 1
     with pytest.raises(TrialError, match=rf"JSONDecodeError: .* \(.*test_run.py, line {line}\)$"):
         run_sweep(calls_a_library, GRID, ["cosine"], 1)
-    with pytest.raises(TrialError, match=r"got None$"):  # no exception, no place
+    with pytest.raises(TrialError, match=r"got None; perhaps its return statement is missing$"):  # no exception, no place
         run_sweep(lambda *, lr, schedule, seed: None, GRID, ["cosine"], 1)
 
 
