@@ -132,8 +132,8 @@ class RunnerContract:
         assert [r.loss for r in results] == list(LEARNING_RATES[:3]), f"a failed trial must be tried again: {results}"
 
     def test_a_wrong_return_value_is_said_clearly(self, runner: Runner) -> None:
-        """The run stops, without a second training, and says what was expected and what came instead."""
-        with pytest.raises(TrialError, match="train must return its loss as a number, got None"):
+        """The error says what was expected and what came instead."""
+        with pytest.raises(TrialError, match="as a number, got None"):
             _losses_of(runner, train_wrongly, [1.0])
 
     def test_no_trials_no_results(self, runner: Runner) -> None:

@@ -14,7 +14,7 @@ from ray import cloudpickle
 
 from robust_lr import Schedule, parse_schedule
 from robust_lr._labels import is_vague, label_of
-from robust_lr._text import last_line
+from robust_lr._text import main_line
 from robust_lr.exceptions import RobustLRError
 from robust_lr.runners import TrialSource, evaluate_trial
 from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
@@ -101,7 +101,7 @@ def load_work(work: bytes) -> Work:
         loaded.schedules  # noqa: B018  # a schedule that cannot be read here is reported now
     except Exception:
         raise RobustLRError(
-            f"the workers of the cluster cannot load train: {last_line(traceback.format_exc())}; what is not installed "
+            f"the workers of the cluster cannot load train: {main_line(traceback.format_exc())}; what is not installed "
             "on its nodes travels with `ray job submit --working-dir .` or runtime_env={'working_dir': '.'}"
         ) from None
     return loaded

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 
-from .._text import last_line
+from .._text import main_line
 from ..exceptions import RobustLRError
 from .base import Evaluator
 from .pool import send_results
@@ -79,7 +79,7 @@ def work(pipe: Connection) -> None:
             pipe,
             RobustLRError(
                 "the worker processes cannot load train: define it in a module or script that they can import, or use "
-                f"SerialRunner; {last_line(traceback.format_exc())}"
+                f"SerialRunner; {main_line(traceback.format_exc())}"
             ),
         )
         return

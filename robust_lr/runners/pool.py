@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from .._text import last_line
-from ..exceptions import RobustLRError, TrialError
+from .._text import main_line
+from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
 from .worker_slots import Slot, fair_share
@@ -103,8 +103,6 @@ def send_results(evaluator: Evaluator, source: TrialSource, send: Callable[[obje
     try:
         for result in evaluator.results(source):
             send(result)
-    except TrialError as error:  # which another worker would run into as well
-        send(error)
     except Exception as error:
         send(WorkerLost.by(error))
 
@@ -245,7 +243,7 @@ class Pool:
         if not place.is_ready:
             self._early_losses += 1
         if self._early_losses > _EARLY_LOSSES_ALLOWED:
-            n, cause = self._early_losses, last_line(lost.cause)
+            n, cause = self._early_losses, main_line(lost.cause)
             self._error = RobustLRError(f"{n} workers in a row ended before they were ready: {cause}")
         return []
 

@@ -8,8 +8,8 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from .._text import last_line
-from ..exceptions import RobustLRError, TrialError
+from .._text import main_line
+from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
 from .trial_sources import take_left
@@ -90,7 +90,7 @@ class Slot:
         if n > 1:
             self.limit = n // 2
             self.suspects.extendleft(reversed(trials))
-            said = last_line(cause)
+            said = main_line(cause)
             _log.warning("%d trials ended together (%s); they run again, at most %d at a time", n, said, n // 2)
             return []
         self._blamed.update(trials)
@@ -136,7 +136,7 @@ def evaluate_here(
                 slot.finish(result)
                 yield result
         except Exception as error:
-            if isinstance(error, TrialError) or (limit == 1 and not slot.in_flight):
+            if limit == 1 and not slot.in_flight:
                 raise
             yield from slot.lose(traceback.format_exc(), status=failure_status(error))
         else:
