@@ -26,7 +26,7 @@ readers
 search.run
 analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
-analysis._entry report.words report.tables report.text
+analysis._entry report.words report.answer report.tables report.text
 analysis
 report
 cli
