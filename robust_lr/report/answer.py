@@ -14,7 +14,7 @@ from .._text import count_of, listed
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
-from .words import duration, excess_text, keeping, reason, under, value_text
+from .words import as_good, duration, excess_text, keeping, reason, spans, under, value_text
 
 
 @dataclass(frozen=True)
@@ -27,40 +27,43 @@ class Answer:
 
     Attributes:
         entry: its analysis.
+        profile: the profile of that.
         tied: the other schedules that end as low within the noise, in the order of their losses.
         beyond: those among all of them whose best learning rate is on the edge of the sweep, so that they may end
             lower beyond it; without the answer itself.
     """
 
     entry: ScheduleAnalysis
+    profile: LearningRateProfile
     tied: tuple[ScheduleAnalysis, ...]
     beyond: tuple[ScheduleAnalysis, ...]
 
 
 def answer_of(analysis: Analyzed) -> Answer | None:
     """Return the answer of an analysis, or None if no schedule has a finite loss."""
-    known = sorted((e for e in analysis.schedules if e.profile is not None), key=_best_loss)
+    known = sorted(
+        ((entry, entry.profile) for entry in analysis.schedules if entry.profile is not None),
+        key=lambda pair: pair[1].best_loss,
+    )
     if not known:
         return None
-    comparison = analysis.comparison
-    names = {known[0].schedule}
+    comparison, names = analysis.comparison, {known[0][0].schedule}
     if comparison is not None and not np.isnan(comparison.interval[0]).any():
         names |= {name for name, tied in zip(comparison.schedules, comparison.tied[0], strict=True) if tied}
-    lowest, *others = [entry for entry in known if entry.schedule in names]
-    limit = min((e.curve.final_loss[0] for e in known if e.curve is not None), default=math.inf) + analysis.tolerance
+    limit = min((e.curve.final_loss[0] for e, _ in known if e.curve is not None), default=math.inf) + analysis.tolerance
 
-    def preference(entry: ScheduleAnalysis) -> tuple[bool, int]:
-        advice = entry.recommendation
-        cheap = advice is not None and advice.final_loss <= limit
-        return not cheap, advice.n_trials if cheap and advice is not None else 0
+    def preference(pair: tuple[ScheduleAnalysis, LearningRateProfile]) -> tuple[bool, int]:
+        advice = pair[0].recommendation
+        if advice is None or not advice.final_loss <= limit:
+            return True, 0
+        return False, advice.n_trials
 
-    entry = min((lowest, *others), key=preference)
-    tied = tuple(e for e in (lowest, *others) if e is not entry)
-    return Answer(entry, tied, tuple(e for e in tied if e.profile is not None and e.profile.edge is not None))
-
-
-def _best_loss(entry: ScheduleAnalysis) -> float:
-    return math.inf if entry.profile is None else entry.profile.best_loss
+    equals = [pair for pair in known if pair[0].schedule in names]
+    entry, profile = min(equals, key=preference)
+    tied = [(other, its) for other, its in equals if other is not entry]
+    return Answer(
+        entry, profile, tuple(other for other, _ in tied), tuple(other for other, its in tied if its.edge is not None)
+    )
 
 
 def answer_box(analysis: Analyzed) -> Box:
@@ -81,25 +84,13 @@ def conclusion(analysis: Analyzed) -> str:
 def picture_title(analysis: Analyzed) -> tuple[str, str]:
     """Return two lines for a picture that stands alone: the best learning rate, and what to run next."""
     rows, answer = dict(answer_box(analysis).rows), answer_of(analysis)
-    if answer is None or answer.entry.profile is None:
+    if answer is None:
         return f"Best learning rate: {rows['Best learning rate']}", f"Run next: {rows.get('Run next', '')}"
-    entry, profile, advice = answer.entry, answer.entry.profile, answer.entry.recommendation
-    best = f"Best learning rate: {profile.best_lr:g}{under(entry.schedule)}; as good: {_spans(profile, analysis.tolerance)}"
+    advice = answer.entry.recommendation
+    best = f"Best learning rate: {_best_and_as_good(answer, analysis.tolerance)}"
     if advice is not None and advice.trials_saved:
         return best, f"Next grid: {rates_text(advice)}"
     return best, next(f"{name}: {rows[name]}" for name in ("Next grid", "Run next") if name in rows)
-
-
-def as_good(profile: LearningRateProfile, tolerance: float) -> list[tuple[float, float]]:
-    """Return the runs of neighbors whose mean loss is within the tolerance of the best, each as (first, last)."""
-    within = np.flatnonzero(profile.mean <= profile.best_loss + tolerance)
-    runs = np.split(profile.learning_rates[within], np.flatnonzero(np.diff(within) > 1) + 1)
-    return [(float(run[0]), float(run[-1])) for run in runs]
-
-
-def _spans(profile: LearningRateProfile, tolerance: float) -> str:
-    runs = as_good(profile, tolerance)
-    return listed(f"{low:g} to {high:g}" if high > low else f"{low:g}" for low, high in runs)
 
 
 def rates_text(advice: Recommendation) -> str:
@@ -113,16 +104,15 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
         yield "Best learning rate", "none: no run has a finite loss"
         yield from _missing_rows(analysis.schedules[0])
         return
-    entry, profile = answer.entry, answer.entry.profile
-    assert profile is not None
+    entry, profile = answer.entry, answer.profile
     seeds = profile.loss.shape[1]
     mean = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-    value = value_text(profile.best_loss, analysis.sweep)
-    yield "Best learning rate", f"{profile.best_lr:g}{under(entry.schedule)}: {value} ({mean})"
+    value = value_text(profile.best_loss, analysis.sweep.direction)
+    yield "Best learning rate", f"{profile.best_lr:g}{under(entry.schedule)}, {value} ({mean})"
     yield "As good", _as_good_text(profile, analysis.tolerance)
     if answer.tied:
         names = listed(e.schedule for e in answer.tied)
-        yield "Tied schedules", f"{names}: the seeds do not tell them from {entry.schedule}"
+        yield "Tied schedules", f"{names}: no difference beyond the noise"
     elif seeds == 1 and sum(e.profile is not None for e in analysis.schedules) > 1:
         yield "Schedules", "one seed cannot tell which one is lowest"
     if entry.recommendation is None:
@@ -130,30 +120,28 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
     else:
         yield from _grid_rows(entry, entry.recommendation)
     for other in answer.beyond:
-        yield "Run too", f"{other.missing.needed if other.missing else 'a wider range'}{under(other.schedule)}, whose best is at the edge"
+        more = other.missing.needed if other.missing is not None else "a wider range"
+        yield "Run too", f"{more}{under(other.schedule)}: its best is at the edge of the sweep"
 
 
 def _as_good_text(profile: LearningRateProfile, tolerance: float) -> str:
     allowed = f"within {tolerance:.3g} of it"
     if as_good(profile, tolerance) == [(profile.best_lr, profile.best_lr)]:
         return f"no other learning rate of the sweep is {allowed}"
-    return f"{_spans(profile, tolerance)} ({allowed})"
+    return f"{spans(profile, tolerance)} ({allowed})"
 
 
 def _grid_rows(entry: ScheduleAnalysis, advice: Recommendation) -> Iterator[tuple[str, str]]:
     if advice.trials_saved == 0 or entry.curve is None:
-        yield "Next grid", f"keep this one: {count_of(advice.n_trials, 'learning rate')}, {_ends(advice)} (ratio {advice.ratio:.4g})"
+        lrs = advice.learning_rates
+        size = f"{count_of(len(lrs), 'learning rate')} from {lrs[0]:g} to {lrs[-1]:g}"
+        yield "Next grid", f"keep this one: {size} (ratio {advice.ratio:.4g})"
         yield "Why not coarser", keeping(advice)
         return
-    size = count_of(advice.n_trials, "learning rate")
-    yield "Next grid", f"{rates_text(advice)} ({size}, ratio {advice.ratio:.4g}{under(entry.schedule)})"
+    yield "Next grid", f"{rates_text(advice)} (ratio {advice.ratio:.4g})"
     all_trials = entry.curve.block.loss.size
     cost = f"costs at most {excess_text(advice.confidence_interval[1])} ({entry.curve.confidence_level:.0%} confidence)"
     yield "Saves", f"{advice.trials_saved} of {all_trials} trials{duration(advice.seconds_saved)}; {cost}"
-
-
-def _ends(advice: Recommendation) -> str:
-    return f"{advice.learning_rates[0]:g} to {advice.learning_rates[-1]:g}"
 
 
 def _missing_rows(entry: ScheduleAnalysis) -> Iterator[tuple[str, str]]:
@@ -182,12 +170,16 @@ def _in_short(analysis: Analyzed) -> str:
     """The box of one group in one line."""
     answer = answer_of(analysis)
     if answer is None:
-        return "no run has a finite loss"
-    entry, profile = answer.entry, answer.entry.profile
-    assert profile is not None
-    advice = entry.recommendation
-    best = f"{profile.best_lr:g}{under(entry.schedule)}; as good: {_spans(profile, analysis.tolerance)}"
+        missing = analysis.schedules[0].missing
+        return f"no run has a finite loss; run next: {missing.needed if missing is not None else 'more'}"
+    entry, advice = answer.entry, answer.entry.recommendation
+    best = _best_and_as_good(answer, analysis.tolerance)
     if advice is None:
         return f"{best}; run next: {entry.missing.needed if entry.missing else 'more'}"
     grid = "keep the grid" if advice.trials_saved == 0 else f"next grid: {rates_text(advice)}"
     return f"{best}; {grid} (ratio {advice.ratio:.4g})"
+
+
+def _best_and_as_good(answer: Answer, tolerance: float) -> str:
+    lr, profile = answer.profile.best_lr, answer.profile
+    return f"{lr:g}{under(answer.entry.schedule)}; as good: {spans(profile, tolerance)}"

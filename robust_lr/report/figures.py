@@ -19,13 +19,14 @@ from ..search import SearchResult
 from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
 from ._charts import Axis, Chart, Note, Panel, Trace
-from .answer import answer_of, as_good, picture_title
-from .words import called
+from .answer import answer_of, picture_title
+from .words import as_good, called
 
 Array = NDArray[np.float64]
 
 COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
 GRID = "#0b7a3b"
+LABELS = {"minimize": "loss above the best", "maximize": "value below the best"}
 OTHERS = ("#e08a1e", "#5aa02c", "#8c564b", "#17a2b8", "#d16ba5", "#8a8f98")  # of the schedules that are not the answer
 DASHES = ("solid", "dash", "dot")
 SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; smaller values have no decades
@@ -44,25 +45,26 @@ def answer_chart(analysis: Analysis) -> Chart:
     answer, tolerance = answer_of(analysis), analysis.tolerance
     profiles = [e.profile for e in analysis.schedules if e.profile is not None]
     x = _log_axis("peak learning rate", [lr for p in profiles for lr in p.learning_rates] or [0.1, 1.0])
-    y = Axis(label="loss above the best", low=tolerance / 30, high=tolerance * 300)
-    if answer is None or answer.entry.profile is None:
+    y = Axis(label=LABELS[analysis.sweep.direction], low=tolerance / 30, high=tolerance * 300)
+    if answer is None:
         return Chart(title=NO_DATA, panels=(), x=x, y=y)
-    best, advice = answer.entry.profile, answer.entry.recommendation
+    best, advice = answer.profile, answer.entry.recommendation
     excess = np.concatenate([p.mean - best.best_loss for p in profiles])
     top = float(excess[np.isfinite(excess)].max(initial=3 * tolerance))
     y = replace(y, high=min(max(top * 1.5, 3 * tolerance), 1000 * tolerance))
     draw = _Drawing(x, y)
-    draw.line(called(best.schedule), best.learning_rates, np.maximum(best.mean - best.best_loss, y.low), width=2.2, marker="circle")
-    for number, profile in enumerate(p for p in profiles if p is not best):
+    for number, profile in enumerate([best, *(p for p in profiles if p is not best)]):
         color, dash = OTHERS[number % len(OTHERS)], DASHES[number // len(OTHERS) % len(DASHES)]
+        style: dict[str, Any] = {"color": color, "dash": dash, "width": 1.1}
+        style = {"width": 2.2, "marker": "circle"} if profile is best else style
         heights = np.maximum(profile.mean - best.best_loss, y.low)
-        draw.line(called(profile.schedule), profile.learning_rates, heights, color, width=1.1, dash=dash)
+        draw.line(called(profile.schedule), profile.learning_rates, heights, **style)
     for low, high in as_good(best, tolerance):
         if low <= best.best_lr <= high:
             draw.span("as good", *_widened(low, high), COLOR, 0.13)
             draw.write("as good", math.sqrt(low * high), y.at(0.9), COLOR)
     draw.line("tolerance", (x.low, x.high), (tolerance,) * 2, LIMIT, width=1, dash="dash")
-    draw.write(f"tolerance {tolerance:.3g}", x.at(0.12), tolerance, LIMIT)
+    draw.write(f"tolerance {tolerance:.3g}", x.at(0.84), tolerance, LIMIT)
     if advice is not None:
         _draw_grid(advice, draw)
     diverged = best.learning_rates[np.isinf(best.loss).any(axis=1)]
@@ -94,6 +96,8 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
     if low > SMALLEST:
         span = max(min(high / low * 1.1, VALLEY), 1.01)
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
+    if analysis.sweep.direction == "maximize":
+        y = replace(y, label="negative of the value")
     x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
     panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
     return Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)

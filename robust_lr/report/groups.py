@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..analysis import Analysis, ScheduleAnalysis
 from .tables import Rows
+from .words import called
 
 
 def group_rows(analyses: Mapping[str, Analysis]) -> Rows:
@@ -39,7 +40,7 @@ def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
     ratios = [e.recommendation.ratio for e in entries if e.recommendation is not None]
     edges = sum(p.edge is not None for p in profiles)
     return [
-        name,
+        called(name),
         str(len(entries)),
         span,
         f"{wins} of {len(entries)}",

@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import platform
+import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._page import Block, Box, Line, to_html
+from .._page import Block, Line, Table, to_html
 from ..analysis import Analysis
 from ._charts import Chart, Trace
 from .answer import overview_box
 from .figures import answer_chart, degradation_chart, learning_rate_chart
+from .groups import group_rows
 from .matplotlib_plots import draw_panels
 from .text import analysis_blocks
 
@@ -68,7 +70,8 @@ _GUIDE = (
     "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
     "a bound, not a prediction. It ignores stability cliffs."
 )
-_SVG = {"svg.fonttype": "none", "svg.hashsalt": "robust-lr"}  # text stays text: small, and sharp at every size
+# Text stays text: small, and sharp at every size.
+_SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "robust-lr", "font.sans-serif": ["DejaVu Sans"]}
 _SIGNS = {"circle": "\u25cf", "star": "\u2605", "x": "\u00d7", "triangle-up": "\u25b2"}
 _DASHES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5"}
 
@@ -96,7 +99,7 @@ def write_report(
     parts = {"": analyses} if isinstance(analyses, Analysis) else dict(analyses)
     body = list[Block | Chart | Heading]()
     if len(parts) > 1:
-        body.append(overview_box(parts))
+        body += [overview_box(parts), Table("Over the groups", *group_rows(parts))]
     for name, analysis in parts.items():
         body += [Heading(name)] if name else []
         body += _analysis_body(analysis)
@@ -188,21 +191,25 @@ def _chart_html(chart: Chart) -> str:
 
 
 def _key(trace: Trace) -> str:
+    drawn, color = "", trace.color
     if trace.low:
-        drawn = f"<rect width='26' height='12' fill='{trace.color}' opacity='{trace.opacity}'/>"
-    else:
-        line = f"<path d='M0 6h26' stroke='{trace.color}' stroke-width='{trace.width}' " * bool(trace.width)
-        drawn = line and f"{line}stroke-dasharray='{_DASHES[trace.dash]}' opacity='{trace.opacity}'/>"
-        drawn += f"<text x='13' y='10.5' font-size='12' text-anchor='middle' fill='{trace.color}'>{_SIGNS[trace.marker]}</text>" if trace.marker else ""
+        drawn += f"<rect width='26' height='12' fill='{color}' opacity='{trace.opacity}'/>"
+    elif trace.width:
+        style = f"stroke='{color}' stroke-width='{trace.width}' stroke-dasharray='{_DASHES[trace.dash]}'"
+        drawn += f"<path d='M0 6h26' {style} opacity='{trace.opacity}'/>"
+    if trace.marker:
+        sign = _SIGNS[trace.marker]
+        drawn += f"<text x='13' y='10.5' font-size='12' text-anchor='middle' fill='{color}'>{sign}</text>"
     return f"<svg viewBox='0 0 26 12' aria-hidden='true'>{drawn}</svg>"
 
 
 def _image(figure: Figure, alt: str) -> str:
     from matplotlib import rc_context
 
-    buffer = io.BytesIO()
+    buffer = io.StringIO()
     with warnings.catch_warnings(), rc_context(_SVG):
         warnings.simplefilter("ignore")  # such as a missing glyph in a schedule's name
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = re.sub(r"\n\s*", " ", buffer.getvalue())
+    data = base64.b64encode(svg.encode()).decode("ascii")
     return f"<img alt='{escape(alt)}' src='data:image/svg+xml;base64,{data}'>"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from .._page import Block, Line, Table
 from .._text import last_line
 from ..analysis._entry import Analyzed
-from .tables import degradation_rows, recommendation_rows
 from .answer import answer_box
+from .tables import degradation_rows, recommendation_rows
 from .words import alerts, caveats, comparison_sentences, details, headline
 
 COSTS = "Excess loss of a coarser grid, in the worst case (in parentheses: the sweep is too narrow to tell)"
@@ -33,7 +33,8 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
     if len(header) > 1:
         yield Table(COSTS, header, rows)
     for entry in analysis.schedules:
-        lines = details(entry, analysis.tolerance) if every_detail else alerts(entry)
+        direction = analysis.sweep.direction
+        lines = details(entry, analysis.tolerance, direction) if every_detail else alerts(entry, direction)
         if lines or every_detail or entry.recommendation is None:
             yield Line(headline(entry), strong=True)
             yield from (Line(line, indented=True) for line in lines)

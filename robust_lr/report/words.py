@@ -14,8 +14,7 @@ from ..analysis.degradation import ONE_SEED, DegradationCurve
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
 from ..exceptions import InsufficientDataError
-from ..readers.runs import DEFAULT_SCHEDULE
-from ..sweep.results import SweepResult
+from ..readers.runs import DEFAULT_SCHEDULE, Direction
 
 
 def called(schedule: str) -> str:
@@ -28,9 +27,9 @@ def under(schedule: str) -> str:
     return "" if schedule == DEFAULT_SCHEDULE else f" under {schedule}"
 
 
-def value_text(loss: float, sweep: SweepResult) -> str:
+def value_text(loss: float, direction: Direction) -> str:
     """Return a loss with its name, or the value that was maximized."""
-    return f"loss {loss_text(loss)}"
+    return f"value {loss_text(-loss)}" if direction == "maximize" else f"loss {loss_text(loss)}"
 
 
 def excess_text(excess: float) -> str:
@@ -56,7 +55,7 @@ def headline(entry: ScheduleAnalysis) -> str:
         of = f" for {entry.schedule}" if name else ""
         if missing is None:
             return f"No recommendation{of}."
-        return f"No recommendation{of}: {reason(entry.schedule, missing)}. Run next: {missing.needed}."
+        return f"No recommendation{of}: {reason(entry.schedule, missing)}; needed: {missing.needed}."
     trials = count_of(advice.n_trials, "trial")
     if advice.trials_saved == 0:
         return f"{name}keep the {trials} (ratio {advice.ratio:.4g}): {keeping(advice)}."
@@ -77,22 +76,22 @@ def caveats(analysis: Analyzed) -> list[str]:
     return found
 
 
-def alerts(entry: ScheduleAnalysis) -> list[str]:
+def alerts(entry: ScheduleAnalysis, direction: Direction = "minimize") -> list[str]:
     """Return the alerts for one schedule: an edge, a cliff, and the limits of its figures."""
-    return [*_dangers(entry), *_notes(entry)]
+    return [*_dangers(entry, direction), *_notes(entry)]
 
 
-def details(entry: ScheduleAnalysis, tolerance: float) -> list[str]:
+def details(entry: ScheduleAnalysis, tolerance: float, direction: Direction = "minimize") -> list[str]:
     """Return further findings on one schedule: its optimum, the cost of each side, the limits of its figures."""
-    return list(_details(entry, tolerance))
+    return list(_details(entry, tolerance, direction))
 
 
-def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
+def _details(entry: ScheduleAnalysis, tolerance: float, direction: Direction) -> Iterator[str]:
     profile, curve, advice = entry.profile, entry.curve, entry.recommendation
     if profile is None:
         return
-    yield _optimum(profile, tolerance)
-    yield from _dangers(entry)
+    yield _optimum(profile, tolerance, direction)
+    yield from _dangers(entry, direction)
     if curve is not None:
         yield from _sides(curve)
     estimate = entry.missing.estimate if entry.missing is not None else None
@@ -116,18 +115,26 @@ def _notes(entry: ScheduleAnalysis) -> Iterator[str]:
             yield f"Note: {note}."
 
 
-def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
+def as_good(profile: LearningRateProfile, tolerance: float) -> list[tuple[float, float]]:
+    """Return the runs of neighbors whose mean loss is within the tolerance of the best, each as (first, last)."""
     within = np.flatnonzero(profile.mean <= profile.best_loss + tolerance)
     runs = np.split(profile.learning_rates[within], np.flatnonzero(np.diff(within) > 1) + 1)
-    span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
-    span = span if len(within) > 1 else "no other in the sweep"
-    return (
-        f"Best learning rate {profile.best_lr:g}, loss {loss_text(profile.best_loss)}; within {tolerance:.4g} of it: "
-        f"{span}."
-    )
+    return [(float(run[0]), float(run[-1])) for run in runs]
 
 
-def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
+def spans(profile: LearningRateProfile, tolerance: float) -> str:
+    """Return the same in words, such as ``2, 8 to 16``."""
+    return ", ".join(f"{low:g} to {high:g}" if high > low else f"{low:g}" for low, high in as_good(profile, tolerance))
+
+
+def _optimum(profile: LearningRateProfile, tolerance: float, direction: Direction) -> str:
+    alone = as_good(profile, tolerance) == [(profile.best_lr, profile.best_lr)]
+    span = "no other in the sweep" if alone else spans(profile, tolerance)
+    value = value_text(profile.best_loss, direction)
+    return f"Best learning rate {profile.best_lr:g}, {value}; within {tolerance:.4g} of it: {span}."
+
+
+def _dangers(entry: ScheduleAnalysis, direction: Direction) -> Iterator[str]:
     profile = entry.profile
     if profile is None:
         return
@@ -140,7 +147,7 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
         what = (
             "training starts to diverge"
             if math.isinf(profile.mean[at])
-            else f"the loss jumps from {loss_text(profile.mean[at - 1])} to {loss_text(profile.mean[at])}"
+            else f"the {_jump(profile.mean[at - 1], profile.mean[at], direction)}"
         )
         yield (
             f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. Annealing does not "
@@ -148,6 +155,12 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
         )
         if profile.before_cliff == profile.best_lr:
             yield "The best learning rate is the last one before the cliff: leave a margin, or look between the two."
+
+
+def _jump(before: float, after: float, direction: Direction) -> str:
+    if direction == "maximize":
+        return f"value falls from {loss_text(-before)} to {loss_text(-after)}"
+    return f"loss jumps from {loss_text(before)} to {loss_text(after)}"
 
 
 def _sides(curve: DegradationCurve) -> Iterator[str]:
@@ -193,9 +206,11 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     sentences = []
     for answer, rows in answers:
         n = [comparison.n_trials[i] for i in rows]
-        loss = " / ".join(loss_text(np.nanmin(comparison.final_loss[i])) for i in rows)
+        lowest = [float(np.nanmin(comparison.final_loss[i])) for i in rows]
+        sign = -1 if analysis.sweep.direction == "maximize" else 1
+        losses = " / ".join(loss_text(sign * loss) for loss in lowest)
         trials = count_of(n[0], "trial") if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
-        sentences.append(f"With {trials}: {answer} (loss {loss}).")
+        sentences.append(f"With {trials}: {answer} ({'value' if sign < 0 else 'loss'} {losses} on held-out seeds).")
     return sentences
 
 

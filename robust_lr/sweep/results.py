@@ -19,7 +19,7 @@ from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
 from ..readers._to_sweep import arrange, direction_of
-from ..readers.runs import Direction, Repeats, Run
+from ..readers.runs import DEFAULT_SCHEDULE, Direction, Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 
@@ -40,6 +40,7 @@ class SweepResult:
         specs: the spec of each schedule by its name, if known.
         failures: the trials that failed or ran out of memory, with their error text.
         notes: caveats on how the data were read.
+        direction: "maximize" if each loss is the negative of a value that is better when larger.
 
     Raises:
         DataError: when the shapes disagree, a learning rate is not positive, a seed is not a whole number, or a loss is
@@ -60,6 +61,7 @@ class SweepResult:
     specs: Mapping[str, str]
     failures: tuple[TrialResult, ...]
     notes: tuple[str, ...]
+    direction: Direction
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class SweepResult:
         specs: Mapping[str, str] = MappingProxyType({}),
         failures: Sequence[TrialResult] = (),
         notes: Sequence[str] = (),
+        direction: Direction = "minimize",
     ) -> None:
         lrs = _frozen(learning_rates)
         shape = (len(schedules), lrs.size, len(seeds))
@@ -97,6 +100,7 @@ class SweepResult:
             "specs": MappingProxyType(dict(specs)),
             "failures": tuple(failures),
             "notes": tuple(notes),
+            "direction": direction,
         })  # fmt: skip
 
     @classmethod
@@ -108,6 +112,7 @@ class SweepResult:
         results: Iterable[TrialResult],
         *,
         notes: Sequence[str] = (),
+        direction: Direction = "minimize",
     ) -> Self:
         """Build a sweep from trial results; a later result of a trial replaces an earlier one.
 
@@ -117,6 +122,7 @@ class SweepResult:
             seeds: all seeds of the sweep.
             results: results of its trials, in any order; trials without one are NaN.
             notes: kept as `notes`.
+            direction: kept as `direction`; the losses are those of the results.
 
         Raises:
             DataError: when a result does not belong to the sweep.
@@ -138,7 +144,7 @@ class SweepResult:
                 metrics.setdefault(name, np.full(shape, math.nan))[cell] = value
         return cls(
             list(schedules), lrs, list(seeds), loss,
-            seconds=seconds, metrics=metrics, specs=schedules, notes=notes,
+            seconds=seconds, metrics=metrics, specs=schedules, notes=notes, direction=direction,
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
@@ -146,8 +152,10 @@ class SweepResult:
         """Return a one-line summary."""
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
+        unnamed = self.schedules == (DEFAULT_SCHEDULE,)
+        schedules = "" if unnamed else f"{', '.join(self.schedules)}; "
         return (
-            f"{', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
+            f"{schedules}{count_of(lrs.size, 'learning rate')} {span}; "
             f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
             f"{int(self.diverged.sum())} diverged" + (f", {len(self.failures)} failed" if self.failures else "")
         )
@@ -205,7 +213,9 @@ class SweepResult:
         found = arrange(runs, repeats=repeats, direction=direction, source=source, notes=notes)
         specs = [result.spec for result in found.results]
         seeds = sorted({spec.seed for spec in specs})
-        return cls.from_trials(found.specs, {spec.lr for spec in specs}, seeds, found.results, notes=found.notes)
+        return cls.from_trials(
+            found.specs, {spec.lr for spec in specs}, seeds, found.results, notes=found.notes, direction=direction
+        )
 
     @classmethod
     def from_csv(
@@ -276,7 +286,7 @@ class SweepResult:
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
-        return replace(self, loss=loss, notes=tuple(notes))
+        return replace(self, loss=loss, notes=tuple(notes), direction=direction)
 
     @property
     def diverged(self) -> NDArray[np.bool_]:

@@ -13,8 +13,9 @@ import pytest
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
+from robust_lr.report.answer import answer_box
 from robust_lr.report.html import write_report
-from robust_lr.report.words import conclusion, headline
+from robust_lr.report.words import headline
 
 INF, NAN = math.inf, math.nan
 VALLEY = [3.0, 1.5, 1.2, 1.05, 1.0, 1.04, 1.3, 2.0, 4.0]
@@ -65,7 +66,7 @@ def test_the_report_is_one_sound_file_without_links_or_scripts(tmp_path):
 
 def test_the_pictures_are_whole(tmp_path):
     images = re.findall(r"base64,([^']+)'", written(tmp_path, analysis_of(VALLEY)))
-    assert len(images) == 2
+    assert len(images) == 3  # the answer, and two for each schedule
     for image in images:
         svg = base64.b64decode(image).decode()
         assert svg.rstrip().endswith("</svg>")
@@ -78,7 +79,11 @@ def test_the_report_says_what_the_terminal_says_and_how_to_make_it_again(tmp_pat
         written(tmp_path, analysis, title="My sweep", source="From runs.csv.", reproduce=["robust-lr analyze <x>", "b"])
     )
     assert "<h1>My sweep</h1>" in html
-    words = [conclusion(analysis), headline(analysis.schedules[0]), "Note: 2 rows were odd.", "From runs.csv."]
+    words = [text for row in answer_box(analysis).rows for text in row] + [
+        headline(analysis.schedules[0]),
+        "Note: 2 rows were odd.",
+        "From runs.csv.",
+    ]
     words += ["<pre>robust-lr analyze <x>\nb</pre>", "tolerance 0.0501", "27 results, 0 diverged, 0 failed"]
     for text in words:
         assert text in html
