@@ -30,6 +30,7 @@ class Box:
 
     title: str
     rows: Sequence[tuple[str, str]]
+    lead: bool = True  # whether the first row says more than the others
 
 
 Block = Line | Table | Box
@@ -91,7 +92,8 @@ def to_html(blocks: Iterable[Block]) -> str:
             parts.append(f"<p>{'<b>' * block.strong}{escape(block.text)}{'</b>' * block.strong}</p>")
         elif isinstance(block, Box):
             rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in block.rows)
-            parts.append(f"<section class='answer'><h2>{escape(block.title)}</h2><dl>{rows}</dl></section>")
+            kind = "answer lead" if block.lead else "answer"
+            parts.append(f"<section class='{kind}'><h2>{escape(block.title)}</h2><dl>{rows}</dl></section>")
         elif block is not None:
             parts.append(f"<h3>{escape(block.caption)}</h3>{_table_html(block)}")
     return "".join(parts)

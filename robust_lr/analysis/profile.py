@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_number
+from .._page import Table, to_html, to_text
+from .._text import loss_text
+from ..readers.runs import called
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
@@ -23,7 +26,7 @@ CLIFF_FACTOR = 10.0
 CLIFF_POWER = 4.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LearningRateProfile:
     """Loss against learning rate under one schedule.
 
@@ -51,6 +54,29 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+
+    def __repr__(self) -> str:
+        cliff = "" if self.cliff is None else f", cliff={self.cliff:g}"
+        return (
+            f"LearningRateProfile({self.schedule!r}, best_lr={self.best_lr:g}, best_loss={self.best_loss:.4g}{cliff})"
+        )
+
+    def __str__(self) -> str:
+        """The profile as a table: the mean loss at each learning rate, and its interval."""
+        return to_text([self._table()])
+
+    def _repr_html_(self) -> str:
+        return to_html([self._table()])
+
+    def _table(self) -> Table:
+        rows = []
+        for lr, loss, mean, (low, high) in zip(self.learning_rates, self.loss, self.mean, self.interval, strict=True):
+            n_diverged = int(np.isinf(loss).sum())
+            text = f"{n_diverged} of {len(loss)} diverged" if n_diverged else loss_text(mean)
+            interval = "-" if math.isnan(low) else f"[{loss_text(low)}, {loss_text(high)}]"
+            remark = "best" if lr == self.best_lr else "cliff" if lr == self.cliff else ""
+            rows.append([f"{lr:g}", text, interval, remark])
+        return Table(f"{called(self.schedule)}: final loss", ["learning rate", "mean", "interval", ""], rows)
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:

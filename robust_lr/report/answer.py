@@ -73,7 +73,8 @@ def answer_box(analysis: Analyzed) -> Box:
 
 def overview_box(analyses: Mapping[str, Analyzed]) -> Box:
     """Return one box over several sweeps, with the answer for each in one line."""
-    return Box("Answer for each group", [(name, _in_short(analysis)) for name, analysis in analyses.items()])
+    rows = [(name, _in_short(analysis)) for name, analysis in analyses.items()]
+    return Box("Answer for each group", rows, lead=False)
 
 
 def conclusion(analysis: Analyzed) -> str:

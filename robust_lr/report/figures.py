@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from .._text import count_of
 from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
 from ..exceptions import ScheduleError
+from ..readers.runs import called
 from ..schedules.specs import parse_schedule
 from ..search import SearchResult
 from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
 from ._charts import Axis, Chart, Note, Panel, Trace
 from .answer import answer_of, picture_title
-from .words import as_good, called
+from .words import as_good
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from ..analysis import Analysis, ScheduleAnalysis
+from ..readers.runs import called
 from .tables import Rows
-from .words import called
 
 
 def group_rows(analyses: Mapping[str, Analysis]) -> Rows:

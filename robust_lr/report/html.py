@@ -38,8 +38,7 @@ h3 { font-size: 1rem; }
 .answer h2 { margin: 0 0 .4rem; font-size: 1rem; color: #1f5fa8; }
 .answer dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; margin: 0; }
 .answer dt { font-weight: 600; max-width: 16rem; } .answer dd { margin: 0; }
-.answer dt:first-of-type, .answer dd:first-of-type { font-size: 1.15rem; }
-.answer dd:first-of-type { font-weight: 600; }
+.lead dt:first-of-type, .lead dd:first-of-type { font-size: 1.15rem; font-weight: 600; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
@@ -47,7 +46,7 @@ thead th { border-bottom: 2px solid #9aa3ad; }
 .wide { overflow-x: auto; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: 600; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: .8rem 1rem; }
-.panels.one { grid-template-columns: minmax(0, 42rem); }
+.panels.one { grid-template-columns: minmax(0, 40rem); }
 .panel p { margin: .4rem 0 0; line-height: 1.3; } .panel span { color: #57606a; font-size: .9rem; }
 img { display: block; width: 100%; height: auto; }
 .keys { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; margin-top: .3rem; }

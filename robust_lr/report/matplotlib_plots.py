@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL_SIZE = 3.6, 2.7  # inches; a screen of 390 pixels shows the text of one panel at its own size
+PANEL_SIZE, ONE_PANEL = (
+    (3.6, 2.7),
+    (4.2, 2.7),
+)  # inches; a screen of 390 pixels shows the text of one panel at its own size
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _MARKERS = {"": "", "circle": "o", "star": "*", "x": "x", "triangle-up": "^"}
@@ -107,7 +110,7 @@ def draw_panels(chart: Chart) -> list[Figure]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for panel in chart.panels:
-            figure = _figure(*PANEL_SIZE)
+            figure = _figure(*(ONE_PANEL if len(chart.panels) == 1 else PANEL_SIZE))
             _draw_panel(panel, chart, figure.subplots())
             _lay_out(figure)
             figures.append(figure)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..analysis._entry import Analyzed
 from ..analysis.degradation import DegradationCurve
-from .words import called
+from ..readers.runs import called
 
 Rows = tuple[list[str], list[list[str]]]
 MAX_STRIDE = 6  # with these columns the table fits into a terminal

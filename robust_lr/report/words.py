@@ -17,11 +17,6 @@ from ..exceptions import InsufficientDataError
 from ..readers.runs import DEFAULT_SCHEDULE, Direction
 
 
-def called(schedule: str) -> str:
-    """Return the name of a schedule for people; runs whose schedule nobody named have none."""
-    return "all runs" if schedule == DEFAULT_SCHEDULE else schedule
-
-
 def under(schedule: str) -> str:
     """Return `` under cosine``, or nothing where the schedule is unknown."""
     return "" if schedule == DEFAULT_SCHEDULE else f" under {schedule}"

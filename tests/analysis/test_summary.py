@@ -18,9 +18,9 @@ from robust_lr import SweepResult
 from robust_lr._page import box_text
 from robust_lr.analysis import analyze_sweep
 from robust_lr.exceptions import OptionError
+from robust_lr.report.answer import answer_box, conclusion
 from robust_lr.report.console import print_analysis
 from robust_lr.report.tables import degradation_rows, recommendation_rows
-from robust_lr.report.answer import answer_box, conclusion
 from robust_lr.report.words import alerts, caveats, comparison_sentences, details, headline
 
 INF, NAN = math.inf, math.nan
