@@ -320,20 +320,6 @@ def test_a_printed_curve_is_a_table_with_one_row_for_each_ratio():
     title, _, head, _, *rows = str(curve).splitlines()
     assert title == "cosine: excess loss of a coarser grid, best learning rate 0.4"
     assert "  ".join(head.split()[:4]) == "ratio  trials  worst  offset" and head.count("95% band") == 2
-        "ratio",
-        "trials",
-        "worst",
-        "offset",
-        "95%",
-        "band",
-        "mean",
-        "over",
-        "offsets",
-        "95%",
-        "band",
-        "final",
-        "loss",
-    ]
     assert rows[1].split() == ["4", "3", "0.2500", "-", "0.1250", "-", "1.1250"]
     assert rows[2].endswith("sweep too narrow")
     assert repr(curve) == "DegradationCurve('cosine', 5 learning rates, 1 seed, best_lr=0.4)"
