@@ -17,6 +17,9 @@ from ..analysis.recommendation import Recommendation
 from .words import as_good, duration, excess_text, keeping, reason, spans, under, value_text
 
 
+SHORT = 12  # learning rates that a guess lists one by one
+
+
 @dataclass(frozen=True)
 class Answer:
     """The schedule that an analysis recommends, and those that end as low.
@@ -134,15 +137,18 @@ def _as_good_text(profile: LearningRateProfile, tolerance: float) -> str:
 
 def _grid_rows(entry: ScheduleAnalysis, advice: Recommendation) -> Iterator[tuple[str, str]]:
     if advice.trials_saved == 0 or entry.curve is None:
-        lrs = advice.learning_rates
-        size = f"{count_of(len(lrs), 'learning rate')} from {lrs[0]:g} to {lrs[-1]:g}"
-        yield "Next grid", f"keep this one: {size} (ratio {advice.ratio:.4g})"
+        yield "Next grid", f"keep this one: {_size(advice)} (ratio {advice.ratio:.4g})"
         yield "Why not coarser", keeping(advice)
         return
     yield "Next grid", f"{rates_text(advice)} (ratio {advice.ratio:.4g})"
     all_trials = entry.curve.block.loss.size
     cost = f"costs at most {excess_text(advice.confidence_interval[1])} ({entry.curve.confidence_level:.0%} confidence)"
     yield "Saves", f"{advice.trials_saved} of {all_trials} trials{duration(advice.seconds_saved)}; {cost}"
+
+
+def _size(advice: Recommendation) -> str:
+    lrs = advice.learning_rates
+    return f"{count_of(len(lrs), 'learning rate')} from {lrs[0]:g} to {lrs[-1]:g}"
 
 
 def _missing_rows(entry: ScheduleAnalysis) -> Iterator[tuple[str, str]]:
@@ -153,7 +159,8 @@ def _missing_rows(entry: ScheduleAnalysis) -> Iterator[tuple[str, str]]:
     yield "Why", reason(entry.schedule, missing)
     guess = missing.estimate
     if isinstance(guess, Recommendation) and guess.trials_saved:
-        yield "Until then", f"a guess from the means alone: {rates_text(guess)} (ratio {guess.ratio:.4g})"
+        grid = rates_text(guess) if len(guess.learning_rates) <= SHORT else _size(guess)
+        yield "Until then", f"a guess from the means alone: {grid} (ratio {guess.ratio:.4g})"
 
 
 def _such_as(needed: str, entry: ScheduleAnalysis) -> str:
