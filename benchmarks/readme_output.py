@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import os
 import re
 import shutil
@@ -86,7 +87,8 @@ def same_words(shown: str, now: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return re.sub(r"[─\-]{2,}:?", "", _NUMBER.sub("0", text)).split()
+    words = re.sub(r"[─\-]{2,}:?", "", _NUMBER.sub("0", text)).split()
+    return [word for word, _ in itertools.groupby(words)]  # a search may take a trial more elsewhere
 
 
 def main() -> int:

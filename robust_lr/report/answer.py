@@ -16,7 +16,6 @@ from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
 from .words import as_good, duration, excess_text, keeping, reason, spans, under, value_text
 
-
 SHORT = 12  # learning rates that a guess lists one by one
 
 
