@@ -83,7 +83,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 def _draw_grid(advice: Recommendation, draw: _Drawing) -> None:
     for lr in advice.learning_rates if advice.trials_saved else ():
         draw.line("next grid", (lr, lr), (draw.y.low, draw.y.high), GRID, width=1.2, dash="dot")
-        draw.write(f"try {lr:.4g}", lr, color=GRID)
+        draw.write(f"try {lr:g}", lr, color=GRID)
     draw.marks("next grid", advice.learning_rates, 0.03, GRID, "triangle-up")
 
 
