@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = """
 exceptions _checks _labels _lazy _page _text _tolerance _version
 grids schedules theory
-trials divergence
+trials divergence _metrics
 search
 journal readers.runs readers._to_sweep readers.table
 runners linear
@@ -40,6 +40,7 @@ SHARED = (
     "robust_lr._checks",
     "robust_lr._labels",
     "robust_lr._lazy",
+    "robust_lr._metrics",
     "robust_lr._text",
     "robust_lr._tolerance",
     "robust_lr.linear._sgd",

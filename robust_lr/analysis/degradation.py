@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._page import Table, to_html, to_text
 from .._text import count_of, loss_text
 from ..exceptions import InsufficientDataError
 from ..readers.runs import called
 from ..sweep.results import SweepResult
+from ..sweep.unused_axes import find_unused_axes
 from ._bounds import mean_bounds
 from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
@@ -134,7 +135,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     n = len(block.learning_rates)
     if n < 3:
@@ -158,7 +159,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
-        warnings=_warnings(block),
+        warnings=(*_warnings(block), *_unused(sweep, schedule)),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
@@ -252,6 +253,11 @@ def _shifted(fit: CrossFit, steps: int) -> float:
         return math.nan
     seeds = np.arange(n_seeds)
     return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
+
+
+def _unused(sweep: SweepResult, schedule: str) -> tuple[str, ...]:
+    loss = sweep.loss[[sweep.index(schedule)]]
+    return find_unused_axes([schedule], sweep.seeds, loss).notes
 
 
 def _warnings(block: LossBlock) -> tuple[str, ...]:

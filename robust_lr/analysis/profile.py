@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
+from .._metrics import Direction, quantity
 from .._page import Table, to_html, to_text
 from .._text import loss_text
 from ..readers.runs import called
@@ -42,6 +43,8 @@ class LearningRateProfile:
         cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
+        direction: that of the sweep.
+        failed_above: higher learning rates, at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -54,6 +57,13 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+    direction: Direction = "minimize"
+    failed_above: tuple[float, ...] = ()
+
+    def shown(self, loss: float, *, named: bool = False) -> str:
+        """Return a loss as people read it, a score if a larger value is better; with its name: "loss 0.3"."""
+        text = loss_text(-loss if self.direction == "maximize" else loss)
+        return f"{quantity(self.direction)} {text}" if named else text
 
     def __repr__(self) -> str:
         cliff = "" if self.cliff is None else f", cliff={self.cliff:g}"
@@ -72,11 +82,16 @@ class LearningRateProfile:
         rows = []
         for lr, loss, mean, (low, high) in zip(self.learning_rates, self.loss, self.mean, self.interval, strict=True):
             n_diverged = int(np.isinf(loss).sum())
-            text = f"{n_diverged} of {len(loss)} diverged" if n_diverged else loss_text(mean)
-            interval = "-" if math.isnan(low) else f"[{loss_text(low)}, {loss_text(high)}]"
+            text = f"{n_diverged} of {len(loss)} diverged" if n_diverged else self.shown(mean)
+            ends = (high, low) if self.direction == "maximize" else (low, high)
+            interval = "-" if math.isnan(low) else f"[{', '.join(map(self.shown, ends))}]"
             remark = "best" if lr == self.best_lr else "cliff" if lr == self.cliff else ""
             rows.append([f"{lr:g}", text, interval, remark])
-        return Table(f"{called(self.schedule)}: final loss", ["learning rate", "mean", "interval", ""], rows)
+        return Table(
+            f"{called(self.schedule)}: final {quantity(self.direction)}",
+            ["learning rate", "mean", "interval", ""],
+            rows,
+        )
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
@@ -93,7 +108,7 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     cliff = find_cliff(block)
     low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)
@@ -108,6 +123,8 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+        direction=sweep.direction,
+        failed_above=block.failed_above,
     )
 
 

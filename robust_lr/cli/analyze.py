@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_old_name, add_tolerance
+from .arguments import add_failed_as_diverged, add_objective, add_old_name, add_tolerance
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -24,19 +24,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV table with one run per row")
     option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
-    option(
-        "--metric", default="loss", metavar="NAME",
-        help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
-    )  # fmt: skip
-    option(
-        "--direction", choices=("minimize", "maximize"), default="minimize", metavar="GOAL",
-        help="minimize or maximize the metric [default: %(default)s]",
-    )  # fmt: skip
+    add_objective(parser, "name of the final loss; nan or inf is a diverged run")
     option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
     option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
     option(
         "--group-by", default="", metavar="A,B", help="CSV: one sweep for each combination of values in these columns"
     )
+    add_failed_as_diverged(parser)
     add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
     option(
         "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
@@ -55,6 +49,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from .output import figures, write_json
 
     source, sweeps = _read(options, plugins)
+    if options.failed_as_diverged:
+        sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
     grouped = bool(_columns(options))
     wanted = {"tolerance": options.tolerance, "confidence_level": options.confidence_level}
     analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}

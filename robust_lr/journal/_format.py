@@ -151,7 +151,7 @@ def _read_trial(record: Mapping[str, Any]) -> TrialResult:
     status = record["status"]
     if status not in get_args(Status):
         raise ValueError(status)
-    loss = float(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
+    loss = _number(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {name: _number(value) for name, value in record["metrics"].items()}
     return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, record["error"])
 

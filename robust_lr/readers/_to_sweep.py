@@ -9,10 +9,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
+from .._metrics import Direction, direction_of
 from .._text import count_of, listed
-from ..exceptions import DataError, OptionError
+from ..exceptions import DataError
 from ..trials import TrialResult, TrialSpec
-from .runs import Direction, Repeats, Run, mixed_params
+from .runs import Repeats, Run, mixed_params
 
 _UNEVEN = 8.5  # longest step over shortest, in logarithms; a partly refined grid differs by a few levels at most
 
@@ -29,13 +30,12 @@ def arrange(
     runs: Iterable[Run],
     *,
     repeats: Repeats = "refuse",
-    direction: Direction = "minimize",
+    direction: Direction | None = None,
     source: str = "the data",
     notes: Sequence[str] = (),
 ) -> Arranged:
     """Arrange runs as trials, with notes on what the figures do not show; see `SweepResult.from_runs`."""
-    runs, (sign, on_direction) = list(runs), direction_of(direction)
-    said = [*notes, *on_direction]
+    runs, (sign, _), said = list(runs), direction_of(direction), list(notes)
     said += [
         f"{count_of(n, 'trial')} left out: {why}" for why, n in Counter(r.excluded for r in runs if r.excluded).items()
     ]
@@ -49,14 +49,6 @@ def arrange(
     said += [*on_seeds, *on_replicates, *_on_mixture(counted), *_on_spacing(counted)]
     results = [_result(run, seed, sign) for run, seed in zip(counted, seeds, strict=True)]
     return Arranged(results, {run.schedule: run.spec for run in counted}, said)
-
-
-def direction_of(direction: Direction) -> tuple[float, list[str]]:
-    """Return the factor that turns a value into a loss, 1 or -1, and the notes on it."""
-    if direction not in ("minimize", "maximize"):
-        raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-    note = "larger is better: each loss here is the negative of the value"
-    return (1.0, []) if direction == "minimize" else (-1.0, [note])
 
 
 def _without_repeats(runs: Sequence[Run], repeats: Repeats) -> tuple[list[Run], list[str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._text import listed
+from .._metrics import direction_of
+from .._text import listed, near_file
 from ..exceptions import DataError, OptionError
 from ..sweep.results import SweepResult
 from .runs import Direction, Run
@@ -20,7 +21,7 @@ def read_sweeps(
     schedule_name: str | None = None,
     seed_name: str | None = None,
     group_by: Sequence[str] = (),
-    direction: Direction = "minimize",
+    direction: Direction | None = None,
 ) -> dict[str, SweepResult]:
     """Return the sweeps in a file by group name; without `group_by` there is one, named "".
 
@@ -31,7 +32,8 @@ def read_sweeps(
         schedule_name: column of the schedule in a table, by default "schedule" if there is one.
         seed_name: column of the seed in a table, by default "seed" if there is one.
         group_by: columns of a table; runs with the same values in them form one sweep, named like "steps = 100".
-        direction: "maximize" if a larger value is better.
+        direction: "maximize" if a larger value is better; by default "minimize", with a note if the metric looks like
+            a score.
 
     Raises:
         DataError: when the file cannot be read, or holds no sweep.
@@ -46,10 +48,7 @@ def read_sweeps(
         }
         if given := [name for name, value in of_tables.items() if value]:
             raise OptionError(f"{given[0]} is for tables; {path} is a journal, which is one sweep without columns")
-        sweep = SweepResult.from_journal(path)
-        if metric != "loss" or direction != "minimize":
-            sweep = sweep.with_loss(metric, direction=direction)
-        return {"": sweep}
+        return {"": SweepResult.from_journal(path, metric=metric, direction=direction)}
     runs = read_table(
         path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by
     )
@@ -62,6 +61,7 @@ def read_sweeps(
     }
     empty = [name for group, name in names.items() if all(run.excluded for run in groups[group])]
     notes = [f"no run has a result where {listed(empty)}"] if empty else []
+    notes += direction_of(direction, metric)[1]
     return {
         name: SweepResult.from_runs(
             groups[group], direction=direction, source=f"{path}, {name}" if name else str(path), notes=notes
@@ -76,7 +76,8 @@ def _is_journal(path: str | Path) -> bool:
         with Path(path).open("rb") as stream:
             return stream.read(1) == b"{"
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        near = near_file(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"cannot read {path}: {error.strerror}{near}") from None
 
 
 def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:

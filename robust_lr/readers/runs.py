@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal
 
+from .._metrics import Direction as Direction
 from ..exceptions import DataError
 from ..grids import SIGNIFICANT_DIGITS
 from ..trials import Status
@@ -15,7 +16,6 @@ from ..trials import Status
 DEFAULT_SCHEDULE = "sweep"
 
 Repeats = Literal["refuse", "first"]
-Direction = Literal["minimize", "maximize"]
 
 
 def called(schedule: str) -> str:

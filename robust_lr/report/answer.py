@@ -14,7 +14,7 @@ from .._text import count_of, listed
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
-from .words import as_good, duration, excess_text, keeping, reason, spans, under, value_text
+from .words import as_good, duration, excess_text, keeping, reason, spans, under
 
 SHORT = 12  # learning rates that a guess lists one by one
 
@@ -31,7 +31,7 @@ class Answer:
         entry: its analysis.
         profile: the profile of that.
         tied: the other schedules that end as low within the noise, in the order of their losses.
-        beyond: those among all of them whose best learning rate is on the edge of the sweep, so that they may end
+        beyond: those among them whose best learning rate is on the edge of the sweep, so that they may end
             lower beyond it; without the answer itself.
     """
 
@@ -88,9 +88,9 @@ def picture_title(analysis: Analyzed) -> tuple[str, str]:
     """Return two lines for a picture that stands alone: the best learning rate, and what to run next."""
     rows, answer = dict(answer_box(analysis).rows), answer_of(analysis)
     if answer is None:
-        return f"Best learning rate: {rows['Best learning rate']}", f"Run next: {rows.get('Run next', '')}"
+        return f"Best learning rate: {rows['Best learning rate']}", f"Run next: {rows['Run next']}"
     advice = answer.entry.recommendation
-    best = f"Best learning rate: {_best_and_as_good(answer, analysis.tolerance)}"
+    best = f"Best learning rate: {_best_and_as_good(answer, analysis)}"
     if advice is not None and advice.trials_saved:
         return best, f"Next grid: {rates_text(advice)}"
     return best, next(f"{name}: {rows[name]}" for name in ("Next grid", "Run next") if name in rows)
@@ -104,19 +104,18 @@ def rates_text(advice: Recommendation) -> str:
 def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
     answer = answer_of(analysis)
     if answer is None:
-        yield "Best learning rate", "none: no run has a finite loss"
-        yield from _missing_rows(analysis.schedules[0])
+        yield from _rows_without_a_best(analysis.schedules[0])
         return
-    entry, profile = answer.entry, answer.profile
-    seeds = profile.loss.shape[1]
-    mean = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
-    value = value_text(profile.best_loss, analysis.sweep.direction)
-    yield "Best learning rate", f"{profile.best_lr:g}{under(entry.schedule)}, {value} ({mean})"
+    entry, profile, seeds = answer.entry, answer.profile, answer.profile.loss.shape[1]
+    equal = "equal for every seed" if analysis.sweep.unused_axes.repeated_seeds else "one seed"
+    mean = equal if seeds == 1 else f"mean of {seeds} seeds"
+    value = profile.shown(profile.best_loss, named=True)
+    yield "Best learning rate", f"{profile.best_lr:g}{_under(answer, analysis)}, {value} ({mean})"
     yield "As good", _as_good_text(profile, analysis.tolerance)
     if answer.tied:
         names = listed(e.schedule for e in answer.tied)
         yield "Tied schedules", f"{names}: no difference beyond the noise"
-    elif seeds == 1 and sum(e.profile is not None for e in analysis.schedules) > 1:
+    elif seeds == 1 and _schedule_matters(analysis) and sum(e.profile is not None for e in analysis.schedules) > 1:
         yield "Schedules", "one seed cannot tell which one is lowest"
     if entry.recommendation is None:
         yield from _missing_rows(entry)
@@ -177,16 +176,32 @@ def _in_short(analysis: Analyzed) -> str:
     """The box of one group in one line."""
     answer = answer_of(analysis)
     if answer is None:
-        missing = analysis.schedules[0].missing
-        return f"no run has a finite loss; run next: {missing.needed if missing is not None else 'more'}"
+        (_, best), (_, more) = _rows_without_a_best(analysis.schedules[0])
+        return f"{best}; run next: {more}"
     entry, advice = answer.entry, answer.entry.recommendation
-    best = _best_and_as_good(answer, analysis.tolerance)
+    best = _best_and_as_good(answer, analysis)
     if advice is None:
         return f"{best}; run next: {entry.missing.needed if entry.missing else 'more'}"
     grid = "keep the grid" if advice.trials_saved == 0 else f"next grid: {rates_text(advice)}"
     return f"{best}; {grid} (ratio {advice.ratio:.4g})"
 
 
-def _best_and_as_good(answer: Answer, tolerance: float) -> str:
+def _best_and_as_good(answer: Answer, analysis: Analyzed) -> str:
     lr, profile = answer.profile.best_lr, answer.profile
-    return f"{lr:g}{under(answer.entry.schedule)}; as good: {spans(profile, tolerance)}"
+    return f"{lr:g}{_under(answer, analysis)}; as good: {spans(profile, analysis.tolerance)}"
+
+
+def _under(answer: Answer, analysis: Analyzed) -> str:
+    return under(answer.entry.schedule) if _schedule_matters(analysis) else ""
+
+
+def _schedule_matters(analysis: Analyzed) -> bool:
+    """Whether some schedules differ in their losses, or there is only one."""
+    sweep = analysis.sweep
+    return len(sweep.schedules) == 1 or len(sweep.unused_axes.repeated_schedules) + 1 < len(sweep.schedules)
+
+
+def _rows_without_a_best(entry: ScheduleAnalysis) -> tuple[tuple[str, str], tuple[str, str]]:
+    missing = entry.missing
+    why, needed = (reason(entry.schedule, missing), missing.needed) if missing is not None else ("no result", "trials")
+    return ("Best learning rate", f"none: {why}"), ("Run next", needed)

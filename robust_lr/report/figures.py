@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
 GRID = "#0b7a3b"
-LABELS = {"minimize": "loss above the best", "maximize": "value below the best"}
+LABELS = {"minimize": "loss above the best", "maximize": "score below the best"}
 OTHERS = ("#e08a1e", "#5aa02c", "#8c564b", "#17a2b8", "#d16ba5", "#8a8f98")  # of the schedules that are not the answer
 DASHES = ("solid", "dash", "dot")
 SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; smaller values have no decades
@@ -97,11 +97,10 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
     if low > SMALLEST:
         span = max(min(high / low * 1.1, VALLEY), 1.01)
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
-    if analysis.sweep.direction == "maximize":
-        y = replace(y, label="negative of the value")
     x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
     panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
-    return Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+    chart = Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+    return chart.as_scores() if analysis.sweep.direction == "maximize" else chart
 
 
 def _loss_panel(
@@ -131,7 +130,7 @@ def _loss_panel(
         draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts=texts)
     if advice is not None:
         draw.marks("recommended grid", advice.learning_rates, 0.03, LIMIT, "triangle-up")
-    return draw.panel(called(profile.schedule), f"best {profile.best_loss:.4g} at {profile.best_lr:.4g}")
+    return draw.panel(called(profile.schedule), f"best {profile.shown(profile.best_loss)} at {profile.best_lr:.4g}")
 
 
 def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Chart:
@@ -213,10 +212,11 @@ def search_chart(result: SearchResult) -> Chart:
         draw.line("best", [result.lr], [result.loss], width=0, marker="star", size=11)
         draw.span("within the tolerance", *result.good_interval, COLOR, 0.12)
     if bound is not None:
-        name = f"nothing is lower by more than {bound:.2g}"
+        name = f"nothing is better by more than {bound:.2g}"
         draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
     panel = draw.panel(result.schedule or "", result.reason or "not finished")
-    return Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
+    chart = Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
+    return chart.as_scores() if result.direction == "maximize" else chart
 
 
 class _Drawing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._page import Block, Line, Table
-from .._text import last_line
+from .._text import main_line
 from ..analysis._entry import Analyzed
 from .answer import answer_box
 from .tables import degradation_rows, recommendation_rows
@@ -33,8 +33,7 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
     if len(header) > 1:
         yield Table(COSTS, header, rows)
     for entry in analysis.schedules:
-        direction = analysis.sweep.direction
-        lines = details(entry, analysis.tolerance, direction) if every_detail else alerts(entry, direction)
+        lines = details(entry, analysis.tolerance) if every_detail else alerts(entry)
         if lines or every_detail or entry.recommendation is None:
             yield Line(headline(entry), strong=True)
             yield from (Line(line, indented=True) for line in lines)
@@ -42,6 +41,6 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
     yield Line(f"{analysis.sweep.describe()}.")
     for failure in analysis.sweep.failures[:3]:
         spec = failure.spec
-        yield Line(f"Failed: {spec.schedule}, lr {spec.lr:g}, seed {spec.seed}: {last_line(failure.error)}")
+        yield Line(f"Failed: {spec.schedule}, lr {spec.lr:g}, seed {spec.seed}: {main_line(failure.error)}")
     if len(analysis.sweep.failures) > 3:
         yield Line(f"and {len(analysis.sweep.failures) - 3} more")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._metrics import quantity
 from .._text import count_of, listed, loss_text
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.comparison import ScheduleComparison
@@ -14,17 +15,12 @@ from ..analysis.degradation import ONE_SEED, DegradationCurve
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
 from ..exceptions import InsufficientDataError
-from ..readers.runs import DEFAULT_SCHEDULE, Direction
+from ..readers.runs import DEFAULT_SCHEDULE
 
 
 def under(schedule: str) -> str:
     """Return `` under cosine``, or nothing where the schedule is unknown."""
     return "" if schedule == DEFAULT_SCHEDULE else f" under {schedule}"
-
-
-def value_text(loss: float, direction: Direction) -> str:
-    """Return a loss with its name, or the value that was maximized."""
-    return f"value {loss_text(-loss)}" if direction == "maximize" else f"loss {loss_text(loss)}"
 
 
 def excess_text(excess: float) -> str:
@@ -62,8 +58,9 @@ def headline(entry: ScheduleAnalysis) -> str:
 
 def caveats(analysis: Analyzed) -> list[str]:
     """Return the caveats of the whole analysis: notes on the data, and a single seed."""
-    found = [f"Note: {note}." for note in analysis.sweep.notes]
-    if any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules):
+    found = [f"Note: {note}." for note in analysis.sweep.caveats]
+    has_one = any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules)
+    if has_one and not analysis.sweep.unused_axes.repeated_seeds:
         found.append(
             "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
             "bounds their error. Add 2 seeds, better 4."
@@ -71,22 +68,22 @@ def caveats(analysis: Analyzed) -> list[str]:
     return found
 
 
-def alerts(entry: ScheduleAnalysis, direction: Direction = "minimize") -> list[str]:
+def alerts(entry: ScheduleAnalysis) -> list[str]:
     """Return the alerts for one schedule: an edge, a cliff, and the limits of its figures."""
-    return [*_dangers(entry, direction), *_notes(entry)]
+    return [*_dangers(entry), *_notes(entry)]
 
 
-def details(entry: ScheduleAnalysis, tolerance: float, direction: Direction = "minimize") -> list[str]:
+def details(entry: ScheduleAnalysis, tolerance: float) -> list[str]:
     """Return further findings on one schedule: its optimum, the cost of each side, the limits of its figures."""
-    return list(_details(entry, tolerance, direction))
+    return list(_details(entry, tolerance))
 
 
-def _details(entry: ScheduleAnalysis, tolerance: float, direction: Direction) -> Iterator[str]:
+def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
     profile, curve, advice = entry.profile, entry.curve, entry.recommendation
     if profile is None:
         return
-    yield _optimum(profile, tolerance, direction)
-    yield from _dangers(entry, direction)
+    yield _optimum(profile, tolerance)
+    yield from _dangers(entry)
     if curve is not None:
         yield from _sides(curve)
     estimate = entry.missing.estimate if entry.missing is not None else None
@@ -122,27 +119,31 @@ def spans(profile: LearningRateProfile, tolerance: float) -> str:
     return ", ".join(f"{low:g} to {high:g}" if high > low else f"{low:g}" for low, high in as_good(profile, tolerance))
 
 
-def _optimum(profile: LearningRateProfile, tolerance: float, direction: Direction) -> str:
+def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     alone = as_good(profile, tolerance) == [(profile.best_lr, profile.best_lr)]
     span = "no other in the sweep" if alone else spans(profile, tolerance)
-    value = value_text(profile.best_loss, direction)
+    value = profile.shown(profile.best_loss, named=True)
     return f"Best learning rate {profile.best_lr:g}, {value}; within {tolerance:.4g} of it: {span}."
 
 
-def _dangers(entry: ScheduleAnalysis, direction: Direction) -> Iterator[str]:
+def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
     profile = entry.profile
     if profile is None:
         return
     said_by_headline = entry.curve is not None and entry.recommendation is None
     if profile.edge is not None and not said_by_headline:
         beyond = {"upper": "higher", "lower": "lower", "both": "higher and lower"}[profile.edge]
-        yield f"The best is at the edge of the sweep: try {beyond} learning rates before you trust it."
+        try_next = f"try {beyond} learning rates"
+        if profile.failed_above and profile.edge == "upper":
+            try_next = f"find out why the trials above failed, at {listed(f'{lr:g}' for lr in profile.failed_above)},"
+        yield f"The best is at the edge of the sweep: {try_next} before you trust it."
     if profile.cliff is not None and profile.before_cliff is not None:
         at = int(np.flatnonzero(profile.learning_rates == profile.cliff)[0])
         what = (
             "training starts to diverge"
             if math.isinf(profile.mean[at])
-            else f"the {_jump(profile.mean[at - 1], profile.mean[at], direction)}"
+            else f"the {quantity(profile.direction)} jumps from {profile.shown(profile.mean[at - 1])} to "
+            f"{profile.shown(profile.mean[at])}"
         )
         yield (
             f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. Annealing does not "
@@ -150,12 +151,6 @@ def _dangers(entry: ScheduleAnalysis, direction: Direction) -> Iterator[str]:
         )
         if profile.before_cliff == profile.best_lr:
             yield "The best learning rate is the last one before the cliff: leave a margin, or look between the two."
-
-
-def _jump(before: float, after: float, direction: Direction) -> str:
-    if direction == "maximize":
-        return f"value falls from {loss_text(-before)} to {loss_text(-after)}"
-    return f"loss jumps from {loss_text(before)} to {loss_text(after)}"
 
 
 def _sides(curve: DegradationCurve) -> Iterator[str]:
@@ -193,7 +188,7 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     for i in np.flatnonzero(np.isfinite(comparison.final_loss).any(axis=1)):
         if i and not comparison.covered[i, comparison.schedules.index(comparison.lowest[i])]:
             continue
-        answer = _who_wins(comparison, int(i))
+        answer = _who_wins(comparison, int(i), "highest" if analysis.sweep.direction == "maximize" else "lowest")
         if answers and answers[-1][0] == answer:
             answers[-1][1].append(int(i))
         else:
@@ -201,22 +196,21 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     sentences = []
     for answer, rows in answers:
         n = [comparison.n_trials[i] for i in rows]
-        lowest = [float(np.nanmin(comparison.final_loss[i])) for i in rows]
-        sign = -1 if analysis.sweep.direction == "maximize" else 1
-        losses = " / ".join(loss_text(sign * loss) for loss in lowest)
+        sign = -1.0 if analysis.sweep.direction == "maximize" else 1.0
+        losses = " / ".join(loss_text(sign * np.nanmin(comparison.final_loss[i])) for i in rows)
         trials = count_of(n[0], "trial") if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
-        sentences.append(f"With {trials}: {answer} ({'value' if sign < 0 else 'loss'} {losses} on held-out seeds).")
+        sentences.append(f"With {trials}: {answer} ({quantity(analysis.sweep.direction)} {losses} on held-out seeds).")
     return sentences
 
 
-def _who_wins(comparison: ScheduleComparison, row: int) -> str:
+def _who_wins(comparison: ScheduleComparison, row: int, best: str) -> str:
     names, lowest = comparison.schedules, comparison.lowest[row]
     others = [s for s, name in enumerate(names) if name != lowest]
     if np.isnan(comparison.interval[row, others]).all():
-        return f"{lowest} ends lowest, but without a second seed this may be noise"
+        return f"{lowest} ends {best}, but without a second seed this may be noise"
     tied = [names[s] for s in others if comparison.tied[row, s]]
     if not tied:
-        return f"{lowest} ends lowest, beyond the noise"
+        return f"{lowest} ends {best}, beyond the noise"
     return f"{'all schedules' if len(tied) == len(others) > 1 else listed([lowest, *tied])} tie"
 
 

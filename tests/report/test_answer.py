@@ -94,7 +94,6 @@ def test_a_grid_kept_because_the_sweep_is_narrow_says_what_to_add_and_for_what()
     [
         (VALLEY[:5], "1 learning rate above 16: 32"),
         (VALLEY[4:], "1 learning rate below 1: 0.5"),
-        ([INF] * 4, "learning rates below 1"),
         ([1.0, 2.0], "1 more learning rate"),
     ],
 )
@@ -103,6 +102,22 @@ def test_without_a_recommendation_the_box_says_what_to_run_and_why(valley, neede
     assert box["Run next"] == needed
     assert box["Why"]
     assert "constant:" not in box["Why"] and "needed" not in box["Why"]
+
+
+def test_where_nothing_trained_the_box_says_so_and_what_to_run():
+    assert box_of([INF] * 4) == {
+        "Best learning rate": "none: every learning rate, 1 to 8, diverged", "Run next": "learning rates below 1"
+    }  # fmt: skip
+
+
+def test_axes_without_effect_are_no_evidence_and_no_schedule_is_called_best():
+    box = box_of(VALLEY, VALLEY, shift=(0.0, 1.0, 2.0))
+    assert box["Best learning rate"].startswith("16, loss 2.0000")
+    assert "Tied schedules" not in box
+    assert "equal for every seed" in box_of(VALLEY, shift=(0.0, 0.0, 0.0))["Best learning rate"]
+    box = box_of([1.0] * 5)
+    assert box["Best learning rate"] == "none: all learning rates have the same loss to the last bit"
+    assert box["Run next"] == "a training that uses its learning rate"
 
 
 def test_runs_that_diverged_above_the_best_are_no_edge():
@@ -139,7 +154,7 @@ def test_a_value_that_is_maximized_is_shown_as_it_was_given():
     runs = [Run(lr=2.0**i, loss=1 - v / 10, seed=s) for i, v in enumerate(VALLEY) for s in range(3)]
     analysis = analyze_sweep(SweepResult.from_runs(runs, direction="maximize"), tolerance=0.00501)
     box = dict(answer_box(analysis).rows)
-    assert box["Best learning rate"] == "16, value 0.9000 (mean of 3 seeds)"
+    assert box["Best learning rate"] == "16, score 0.9000 (mean of 3 seeds)"
     assert box["Next grid"] == "2, 16, 128 (ratio 8)"
     assert "-0.9" not in str(analysis)
 
@@ -150,7 +165,7 @@ def test_several_groups_share_one_box_with_a_line_each():
     )
     rows = dict(box.rows)
     assert rows["steps = 1"] == "16 under constant; as good: 8 to 32; next grid: 2, 16, 128 (ratio 8)"
-    assert rows["steps = 2"] == "no run has a finite loss; run next: learning rates below 1"
+    assert rows["steps = 2"] == "none: every learning rate, 1 to 256, diverged; run next: learning rates below 1"
     assert rows["b"].endswith("run next: 1 learning rate above 16")
 
 
@@ -192,4 +207,4 @@ def test_the_box_is_first_and_names_the_best_and_what_to_do_for_any_losses(loss)
         lowest = min(e.profile.best_loss for e in analysis.schedules if e.profile is not None)
         chosen = [answer.entry, *answer.tied]
         assert lowest in [e.profile.best_loss for e in chosen]
-        assert f"{answer.profile.best_lr:g} under {answer.entry.schedule}" in conclusion(analysis)
+        assert conclusion(analysis).startswith(f"Best learning rate: {answer.profile.best_lr:g}")
