@@ -151,7 +151,7 @@ def test_runs_without_a_schedule_are_never_called_by_a_made_up_name():
 
 
 def test_a_value_that_is_maximized_is_shown_as_it_was_given():
-    runs = [Run(lr=2.0**i, loss=1 - v / 10, seed=s) for i, v in enumerate(VALLEY) for s in range(3)]
+    runs = [Run(lr=2.0**i, loss=1 - v / 10 + (s - 1) / 100, seed=s) for i, v in enumerate(VALLEY) for s in range(3)]
     analysis = analyze_sweep(SweepResult.from_runs(runs, direction="maximize"), tolerance=0.00501)
     box = dict(answer_box(analysis).rows)
     assert box["Best learning rate"] == "16, score 0.9000 (mean of 3 seeds)"
