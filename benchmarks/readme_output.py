@@ -7,7 +7,7 @@
 A block of output stands below a comment that names its command, and the code that a command needs below a comment that
 names its file:
 
-    <!-- file: train.py -->      <!-- output: robust-lr search train.py:train --lr-min 1e-5 --lr-max 1 -->
+    <!-- file: train.py -->      <!-- output: robust-lr search train.py:train --lr-min 1e-3 --lr-max 1 -->
 
 Commands run in one temporary folder, in the order of the pages. Numbers may differ a little between processors and
 versions, and times always do: the comparison is of the words, and `--write` shows the rest in the diff.
