@@ -94,6 +94,10 @@ class SupervisedTask(Training):
         name = _NAME if kind is SupervisedTask else f"{kind.__module__}:{kind.__qualname__}"
         return f"{name}({''.join(vague)}sha={digest})"
 
+    def __robust_lr_fingerprint__(self) -> dict[str, object]:
+        """Return what determines the results, so that a journal notices an edit of a model's code."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+
     def plan_packs(
         self,
         trials: Sequence[TrialSpec],

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .._text import count_of, listed
 from ._bounds import t_quantile
-from .degradation import DegradationCurve
+from .degradation import ROUNDED, DegradationCurve
 from .profile import find_cliff
 
 MAX_MORE_SEEDS = 100
@@ -66,11 +66,12 @@ def why_not_above(failed: Sequence[float]) -> str:
 
 def _reach(curve: DegradationCurve, row: int) -> str:
     # The same if there are enough points but they lie too close together, on a grid that is not geometric.
-    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    if curve.block.failed_above and lrs[-1] < best * ratio:
+    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row]
+    is_short = lrs[-1] * ROUNDED < best * ratio
+    if curve.block.failed_above and is_short:
         return why_not_above(curve.block.failed_above)
-    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
-    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
+    parts = [f"up to {best * ratio:.4g}"] if is_short else []
+    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio * ROUNDED else []
     return f"learning rates {' and '.join(parts)}"
 
 

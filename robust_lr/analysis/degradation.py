@@ -21,6 +21,7 @@ from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
+ROUNDED = 1.02  # learning rates written with three digits are off by up to 0.5 %, and a reach compares four of them
 ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
@@ -166,7 +167,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
 
 def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
     # The full grid needs a neighbor on both sides only.
-    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
+    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * ROUNDED
     covered = reach >= ratio
     covered[0] = 0 < best < len(lrs) - 1
     return np.asarray(covered)

@@ -134,7 +134,8 @@ def find_cliff(block: LossBlock) -> int | None:
     Training breaks at a learning rate if a seed diverges there. It also breaks if the excess loss is at least half that
     of the worst learning rate below the best, exceeds `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its
     lower neighbor and that one step below the best, and does not keep growing at this rate. If the best is at the
-    lower edge, only divergence counts.
+    lower edge, only divergence counts. A learning rate is no cliff if most of those next above it train well: a random
+    search has bad runs anywhere.
     """
     best, lrs = block.best, block.learning_rates
     converged = block.converged
@@ -144,18 +145,31 @@ def find_cliff(block: LossBlock) -> int | None:
     # If the optimum lies between two learning rates, the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
+    # Beyond a cliff the loss stays at chance or diverges.
+    breaks, at_chance = ~converged | (excess >= 0.5 * depth), (excess >= depth) & (depth > 0)
+    last = best  # the highest learning rate below i that converged
     for i in range(best + 1, len(lrs)):
         if not converged[i]:
-            return i
-        before = max(excess[i - 1], step_down, _noise(block, i - 1))
-        step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
-        factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
-        # Beyond a cliff the loss stays at chance or diverges; if it keeps growing at the same rate, there is no cliff.
-        if excess[i] >= 0.5 * depth and excess[i] > factor * before:
-            goes_on = i + 1 < len(lrs) and converged[i + 1] and before > 0
-            if not goes_on or excess[i + 1] / excess[i] <= math.sqrt(excess[i] / before):
+            if _goes_on(~converged[i:] | (at_chance[i:] & (excess[i:] >= 2 * excess[last]))):
                 return i
+            continue
+        before = max(excess[last], step_down, _noise(block, last))
+        step = min(float(lrs[i] / lrs[last]), 1e50)  # its power stays a float
+        factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
+        if excess[i] >= 0.5 * depth and excess[i] > factor * before:
+            # If the loss keeps growing at the same rate, there is no cliff.
+            grows = i + 1 < len(lrs) and converged[i + 1] and before > 0
+            if not (grows and excess[i + 1] / excess[i] > math.sqrt(excess[i] / before)) and _goes_on(breaks[i:]):
+                return last + 1
+        last = i
     return None
+
+
+def _goes_on(breaks: NDArray[np.bool_]) -> bool:
+    # Whether training, which breaks at the first of these learning rates, also breaks at most of those next above it,
+    # and at most of all above: bad luck breaks single runs of a random search.
+    most_next = np.all(2 * np.cumsum(breaks) >= np.arange(1, len(breaks) + 1))
+    return bool(most_next and 2 * np.sum(breaks[1:]) >= len(breaks) - 1)
 
 
 def _noise(block: LossBlock, i: int) -> float:

@@ -101,7 +101,11 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
     )
     parser.add_argument(
-        "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"
+        "--label", metavar="NAME",
+        help="name of the function in the journal, which keeps results for each [default: its module and name]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-results", action="store_true", help="use the journal's results although the function has changed since"
     )
     parser.add_argument(
         "--max-retries", type=at_least(0), default=2, metavar="N",
@@ -111,8 +115,9 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
     add_n_jobs(parser, default=n_jobs)
 
 
-def add_objective(parser: argparse.ArgumentParser, help: str) -> None:  # noqa: A002
-    parser.add_argument("--metric", default="loss", metavar="NAME", help=f"{help} [default: %(default)s]")
+def add_objective(parser: argparse.ArgumentParser, help: str, *, default: str | None = "loss") -> None:  # noqa: A002
+    shown = default or "found by its name"
+    parser.add_argument("--metric", default=default, metavar="NAME", help=f"{help} [default: {shown}]")
     parser.add_argument(
         "--direction", choices=("minimize", "maximize"), metavar="GOAL",
         help="minimize or maximize the metric [default: minimize]",

@@ -68,6 +68,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             max_retries=options.max_retries,
             label=options.label,
             progress=True,
+            keep_results=options.keep_results,
         )
     if options.failed_as_diverged:
         sweep = sweep.with_failed_as_diverged()

@@ -122,5 +122,6 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         journal=Path(options.journal),
         max_retries=options.max_retries,
         label=options.label,
+        keep_results=options.keep_results,
         progress=True,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from ..trials import Status
 
 DEFAULT_SCHEDULE = "sweep"
 
-Repeats = Literal["refuse", "first"]
+Repeats = Literal["refuse", "first", "last"]
 
 
 def called(schedule: str) -> str:
@@ -38,6 +38,8 @@ class Run:
         metrics: further final numbers by name.
         params: hyperparameters besides learning rate, schedule and seed; None if unknown.
         seconds: how long it ran, NaN if unknown.
+        started: when it began, in seconds since any moment, NaN if unknown; of two with the same learning rate,
+            schedule and seed, the later one is the rerun.
         error: why it failed, or how it diverged.
         complete: False for a run that ended early with a result, such as one pruned because it diverged. A complete run
             with the same learning rate, schedule and seed takes precedence.
@@ -64,6 +66,7 @@ class Run:
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, object] | None = None
     seconds: float = math.nan
+    started: float = math.nan
     error: str | None = None
     complete: bool = True
     excluded: str = ""

@@ -11,7 +11,7 @@ from .._checks import check_train, check_whole
 from .._metrics import Direction, Objective
 from .._text import count_of, levels_to_user
 from ..exceptions import DataError, RobustLRWarning
-from ..journal import open_journal
+from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -39,6 +39,7 @@ def search_learning_rate(
     journal: str | os.PathLike[str] | None = None,
     max_retries: int = MAX_RETRIES,
     label: str | None = None,
+    keep_results: bool = False,
     progress: bool | None = None,
 ) -> SearchResult:
     """Search for the best learning rate until no other can be better by more than the tolerance.
@@ -76,6 +77,7 @@ def search_learning_rate(
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
+        keep_results: whether the results in the journal stay valid although the code has changed; see `run_sweep`.
         progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
             so only on a terminal, and False never.
 
@@ -86,8 +88,8 @@ def search_learning_rate(
         GridError, ScheduleError, OptionError: when an argument is wrong, or `train` cannot be called so.
         DataError: when the trials of the journal have no such metric.
         TrialError: when the first trial returns no such metric.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name
-            of `train` or the text of the schedule does not identify it.
+        JournalError: when the journal belongs to another training function, `train` has changed since, another process
+            is writing it, or the name of `train` or the text of the schedule does not identify it.
 
     Example:
         >>> import math
@@ -110,7 +112,7 @@ def search_learning_rate(
     search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
 
     with ExitStack() as stack:
-        book = open_journal(journal, train, named, label=label)
+        book = open_journal(journal, train, named, label=label, keep_results=keep_results)
         known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
         known = [objective.judge(result) for result in known]
         if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
@@ -129,5 +131,8 @@ def search_learning_rate(
             outcomes.append(result)
             view.add(result, found())
             view.begin([*ledger.in_flight, *ledger.waiting], found())
+        if book:
+            n_new = sum(result.is_final for result in outcomes)
+            report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
         warn_of_failures(outcomes)
         return found()

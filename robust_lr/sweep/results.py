@@ -196,8 +196,9 @@ class SweepResult:
 
         Args:
             runs: in the order in which they ran.
-            repeats: treatment of runs with the same learning rate, schedule and seed, but different losses: "refuse"
-                raises, "first" counts the first complete run.
+            repeats: treatment of runs with the same learning rate, schedule and seed, but different losses: "first" and
+                "last" count the first or last complete run; "refuse" counts the latest if all say when they started
+                and have the same hyperparameters, and else raises.
             direction: "maximize" if a larger value is better; the loss is then its negative.
             source: name of the data in errors.
             notes: notes to put first.
@@ -224,16 +225,21 @@ class SweepResult:
         cls,
         path: str | Path,
         *,
-        lr_name: str = "lr",
-        metric: str = "loss",
+        lr_name: str | None = None,
+        metric: str | None = None,
         schedule_name: str | None = None,
         seed_name: str | None = None,
+        where: Sequence[str] = (),
+        repeats: Repeats = "refuse",
         direction: Direction | None = None,
     ) -> Self:
-        """Read a sweep from a CSV file with one run per row; see `read_table` and `from_runs`."""
-        runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
-        notes = direction_of(direction, metric)[1]
-        return cls.from_runs(runs, direction=direction, source=str(path), notes=notes)
+        """Read a sweep from a table, CSV or another format, with one run per row; see `read_table` and `from_runs`."""
+        table = read_table(
+            path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, where=where,
+            direction=direction,
+        )  # fmt: skip
+        notes = [*table.notes, *direction_of(direction, table.metric)[1]]
+        return cls.from_runs(table.runs, repeats=repeats, direction=direction, source=str(path), notes=notes)
 
     @classmethod
     def from_journal(cls, path: str | Path, *, metric: str = "loss", direction: Direction | None = None) -> Self:
@@ -244,7 +250,8 @@ class SweepResult:
             metric, direction: as in `run_sweep`; the journal holds all that the training function returned.
         """
         contents, objective = read_journal(path), Objective(metric, direction)
-        header, results, notes = contents.header, [objective.judge(r) for r in contents.results], objective.notes()
+        header, results = contents.header, [objective.judge(r) for r in contents.results]
+        notes = [*contents.notes, *objective.notes()]
         without = {
             r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final
         }

@@ -12,7 +12,7 @@ from .._metrics import Direction, Objective
 from .._text import count_of, main_line, place_of
 from ..exceptions import DataError, TrialError
 from ..grids import GeometricGrid
-from ..journal import open_journal
+from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
@@ -38,6 +38,7 @@ def run_sweep(
     max_retries: int = MAX_RETRIES,
     progress: bool | None = None,
     label: str | None = None,
+    keep_results: bool = False,
 ) -> SweepResult:
     """Train once for each schedule, learning rate and seed, coarse learning rates first, and return all the losses.
 
@@ -54,9 +55,11 @@ def run_sweep(
             that has grown runs only the new trials.
         max_retries: how often a failed trial is retried, at least 0.
         progress: None shows a progress bar only when stderr is a terminal; True and False force it.
-        label: name of the training function in the journal, which refuses any other. By default its attribute `label`,
-            or its module, name and bound arguments. Needed with a journal if these do not identify the function, as
-            for a lambda or a local function.
+        label: name of the training function in the journal; each has its own results there. By default its attribute
+            `label`, or its module, name and bound arguments, and the journal then refuses any other. Needed with a
+            journal if these do not identify the function, as for a lambda or a local function.
+        keep_results: whether the results in the journal stay valid although the code of `train` has changed since. By
+            default the journal refuses to mix them; docs/resuming.md lists which edits it sees.
 
     Returns:
         The sweep. A failed trial is NaN in it, listed in its `failures`, and causes a `RobustLRWarning`.
@@ -64,8 +67,8 @@ def run_sweep(
     Raises:
         GridError, ScheduleError, OptionError: when an argument is wrong, or `train` cannot be called so.
         DataError: when the trials of the journal have no such metric.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name
-            of `train` or the text of a schedule does not identify it.
+        JournalError: when the journal belongs to another training function, `train` has changed since, another process
+            is writing it, or the name of `train` or the text of a schedule does not identify it.
         TrialError: when the first 3 trials all fail and none has a result, or the first returns no such metric.
 
     Example:
@@ -80,12 +83,18 @@ def run_sweep(
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     trials = expand_trials(named, lrs, all_seeds)
     with ExitStack() as stack:
-        book = open_journal(journal, train, named, label=label, learning_rates=lrs, seeds=all_seeds)
+        book = open_journal(
+            journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=all_seeds
+        )
         finished = stack.enter_context(book).finished if book else {}
         plan = _SweepPlan(trials, {spec: objective.judge(result) for spec, result in finished.items()})
         if lacking := [result.error for result in plan.results if not result.is_final]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
+        if book:
+            n_old = len(plan.results)
+            n_other = len(book.finished) - n_old
+            report_counts(book, n_old=n_old, n_new=len(trials) - n_old, n_other=n_other, show=progress)
         bar = stack.enter_context(
             SweepProgress(len(trials), finished=plan.results, show=progress, direction=objective.direction)
         )

@@ -324,3 +324,14 @@ def test_a_printed_curve_is_a_table_with_one_row_for_each_ratio():
     assert rows[2].endswith("sweep too narrow")
     assert repr(curve) == "DegradationCurve('cosine', 5 learning rates, 1 seed, best_lr=0.4)"
     assert "<table>" in curve._repr_html_()
+
+
+@pytest.mark.parametrize("per_decade", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("best", [-3.0, -2.0])
+def test_learning_rates_that_are_written_with_three_digits_reach_as_far_as_exact_ones(per_decade, best):
+    exact = np.logspace(-5, 0, 5 * per_decade + 1)
+    rounded = np.array([float(f"{lr:.3g}") for lr in exact])
+    loss = (np.log10(exact) - best) ** 2
+    sweeps = [SweepResult(("cosine",), lrs, (0,), loss[None, :, None]) for lrs in (exact, rounded)]
+    one, other = (degradation_curve(sweep, "cosine").covered for sweep in sweeps)
+    assert one.tolist() == other.tolist()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr._fingerprint import changed_parts, fingerprint_of
 from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
 from tests.torch.tasks import Rows
@@ -516,3 +517,11 @@ def test_a_trial_on_a_gpu_is_repeatable_and_leaves_the_random_numbers_alone():
     assert torch.equal(torch.rand(3, device="cuda"), expected)
     on_cpu = task(device="cpu")(lr=0.1, schedule="cosine", seed=0)["loss"]
     assert task(device="cuda")(lr=0.1, schedule="cosine", seed=0)["loss"] == pytest.approx(on_cpu, rel=1e-3)
+
+
+def test_an_edit_of_the_code_of_a_model_is_seen_in_the_fingerprint_of_its_task():
+    own = Own(make_model=make_network, train_data=(X, Y), loss=functional.cross_entropy, total_steps=3, batch_size=2)
+    parts = fingerprint_of(own)
+    assert any(part.endswith(".py:make_network") for part in parts)
+    assert changed_parts(parts, fingerprint_of(replace(own, check_every=7))) == []
+    assert "attribute train_data" in changed_parts(parts, fingerprint_of(replace(own, train_data=(X + 1, Y))))
