@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="stop as limited by noise if more than N further trials would be needed [default: %(default)s]",
     )  # fmt: skip
     option(
-        "--stepwise", action=argparse.BooleanOptionalAction,
+        "--stepwise", choices=("yes", "no"),
         help="whether the metric moves in steps, as accuracy does: no bound [default: seen from the results]",
     )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
@@ -104,6 +104,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
     from ..search import SearchOptions
     from ..search.run import search_learning_rate
 
+    stepwise = None if options.stepwise is None else options.stepwise == "yes"
     return search_learning_rate(
         import_function(options.function),
         options.lr_min,
@@ -114,7 +115,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         direction=options.direction,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
-            noise=options.noise, noise_trials=options.noise_trials, stepwise=options.stepwise,
+            noise=options.noise, noise_trials=options.noise_trials, stepwise=stepwise,
         ),
         runner=make_runner(options, plugins),
         n_jobs=options.n_jobs,

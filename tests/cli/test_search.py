@@ -198,7 +198,7 @@ def test_a_report_shows_the_answer_the_picture_and_the_trials(search, tmp_path):
 
 
 def test_a_score_is_searched_without_a_bound_if_it_moves_in_steps(search):
-    code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--stepwise")
+    code, out, _ = search("train", *RANGE, "--tolerance", "0.005", "--stepwise", "yes")
     assert code == 0
     assert "How much another learning rate could gain is unknown: the metric moves in steps.\n" in out
 
