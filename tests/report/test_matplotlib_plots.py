@@ -286,14 +286,15 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     figure = search_figure(result)
     (ax,) = figure.axes
     drawn(ax)
-    (mean,) = lines_at(ax, "o")
+    mean = lines_at(ax, "o")[-1]  # above the trials at each learning rate
     ok = {tell.lr: tell.loss for tell in result.history if tell.status == "ok"}
     assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == ok
     (star,) = lines_at(ax, "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (result.lr, result.loss)
     assert {lr for cross in lines_at(ax, "x") for lr in cross.get_xdata()} == {t.lr for t in result.history} - set(ok)
     numbers = {text.get_text() for text in ax.texts}
-    assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
+    first = {tell.lr: str(i) for i, tell in reversed(list(enumerate(result.history, 1))) if tell.status == "ok"}
+    assert set(first.values()) <= numbers
     explained = {text.get_text() for text in figure.legends[0].get_texts()}
     assert f"nothing is better by more than {result.excess_bound:.2g}" in explained
     assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
