@@ -167,7 +167,8 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
 def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
-    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.001)))
+    options = SearchOptions(noise=0.002, noise_trials=40)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
 
     def fails_on_another_seed(trial):
         if suggest(trial) in lrs_of(study, TrialState.COMPLETE):
@@ -217,7 +218,8 @@ def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of
 
 
 def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
-    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.001)))
+    options = SearchOptions(noise=0.0015, noise_trials=40)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
     study.optimize(lambda trial: valley(suggest(trial), best=0.3))
     assert len(set(lrs_of(study))) < len(study.trials)
     assert search_result(study).stop == "tolerance"
@@ -429,7 +431,9 @@ def test_a_trial_is_pruned_when_another_ran_its_choice_meanwhile_and_the_search_
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.COMPLETE]
 
 
-def test_threads_try_no_learning_rate_twice(study):
+def test_threads_try_no_learning_rate_twice():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.0)))
+
     def slow(trial):
         value = objective(trial)
         time.sleep(0.02)
