@@ -55,3 +55,8 @@ def stop_study(study: Study) -> bool:
         study.stop()
         return True
     return False
+
+
+def is_in_optimize(study: Study) -> bool:
+    """Whether this thread runs `study.optimize`, and did not call `study.ask` by hand."""
+    return bool(study._thread_local.in_optimize_loop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from robust_lr_optuna._assignments import Cell
+from robust_lr_optuna._cells import Cell
 from robust_lr_optuna._trial_axes import TrialAxes, cells_of
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
