@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -84,10 +85,13 @@ class GridState:
             taken |= {self.finished_by(trial), failed if failed and self.is_given_up(failed, more=1) else None}
         return (cell for cell in self._left if cell not in taken)
 
+    def n_work(self, number: int, *, at_most: int = 0) -> int:
+        """Return for how many trials beside this one there is something to run; counting ends above `at_most`."""
+        n_enqueued = sum(trial.state == TrialState.WAITING for trial in self._open.values())
+        return n_enqueued + sum(1 for _ in islice(self.free(number), at_most + 1))
+
     def has_work(self, number: int) -> bool:
-        """Whether another trial than this one would have something to run, a cell or what was enqueued."""
-        is_enqueued = any(trial.state == TrialState.WAITING for trial in self._open.values())
-        return is_enqueued or next(self.free(number), None) is not None
+        return self.n_work(number) > 0
 
     def rivals(self, cell: Cell, number: int) -> list[int] | None:
         """Return the numbers of other trials that run this cell, None if one has run it and nobody need."""

@@ -100,10 +100,8 @@ class GeometricGridSampler(PartialSampler):
         independent_sampler: BaseSampler | None = None,
         max_retries: int = MAX_RETRIES,
     ) -> None:
-        if isinstance(schedules, str):
-            raise OptionError(f"schedules must be a sequence of names, got {schedules!r}")
         self._axes = as_axes(
-            read_learning_rates(grid), dict.fromkeys(schedules or ()), () if seeds is None else read_seeds(seeds)
+            read_learning_rates(grid), _read_names(schedules), () if seeds is None else read_seeds(seeds)
         )
         self._names = {"lr": lr_name, "schedule": schedule_name, "seed": seed_name}
         if len(set(self._names.values())) < 3:
@@ -149,7 +147,7 @@ class GeometricGridSampler(PartialSampler):
 
     def add_schedules(self, study: Study, schedules: Iterable[str]) -> None:
         """Add schedules to the study: each runs with every learning rate and seed."""
-        self._grow(study, schedules=schedules)
+        self._grow(study, schedules=_read_names(schedules))
 
     def take_back(self, study: Study) -> None:
         """Take back what any sampler added to the study's grid: the grid of this sampler is left to run.
@@ -189,8 +187,13 @@ class GeometricGridSampler(PartialSampler):
             RobustLRError: if another worker took this one for dead.
         """
         super().before_trial(study, trial)
+        with self._lock:
+            self._has_stopped = False
         fixed = values_of(trial)
-        if self._claim(study, trial, fixed) is None and not any(name in fixed for name in self._names.values()):
+        cell = self._claim(study, trial, fixed)
+        with self._lock:
+            self._asking = self._asking[1:]
+        if cell is None and not any(name in fixed for name in self._names.values()):
             self._say_that_nothing_is_left(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -211,8 +214,11 @@ class GeometricGridSampler(PartialSampler):
             grid.end(ended)
             if not grid.has_work(trial.number) and fail_stale_trials(study):
                 grid = self._read(study)
+            grid = self._without_what_other_threads_take(study, trial, grid)
             if not grid.has_work(trial.number):
                 self._stop(study, trial, grid)
+            elif is_in_optimize(study):
+                self._asking.append(time.monotonic())
             self._warn_of_failure(study, grid, ended)
         if claim is not None and state == TrialState.COMPLETE:
             self._check_what_ran(study, trial, claim, grid)
@@ -222,7 +228,7 @@ class GeometricGridSampler(PartialSampler):
         return f"{type(self).__name__}({lrs} learning rates, {schedules or 1} schedules, {seeds or 1} seeds)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_states")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_states", "_asking")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -232,6 +238,7 @@ class GeometricGridSampler(PartialSampler):
         self._lock = threading.RLock()
         self._states: WeakKeyDictionary[BaseStorage, dict[int, tuple[Axes, GridState | None]]] = WeakKeyDictionary()
         self._has_stopped = False
+        self._asking: list[float] = []  # when threads went on to ask for another trial
 
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
         return name in self._own_names(claim_of(trial))
@@ -249,7 +256,6 @@ class GeometricGridSampler(PartialSampler):
         wait, asked = _SHORTEST_WAIT, {} if is_in_optimize(study) else {"asked": True}
         while True:
             with self._lock:
-                self._has_stopped = False
                 grid = self._read(study)
                 cell = next((each for each in grid.free(trial.number) if grid.agrees(each, fixed)), None)
                 if cell is None and fail_stale_trials(study):
@@ -277,6 +283,16 @@ class GeometricGridSampler(PartialSampler):
         else:
             study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
             raise GridError(f"nothing is left to ask for: {text}; ask while sampler.pending(study) is not 0")
+
+    def _without_what_other_threads_take(self, study: Study, trial: FrozenTrial, grid: GridState) -> GridState:
+        """Return the state once threads that are about to ask for the last cells have them, or a second has passed."""
+        while grid.n_work(trial.number, at_most=len(self._asking)) <= len(self._asking) > 0:
+            self._asking = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
+            self._lock.release()
+            time.sleep(_SHORTEST_WAIT / 4)
+            self._lock.acquire()
+            grid = self._read(study)
+        return grid
 
     def _stop(self, study: Study, trial: FrozenTrial, grid: GridState) -> None:
         self._has_stopped = stop_study(study)
@@ -344,6 +360,13 @@ class GeometricGridSampler(PartialSampler):
             add_growth(study, as_axes(lrs, schedules, seeds), self._names)
             if self._has_stopped and is_in_optimize(study):  # by a callback of the last trial
                 study._stop_flag = self._has_stopped = False
+
+
+def _read_names(schedules: Iterable[str] | None) -> list[str]:
+    names = [] if schedules is None else [schedules] if isinstance(schedules, str) else list(schedules)
+    if isinstance(schedules, str) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"schedules must be a sequence of names, got {schedules!r}")
+    return list(dict.fromkeys(map(str, names)))
 
 
 def _was_asked_here(trial: FrozenTrial) -> bool:

@@ -8,6 +8,7 @@ import math
 import pickle
 import threading
 import time
+import warnings
 from collections import Counter
 from datetime import timedelta
 
@@ -183,8 +184,8 @@ def test_a_parameter_that_was_fixed_from_outside_is_not_taken_for_the_value_of_t
         with pytest.raises(GridError, match="should run schedule='constant', but the objective ran schedule='cosine'"):
             study.optimize(sweep)
     assert {trial.params["schedule"] for trial in study.trials} == {"cosine"}
-    assert {cell_of(trial) for trial in study.trials} <= {None, Cell(0.01, "cosine"), Cell(0.1, "cosine")}
-    assert sampler.pending(study) == 2
+    assert {cell_of(trial) for trial in study.trials} == {None}
+    assert sampler.pending(study) == 3, "that of 0.01 and cosine has run"
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,107 @@ def test_hyperband_which_shows_a_sampler_a_part_of_the_study(sampler):
     assert completed(study) == once(GRID.values)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_the_objective_begins_once_for_each_cell_and_callbacks_see_only_trials_with_parameters(n_jobs):
+    began, seen = [], []
+
+    def counted(trial):
+        began.append(trial.number)
+        time.sleep(0.01)
+        return objective(trial)
+
+    study = optuna.create_study(sampler=GeometricGridSampler(GeometricGrid(1e-4, 1.0, 9)))
+    study.optimize(counted, n_jobs=n_jobs, callbacks=[lambda study, trial: seen.append(trial.params)])
+    assert len(began) == len(study.trials) == len(seen) == 9 and all(seen)
+
+
+def test_a_sampler_with_constraints_for_the_others_never_sees_a_trial_without_parameters():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        others = optuna.samplers.NSGAIISampler(constraints_func=lambda trial: (trial.params["decay"] - 0.5,))
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, independent_sampler=others))
+    for _ in range(2):  # the second time there is nothing to run
+        study.optimize(lambda trial: objective(trial) + trial.suggest_float("decay", 0.0, 1.0))
+    assert completed(study) == once(GRID.values)
+
+
+def test_asking_once_too_often_says_so_and_leaves_no_running_trial(study):
+    asked = [study.ask() for _ in range(5)]
+    with pytest.raises(
+        GridError, match=r"or held: lr=0\.01 by trial 0 \(in this process\), .*; ask while sampler\.pending"
+    ):
+        for _ in range(2):
+            objective(study.ask())
+    assert [trial.number for trial in study.get_trials(states=[TrialState.RUNNING])] == [t.number for t in asked]
+
+
 # Growth
+
+
+def test_a_grid_that_was_made_smaller_runs_only_what_is_left_of_it(study):
+    study.sampler = GeometricGridSampler([*GRID.values, 100.0, 1000.0])
+    study.optimize(lambda trial: trial.suggest_float("lr", 1e-5, 1e4, log=True), n_trials=2)
+    study.sampler = GeometricGridSampler(GRID)
+    study.optimize(objective)
+    assert set(completed(study)) >= {(lr,) for lr in GRID.values}
+    assert len(completed(study)) <= 5 + 2
+
+
+def test_growth_can_be_taken_back(study, sampler):
+    study.optimize(objective, n_trials=3)
+    sampler.extend(study, above=2)
+    sampler.add_seeds(study, range(40))
+    assert sampler.pending(study) == 7 * 40, "the runs without a seed count for none"
+    GeometricGridSampler(GRID).take_back(study)
+    assert sampler.pending(study) == 2
+    study.optimize(objective)
+    assert completed(study) == once(GRID.values)
+
+
+def test_a_callback_of_the_last_trial_may_extend_the_grid(study, sampler):
+    def go_on(study, trial):
+        if len(study.trials) == 5:
+            sampler.extend(study, below=2)
+
+    study.optimize(lambda trial: trial.suggest_float("lr", 1e-7, 10.0, log=True), callbacks=[go_on])
+    assert completed(study) == once([1e-6, 1e-5, *GRID.values])
+
+
+def test_two_samplers_with_other_names_in_one_study_do_not_hand_out_each_others_rates(study):
+    study.optimize(objective)
+    study.sampler = GeometricGridSampler([0.1, 0.2], lr_name="learning_rate")
+    study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-5, 10.0, log=True))
+    trials = study.get_trials(states=[TrialState.COMPLETE])
+    assert [trial.params["learning_rate"] for trial in trials[5:]] == [0.1, 0.2]
+
+
+def test_a_trial_that_was_enqueued_without_a_learning_rate_runs_on_the_grid_or_not_at_all(study):
+    def with_decay(trial):
+        return objective(trial) + trial.suggest_float("decay", 0.0, 1.0)
+
+    study.enqueue_trial({"decay": 0.25})
+    study.optimize(with_decay)
+    assert study.trials[0].params["decay"] == 0.25 and completed(study) == once(GRID.values)
+    study.enqueue_trial({"decay": 0.75})
+    with pytest.warns(RobustLRWarning, match="trial 5 names no 'lr', and every cell of the grid is done"):
+        study.optimize(with_decay)
+    assert completed(study) == once(GRID.values)
+
+
+def test_an_enqueued_learning_rate_off_the_grid_runs_with_the_first_seed():
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, seeds=[3, 4]))
+    study.enqueue_trial({"lr": 0.5})
+    study.optimize(with_seeds)
+    assert study.trials[0].params == {"lr": 0.5, "seed": 3}
+    assert len(study.trials) == 11
+
+
+@pytest.mark.parametrize("seeds", [np.arange(3), np.int64(3), range(3), (0, 1, 2)])
+def test_axes_of_numpy_are_axes(seeds):
+    sampler = GeometricGridSampler(np.array([0.1, 1.0]), seeds=seeds, schedules=np.array(["cosine", "linear"]))
+    cells = sampler.cells(optuna.create_study())
+    assert {cell.seed for cell in cells} == {0, 1, 2} and {cell.schedule for cell in cells} == {"cosine", "linear"}
+    assert all(type(cell.seed) is int and type(cell.schedule) is str for cell in cells)
 
 
 def test_growth_runs_what_is_new(study, sampler):
@@ -607,6 +708,9 @@ def test_a_trial_is_reaped_once(study, sampler):
         ({"schedules": "cosine"}, "schedules must be a sequence of names, got 'cosine'"),
         ({"seeds": 0}, "a number of seeds must be at least 1, got 0"),
         ({"seeds": True}, "seeds must be a sequence, got True"),
+        ({"seeds": [0.5]}, r"seeds must be whole numbers, got \[0\.5\]"),
+        ({"seeds": 3.0}, r"seeds must be a sequence, got 3\.0"),
+        ({"schedules": [1, 2]}, r"schedules must be a sequence of names, got \[1, 2\]"),
         ({"max_retries": -1}, "max_retries must be a whole number of at least 0, got -1"),
         ({"max_retries": 1.0}, "max_retries must be a whole number of at least 0, got 1.0"),
         ({"lr_name": "seed"}, "lr_name, schedule_name and seed_name must differ"),
