@@ -49,3 +49,4 @@ else:
         },
         extra="optuna",
     )
+    __all__ = [name for name in __dir__() if not name.startswith("_")]  # for import *

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from robust_lr._text import listed
 
 MOST_IN_VAIN = 20  # trials in a row without a learning rate; then the objective is taken to have none
-_LOOKS_LIKE = {"lr": r"lr|learn|rate|eta\b|step_size|alpha", "seed": r"seed|rng|replica", "schedule": r"sched|anneal"}
+_LOOKS_LIKE = {"lr": r"lr|learn|rate|\beta\b|step_size|alpha", "seed": r"seed|rng|replica", "schedule": r"sched|anneal"}
 _ASK = {
     "lr": "ask for it with trial.suggest_float({name!r}, ..., log=True), or pass lr_name=...",
     "schedule": "ask for it with trial.suggest_categorical({name!r}, [...]), pass schedule_name=..., or leave out "

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+
+from robust_lr.exceptions import GridError
+
+from ._never_asked import MOST_IN_VAIN, may_be_conditional, never_asked
 
 
 class PartialSampler(BaseSampler):
@@ -22,6 +26,25 @@ class PartialSampler(BaseSampler):
 
     def _check_study(self, study: Study) -> None:
         """Raise if the subclass cannot work on this study."""
+
+    def _check_asked(
+        self,
+        axis: str,
+        name: str,
+        study: Study,
+        trial: FrozenTrial,
+        own: Collection[str],
+        *,
+        in_vain: int | None = None,
+    ) -> bool:
+        """Whether other trials asked for a parameter that this one did not; raise if none ever will."""
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        if any(name in other.params for other in trials):
+            return True
+        n = sum(bool(other.params) for other in trials) if in_vain is None else in_vain
+        if not may_be_conditional(axis, trial, own) or n > MOST_IN_VAIN:
+            raise GridError(never_asked(axis, name, trial, own))
+        return False
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._check_study(study)

@@ -30,7 +30,6 @@ from robust_lr.sweep.retries import MAX_RETRIES
 from ._cells import Axes, Cell, as_axes
 from ._grid_state import GridState
 from ._growth import add_growth, growth_before, growth_of, take_back_growth
-from ._never_asked import MOST_IN_VAIN, may_be_conditional, never_asked
 from ._outcomes import note_why_failed
 from ._parameter_values import allowed_value, is_same
 from ._partial_sampler import PartialSampler, is_in_optimize, stop_study
@@ -192,7 +191,7 @@ class GeometricGridSampler(PartialSampler):
         fixed = values_of(trial)
         cell = self._claim(study, trial, fixed)
         with self._lock:
-            self._asking = self._asking[1:]
+            del self._asking[:1]
         if cell is None and not any(name in fixed for name in self._names.values()):
             self._say_that_nothing_is_left(study, trial)
 
@@ -287,7 +286,7 @@ class GeometricGridSampler(PartialSampler):
     def _without_what_other_threads_take(self, study: Study, trial: FrozenTrial, grid: GridState) -> GridState:
         """Return the state once threads that are about to ask for the last cells have them, or a second has passed."""
         while grid.n_work(trial.number, at_most=len(self._asking)) <= len(self._asking) > 0:
-            self._asking = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
+            self._asking[:] = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
             self._lock.release()
             time.sleep(_SHORTEST_WAIT / 4)
             self._lock.acquire()
@@ -327,11 +326,7 @@ class GeometricGridSampler(PartialSampler):
                         f"{name}={trial.params[name]!r}: {cell} is left to run"
                     )
                 continue
-            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-            has_asked = any(name in other.params for other in trials)
-            is_conditional = has_asked or may_be_conditional(axis, trial, names.values())
-            if not is_conditional or grid.in_vain >= MOST_IN_VAIN:
-                raise GridError(never_asked(axis, name, trial, names.values()))
+            self._check_asked(axis, name, study, trial, names.values(), in_vain=grid.in_vain + 1)
             text = f"trial {trial.number} did not ask for {name!r}, so it counts for no cell: {cell} is left to run"
             warnings.warn(text, RobustLRWarning, stacklevel=3)
 

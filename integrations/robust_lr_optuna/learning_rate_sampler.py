@@ -24,7 +24,7 @@ from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarn
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.sweep.retries import MAX_RETRIES
 
-from ._never_asked import MOST_IN_VAIN, may_be_conditional, never_asked
+from ._never_asked import never_asked
 from ._outcomes import note_why_failed, seconds_of
 from ._parameter_values import is_same
 from ._partial_sampler import PartialSampler, is_in_optimize, stop_study
@@ -175,7 +175,7 @@ class LearningRateSampler(PartialSampler):
             return
         trials = list(study._storage.get_all_trials(study._study_id, deepcopy=False))
         if state == TrialState.COMPLETE:
-            self._check_what_ran(trial, trials)
+            self._check_what_ran(study, trial)
         ended = trials[trial.number] = copy.copy(trials[trial.number])
         ended.state, ended.values = state, values  # what Optuna stores after this
         if self._is_over(study, trials):
@@ -219,15 +219,13 @@ class LearningRateSampler(PartialSampler):
             raise GridError(f"the search goes from {low:g} to {high:g}, but the objective only allows {distribution}")
         return low, high
 
-    def _check_what_ran(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+    def _check_what_ran(self, study: Study, trial: FrozenTrial) -> None:
         # Some trials may ask for other parameters only; if none asks for a learning rate, it is a mistake.
-        if not any(self._lr_name in each.params for each in trials):
-            own, n_in_vain = [self._lr_name, *self._combinations[0]], sum(bool(each.params) for each in trials)
-            text = never_asked("lr", self._lr_name, trial, own)
-            if not may_be_conditional("lr", trial, own) or n_in_vain > MOST_IN_VAIN:
-                raise GridError(text)
-            if not self._has_warned:
+        if self._lr_name not in trial.params:
+            own = [self._lr_name, *self._combinations[0]]
+            if not self._check_asked("lr", self._lr_name, study, trial, own) and not self._has_warned:
                 self._has_warned = True
+                text = never_asked("lr", self._lr_name, trial, own)
                 warnings.warn(f"trial {trial.number}: {text}", RobustLRWarning, stacklevel=3)
         # If a distribution has only one value, Optuna takes it without asking a sampler.
         note = search_note(trial)

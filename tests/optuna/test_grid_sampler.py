@@ -466,9 +466,7 @@ def test_a_sampler_with_constraints_for_the_others_never_sees_a_trial_without_pa
 
 def test_asking_once_too_often_says_so_and_leaves_no_running_trial(study):
     asked = [study.ask() for _ in range(5)]
-    with pytest.raises(
-        GridError, match=r"or held: lr=0\.01 by trial 0 \(in this process\), .*; ask while sampler\.pending"
-    ):
+    with pytest.raises(GridError, match=r"or held: lr=0\.0001 by trial 0 \(in this process\), .*; ask while sampler"):
         for _ in range(2):
             objective(study.ask())
     assert [trial.number for trial in study.get_trials(states=[TrialState.RUNNING])] == [t.number for t in asked]

@@ -553,7 +553,7 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
 class WithoutLr(LearningRateSampler):
     """The suite's objectives have no learning rate, for which the sampler ends a study."""
 
-    def _check_what_ran(self, trial, trials):
+    def _check_what_ran(self, study, trial):
         pass
 
 
