@@ -57,7 +57,10 @@ class GeometricGridSampler(PartialSampler):
     Any number of threads, processes and machines may work on a study in one storage. All state is in the storage, so a
     study can be interrupted and continued. Coarse learning rates come first, each with all its seeds and schedules: a
     study that is stopped early is a complete sweep over a coarser grid. After the grid has grown, only new cells run.
+    A sampler with a smaller grid runs only what is left of that.
 
+    A cell is finished by a trial whose own parameters are its values. A trial that ran something else gives its cell
+    back, and says so; an objective that never asks for a parameter of the grid ends after its first trial.
     A failed trial is retried up to `max_retries` times. So is a trial whose process was killed, as soon as another
     worker on the same machine is idle (or `fail_stale_trials` is called). NaN, infinity, `TrialDiverged` and pruned
     trials are results. An enqueued trial counts for the cell that it names; a trial of another sampler counts if it has
