@@ -209,19 +209,11 @@ class GeometricGridSampler(PartialSampler):
             note_why_failed(study, trial)
         if claim is not None or trial.params:  # otherwise it ran nothing that the other sampler should know of
             super().after_trial(study, trial, state, values)
-        with self._lock:
-            grid = self._read(study)
-            ended = copy.copy(study._storage.get_trial(trial._trial_id))
-            ended.state, ended.values = state, values
-            grid.end(ended)
-            if not grid.has_work(trial.number) and fail_stale_trials(study):
-                grid = self._read(study)
-            grid = self._without_what_other_threads_take(study, trial, grid)
-            if not grid.has_work(trial.number):
-                self._stop(study, trial, grid)
-            elif is_in_optimize(study):
-                self._asking.append(time.monotonic())
-            self._warn_of_failure(study, grid, ended)
+        ended = copy.copy(study._storage.get_trial(trial._trial_id))
+        ended.state, ended.values = state, values
+        while (grid := self._stop_or_go_on(study, ended)) is None:
+            time.sleep(_SHORTEST_WAIT / 4)
+        self._warn_of_failure(study, grid, ended)
         if claim is not None and state == TrialState.COMPLETE:
             self._check_what_ran(study, trial, claim, grid)
 
@@ -286,15 +278,22 @@ class GeometricGridSampler(PartialSampler):
             study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
             raise GridError(f"nothing is left to ask for: {text}; ask while sampler.pending(study) is not 0")
 
-    def _without_what_other_threads_take(self, study: Study, trial: FrozenTrial, grid: GridState) -> GridState:
-        """Return the state once threads that are about to ask for the last cells have them, or a second has passed."""
-        while grid.n_work(trial.number, at_most=len(self._asking)) <= len(self._asking) > 0:
-            self._asking[:] = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
-            self._lock.release()
-            time.sleep(_SHORTEST_WAIT / 4)
-            self._lock.acquire()
+    def _stop_or_go_on(self, study: Study, ended: FrozenTrial) -> GridState | None:
+        """Stop the study if nothing is left; return None while other threads are about to ask for the last cells."""
+        with self._lock:
             grid = self._read(study)
-        return grid
+            grid.end(ended)
+            if not grid.has_work(ended.number) and fail_stale_trials(study):
+                grid = self._read(study)
+            n_work = grid.n_work(ended.number, at_most=len(self._asking))
+            if n_work == 0:
+                self._stop(study, ended, grid)
+            elif n_work > len(self._asking):
+                self._asking += [time.monotonic()] if is_in_optimize(study) else []
+            else:  # a thread that has not asked after a second has reached its n_trials
+                self._asking[:] = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
+                return None
+            return grid
 
     def _stop(self, study: Study, trial: FrozenTrial, grid: GridState) -> None:
         self._has_stopped = stop_study(study)
