@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -39,12 +40,14 @@ class PartialSampler(BaseSampler):
     ) -> bool:
         """Whether other trials asked for a parameter that this one did not; raise if none ever will."""
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        if any(name in other.params for other in trials):
-            return True
-        n = sum(bool(other.params) for other in trials) if in_vain is None else in_vain
-        if not may_be_conditional(axis, trial, own) or n > MOST_IN_VAIN:
+        has_asked = any(name in other.params for other in trials)
+        n = sum(1 for _ in takewhile(lambda other: name not in other.params, reversed(trials)))
+        n = n if in_vain is None else in_vain
+        if not has_asked and (n > MOST_IN_VAIN or not may_be_conditional(axis, trial, own)):
             raise GridError(never_asked(axis, name, trial, own))
-        return False
+        if n > MOST_IN_VAIN:
+            raise GridError(f"the last {n} trials did not ask for {name!r}: let the objective ask for it more often")
+        return has_asked
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._check_study(study)

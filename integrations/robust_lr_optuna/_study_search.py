@@ -88,7 +88,8 @@ def choices_of(trial: FrozenTrial, names: Iterable[str]) -> Choices | None:
 
 def lr_of(trial: FrozenTrial, name: str) -> float | None:
     """Return the learning rate that a trial runs, None if it has not chosen yet, or never will."""
-    lr = values_of(trial).get(name, search_note(trial).get("lr"))
+    has_ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)  # then only what it ran counts
+    lr = trial.params.get(name) if has_ended else values_of(trial).get(name, search_note(trial).get("lr"))
     return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
 
 

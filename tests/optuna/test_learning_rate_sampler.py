@@ -218,6 +218,17 @@ def test_an_objective_with_choices_that_never_asks_for_the_learning_rate_is_warn
     assert len(study.trials) == 21
 
 
+def test_a_choice_without_a_learning_rate_is_no_result_and_comes_to_an_end():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, choices={"opt": ["sgd", "lion"]}))
+
+    def lion_has_none(trial):
+        return 0.1 if trial.suggest_categorical("opt", ["sgd", "lion"]) == "lion" else objective(trial)
+
+    with pytest.raises(GridError, match="the last 21 trials did not ask for 'lr': let the objective ask"):
+        study.optimize(lion_has_none)
+    assert search_result(study, {"opt": "sgd"}).loss >= 0.3
+
+
 def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of_only_before_it_ever_did(study):
     def at_times(trial):
         return objective(trial) if trial.number % 2 == 0 else trial.suggest_float("x", 0.0, 1.0)
