@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
-from .._text import count_of
+from .._text import count_of, listed
 from ._bounds import t_quantile
-from .degradation import DegradationCurve
+from .degradation import ROUNDED, DegradationCurve
 from .profile import find_cliff
 
 MAX_MORE_SEEDS = 100
@@ -42,7 +43,8 @@ def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit
 
 def on_the_edge(curve: DegradationCurve) -> str:
     side = "highest" if curve.block.best > 0 else "lowest"
-    return f"the best learning rate, {curve.best_lr:g}, is the {side} in the sweep; the optimum may lie beyond it"
+    where = "with a result" if side == "highest" and curve.block.failed_above else "in the sweep"
+    return f"the best learning rate, {curve.best_lr:g}, is the {side} {where}; the optimum may lie beyond it"
 
 
 def extension(curve: DegradationCurve, steps: int) -> str:
@@ -51,14 +53,25 @@ def extension(curve: DegradationCurve, steps: int) -> str:
     above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
     ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
     parts = [f"{count_of(count, 'learning rate')} {side} {end:g}" for count, side, end in ends if count]
+    if above and curve.block.failed_above:
+        parts[0] = why_not_above(curve.block.failed_above)
     return " and ".join(parts)
+
+
+def why_not_above(failed: Sequence[float]) -> str:
+    """What is missing above a sweep whose trials failed there; beyond them, nothing is advised."""
+    lrs = listed((f"{lr:g}" for lr in failed), at_most=4)
+    return f"results at {lrs}, where trials failed (if they diverged: --failed-as-diverged)"
 
 
 def _reach(curve: DegradationCurve, row: int) -> str:
     # The same if there are enough points but they lie too close together, on a grid that is not geometric.
-    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
-    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
+    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row]
+    is_short = lrs[-1] * ROUNDED < best * ratio
+    if curve.block.failed_above and is_short:
+        return why_not_above(curve.block.failed_above)
+    parts = [f"up to {best * ratio:.4g}"] if is_short else []
+    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio * ROUNDED else []
     return f"learning rates {' and '.join(parts)}"
 
 

@@ -30,6 +30,7 @@ class LossBlock:
         unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; if
             there are any, the block may not hold the optimum.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
+        failed_above: learning rates above all of these at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -39,6 +40,7 @@ class LossBlock:
     notes: tuple[str, ...]
     unresolved_better: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
+    failed_above: tuple[float, ...] = ()
 
     @property
     def converged(self) -> NDArray[np.bool_]:
@@ -88,6 +90,7 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
         notes=_left_out(present, lrs, seeds, sweep),
         unresolved_better=_unresolved_better(sweep.learning_rates, loss, lrs, seeds),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
+        failed_above=_failed_above(sweep, schedule, float(sweep.learning_rates[lrs[-1]])),
     )
     if not block.converged.any():
         raise InsufficientDataError(
@@ -95,6 +98,11 @@ def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
             needed=f"learning rates below {block.learning_rates[0]:g}",
         )
     return block
+
+
+def _failed_above(sweep: SweepResult, schedule: str, highest: float) -> tuple[float, ...]:
+    failed = {failure.spec.lr for failure in sweep.failures if failure.spec.schedule == schedule}
+    return tuple(sorted(lr for lr in failed if lr > highest))
 
 
 def _unresolved_better(

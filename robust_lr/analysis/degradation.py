@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._text import count_of
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
+from ..sweep.unused_axes import find_unused_axes
 from ._bounds import mean_bounds
 from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
+ROUNDED = 1.02  # learning rates written with three digits are off by up to 0.5 %, and a reach compares four of them
 ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
@@ -101,7 +103,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     block = loss_block(sweep, schedule)
     n = len(block.learning_rates)
     if n < 3:
@@ -125,14 +127,14 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
-        warnings=_warnings(block),
+        warnings=(*_warnings(block), *_unused(sweep, schedule)),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
 
 def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
     # The full grid needs a neighbor on both sides only.
-    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
+    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * ROUNDED
     covered = reach >= ratio
     covered[0] = 0 < best < len(lrs) - 1
     return np.asarray(covered)
@@ -219,6 +221,11 @@ def _shifted(fit: CrossFit, steps: int) -> float:
         return math.nan
     seeds = np.arange(n_seeds)
     return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
+
+
+def _unused(sweep: SweepResult, schedule: str) -> tuple[str, ...]:
+    loss = sweep.loss[[sweep.index(schedule)]]
+    return find_unused_axes([schedule], sweep.seeds, loss).notes
 
 
 def _warnings(block: LossBlock) -> tuple[str, ...]:

@@ -312,3 +312,14 @@ def test_the_band_covers_the_true_cost_as_often_as_it_promises():
             low, high = curve.worst_interval[k - 1]
             hits[k] += low <= cost <= high
     assert min(hits.values()) >= 180  # 95 % of 200 less three standard errors
+
+
+@pytest.mark.parametrize("per_decade", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("best", [-3.0, -2.0])
+def test_learning_rates_that_are_written_with_three_digits_reach_as_far_as_exact_ones(per_decade, best):
+    exact = np.logspace(-5, 0, 5 * per_decade + 1)
+    rounded = np.array([float(f"{lr:.3g}") for lr in exact])
+    loss = (np.log10(exact) - best) ** 2
+    sweeps = [SweepResult(("cosine",), lrs, (0,), loss[None, :, None]) for lrs in (exact, rounded)]
+    one, other = (degradation_curve(sweep, "cosine").covered for sweep in sweeps)
+    assert one.tolist() == other.tolist()
