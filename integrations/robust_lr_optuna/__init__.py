@@ -49,4 +49,3 @@ else:
         },
         extra="optuna",
     )
-    __all__ = [name for name in __dir__() if not name.startswith("_")]  # for import *
