@@ -108,6 +108,8 @@ class GeometricGridSampler(PartialSampler):
         self._names = {"lr": lr_name, "schedule": schedule_name, "seed": seed_name}
         if len(set(self._names.values())) < 3:
             raise OptionError(f"lr_name, schedule_name and seed_name must differ, got {list(self._names.values())}")
+        if isinstance(independent_sampler, GeometricGridSampler):
+            raise OptionError("a trial runs a cell of one grid, so independent_sampler must be no GeometricGridSampler")
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
         super().__init__(independent_sampler)
         self._forget()

@@ -706,6 +706,7 @@ def test_a_trial_is_reaped_once(study, sampler):
         ({"schedules": "cosine"}, "schedules must be a sequence of names, got 'cosine'"),
         ({"seeds": 0}, "a number of seeds must be at least 1, got 0"),
         ({"seeds": True}, "seeds must be a sequence, got True"),
+        ({"independent_sampler": GeometricGridSampler([0.1])}, "a trial runs a cell of one grid"),
         ({"seeds": [0.5]}, r"seeds must be whole numbers, got \[0\.5\]"),
         ({"seeds": 3.0}, r"seeds must be a sequence, got 3\.0"),
         ({"schedules": [1, 2]}, r"schedules must be a sequence of names, got \[1, 2\]"),
