@@ -90,6 +90,10 @@ class GeometricGridSampler(PartialSampler):
         [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1), (1.0, 0), (1.0, 1)]
     """
 
+    _n_live: int
+    _n_threads: int
+    _last_end: float
+
     def __init__(
         self,
         grid: GeometricGrid | Iterable[float],
@@ -196,7 +200,9 @@ class GeometricGridSampler(PartialSampler):
         fixed = values_of(trial)
         cell = self._claim(study, trial, fixed)
         with self._lock:
-            del self._asking[:1]
+            self._n_live += 1
+            is_new = self._n_live == 1 and time.monotonic() - self._last_end > _LONGEST_WAIT  # another `optimize`
+            self._n_threads = 1 if is_new else max(self._n_threads, self._n_live)
         if cell is None and not any(name in fixed for name in self._names.values()):
             self._say_that_nothing_is_left(study, trial)
 
@@ -213,7 +219,8 @@ class GeometricGridSampler(PartialSampler):
             super().after_trial(study, trial, state, values)
         ended = copy.copy(study._storage.get_trial(trial._trial_id))
         ended.state, ended.values = state, values
-        while (grid := self._stop_or_go_on(study, ended)) is None:
+        began = time.monotonic()
+        while (grid := self._stop_or_go_on(study, ended, is_last=time.monotonic() - began > _LONGEST_WAIT)) is None:
             time.sleep(_SHORTEST_WAIT / 4)
         self._warn_of_failure(study, grid, ended)
         if claim is not None and state == TrialState.COMPLETE:
@@ -224,7 +231,7 @@ class GeometricGridSampler(PartialSampler):
         return f"{type(self).__name__}({lrs} learning rates, {schedules or 1} schedules, {seeds or 1} seeds)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_states", "_asking")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_states")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -234,7 +241,8 @@ class GeometricGridSampler(PartialSampler):
         self._lock = threading.RLock()
         self._states: WeakKeyDictionary[BaseStorage, dict[int, tuple[Axes, GridState | None]]] = WeakKeyDictionary()
         self._has_stopped = False
-        self._asking: list[float] = []  # when threads went on to ask for another trial
+        # Trials of this process that run, the most that ran at a time, and when the last one ended.
+        self._n_live, self._n_threads, self._last_end = 0, 0, 0.0
 
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
         return name in self._own_names(claim_of(trial))
@@ -280,21 +288,23 @@ class GeometricGridSampler(PartialSampler):
             study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
             raise GridError(f"nothing is left to ask for: {text}; ask while sampler.pending(study) is not 0")
 
-    def _stop_or_go_on(self, study: Study, ended: FrozenTrial) -> GridState | None:
-        """Stop the study if nothing is left; return None while other threads are about to ask for the last cells."""
+    def _stop_or_go_on(self, study: Study, ended: FrozenTrial, *, is_last: bool) -> GridState | None:
+        """Stop the study if nothing is left; return None while other threads are about to ask for the last cells.
+
+        A thread that does not ask for a while has reached its `n_trials`; `is_last` says that it is waited for no more.
+        """
         with self._lock:
             grid = self._read(study)
             grid.end(ended)
             if not grid.has_work(ended.number) and fail_stale_trials(study):
                 grid = self._read(study)
-            n_work = grid.n_work(ended.number, at_most=len(self._asking))
+            n_asking = 0 if is_last or not is_in_optimize(study) else max(self._n_threads - self._n_live, 0)
+            n_work = grid.n_work(ended.number, at_most=n_asking)
+            if 0 < n_work <= n_asking:
+                return None
             if n_work == 0:
                 self._stop(study, ended, grid)
-            elif n_work > len(self._asking):
-                self._asking += [time.monotonic()] if is_in_optimize(study) else []
-            else:  # a thread that has not asked after a second has reached its n_trials
-                self._asking[:] = [began for began in self._asking if time.monotonic() - began < _LONGEST_WAIT]
-                return None
+            self._n_live, self._last_end = self._n_live - 1, time.monotonic()
             return grid
 
     def _stop(self, study: Study, trial: FrozenTrial, grid: GridState) -> None:
