@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .._metrics import quantity
-from .._page import Line, Table, to_html
+from .._page import Block, Box, Line, Table
 from ..search import SearchResult
-from ..search._result import search_headline, search_sentences, tried_rows
-from .html import STYLE, _image
-from .matplotlib_plots import search_figure
+from ..search._result import rounded_up, search_headline, search_sentences, tried_rows, what_next
+from ._charts import Chart
+from .figures import search_chart
+from .html import write_page
 
 
 def write_search_report(
@@ -35,20 +34,23 @@ def write_search_report(
     Raises:
         RobustLRError: when matplotlib is not installed.
     """
-    from .._version import __version__
+    rows = [(f"{lr:.4g}", *rest) for lr, *rest in tried_rows(result)]
+    tried = Table("Trials", ("learning rate", quantity(result.direction), ""), rows)
+    body: list[Block | Chart] = [Box("Answer", list(_answer(result, option))), search_chart(result)]
+    body += [Line(sentence) for sentence in search_sentences(result, option)]
+    write_page(path, [*body, tried], title=title, reproduce=reproduce)
 
-    answer = [Line(search_headline(result), strong=True), *map(Line, search_sentences(result, option))]
-    tried = Table(
-        "Trials",
-        ("learning rate", quantity(result.direction), ""),
-        [(f"{lr:.4g}", *rest) for lr, *rest in tried_rows(result)],
-    )
-    commands = "".join(f"<pre>{escape(line)}</pre>" for line in reproduce)
-    Path(path).write_text(
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><div class='lead'>{to_html(answer)}</div>"
-        f"{_image(search_figure(result), 'Loss at each learning rate tried')}{to_html([tried])}"
-        f"{commands}<p class='small'>robust-lr {__version__}, Python {platform.python_version()}.</p></body></html>\n",
-        encoding="utf-8",
-    )
+
+def _answer(result: SearchResult, option: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    name, _, best = search_headline(result).partition(": ")
+    yield ("Best learning rate", best or name)
+    if result.good_interval is not None:
+        low, high = result.good_interval
+        span = f"{low:.4g} to {high:.4g}" if low != high else f"{low:.4g}"
+        yield "As good", f"{span} (within {rounded_up(result.tolerance)} of it)"
+    if result.excess_bound is not None:
+        yield "Left to gain", f"at most {rounded_up(result.excess_bound)}, {result.bound_note}"
+    else:
+        yield "Left to gain", f"unknown: {result.bound_note}"
+    if result.stop is not None:
+        yield "For more", what_next(result, option)
