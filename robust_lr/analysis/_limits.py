@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
-from .._text import count_of
-from ._bounds import t_quantile
+import numpy as np
+
+from .._text import count_of, listed
 from .degradation import DegradationCurve
 from .profile import find_cliff
 
@@ -40,6 +42,14 @@ def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit
     return side, f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}{allow}"
 
 
+def cheapest_replicates(curve: DegradationCurve) -> str:
+    # Each learning rate that is trained with a second seed, beyond the first, is one degree of freedom of the noise.
+    lrs, best = curve.block.learning_rates[curve.block.converged], curve.best_lr
+    first = min(max(int(np.searchsorted(lrs, best)) - 1, 0), max(len(lrs) - 3, 0))
+    names = listed([f"{lr:g}" for lr in lrs[first : first + 3]])
+    return f"a second seed at {names}, better everywhere; or the noise between seeds, if you know it (noise=, --noise)"
+
+
 def on_the_edge(curve: DegradationCurve) -> str:
     side = "highest" if curve.block.best > 0 else "lowest"
     return f"the best learning rate, {curve.best_lr:g}, is the {side} in the sweep; the optimum may lie beyond it"
@@ -50,14 +60,21 @@ def extension(curve: DegradationCurve, steps: int) -> str:
     best, n = curve.block.best, len(curve.block.learning_rates)
     above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
     ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
-    parts = [f"{count_of(count, 'learning rate')} {side} {end:g}" for count, side, end in ends if count]
+    broken = min((lr for lr in curve.block.failed if lr > curve.block.learning_rates[-1]), default=None)
+    parts = [
+        f"{count_of(count, 'learning rate')} {side} {end:g}"
+        + (f" but below {broken:g}, where every trial failed" if side == "above" and broken is not None else "")
+        for count, side, end in ends
+        if count
+    ]
     return " and ".join(parts)
 
 
 def _reach(curve: DegradationCurve, row: int) -> str:
     # The same if there are enough points but they lie too close together, on a grid that is not geometric.
     lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    parts = [f"up to {best * ratio:.4g}"] if lrs[-1] < best * ratio else []
+    highest = min((lr for lr in curve.block.failed if lr > best), default=math.inf)  # advise nothing beyond it
+    parts = [f"up to {min(best * ratio, highest):.4g}"] if lrs[-1] < best * ratio else []
     parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
     return f"learning rates {' and '.join(parts)}"
 
@@ -69,12 +86,14 @@ def band(curve: DegradationCurve, row: int) -> str:
 
 def more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
     # How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are.
-    estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
+    estimate, high, n, fit = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds, curve.block.fit
     if estimate >= tolerance:
         return f"a tolerance of {_rounded_up(high)}"
-    spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
+    spread = (high - estimate) / (fit.t_quantile(curve.confidence_level) / math.sqrt(n))
     for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
-        if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
+        df = fit.df * (total - 1) / max(n - 1, 1)
+        t = replace(fit, df=df).t_quantile(curve.confidence_level)
+        if estimate + spread * t / math.sqrt(total) <= tolerance:
             return f"about {count_of(total - n, 'more seed')}"
     return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
 

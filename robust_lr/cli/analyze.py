@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_old_name, add_tolerance
+from .arguments import add_noise, add_old_name
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(
         "--group-by", default="", metavar="A,B", help="CSV: one sweep for each combination of values in these columns"
     )
-    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_noise(parser)
     option(
         "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
     )
@@ -55,7 +55,9 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
     source, sweeps = _read(options, plugins)
     grouped = bool(_columns(options))
-    wanted = {"tolerance": options.tolerance, "confidence_level": options.confidence_level}
+    wanted = {
+        "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
+    }  # fmt: skip
     analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}
     console = make_console()
     for group, analysis in analyses.items():

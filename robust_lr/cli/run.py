@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
-from .arguments import add_range, add_tolerance, add_training, at_least, import_function, make_runner, split_specs
+from .arguments import add_range, add_noise, add_training, at_least, import_function, make_runner, split_specs
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
-    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_noise(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
 
 
@@ -43,7 +43,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..sweep import run_sweep
     from .output import log_on_stderr
 
-    read_tolerance(options.tolerance)
+    if options.tolerance is not None:
+        read_tolerance(options.tolerance)
     grid, runner = _grid(options), make_runner(options, plugins)
     with log_on_stderr():
         sweep = run_sweep(
@@ -57,7 +58,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             label=options.label,
         )
     console, journal = make_console(), options.journal
-    analysis = analyze_sweep(sweep, tolerance=options.tolerance)
+    analysis = analyze_sweep(sweep, tolerance=options.tolerance, noise=options.noise)
     print_analysis(analysis, console, every_detail=False)
     console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
     return 0 if analysis.recommendations else 1
