@@ -118,7 +118,9 @@ def bootstrap(loss: np.ndarray, stride: int, rng: np.random.Generator) -> dict[s
     }
 
 
-def measure(setting: Setting, n_sweeps: int, seed: int, how: Analysis = Analysis(bootstrap=True)) -> list[dict[str, object]]:
+def measure(
+    setting: Setting, n_sweeps: int, seed: int, how: Analysis = Analysis(bootstrap=True)
+) -> list[dict[str, object]]:
     """Return one row a quantity, stride and method: coverage, mean width and spread of the estimate."""
     # The second schedule has the same shape one point to the left and a little higher.
     truth = np.stack([CURVES[setting.curve], np.roll(CURVES[setting.curve], -1) + 0.004])

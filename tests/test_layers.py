@@ -24,7 +24,7 @@ runners linear
 sweep
 readers
 search.run
-analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
+analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.tables report.text
 analysis

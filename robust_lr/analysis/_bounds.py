@@ -51,18 +51,19 @@ class ExcessBounds:
         c, j = chosen[reached], self._contenders
         high = np.full((stride, len(j)), math.inf)
         high[reached] = lowest[reached, None] - self._mean[j]
-        high[reached] += widening(self.level, n_near[reached])[:, None] * self._half[c[:, None], j]
+        high[reached] += widening(self.level, n_near[reached])[:, None] * self._half_of_contenders[c]
         high[j % stride, np.arange(len(j))] = 0.0  # the sub-grid that holds the best loses nothing
         # The worst offset is itself a choice among those that come near.
         worst = int(lowest.argmax())
-        n_worst = int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum()) if reached.all() else 1
+        n_worst = (
+            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum()) if reached.all() else 1
+        )
         low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
         return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
 
     def _low(self, n_worst: int) -> Array:
         # Of mu_i - min_j mu_j: any j would do, and the best one was chosen.
-        n_best = int((self._mean <= self._lowest + NEAR * self._half[self.block.best]).sum())
-        return self._mean - self._lowest - widening(self.level, n_best * n_worst) * self._half[self.block.best]
+        return self._mean - self._lowest - widening(self.level, self._n_best * n_worst) * self._half[self.block.best]
 
     @cached_property
     def _mean(self) -> Array:
@@ -71,6 +72,10 @@ class ExcessBounds:
     @cached_property
     def _lowest(self) -> float:
         return float(self._mean.min())
+
+    @cached_property
+    def _n_best(self) -> int:
+        return int((self._mean <= self._lowest + NEAR * self._half[self.block.best]).sum())
 
     @cached_property
     def _places(self) -> NDArray[np.intp]:
@@ -86,6 +91,10 @@ class ExcessBounds:
         found, trains = np.zeros((len(self._mean), len(self._mean))), np.flatnonzero(self.block.converged)
         found[np.ix_(trains, trains)] = self._t * np.sqrt(self.block.fit.pair_variance)
         return found
+
+    @cached_property
+    def _half_of_contenders(self) -> Array:
+        return self._half[:, self._contenders]
 
     @cached_property
     def _contenders(self) -> NDArray[np.intp]:

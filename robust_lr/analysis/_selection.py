@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,27 +45,27 @@ class LossBlock:
     failed: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
 
-    @property
+    @cached_property
     def converged(self) -> NDArray[np.bool_]:
         """True for a learning rate at which no seed diverged, shape (L,). The others count as +inf when choosing."""
         return _converged(self.loss)
 
-    @property
+    @cached_property
     def mean(self) -> Array:
         """Mean loss at the average seed, +inf if any diverged, shape (L,); the plain mean if no cell is missing."""
         return self._everywhere(self.fit.mean, math.inf)
 
-    @property
+    @cached_property
     def noise(self) -> Array:
         """Standard deviation of one trial around its mean and its seed's effect, shape (L,); NaN if unknown."""
         return self._everywhere(np.sqrt(self.fit.variance), math.nan)
 
-    @property
+    @cached_property
     def best(self) -> int:
         """Position of the learning rate with the lowest mean loss."""
         return int(self.mean.argmin())
 
-    @property
+    @cached_property
     def n_seeds(self) -> NDArray[np.intp]:
         """Number of results at each learning rate, shape (L,)."""
         return np.asarray((~np.isnan(self.loss)).sum(axis=1))
@@ -153,13 +154,17 @@ def _notes(learning_rates: Array, apart: NDArray[np.intp], lrs: NDArray[np.intp]
         notes.append(f"learning rates left out because they share no seed with the others: {names}")
     if fewer := [f"{learning_rates[i]:g} ({n[j]})" for j, i in enumerate(lrs) if n[j] < loss.shape[1]]:
         shown = fewer if len(fewer) <= 6 else [*fewer[:5], f"{len(fewer) - 5} more"]
-        notes.append(f"learning rates with fewer than {loss.shape[1]} seeds, which the bands allow for: {listed(shown)}")
+        notes.append(
+            f"learning rates with fewer than {loss.shape[1]} seeds, which the bands allow for: {listed(shown)}"
+        )
     return tuple(notes)
 
 
 def _failed(sweep: SweepResult, schedule: str, present: NDArray[np.bool_]) -> tuple[float, ...]:
     lrs = {result.spec.lr for result in sweep.failures if result.spec.schedule == schedule}
-    return tuple(float(lr) for lr, any_ in zip(sweep.learning_rates, present.any(axis=1), strict=True) if lr in lrs and not any_)
+    return tuple(
+        float(lr) for lr, any_ in zip(sweep.learning_rates, present.any(axis=1), strict=True) if lr in lrs and not any_
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,7 +96,11 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
             weight = trend.max() / np.maximum(trend, 1e-12 * trend.max()) if trend.any() else weight
             mean, effect, residual, inverse = _weighted_means(loss, has, weight)
         ratio, prior_df = _variogram(own, own_df, trend[:, None] + trend)
-        prior, prior_df, most = (trend[:, None] + trend) * ratio, np.minimum(SHARED * prior_df, max(row_df, LEAST_PRIOR_DF)), n_replicates
+        prior, prior_df, most = (
+            (trend[:, None] + trend) * ratio,
+            np.minimum(SHARED * prior_df, max(row_df, LEAST_PRIOR_DF)),
+            n_replicates,
+        )
     df = np.maximum(prior_df + own_df, 1e-9)
     single = np.where(prior_df + own_df > 0, (prior_df * prior + own_df * own) / df, prior)
     np.fill_diagonal(single, 0.0)
@@ -104,8 +108,10 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
     # No difference is known better than from every seed.
     pair_variance = np.maximum(spread, single / n_seeds)
-    between = df[own_df > 0]
-    return TwoWayFit(mean, effect, variance, covariance, pair_variance, min(float(np.median(between)), most) if between.size else most, weight / weight.sum(), noise)
+    typical = float(np.median(df[own_df > 0])) if own_df.any() else GIVEN_NOISE_DF
+    return TwoWayFit(
+        mean, effect, variance, covariance, pair_variance, min(typical, most), weight / weight.sum(), noise
+    )
 
 
 def _one_row(loss: Array, mean: Array) -> TwoWayFit:
@@ -236,8 +242,10 @@ def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: A
     pull = (has / n[:, None]) @ inverse
     found = np.zeros_like(noise)
     for k in range(n_seeds):
-        direct = np.diag(has[:, k] / n)
+        # C_k = diag(direct) - pull @ share.T
+        direct = has[:, k] / n
         share = (weight * has[:, k])[:, None] * (np.eye(n_seeds)[k] - has / n[:, None])
-        coefficient = direct - pull @ share.T
-        found += coefficient @ noise @ coefficient.T
+        along = noise @ share
+        crossed = (direct[:, None] * along) @ pull.T
+        found += direct[:, None] * noise * direct - crossed - crossed.T + pull @ (share.T @ along) @ pull.T
     return found

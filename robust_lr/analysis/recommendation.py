@@ -94,7 +94,9 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
     by_estimate = _build(curve, _last_within(curve.worst, curve, allowed), allowed)
     if curve.df == 0:
         raise InsufficientDataError(
-            f"{curve.schedule}: one seed does not show the noise", estimate=by_estimate, needed=cheapest_replicates(curve)
+            f"{curve.schedule}: one seed does not show the noise",
+            estimate=by_estimate,
+            needed=cheapest_replicates(curve),
         )
     return _build(curve, _last_within(curve.worst_interval[:, 1], curve, allowed), allowed)
 
