@@ -1,4 +1,4 @@
-"""Confidence bounds for the best of a set of learning rates, from the means of a two-way fit and what they are known to.
+"""Confidence bounds for the best of a set of learning rates, from the means of a two-way fit.
 
 The quantities of this package are minima and maxima of differences ``mu_i - mu_j`` between learning rates. For one
 pair, ``m_i - m_j -+ t * se_ij`` holds. For the best of several:
@@ -63,7 +63,8 @@ class ExcessBounds:
 
     def _low(self, n_worst: int) -> Array:
         # Of mu_i - min_j mu_j: any j would do, and the best one was chosen.
-        return self._mean - self._lowest - widening(self.level, self._n_best * n_worst) * self._half[self.block.best]
+        wide = float(widening(self.level, self._n_best * n_worst))
+        return np.asarray(self._mean - self._lowest - wide * self._half[self.block.best])
 
     @cached_property
     def _mean(self) -> Array:

@@ -130,7 +130,7 @@ def _converged(loss: Array) -> NDArray[np.bool_]:
 
 def _fit(loss: Array, noise: float | None) -> TwoWayFit:
     rows = loss[_converged(loss)]
-    seeds = ~np.isnan(rows).all(axis=0)
+    seeds = np.asarray(~np.isnan(rows).all(axis=0))
     fit = fit_two_way(rows[:, seeds], noise=noise)
     effect = np.zeros(len(seeds))
     effect[seeds] = fit.effect
@@ -161,10 +161,9 @@ def _notes(learning_rates: Array, apart: NDArray[np.intp], lrs: NDArray[np.intp]
 
 
 def _failed(sweep: SweepResult, schedule: str, present: NDArray[np.bool_]) -> tuple[float, ...]:
+    none = np.asarray(~present.any(axis=1))
     lrs = {result.spec.lr for result in sweep.failures if result.spec.schedule == schedule}
-    return tuple(
-        float(lr) for lr, any_ in zip(sweep.learning_rates, present.any(axis=1), strict=True) if lr in lrs and not any_
-    )
+    return tuple(float(lr) for lr in sweep.learning_rates[none] if lr in lrs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -248,4 +248,4 @@ def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: A
         along = noise @ share
         crossed = (direct[:, None] * along) @ pull.T
         found += direct[:, None] * noise * direct - crossed - crossed.T + pull @ (share.T @ along) @ pull.T
-    return found
+    return np.asarray(found)

@@ -86,12 +86,13 @@ def degradation_curve(
 ) -> DegradationCurve:
     """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
 
-    The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`). The interval
-    rests on the two-way model of learning rates and seeds, which pools the noise over the learning rates, so two seeds
-    suffice and cells may be missing; it holds for each stride by itself (docs/coverage.md). A learning rate at which
-    any seed diverged counts as +inf, also when it is chosen for that seed; the intervals ignore divergence that no seed
-    showed. `worst` is the largest of k estimates, so it errs upwards when the offsets are alike; its interval allows
-    for that. One seed gives no interval, unless a second one at a few learning rates, or `noise`, shows the noise.
+    The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`). The
+    interval rests on a two-way model of learning rates and seeds, which pools the noise over the learning rates: two
+    seeds suffice, and cells may be missing. It holds for each stride by itself (docs/coverage.md). A learning rate at
+    which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals ignore divergence that
+    no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets are alike; its interval
+    allows for that. One seed gives no interval, unless a second one at a few learning rates, or `noise`, shows the
+    noise.
 
     Args:
         sweep: any sweep; its learning rates need not be evenly spaced.
@@ -203,7 +204,7 @@ def _warnings(block: LossBlock) -> tuple[str, ...]:
         found.append(f"some seeds diverged at {names}: these learning rates count as diverged")
     if above := [lr for lr in block.failed if lr > block.learning_rates[block.best]]:
         found.append(
-            f"every trial at {listed([f'{lr:g}' for lr in above])} failed, which may be divergence: if so, return NaN or "
-            "inf there, or raise TrialDiverged"
+            f"every trial at {listed([f'{lr:g}' for lr in above])} failed, which may be divergence: if so, return NaN "
+            "or inf there, or raise TrialDiverged"
         )
     return tuple(found)

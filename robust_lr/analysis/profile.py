@@ -30,7 +30,7 @@ class LearningRateProfile:
         schedule: name of the schedule.
         learning_rates: ascending, shape (L,).
         loss: shape (L, K), +inf where diverged.
-        mean: over the seeds, shape (L,), +inf where any diverged; a missing seed is allowed for by its effect elsewhere.
+        mean: over the seeds, shape (L,), +inf where any diverged; a missing seed is allowed for.
         interval: of each mean, shape (L, 2), without what a seed adds at all learning rates alike, since that decides
             no comparison; NaN if nothing shows the noise, or where any seed diverged.
         n_seeds: results at each learning rate, shape (L,).

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
-from .arguments import add_range, add_noise, add_training, at_least, import_function, make_runner, split_specs
+from .arguments import add_noise, add_range, add_training, at_least, import_function, make_runner, split_specs
 from .plugins import Plugin
 
 if TYPE_CHECKING:

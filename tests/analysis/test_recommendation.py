@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robust_lr import Recommendation, SweepResult, degradation_curve, recommend
+from robust_lr import SweepResult, degradation_curve, recommend
 from robust_lr.exceptions import InsufficientDataError, OptionError
 from robust_lr.trials import TrialResult, TrialSpec
 
