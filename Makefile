@@ -10,6 +10,8 @@ VENV_STAMP := $(VENV)/.stamp-venv
 DEMO_STAMP := $(VENV)/.stamp-demo
 INSTALL_STAMP := $(VENV)/.stamp-install
 SOURCES := pyproject.toml constraints.txt
+# conftest.py says which tests stay together in one process.
+IN_PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,7 +25,7 @@ demo: $(DEMO_STAMP) ## Run the main job on real data; ends with a recommendation
 
 test: $(INSTALL_STAMP) ## Run everything that CI runs: linter, formatter, types, tests. Each runs even if another fails.
 	@failed=""; \
-	for check in "ruff check" "ruff format --check" "mypy" "pytest"; do \
+	for check in "ruff check" "ruff format --check" "mypy" "pytest $(IN_PARALLEL)"; do \
 		echo "== $$check"; \
 		$(BIN)/python -m $$check || failed="$$failed [$$check]"; \
 	done; \

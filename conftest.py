@@ -11,8 +11,30 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 for _variable in ("FORCE_COLOR", "COLUMNS"):
     os.environ.pop(_variable, None)
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 settings.register_profile("robust-lr", deadline=None, max_examples=50)
 settings.register_profile("robust-lr-ci", settings.get_profile("robust-lr"), derandomize=True, database=None)
 settings.load_profile("robust-lr-ci" if os.environ.get("CI") == "true" else "robust-lr")
+
+# What takes longest begins first, so that the processes of `make test` end together.
+_LONGEST_FIRST = ("tests/ray/", "tests/optuna/", "tests/torch/", "tests/runners/")
+
+
+def _group(item: pytest.Item) -> str:
+    """All tests of Ray share one local Ray; the tests of another file share its fixtures."""
+    uses_ray = item.nodeid.startswith(("tests/ray/", "integrations/robust_lr_ray/"))
+    return "ray" if uses_ray else item.nodeid.split("::")[0]
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((i for i, folder in enumerate(_LONGEST_FIRST) if item.nodeid.startswith(folder)), len(_LONGEST_FIRST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the group of each test: with `pytest -n --dist loadgroup` a group runs in one process."""
+    items.sort(key=_turn)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))

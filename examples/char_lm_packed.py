@@ -133,6 +133,5 @@ if __name__ == "__main__":
         runner=PackedRunner(args.jobs, device=args.device),
         journal=args.journal,
     )
-    sweep = sweep.with_loss("validation_loss")
     print_analysis(analyze_sweep(sweep, tolerance=0.05), make_console(), every_detail=False)
     print(finding(sweep))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .trials import TrialResult as TrialResult
     from .trials import TrialSpec as TrialSpec
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             "analysis": "Analysis DegradationCurve LearningRateProfile Recommendation ScheduleComparison analyze_sweep "

@@ -12,8 +12,8 @@ from typing import Any
 
 def lazy_names(
     package: str, homes: Mapping[str, str], *, moved: Mapping[str, str] | None = None, extra: str = ""
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package.
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return the ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
     Args:
         package: its ``__name__``.
@@ -48,4 +48,4 @@ def lazy_names(
         own = vars(sys.modules[package]).items()
         return sorted({*home_of, *(n for n, value in own if n.startswith("__") or isinstance(value, ModuleType))})
 
-    return get, names
+    return get, names, sorted(home_of)

@@ -1,7 +1,8 @@
-"""Parts of messages: counts with nouns, lists, the last line of an error, a place in the user's code."""
+"""Parts of messages: counts with nouns, lists, near misses, the main line of an error, a place in the user's code."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 import sysconfig
@@ -41,10 +42,39 @@ def loss_text(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def last_line(error: str | None) -> str:
-    """Return the last line of an error's text, which names the exception."""
-    lines = (error or "").strip().splitlines()
-    return lines[-1] if lines else "no reason given"
+def main_line(error: str | None) -> str:
+    """Return the line of an error's text that names the exception, without the hints below it.
+
+    Example:
+        >>> main_line("Traceback (most recent call last):\\n  File ...\\nRuntimeError: CUDA error\\nCompile with ...")
+        'RuntimeError: CUDA error'
+    """
+    lines = [line for line in (error or "").splitlines() if line.strip() and not line.startswith("Traceback")]
+    frames = [i for i, line in enumerate(lines) if re.match(r'\s+File "', line)]
+    # After the last frame, the lines of code are indented; the first other line begins the message.
+    below = lines[frames[-1] + 1 :] if frames else lines
+    while len(below) > 1 and below[0][0].isspace():
+        del below[0]
+    message = [line.strip() for line in below] or ["no reason given"]
+    return " ".join(message[: 2 if message[0].endswith(":") else 1])
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown name: the known name that it was probably meant to be, if any.
+
+    Example:
+        >>> "unknown schedule 'cosin'" + did_you_mean("cosin", ["constant", "cosine"])
+        "unknown schedule 'cosin'; did you mean 'cosine'?"
+    """
+    folded = {name.lower().replace("_", "-"): name for name in known}
+    close = difflib.get_close_matches(given.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def near_file(path: Path) -> str:
+    """Return the end of an error about a missing file: the file of the same folder that was probably meant, if any."""
+    folder = path.absolute().parent
+    return did_you_mean(path.name, (each.name for each in folder.iterdir())) if folder.is_dir() else ""
 
 
 def place_of(error: str | None) -> str:

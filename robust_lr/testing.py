@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .exceptions import TrialDiverged
+from .exceptions import TrialDiverged, TrialError
 from .runners import Runner, TrialList
 from .schedules import Constant, CosineDecay, Schedule, parse_schedule
 from .sweep.ledger import TrialLedger
@@ -133,8 +133,8 @@ class RunnerContract:
 
     def test_a_wrong_return_value_is_said_clearly(self, runner: Runner) -> None:
         """The error says what was expected and what came instead."""
-        (result,) = _losses_of(runner, train_wrongly, [1.0])
-        assert result.status == "failed" and "None" in (result.error or ""), f"the error must say what came: {result}"
+        with pytest.raises(TrialError, match="as a number, got None"):
+            _losses_of(runner, train_wrongly, [1.0])
 
     def test_no_trials_no_results(self, runner: Runner) -> None:
         """An empty list of trials is not an error."""

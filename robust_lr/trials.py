@@ -16,7 +16,8 @@ class TrainFunction(Protocol):
     """The user's training function: trains once and returns the final loss (lower is better).
 
     It is called with keywords only: ``lr``, the peak learning rate; ``schedule``, whose ``schedule(step, total_steps)``
-    multiplies the peak; ``seed``. It returns the loss as a float, or a mapping with the key "loss" and further metrics.
+    multiplies the peak; ``seed``. It returns the loss as a float, or a mapping with the key "loss" and further metrics;
+    "loss" may be missing if the sweep or the search optimizes another metric.
     To report divergence, it returns NaN or an infinity, or raises `TrialDiverged`; any other exception is a failure.
     """
 
@@ -45,6 +46,7 @@ class TrialResult:
         seconds: how long the training function ran, NaN if unknown.
         metrics: further values that the training function returned.
         error: the traceback of a failed trial, or the message of `TrialDiverged`.
+        is_worth_retrying: False for a failure that would come again, such as a return value without a loss.
     """
 
     spec: TrialSpec
@@ -53,6 +55,7 @@ class TrialResult:
     seconds: float = math.nan
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    is_worth_retrying: bool = True
 
     @property
     def is_final(self) -> bool:

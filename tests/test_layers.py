@@ -15,11 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from its own room and from the rooms before it. A package stands for its modules
 # that have no place of their own.
 ROOMS = """
-exceptions _checks _labels _lazy _page _text _tolerance _version
+exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
 grids schedules theory
-trials divergence
+trials divergence _metrics
 search
-journal readers.runs readers._to_sweep readers.table
+journal readers._rows readers._names readers._states readers.runs
+readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
+readers._conditions readers._histories readers.table
 runners linear
 sweep
 readers
@@ -40,6 +42,7 @@ SHARED = (
     "robust_lr._checks",
     "robust_lr._labels",
     "robust_lr._lazy",
+    "robust_lr._metrics",
     "robust_lr._text",
     "robust_lr._tolerance",
     "robust_lr.linear._sgd",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .search_space import CoarseLearningRate as CoarseLearningRate
     from .search_space import annealed_grid as annealed_grid
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             "_assignments": "Cell",

@@ -37,9 +37,9 @@ class OptunaOptions(Plugin):
         def read() -> dict[str, SweepResult]:
             from .results import sweep_from_storage
 
-            metric = 0 if options.metric == "loss" else options.metric
+            metric = 0 if options.metric in (None, "loss") else options.metric
             names = {
-                "lr_name": options.lr_name,
+                "lr_name": options.lr_name or "lr",
                 "schedule_name": options.schedule_name,
                 "seed_name": options.seed_name,
             }

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from robust_lr import Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr._checks import check_whole
 from robust_lr._labels import has_text, is_vague
+from robust_lr._text import listed
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.runners import TrialSource, evaluate_trial
@@ -160,6 +161,11 @@ class _Held:
         except BaseException:  # an interrupt: this trial no longer runs
             self._storage.set_trial_state_values(trial, TrialState.FAIL)
             raise
+        if result.is_final and math.isnan(result.loss):
+            needs = (
+                f"a study keeps one value of each trial: let train return 'loss' too, not only {listed(result.metrics)}"
+            )
+            result = replace(result, status="failed", error=needs, is_worth_retrying=False)
         for name, value in (("status", result.status), ("metrics", dict(result.metrics)), ("error", result.error)):
             if value:
                 self._storage.set_trial_user_attr(trial, name, value)

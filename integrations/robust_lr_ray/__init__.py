@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .runner import RayRunner as RayRunner
     from .search_space import param_space as param_space
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
             "_checkpoints": "TrialCheckpoint trial_checkpoint",

@@ -78,8 +78,8 @@ class RayOptions(Plugin):
 
             sweep = sweep_from_experiment(
                 options.ray,
-                lr_name=options.lr_name,
-                metric=options.metric,
+                lr_name=options.lr_name or "lr",
+                metric=options.metric or "loss",
                 schedule_name=options.schedule_name,
                 seed_name=options.seed_name,
                 direction=options.direction or "minimize",

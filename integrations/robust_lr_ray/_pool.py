@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ray
 
-from robust_lr._text import last_line
+from robust_lr._text import main_line
 from robust_lr.exceptions import RobustLRError
 from robust_lr.runners import Slot, TrialSource, failed_trial, fair_share
 from robust_lr.trials import Status, TrialResult, TrialSpec
@@ -165,7 +165,7 @@ class Pool:
         self._early_losses += 1
         if self._early_losses > _EARLY_LOSSES_ALLOWED:
             raise RobustLRError(
-                f"{self._early_losses} workers in a row ended before they were ready: {last_line(loss.cause)}"
+                f"{self._early_losses} workers in a row ended before they were ready: {main_line(loss.cause)}"
             )
 
     def _stop(self, place: _Place) -> None:

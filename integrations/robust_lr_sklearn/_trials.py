@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
 
-from robust_lr._text import last_line
+from robust_lr._text import main_line
 from robust_lr.exceptions import DataError
 
 _NO_SCORE = r"Scoring failed|One or more of the (?:test|train) scores are non-finite"
@@ -71,7 +71,7 @@ class Trials:
 
     def note_errors(self, fits: Sequence[dict[str, Any]], n_splits: int) -> None:
         """Keep the exceptions of the fits by candidate; scikit-learn keeps only their number."""
-        errors = [last_line(fit["fit_error"]) if fit.get("fit_error") else "" for fit in fits]
+        errors = [main_line(fit["fit_error"]) if fit.get("fit_error") else "" for fit in fits]
         self._errors = [list(filter(None, errors[i : i + n_splits])) for i in range(0, len(errors), n_splits)]
 
     def complete_results(self) -> bool:

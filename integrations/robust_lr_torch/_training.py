@@ -48,9 +48,9 @@ class Training:
     divergence_patience: int = 100
 
     def __call__(self, *, lr: float, schedule: Schedule | str, seed: int) -> dict[str, float]:
-        """Train once and return "loss" and the requested figures on the validation data.
+        """Train once and return "loss" and the other figures; see the class.
 
-        A trial that diverges ends there, with an infinite loss (and validation loss) and "diverged_at_step", the first
+        A trial that diverges ends there, with an infinite loss (and training loss) and "diverged_at_step", the first
         step (from 0) whose objective was not finite or far too large; T if only the final one was not finite.
 
         Args:
@@ -75,11 +75,12 @@ class Training:
     def outcome(self, model: nn.Module) -> dict[str, float]:
         """Return the figures of a trial that ended with `model`."""
         results = self.evaluate(model)
-        return results if math.isfinite(results["loss"]) else self.failure(self.total_steps)
+        is_finite = math.isfinite(results["loss"] + results.get("training_loss", 0.0))
+        return results if is_finite else self.failure(self.total_steps)
 
     def failure(self, diverged_at: int) -> dict[str, float]:
         failed = {"loss": math.inf, "diverged_at_step": float(diverged_at)}
-        return failed if self.validation_data is None else {**failed, "validation_loss": math.inf}
+        return failed if self.validation_data is None else {**failed, "training_loss": math.inf}
 
     def watch(self) -> DivergenceWatch:
         return DivergenceWatch(factor=self.divergence_factor, patience=self.divergence_patience)
@@ -104,20 +105,21 @@ class Training:
         return value if self.penalty is None else value + self.penalty(model)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return "loss", the objective over the training set, and the requested figures on the validation data."""
+        """Return the figures of a trained model; see the class."""
         was_training = model.training
         model.eval()
         try:
             with torch.no_grad():
-                results = self._means(model, self.train_data, {"loss": self.loss})
+                objective = self._means(model, self.train_data, {"loss": self.loss})["loss"]
                 if self.penalty is not None:
-                    results["loss"] += float(self.penalty(model))
-                if self.validation_data is not None:
-                    means = self._means(model, self.validation_data, {"loss": self.loss, **self.metrics})
-                    results |= {f"validation_{name}": mean for name, mean in means.items()}
+                    objective += float(self.penalty(model))
+                if self.validation_data is None:
+                    return {"loss": objective}
+                means = self._means(model, self.validation_data, {"loss": self.loss, **self.metrics})
         finally:
             model.train(was_training)
-        return results
+        figures = {"loss": means.pop("loss"), "training_loss": objective}
+        return figures | {f"validation_{name}": mean for name, mean in means.items()}
 
     def steps(self, model: nn.Module, *, lr: float, schedule: Schedule | str, seed: int) -> Iterator[Tensor]:
         """Train the model lazily, and yield the objective of each step before its update.

@@ -31,8 +31,9 @@ class SupervisedTask(Training):
     """A `TrainFunction` that trains a fresh model for `total_steps` steps and returns its final loss.
 
     Step t = 0..T-1 takes a batch (x, y) and updates the parameters w by the optimizer, with the learning rate
-    ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. The returned "loss" is F
-    over the whole training set, in evaluation mode, without a `weight_decay` among the optimizer's options.
+    ``lr * schedule(t, T)``, on the objective ``F(w) = loss(model(x), y) + penalty(model)``. The returned "loss" is
+    the loss on the validation data, without the penalty, and "training_loss" is F over the whole training set, without
+    a `weight_decay` among the optimizer's options; both in evaluation mode. Without validation data, "loss" is F.
 
     A seed fixes the initial weights, the batches and the noise of dropout, independently of each other: they are
     the same for every learning rate and schedule. The masks of dropout come from a counter (the seed, the step, the
@@ -48,7 +49,7 @@ class SupervisedTask(Training):
         batch_size: B, in [1, n]. Batches are drawn without replacement from one permutation of the data after another.
         optimizer: makes the optimizer, as ``optimizer(parameters, lr=lr, **optimizer_options)``.
         optimizer_options: such as ``{"momentum": 0.9}``.
-        validation_data: (inputs, targets) as in `train_data`; adds "validation_loss", without the penalty.
+        validation_data: (inputs, targets) as in `train_data`; the final loss is then theirs.
         metrics: name to ``metric(outputs, targets)``, a mean over the batch; adds "validation_<name>".
         penalty: ``penalty(model)``, a scalar tensor such as an L2 term, part of the objective.
         clip_norm: maximum norm of the gradient over all parameters, > 0; None for no clipping.
@@ -85,11 +86,17 @@ class SupervisedTask(Training):
         and a journal then asks for a label.
         """
         parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+        if self.validation_data is not None:
+            parts["returns"] = "the validation loss"  # in version 0.1.0, the training objective
         vague = [f"{name}={part}, " for name, part in parts.items() if is_vague(part)]
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
         kind = type(self)
         name = _NAME if kind is SupervisedTask else f"{kind.__module__}:{kind.__qualname__}"
         return f"{name}({''.join(vague)}sha={digest})"
+
+    def __robust_lr_fingerprint__(self) -> dict[str, object]:
+        """Return what determines the results, so that a journal notices an edit of a model's code."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
 
     def plan_packs(
         self,

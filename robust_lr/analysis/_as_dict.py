@@ -31,7 +31,8 @@ def analysis_dict(analysis: Analyzed) -> dict[str, Any]:
         "n_trials": analysis.sweep.n_trials,
         "n_diverged": int(analysis.sweep.diverged.sum()),
         "n_failed": len(analysis.sweep.failures),
-        "notes": analysis.sweep.notes,
+        "direction": analysis.sweep.direction,
+        "notes": analysis.sweep.caveats,
         "schedules": [_schedule_dict(s, analysis.sweep) for s in analysis.schedules],
         "comparison": [] if analysis.comparison is None else _comparison_rows(analysis.comparison),
     })  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from .._text import count_of, listed
-from .degradation import DegradationCurve
+from .degradation import ROUNDED, DegradationCurve
 from .profile import find_cliff
 
 Limit = Literal["too low", "too high", "cliff", "noise", "grid", "none"]
@@ -50,7 +51,8 @@ def cheapest_replicates(curve: DegradationCurve) -> str:
 
 def on_the_edge(curve: DegradationCurve) -> str:
     side = "highest" if curve.block.best > 0 else "lowest"
-    return f"the best learning rate, {curve.best_lr:g}, is the {side} in the sweep; the optimum may lie beyond it"
+    where = "with a result" if side == "highest" and curve.block.failed_above else "in the sweep"
+    return f"the best learning rate, {curve.best_lr:g}, is the {side} {where}; the optimum may lie beyond it"
 
 
 def extension(curve: DegradationCurve, steps: int) -> str:
@@ -58,22 +60,26 @@ def extension(curve: DegradationCurve, steps: int) -> str:
     best, n = curve.block.best, len(curve.block.learning_rates)
     above, below = max(steps - (n - 1 - best), 0), max(steps - best, 0)
     ends = ((above, "above", curve.block.learning_rates[-1]), (below, "below", curve.block.learning_rates[0]))
-    broken = min((lr for lr in curve.block.failed if lr > curve.block.learning_rates[-1]), default=None)
-    parts = [
-        f"{count_of(count, 'learning rate')} {side} {end:g}"
-        + (f" but below {broken:g}, where every trial failed" if side == "above" and broken is not None else "")
-        for count, side, end in ends
-        if count
-    ]
+    parts = [f"{count_of(count, 'learning rate')} {side} {end:g}" for count, side, end in ends if count]
+    if above and curve.block.failed_above:
+        parts[0] = why_not_above(curve.block.failed_above)
     return " and ".join(parts)
+
+
+def why_not_above(failed: Sequence[float]) -> str:
+    """What is missing above a sweep whose trials failed there; beyond them, nothing is advised."""
+    lrs = listed((f"{lr:g}" for lr in failed), at_most=4)
+    return f"results at {lrs}, where trials failed (if they diverged: --failed-as-diverged)"
 
 
 def _reach(curve: DegradationCurve, row: int) -> str:
     # The same if there are enough points but they lie too close together, on a grid that is not geometric.
-    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row] * (1 - 1e-9)
-    highest = min((lr for lr in curve.block.failed if lr > best), default=math.inf)  # advise nothing beyond it
-    parts = [f"up to {min(best * ratio, highest):.4g}"] if lrs[-1] < best * ratio else []
-    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio else []
+    lrs, best, ratio = curve.block.learning_rates, curve.best_lr, curve.ratio[row]
+    is_short = lrs[-1] * ROUNDED < best * ratio
+    if curve.block.failed_above and is_short:
+        return why_not_above(curve.block.failed_above)
+    parts = [f"up to {best * ratio:.4g}"] if is_short else []
+    parts += [f"down to {best / ratio:.4g}"] if lrs[0] > best / ratio * ROUNDED else []
     return f"learning rates {' and '.join(parts)}"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_number
+from .._metrics import Direction
 from .._text import listed
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
@@ -32,8 +33,9 @@ class LossBlock:
         loss: shape (L, K), finite, +inf where diverged, or NaN where there is no result.
         fit: of the learning rates that converged.
         notes: learning rates with fewer seeds than others, and what was left out.
-        failed: learning rates at which every trial failed.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
+        failed_above: learning rates above all of these at which trials failed; they may have diverged.
+        direction: of the metric; the losses are negated if it is maximized.
     """
 
     schedule: str
@@ -42,8 +44,9 @@ class LossBlock:
     loss: Array
     fit: TwoWayFit
     notes: tuple[str, ...]
-    failed: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
+    failed_above: tuple[float, ...] = ()
+    direction: Direction = "minimize"
 
     @cached_property
     def converged(self) -> NDArray[np.bool_]:
@@ -119,8 +122,9 @@ def loss_block(sweep: SweepResult, schedule: str, *, noise: float | None = None)
         loss=kept,
         fit=_fit(kept, noise),
         notes=_notes(sweep.learning_rates, apart, lrs, kept),
-        failed=_failed(sweep, schedule, present),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
+        failed_above=_failed_above(sweep, schedule, float(sweep.learning_rates[lrs[-1]])),
+        direction=sweep.direction,
     )
 
 
@@ -160,10 +164,9 @@ def _notes(learning_rates: Array, apart: NDArray[np.intp], lrs: NDArray[np.intp]
     return tuple(notes)
 
 
-def _failed(sweep: SweepResult, schedule: str, present: NDArray[np.bool_]) -> tuple[float, ...]:
-    none = np.asarray(~present.any(axis=1))
-    lrs = {result.spec.lr for result in sweep.failures if result.spec.schedule == schedule}
-    return tuple(float(lr) for lr in sweep.learning_rates[none] if lr in lrs)
+def _failed_above(sweep: SweepResult, schedule: str, highest: float) -> tuple[float, ...]:
+    failed = {failure.spec.lr for failure in sweep.failures if failure.spec.schedule == schedule}
+    return tuple(sorted(lr for lr in failed if lr > highest))
 
 
 @dataclass(frozen=True, eq=False)

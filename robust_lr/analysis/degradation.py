@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
-from .._text import count_of, listed
+from .._checks import check_confidence_level
+from .._text import count_of
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
+from ..sweep.unused_axes import find_unused_axes
 from ._bounds import ExcessBounds, by_offset
 from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
 
+ROUNDED = 1.02  # learning rates written with three digits are off by up to 0.5 %, and a reach compares four of them
 ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
@@ -112,7 +114,7 @@ def degradation_curve(
         >>> curve.ratio, curve.worst
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     return curve_of(loss_block(sweep, schedule, noise=noise), confidence_level)
 
 
@@ -138,14 +140,14 @@ def curve_of(block: LossBlock, confidence_level: float) -> DegradationCurve:
         covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
-        warnings=_warnings(block),
+        warnings=(*_warnings(block), *_unused(block)),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
 
 def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
     # The full grid needs a neighbor on both sides only.
-    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * (1 + 1e-9)
+    reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * ROUNDED
     covered = reach >= ratio
     covered[0] = 0 < best < len(lrs) - 1
     return np.asarray(covered)
@@ -194,6 +196,10 @@ def _shifted(fit: CrossFit, steps: int) -> float:
     return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
 
 
+def _unused(block: LossBlock) -> tuple[str, ...]:
+    return find_unused_axes([block.schedule], block.seeds, block.loss[None]).notes
+
+
 def _warnings(block: LossBlock) -> tuple[str, ...]:
     found = list(block.notes)
     if len(block.seeds) == 1:
@@ -202,9 +208,4 @@ def _warnings(block: LossBlock) -> tuple[str, ...]:
     if partly.size:
         names = ", ".join(f"{block.learning_rates[i]:g}" for i in partly)
         found.append(f"some seeds diverged at {names}: these learning rates count as diverged")
-    if above := [lr for lr in block.failed if lr > block.learning_rates[block.best]]:
-        found.append(
-            f"every trial at {listed([f'{lr:g}' for lr in above])} failed, which may be divergence: if so, return NaN "
-            "or inf there, or raise TrialDiverged"
-        )
     return tuple(found)

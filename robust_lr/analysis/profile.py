@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import check_number
+from .._checks import check_confidence_level
+from .._metrics import Direction, quantity
+from .._text import loss_text
 from ..sweep.results import SweepResult
 from ._selection import LossBlock, loss_block
 
@@ -41,6 +43,8 @@ class LearningRateProfile:
         cliff: the first learning rate above the best at which training breaks: it diverges, or the loss jumps by far
             more than its growth before; None if the loss only grows.
         before_cliff: the learning rate below the cliff, which still trains.
+        direction: that of the sweep.
+        failed_above: higher learning rates, at which trials failed; they may have diverged.
     """
 
     schedule: str
@@ -55,6 +59,13 @@ class LearningRateProfile:
     edge: Literal["lower", "upper", "both"] | None
     cliff: float | None
     before_cliff: float | None
+    direction: Direction = "minimize"
+    failed_above: tuple[float, ...] = ()
+
+    def shown(self, loss: float, *, named: bool = False) -> str:
+        """Return a loss as people read it, a score if a larger value is better; with its name: "loss 0.3"."""
+        text = loss_text(-loss if self.direction == "maximize" else loss)
+        return f"{quantity(self.direction)} {text}" if named else text
 
 
 def learning_rate_profile(
@@ -73,7 +84,7 @@ def learning_rate_profile(
         >>> profile.best_lr, profile.edge, profile.cliff
         (0.2, None, 0.8)
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
+    check_confidence_level(confidence_level)
     return profile_of(loss_block(sweep, schedule, noise=noise), confidence_level)
 
 
@@ -95,6 +106,8 @@ def profile_of(block: LossBlock, confidence_level: float) -> LearningRateProfile
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
+        direction=block.direction,
+        failed_above=block.failed_above,
     )
 
 
@@ -104,7 +117,8 @@ def find_cliff(block: LossBlock) -> int | None:
     Training breaks at a learning rate if a seed diverges there. It also breaks if the excess loss is at least half that
     of the worst learning rate below the best, exceeds `CLIFF_FACTOR` and ``step**CLIFF_POWER`` times that of its
     lower neighbor and that one step below the best, and does not keep growing at this rate. If the best is at the
-    lower edge, only divergence counts.
+    lower edge, only divergence counts. A learning rate is no cliff if most of those next above it train well: a random
+    search has bad runs anywhere.
     """
     best, lrs = block.best, block.learning_rates
     converged = block.converged
@@ -115,17 +129,23 @@ def find_cliff(block: LossBlock) -> int | None:
     # If the optimum lies between two learning rates, the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
     step_down = excess[best - 1] if best > 0 else np.inf
+    # Beyond a cliff the loss stays at chance or diverges.
+    breaks, at_chance = ~converged | (excess >= 0.5 * depth), (excess >= depth) & (depth > 0)
+    last = best  # the highest learning rate below i that converged
     for i in range(best + 1, len(lrs)):
         if not converged[i]:
-            return i
-        before = max(excess[i - 1], step_down, noise[i - 1])
-        step = min(float(lrs[i] / lrs[i - 1]), 1e50)  # its power stays a float
-        factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
-        # Beyond a cliff the loss stays at chance or diverges; if it keeps growing at the same rate, there is no cliff.
-        if excess[i] >= 0.5 * depth and excess[i] > factor * before:
-            goes_on = i + 1 < len(lrs) and converged[i + 1] and before > 0
-            if not goes_on or excess[i + 1] / excess[i] <= math.sqrt(excess[i] / before):
+            if _goes_on(~converged[i:] | (at_chance[i:] & (excess[i:] >= 2 * excess[last]))):
                 return i
+            continue
+        before = max(excess[last], step_down, noise[last])
+        step = min(float(lrs[i] / lrs[last]), 1e50)  # its power stays a float
+        factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
+        if excess[i] >= 0.5 * depth and excess[i] > factor * before:
+            # If the loss keeps growing at the same rate, there is no cliff.
+            grows = i + 1 < len(lrs) and converged[i + 1] and before > 0
+            if not (grows and excess[i + 1] / excess[i] > math.sqrt(excess[i] / before)) and _goes_on(breaks[i:]):
+                return last + 1
+        last = i
     return None
 
 
@@ -135,6 +155,13 @@ def _noise_of_differences(block: LossBlock) -> Array:
     found = np.zeros(len(block.learning_rates))
     found[place] = np.nan_to_num(np.sqrt(block.fit.pair_variance[:, np.searchsorted(place, block.best)]))
     return found
+
+
+def _goes_on(breaks: NDArray[np.bool_]) -> bool:
+    # Whether training, which breaks at the first of these learning rates, also breaks at most of those next above it,
+    # and at most of all above: bad luck breaks single runs of a random search.
+    most_next = np.all(2 * np.cumsum(breaks) >= np.arange(1, len(breaks) + 1))
+    return bool(most_next and 2 * np.sum(breaks[1:]) >= len(breaks) - 1)
 
 
 def _edge(best: int, n: int) -> Literal["lower", "upper", "both"] | None:

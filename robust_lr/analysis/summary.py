@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .._checks import check_number
+from .._checks import check_confidence_level
 from .._page import to_html, to_markdown, to_text
 from .._tolerance import read_tolerance
 from ..exceptions import InsufficientDataError
@@ -33,7 +33,8 @@ class Analysis:
         tolerance: allowed excess loss, in units of the loss.
         confidence_level: of all intervals.
         schedules: one entry per schedule, in the order of the sweep.
-        comparison: which schedule ends lower at each number of trials; None when no schedule has a curve.
+        comparison: which schedule ends lower at each number of trials, of schedules with equal losses only the first;
+            None when no schedule has a curve.
     """
 
     sweep: SweepResult
@@ -100,15 +101,21 @@ def analyze_sweep(
         >>> analyze_sweep(sweep, tolerance="10%").tolerance
         0.095...
     """
-    check_number("confidence_level", confidence_level, above=0, below=1)
-    blocks = [_block(sweep, name, noise) for name in sweep.schedules]
+    check_confidence_level(confidence_level)
+    unused, evidence = sweep.unused_axes, sweep.without_repeated_seeds()
+    blocks = {name: _block(evidence, name, noise) for name in sweep.schedules}
     if tolerance is None:
-        tolerance = _tolerance_from_noise([block for block in blocks if isinstance(block, LossBlock)])
+        tolerance = _tolerance_from_noise([block for block in blocks.values() if isinstance(block, LossBlock)])
     allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
     entries = tuple(
-        _analyze(block, name, allowed, confidence_level) for block, name in zip(blocks, sweep.schedules, strict=True)
+        ScheduleAnalysis(name, None, None, None, _no_effect(name))
+        if name in unused.learning_rates
+        else _analyze(block, name, allowed, confidence_level)
+        for name, block in blocks.items()
     )
-    curves = [entry.curve for entry in entries if entry.curve is not None]
+    if len(evidence.seeds) == 1 < len(sweep.seeds):
+        entries = tuple(map(_without_noise, entries))
+    curves = [e.curve for e in entries if e.curve is not None and e.schedule not in unused.repeated_schedules]
     return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
 
 
@@ -124,6 +131,23 @@ def _tolerance_from_noise(blocks: list[LossBlock]) -> float | str:
     lowest = min(blocks, key=lambda block: float(block.mean.min()), default=None)
     noise = math.nan if lowest is None else float(lowest.noise[lowest.best])
     return N_NOISES * noise if 0 < noise < math.inf else "1%"
+
+
+def _no_effect(name: str) -> InsufficientDataError:
+    same = "all learning rates have the same loss to the last bit"
+    return InsufficientDataError(f"{name}: {same}", needed="a training that uses its learning rate")
+
+
+def _without_noise(entry: ScheduleAnalysis) -> ScheduleAnalysis:
+    """The entry of a schedule with several seeds that count as one: what it lacks is not more seeds."""
+    if entry.missing is None or entry.missing.estimate is None:
+        return entry
+    missing = InsufficientDataError(
+        f"{entry.schedule}: equal losses for every seed do not show the noise",
+        estimate=entry.missing.estimate,
+        needed="a training that uses its seed",
+    )
+    return replace(entry, missing=missing)
 
 
 def _lowest_mean(sweep: SweepResult) -> float:

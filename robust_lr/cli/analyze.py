@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_noise, add_old_name
+from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -22,21 +22,28 @@ USAGE = "FILE [options]"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("file", nargs="?", metavar="FILE", help="journal of a sweep, or CSV table with one run per row")
-    option("--lr-name", default="lr", metavar="NAME", help="name of the learning rate [default: %(default)s]")
+    guessed = "[default: found by its name]"
     option(
-        "--metric", default="loss", metavar="NAME",
-        help="name of the final loss; nan or inf is a diverged run [default: %(default)s]",
+        "file", nargs="?", metavar="FILE",
+        help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
+    )  # fmt: skip
+    option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
+    add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
+    option("--schedule-name", metavar="NAME", help=f"name of the schedule, if there is one {guessed}")
+    option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
+    option(
+        "--where", action="append", default=[], metavar="A=B",
+        help="table: only rows in which column A is B, or is not with A!=B; may be repeated",
     )  # fmt: skip
     option(
-        "--direction", choices=("minimize", "maximize"), default="minimize", metavar="GOAL",
-        help="minimize or maximize the metric [default: %(default)s]",
+        "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
+        help="table: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
+        "latest if the table has times]",
     )  # fmt: skip
-    option("--schedule-name", metavar="NAME", help='name of the schedule [default: "schedule", if there is one]')
-    option("--seed-name", metavar="NAME", help='name of the seed [default: "seed", if there is one]')
     option(
-        "--group-by", default="", metavar="A,B", help="CSV: one sweep for each combination of values in these columns"
+        "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
     )
+    add_failed_as_diverged(parser)
     add_noise(parser)
     option(
         "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
@@ -54,6 +61,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from .output import figures, write_json
 
     source, sweeps = _read(options, plugins)
+    if options.failed_as_diverged:
+        sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
     grouped = bool(_columns(options))
     wanted = {
         "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
@@ -90,6 +99,7 @@ class _Files(Plugin):
             return read_sweeps(
                 options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
                 schedule_name=options.schedule_name, seed_name=options.seed_name, group_by=_columns(options),
+                where=options.where, repeats=options.repeats,
             )  # fmt: skip
 
         name = Path(options.file).name
@@ -103,7 +113,9 @@ def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Sweep
         names = ", ".join(reader.source_option for reader in readers if reader.source_option)
         raise OptionError(f"give one of {names}; see: robust-lr analyze --help")
     if options.file is None and _columns(options):
-        raise OptionError("--group-by is for CSV files; --schedule-name takes any parameter of a trial")
+        raise OptionError("--group-by is for tables; --schedule-name takes any parameter of a trial")
+    if options.file is None and options.where:
+        raise OptionError("--where is for tables")
     reader, source = found[0]
     with naming_the_extra(reader):
         return source, source.read()

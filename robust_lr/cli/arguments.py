@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._text import did_you_mean, listed, main_line, near_file, place_of
 from ..exceptions import DataError, OptionError
 from .plugins import Plugin, naming_the_extra
 
@@ -26,8 +30,18 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known = self._option_string_actions
+        for word in itertools.takewhile(lambda word: word != "--", args if self._subparsers is None else ()):
+            if word.startswith("--") and (name := word.partition("=")[0]) not in known:
+                self.error(f"unrecognized argument {name!r}{did_you_mean(name, known)}")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message}; see: {self.prog} --help")
+        if match := re.match(r"argument COMMAND: invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            known = re.findall(r"[\w-]+", match[2])
+            message = f"unknown command {match[1]!r}{did_you_mean(match[1], known) or f'; known: {listed(known)}'}"
+        raise OptionError(f"{message}{' See' if message.endswith('?') else '; see'}: {self.prog} --help")
 
 
 class _OldName(argparse.Action):
@@ -83,6 +97,14 @@ def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = 
     parser.add_argument("--tolerance", default=default, metavar="LOSS", help=shown)
 
 
+def add_failed_as_diverged(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--failed-as-diverged",
+        action="store_true",
+        help="count failed trials as diverged, for training that raises then",
+    )
+
+
 def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int | None) -> None:
     """Add the options for training that `run` and `search` share: function, journal, trials at a time."""
     parser.add_argument(
@@ -92,13 +114,27 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
     )
     parser.add_argument(
-        "--label", metavar="NAME", help="name of the function in the journal [default: its module and name]"
+        "--label", metavar="NAME",
+        help="name of the function in the journal, which keeps results for each [default: its module and name]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-results", action="store_true", help="use the journal's results although the function has changed since"
     )
     parser.add_argument(
         "--max-retries", type=at_least(0), default=2, metavar="N",
         help="how often to retry a failed trial [default: %(default)s]",
     )  # fmt: skip
+    add_objective(parser, "what is optimized: loss, or a key of the mapping that FUNCTION returns")
     add_n_jobs(parser, default=n_jobs)
+
+
+def add_objective(parser: argparse.ArgumentParser, help: str, *, default: str | None = "loss") -> None:  # noqa: A002
+    shown = default or "found by its name"
+    parser.add_argument("--metric", default=default, metavar="NAME", help=f"{help} [default: {shown}]")
+    parser.add_argument(
+        "--direction", choices=("minimize", "maximize"), metavar="GOAL",
+        help="minimize or maximize the metric [default: minimize]",
+    )  # fmt: skip
 
 
 def add_n_jobs(parser: argparse.ArgumentParser, *, default: int | None) -> None:
@@ -130,8 +166,6 @@ def split_specs(text: str) -> list[str]:
         >>> split_specs("constant, wsd(0.2, shape=1-sqrt)")
         ['constant', 'wsd(0.2, shape=1-sqrt)']
     """
-    import re
-
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
@@ -142,9 +176,8 @@ def import_function(where: str) -> Any:
         DataError: when it cannot be imported, does not exist, or is not callable.
     """
     import traceback
-    from pathlib import Path
 
-    from .._text import place_of
+    from .._checks import check_train
 
     module, _, name = where.rpartition(":")
     if not module or not name:
@@ -153,19 +186,34 @@ def import_function(where: str) -> Any:
     if module.endswith(".py"):
         file = Path(module).resolve()
         folder, module = file.parent, file.stem
+        if not file.is_file():
+            has_folder = file.parent.is_dir()
+            where_not = f" in {file.parent}{near_file(file)}" if has_folder else f": there is no folder {file.parent}"
+            raise DataError(f"no file {file.name}{where_not}")
     sys.path.insert(0, str(folder))
     try:
         __import__(module)
-    except Exception as error:  # the module is the user's: anything can happen in it
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}{place_of(traceback.format_exc())}"
-        raise DataError(f"cannot import {where!r}: {text}") from None
+    except ModuleNotFoundError as error:
+        if not module.startswith(str(error.name)):
+            raise DataError(_cannot_import(where, traceback.format_exc())) from None
+        as_file = f"; is it {module}.py:{name}?" if Path(f"{module}.py").is_file() else ""
+        raise DataError(f"No module named {error.name!r}, neither here nor among those installed{as_file}") from None
+    except Exception:  # the module is the user's: anything can happen in it
+        raise DataError(_cannot_import(where, traceback.format_exc())) from None
     target: Any = sys.modules[module]
     if file is not None and Path(str(getattr(target, "__file__", None))).resolve() != file:
         raise DataError(f"cannot import {file.name}: another module has the name {module!r}; rename the file")
     for part in name.split("."):
         if not hasattr(target, part):
-            raise DataError(f"{module!r} has no {name!r}")
+            known = [each for each, value in vars(target).items() if callable(value) and each[0] != "_"]
+            has = did_you_mean(part, known) or (f"; it has {listed(known, at_most=8)}" if known else "")
+            raise DataError(f"{file.name if file else module} has no {name!r}{has}")
         target = getattr(target, part)
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
+    check_train(target)
     return target
+
+
+def _cannot_import(where: str, error: str) -> str:
+    return f"cannot import {where!r}: {main_line(error)}{place_of(error)}"

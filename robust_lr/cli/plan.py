@@ -13,6 +13,9 @@ SUMMARY = "plan the first grid from theory"
 USAGE = "--schedule SPEC --lr-min LR --lr-max LR --max-suboptimality-increase SHARE [options]"
 
 
+_SURELY_PERCENT = 10
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--schedule", required=True, metavar="SPEC", help='schedule, such as cosine or "warmup(0.05)+wsd(0.2)"')
@@ -37,6 +40,11 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if options.max_suboptimality_increase is None:
         raise OptionError("give --max-suboptimality-increase, such as 50%")
     increase = read_tolerance(options.max_suboptimality_increase, name="max_suboptimality_increase").value
+    if increase >= _SURELY_PERCENT:
+        given = options.max_suboptimality_increase
+        raise OptionError(
+            f"an increase of {given} is {1 + increase:g} times the tuned suboptimality; do you mean {given}%?"
+        )
     grids = {}
     for schedule in (parse_schedule(options.schedule), parse_schedule("constant")):
         ratio = resolution_for_tolerance(schedule, increase, total_steps=options.total_steps)

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
-from .arguments import add_noise, add_range, add_training, at_least, import_function, make_runner, split_specs
+from .arguments import (
+    add_failed_as_diverged,
+    add_noise,
+    add_range,
+    add_training,
+    at_least,
+    import_function,
+    make_runner,
+    split_specs,
+)
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
     add_noise(parser)
+    add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
 
 
@@ -52,15 +62,22 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             grid,
             [parse_schedule(spec) for spec in split_specs(options.schedules)],
             options.seeds,
+            metric=options.metric,
+            direction=options.direction,
             runner=runner,
             journal=Path(options.journal),
             max_retries=options.max_retries,
             label=options.label,
+            keep_results=options.keep_results,
         )
+    if options.failed_as_diverged:
+        sweep = sweep.with_failed_as_diverged()
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance, noise=options.noise)
     print_analysis(analysis, console, every_detail=False)
-    console.print(f"{journal}: {sweep.n_trials} results; look again with: robust-lr analyze {journal}")
+    again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
+    again += f" --direction {options.direction}" if options.direction else ""
+    console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
     return 0 if analysis.recommendations else 1
 
 

@@ -84,6 +84,8 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
+        metric=options.metric,
+        direction=options.direction,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise,
@@ -94,5 +96,6 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         journal=Path(options.journal),
         max_retries=options.max_retries,
         label=options.label,
+        keep_results=options.keep_results,
         progress=True,
     )  # fmt: skip

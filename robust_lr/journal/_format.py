@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
+from .._text import count_of
 from ..exceptions import JournalError
-from ..trials import Status, TrialResult, TrialSpec
+from ..trials import Status, TrialResult, TrialSpec, expand_trials
 
 FORMAT = 1
 _OPENING = b'{"record": "sweep", "format": '
@@ -29,6 +30,9 @@ class SweepHeader:
         train: label of the training function, None if it has none.
         created: when the line was written, ISO 8601 in UTC.
         library: the version of robust-lr that wrote it.
+        fingerprint: digest of each part of the training function, empty if unknown; it holds for the results from this
+            line to the next that has another.
+        requested: the learning rates, schedules and seeds that the last sweep asked for; of a search, none.
     """
 
     learning_rates: tuple[float, ...]
@@ -37,20 +41,40 @@ class SweepHeader:
     train: str | None = None
     created: str = ""
     library: str = ""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    requested: tuple[Sequence[float], Sequence[str], Sequence[int]] = ((), (), ())
 
 
 @dataclass(frozen=True)
 class JournalContents:
-    """What a journal holds.
+    """What a journal holds under one label: the last that was opened.
 
     Attributes:
         header: the sweep, as described by the last "sweep" line.
         results: one per trial that was run, failed ones included, in order of completion; a trial's last line
             counts.
+        others: what the journal holds under other labels.
     """
 
     header: SweepHeader
     results: tuple[TrialResult, ...]
+    others: Mapping[str | None, JournalContents] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the results do not show: trials that the sweep asked for and have not run, and other labels."""
+        lrs, schedules, seeds = self.header.requested
+        done = {result.spec for result in self.results}
+        asked = expand_trials(schedules, lrs, seeds)
+        n_done = sum(spec in done for spec in asked)
+        unfinished = [f"{n_done} of {len(asked)} results: the sweep is unfinished"] if n_done < len(asked) else []
+        return unfinished + [
+            f"{count_of(len(other.results), 'result')} left out: the journal has them under the label {label}"
+            for label, other in self.others.items()
+        ]
+
+
+_ByLabel = dict[str | None, tuple[SweepHeader, dict[TrialSpec, TrialResult]]]
 
 
 def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]:
@@ -59,6 +83,7 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
     if not lines and (_OPENING.startswith(torn) or torn.startswith(_OPENING)):
         return None, 0
     header: SweepHeader | None = None
+    by_label: _ByLabel = {}
     results: dict[TrialSpec, TrialResult] = {}
     n_good_bytes = 0
     for number, line in enumerate(lines, 1):
@@ -69,7 +94,8 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
             break  # an incomplete last line
         with _naming_the_line(path, number):
             if record is not None and record["record"] == "sweep":
-                header = _read_header(path, record)
+                header, results = _read_header(path, record, by_label)
+                by_label[header.train] = header, results
             else:
                 result = _read_trial(record or {})
                 results.pop(result.spec, None)
@@ -77,7 +103,12 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
         n_good_bytes += len(line) + 1
     if header is None:
         raise JournalError(f"{path} is not a journal of robust-lr; it was left unchanged")
-    return JournalContents(header, tuple(results.values())), n_good_bytes
+    others = {
+        label: JournalContents(its_header, tuple(its_results.values()))
+        for label, (its_header, its_results) in by_label.items()
+        if label != header.train
+    }
+    return JournalContents(header, tuple(results.values()), others), n_good_bytes
 
 
 @contextlib.contextmanager
@@ -102,7 +133,10 @@ def dump_record(record: Mapping[str, Any]) -> bytes:
 
 
 def header_record(header: SweepHeader) -> dict[str, Any]:
-    """Return the record of a sweep."""
+    """Return the record of a sweep, with the fields that version 0.1.0 knows before the others."""
+    lrs, schedules, seeds = header.requested
+    requested = {"learning_rates": lrs, "schedules": schedules, "seeds": seeds} if lrs else {}
+    further = {"fingerprint": dict(header.fingerprint), "requested": requested}
     return {
         "record": "sweep",
         "format": FORMAT,
@@ -112,23 +146,37 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
         "seeds": header.seeds,
         "train": header.train,
         "created": header.created,
+        **{name: value for name, value in further.items() if value},
     }
 
 
-def _read_header(path: Path, record: Mapping[str, Any]) -> SweepHeader:
+def _read_header(
+    path: Path, record: Mapping[str, Any], by_label: _ByLabel
+) -> tuple[SweepHeader, dict[TrialSpec, TrialResult]]:
     if record["format"] > FORMAT:
         raise JournalError(
             f"{path} was written by a newer robust-lr: its journal format is {record['format']}, "
             f"this version reads {FORMAT}"
         )
-    return SweepHeader(
-        tuple(float(lr) for lr in record["learning_rates"]),
+    label, axes = record["train"], _read_axes(record)
+    earlier, results = by_label.pop(label, None) or by_label.pop(None, None) or (None, {})
+    requested = _read_axes(record["requested"]) if "requested" in record else earlier.requested if earlier else axes
+    header = SweepHeader(
+        axes[0],
         MappingProxyType(dict(record["schedules"])),
-        tuple(int(seed) for seed in record["seeds"]),
-        record["train"],
+        axes[2],
+        label,
         record["created"],
         record["library"],
+        MappingProxyType(record.get("fingerprint") or dict(earlier.fingerprint if earlier else {})),
+        requested,
     )
+    return header, results
+
+
+def _read_axes(record: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]:
+    lrs, seeds = tuple(map(float, record["learning_rates"])), tuple(map(int, record["seeds"]))
+    return lrs, tuple(record["schedules"]), seeds
 
 
 def trial_record(result: TrialResult) -> dict[str, Any]:
@@ -151,7 +199,7 @@ def _read_trial(record: Mapping[str, Any]) -> TrialResult:
     status = record["status"]
     if status not in get_args(Status):
         raise ValueError(status)
-    loss = float(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
+    loss = _number(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {name: _number(value) for name, value in record["metrics"].items()}
     return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, record["error"])
 

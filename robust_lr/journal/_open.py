@@ -1,15 +1,22 @@
-"""Open the journal of a training function, under a label that identifies the function."""
+"""Open the journal of a training function, under a label and a fingerprint that identify the function."""
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 
+from .._checks import check_flag
+from .._fingerprint import fingerprint_of
 from .._labels import has_text, is_vague, label_of, spec_text
+from .._text import count_of
 from ..exceptions import JournalError, OptionError
 from ..schedules import Schedule
 from ..trials import TrainFunction
 from .journal import Journal
+
+_logger = logging.getLogger("robust_lr")
 
 
 def open_journal(
@@ -18,6 +25,7 @@ def open_journal(
     schedules: Mapping[str, Schedule],
     *,
     label: str | None = None,
+    keep_results: bool = False,
     learning_rates: Sequence[float] = (),
     seeds: Sequence[int] = (),
 ) -> Journal | None:
@@ -27,7 +35,8 @@ def open_journal(
         path: the file, or None.
         train: the training function.
         schedules: the schedules by name.
-        label: name of the training function; by default that of `label_of`.
+        label: name of the training function; by default that of `label_of`. A new one begins its own results.
+        keep_results: whether the results in the journal stay valid although the training function has changed.
         learning_rates, seeds: those known in advance.
 
     Raises:
@@ -39,6 +48,7 @@ def open_journal(
         return None
     if not isinstance(path, (str, os.PathLike)):
         raise OptionError(f"journal must be the path of a file, got {path!r}")
+    keep_results, has_label = check_flag("keep_results", keep_results), label is not None
     label = _journal_label(train) if label is None else label
     for name, schedule in schedules.items():
         if not has_text(schedule) or is_vague(str(schedule)):
@@ -47,7 +57,30 @@ def open_journal(
                 "function at module level, or give its class a __str__ that shows its parameters"
             )
     specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
-    return Journal.open(path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label)
+    return Journal.open(
+        path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label,
+        fingerprint=fingerprint_of(train), keep_results=keep_results, new_label=has_label,
+    )  # fmt: skip
+
+
+def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0, show: bool | None) -> None:
+    """Say how many results came from a journal, such as "21 results from sweep.jsonl, 6 new", in the log.
+
+    Args:
+        journal: the journal.
+        n_old: results that it had and this run uses.
+        n_new: results that this run adds.
+        n_other: results in the journal that this run does not use.
+        show: whether to write to stderr if nobody reads the log; None does so only on a terminal.
+    """
+    text = f"{count_of(n_old, 'result')} from {journal.path}, {n_new} new"
+    if n_other:
+        text += f"; {n_other} more in it are not in this sweep"
+    if n_old and journal.has_results_of_unknown_code:
+        text += " (the old ones have no fingerprint of the code, so an edit since then cannot be noticed)"
+    if not _logger.isEnabledFor(logging.INFO) and (sys.stderr.isatty() if show is None else show):
+        print(text, file=sys.stderr)  # noqa: T201
+    _logger.info(text)
 
 
 def _journal_label(train: TrainFunction) -> str:

@@ -4,12 +4,13 @@ The first line describes the sweep, each further line one finished trial:
 
     {"record": "sweep", "format": 1, "library": "0.1.0", "learning_rates": [0.01, 0.1],
      "schedules": {"cosine": "cosine"}, "seeds": [0, 1], "train": "my_model:train",
-     "created": "2026-01-31T12:00:00+00:00"}
+     "created": "2026-01-31T12:00:00+00:00", "fingerprint": {"my_model.py:train": "27f8100fa2e4"}}
     {"record": "trial", "schedule": "cosine", "lr": 0.1, "seed": 0, "status": "ok", "loss": 0.25, "seconds": 1.5,
      "metrics": {}, "error": null}
 
 It is strict JSON: numbers that are not finite are null. A sweep that has grown writes another "sweep" line; a search
-writes one for each new learning rate.
+writes one for each new learning rate. A trial was trained by the code of the last fingerprint above it, and belongs to
+the last label ("train") above it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from .._fingerprint import changed_parts
+from .._text import count_of, listed
 from ..exceptions import JournalError
 from ..trials import TrialResult, TrialSpec
 from ._file import JournalFile
@@ -46,8 +49,11 @@ class Journal:
         [0.1]
     """
 
-    def __init__(self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult]) -> None:
-        self._file, self._header = file, header
+    def __init__(
+        self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult], *, on_disk: SweepHeader
+    ) -> None:
+        self._file, self._header, self._on_disk = file, header, on_disk
+        self._found_fingerprint = bool(on_disk.fingerprint)
         self._lrs, self._seeds = set(header.learning_rates), set(header.seeds)
         self._finished, self._given_up = dict[TrialSpec, TrialResult](), dict[TrialSpec, TrialResult]()
         for result in results:
@@ -62,6 +68,9 @@ class Journal:
         learning_rates: Sequence[float] = (),
         seeds: Sequence[int] = (),
         train: str | None = None,
+        fingerprint: Mapping[str, str] = MappingProxyType({}),
+        keep_results: bool = False,
+        new_label: bool = False,
     ) -> Self:
         """Begin a journal, or continue one of the same training function, which then holds the trials of both.
 
@@ -73,25 +82,44 @@ class Journal:
             learning_rates: those known in advance; others follow with their results.
             seeds: likewise.
             train: label of the training function; None if unknown, which keeps the one in the journal.
+            fingerprint: digest of each part of the training function; empty if unknown.
+            keep_results: whether the results stay valid although parts of the training function have changed.
+            new_label: whether another label may begin its own results in this journal.
 
         Raises:
-            JournalError: when another process is writing it, it belongs to another training function, it holds a
-                schedule of the same name with another spec, or the file is not a journal.
+            JournalError: when another process is writing it, it belongs to another training function, that function
+                has changed, it holds a schedule of the same name with another spec, or the file is not a journal.
         """
-        new = SweepHeader(tuple(map(float, learning_rates)), dict(schedules), tuple(seeds), train)
+        new = SweepHeader(tuple(map(float, learning_rates)), dict(schedules), tuple(seeds), train, "", "", fingerprint)
         file = JournalFile(path)
         try:
             contents, n_good_bytes = parse_journal(file.path, file.read())
-            old = None if contents is None else contents.header
-            header = new if old is None else _merged(file.path, old, new)
-            if header == old:
+            mine = _of_label(contents, train, new_label=new_label)
+            header = new if mine is None else _merged(file.path, mine.header, new)
+            changed = _changes(file.path, mine, new, keep_results=keep_results)
+            # A fingerprint alone is not written before there is a result of its code.
+            on_disk = replace(header, fingerprint=mine.header.fingerprint) if mine is not None else header
+            is_current = mine is not None and mine is contents and on_disk == mine.header and not changed
+            journal = cls(file, header, mine.results if mine else (), on_disk=on_disk)
+            if is_current:
                 file.truncate(n_good_bytes)
             else:
-                file.append(_header_line(header), after=n_good_bytes)
+                file.append(_header_line(header, earlier=None if mine is None else mine.header), after=n_good_bytes)
+                journal._on_disk = header
         except BaseException:
             file.close()
             raise
-        return cls(file, header, contents.results if contents else ())
+        return journal
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
+    def has_results_of_unknown_code(self) -> bool:
+        """Whether it holds results from before fingerprints were kept, so that an edit since cannot be noticed."""
+        return bool(self._finished) and not self._found_fingerprint
 
     @property
     def finished(self) -> Mapping[TrialSpec, TrialResult]:
@@ -108,9 +136,10 @@ class Journal:
         line, header = dump_record(trial_record(result)), self._header
         if result.spec.lr not in self._lrs or result.spec.seed not in self._seeds:
             header = _grown(header, result.spec)
-            line = _header_line(header) + line
+        if header != self._on_disk:
+            line = _header_line(header, earlier=self._on_disk) + line
         self._file.append(line)
-        self._header = header
+        self._header = self._on_disk = header
         self._lrs.add(result.spec.lr)
         self._seeds.add(result.spec.seed)
         self._note(result)
@@ -138,6 +167,8 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
         JournalError: when there is no such file, or it is not a journal.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # reading it might never end
+        raise JournalError(f"the journal must be a regular file, but {path} is a folder, a pipe or a device")
     try:
         contents, _ = parse_journal(path, path.read_bytes())
     except OSError as error:
@@ -145,6 +176,28 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
     if contents is None:
         raise JournalError(f"the journal {path} is empty: no sweep was begun in it")
     return contents
+
+
+def _of_label(contents: JournalContents | None, label: str | None, *, new_label: bool) -> JournalContents | None:
+    """What a journal holds under a label; None if the label begins here."""
+    if contents is None or label in (None, contents.header.train):
+        return contents
+    is_new = new_label and contents.header.train is not None
+    return contents.others.get(label, None if is_new else contents)
+
+
+def _changes(path: Path, mine: JournalContents | None, new: SweepHeader, *, keep_results: bool) -> list[str]:
+    n_results = 0 if mine is None else sum(result.is_final for result in mine.results)
+    if mine is None or not n_results:
+        return []
+    changed = changed_parts(mine.header.fingerprint, new.fingerprint)
+    if changed and not keep_results:
+        raise JournalError(
+            f"{listed(changed, at_most=4)} changed since {path} was written, so its "
+            f"{count_of(n_results, 'result')} may be stale: keep them with --keep-results (keep_results=True), train "
+            "anew under another name with --label NAME (label=), or name another journal"
+        )
+    return changed
 
 
 def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
@@ -157,15 +210,17 @@ def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
     if None not in (old.train, new.train) and old.train != new.train:
         changed.append(f"the training function is {old.train} in the journal and {new.train} here")
     if changed:
-        hint = "name another journal, or give the label that the journal has if nothing else has changed"
+        hint = "name another journal, or give a label (--label, label=): a new one begins anew, the journal's continues"
         raise JournalError(f"{path} is the journal of another sweep: {'; '.join(changed)}; {hint}")
-    return replace(
+    merged = replace(
         old,
         learning_rates=tuple(sorted({*old.learning_rates, *new.learning_rates})),
         schedules={**old.schedules, **new.schedules},
         seeds=old.seeds + tuple(seed for seed in new.seeds if seed not in old.seeds),
         train=old.train if new.train is None else new.train,
     )
+    requested = old.requested if merged == old else (new.learning_rates, tuple(new.schedules), new.seeds)
+    return replace(merged, requested=requested, fingerprint=new.fingerprint or old.fingerprint)
 
 
 def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:
@@ -174,8 +229,10 @@ def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:
     return replace(header, learning_rates=tuple(sorted(lrs)), seeds=seeds)
 
 
-def _header_line(header: SweepHeader) -> bytes:
+def _header_line(header: SweepHeader, *, earlier: SweepHeader | None) -> bytes:
     from .._version import __version__
 
+    if earlier is not None and header.fingerprint == earlier.fingerprint:
+        header = replace(header, fingerprint={})  # a line without one leaves that of the line before
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return dump_record(header_record(replace(header, created=now, library=__version__)))

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal
 
+from .._metrics import Direction as Direction
 from ..exceptions import DataError
 from ..grids import SIGNIFICANT_DIGITS
 from ..trials import Status
 
 DEFAULT_SCHEDULE = "sweep"
 
-Repeats = Literal["refuse", "first"]
-Direction = Literal["minimize", "maximize"]
+Repeats = Literal["refuse", "first", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class Run:
         metrics: further final numbers by name.
         params: hyperparameters besides learning rate, schedule and seed; None if unknown.
         seconds: how long it ran, NaN if unknown.
+        started: when it began, in seconds since any moment, NaN if unknown; of two with the same learning rate,
+            schedule and seed, the later one is the rerun.
         error: why it failed, or how it diverged.
         complete: False for a run that ended early with a result, such as one pruned because it diverged. A complete run
             with the same learning rate, schedule and seed takes precedence.
@@ -59,6 +61,7 @@ class Run:
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, object] | None = None
     seconds: float = math.nan
+    started: float = math.nan
     error: str | None = None
     complete: bool = True
     excluded: str = ""

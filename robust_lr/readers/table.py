@@ -1,95 +1,165 @@
-"""Read runs from a CSV file, one per row; errors name the line."""
+"""Read runs from a table, one per row or with a row for each epoch; errors name the line."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from .._text import count_of
 from ..exceptions import DataError
-from .runs import DEFAULT_SCHEDULE, Run
+from ._columns import Columns, choose_columns
+from ._conditions import left_out, read_conditions
+from ._files import read_records
+from ._histories import last_rows
+from ._rows import Row, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse
+from ._states import is_unfinished
+from .runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
+
+_NO_LOSS = "no loss (write nan or inf for a diverged run)"
+
+
+class TableRuns(NamedTuple):
+    """The runs in a table; notes on how it was read; the column of the loss, and those by which it is grouped."""
+
+    runs: list[Run]
+    notes: list[str]
+    metric: str
+    group_by: tuple[str, ...]
 
 
 def read_table(
     path: str | Path,
     *,
-    lr_name: str = "lr",
-    metric: str = "loss",
+    lr_name: str | None = None,
+    metric: str | None = None,
     schedule_name: str | None = None,
     seed_name: str | None = None,
     group_by: Sequence[str] = (),
-) -> list[Run]:
-    """Return the runs in a table.
+    where: Sequence[str] = (),
+    direction: Direction | None = None,
+) -> TableRuns:
+    """Return the runs in a table: CSV with any separator, JSON, JSON lines or parquet, gzipped or not.
 
-    A loss of nan, inf or -inf marks a diverged run. A row with an empty loss has no result and is excluded.
+    Columns that are not given are found by their names, as people and trackers write them ("lr", "config/lr",
+    "params.lr", "Learning rate"); a note says which were taken. A loss of nan, inf or "diverged" marks a diverged run.
+    Runs without a loss or a learning rate are excluded, and so are those whose state says that they did not finish. If
+    a table holds the history of each run, the last row counts.
 
     Args:
-        path: a CSV file with a header.
+        path: the file.
         lr_name: column of the learning rate.
         metric: column of the final loss.
-        schedule_name: column of the schedule; by default "schedule" if there is one, else all runs share one.
-        seed_name: column of the seed; by default "seed" if there is one.
+        schedule_name: column of the schedule; without any, all runs share one.
+        seed_name: column of the seed.
         group_by: columns whose values put each run into a group.
+        where: conditions such as "State=finished" or "model!=small"; others are excluded. A condition on the column of
+            the state replaces the rule above.
+        direction: "maximize" to look for a score instead of a loss.
 
     Raises:
-        DataError: when the file cannot be read, a column is missing, or a row is malformed; the text names the line.
+        DataError: when the file cannot be read, a column is missing or ambiguous, or rows are malformed; the text names
+            the lines.
+        OptionError: when a condition cannot be read, or a parquet file has no library.
     """
-    header, records = _records(path)
-    schedule_name = schedule_name or ("schedule" if "schedule" in header else None)
-    seed_name = seed_name or ("seed" if "seed" in header else None)
-    wanted = [lr_name, metric, *group_by, *filter(None, (schedule_name, seed_name))]
-    if missing := [column for column in wanted if column not in header]:
-        raise DataError(
-            f"{path} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(header) or 'none'}"
-        )
-    if twice := [column for column in wanted if header.count(column) > 1]:
-        raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}")
-    runs = []
-    for line, record in records:
-        where = f"{path}, line {line}"
-        group = tuple((record[column] or "").strip() for column in group_by)
-        if not (record[metric] or "").strip():
-            runs.append(Run(lr=math.nan, group=group, excluded="no loss (write nan or inf for a diverged run)"))
-            continue
-        loss = _number(where, metric, record)
-        runs.append(
-            Run(
-                lr=_number(where, lr_name, record),
-                loss=loss if math.isfinite(loss) else math.inf,
-                schedule=_text(where, schedule_name, record) if schedule_name else DEFAULT_SCHEDULE,
-                seed=_text(where, seed_name, record) if seed_name else None,
-                group=group,
-                where=where,
-            )
-        )
+    table = read_records(path)
+    columns = choose_columns(
+        path, table, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
+        group_by=group_by, maximize=direction == "maximize",
+    )  # fmt: skip
+    conditions = read_conditions(path, table, where)
+    reasons = {id(row): left_out(conditions, row) for row in table.rows}
+    wanted, on_history = last_rows([row for row in table.rows if not reasons[id(row)]], columns)
+    by_state = bool(columns.state) and columns.state not in {condition.column for condition in conditions}
+    reader = _RowReader(columns, by_state, has_seeds=_has_any(table.rows, columns.seed))
+    reader.problems += table.problems
+    for column in (columns.lr, columns.loss):
+        reader.problems += mixed_decimals(column, [row for row, _ in wanted])
+    runs = [reader.run(row, why) for row, why in wanted]
+    refuse(path, reader.problems)
+    others = Counter(why for why in reasons.values() if why)
+    notes = [columns.said] if columns.said else []
+    notes += [*on_history, *(f"{count_of(n, 'row')} left out: {why}" for why, n in others.items())]
     if all(run.excluded for run in runs):
-        raise DataError(f"{path} holds no row with a value in {metric!r}")
-    return runs
+        counts = Counter(run.excluded for run in runs)
+        said = [*notes, *(f"{count_of(n, 'row')} left out: {why}" for why, n in counts.items())]
+        raise DataError("; ".join([f"{path} holds no row with a value in {columns.loss!r}", *said]))
+    return TableRuns(runs, notes, columns.loss, columns.groups)
 
 
-_Record = Mapping[str, str | None]
+def _has_any(rows: Sequence[Row], column: str) -> bool:
+    return bool(column) and any(not _is_blank(row.cells[column]) for row in rows)
 
 
-def _records(path: str | Path) -> tuple[list[str], list[tuple[int, _Record]]]:
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            return list(reader.fieldnames or []), [(reader.line_num, record) for record in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path} as CSV: {getattr(error, 'strerror', None) or error}") from None
+def _is_blank(text: str) -> bool:
+    return is_missing(text) or text.lower() == "nan"
 
 
-def _number(where: str, column: str, record: _Record) -> float:
-    text = record[column]
-    try:
-        return float((text or "").strip())
-    except ValueError:
-        raise DataError(f"{where}: {column} must be a number, got {text!r}") from None
+class _RowReader:
+    """Turns rows into runs, and collects what is wrong with them."""
 
+    def __init__(self, columns: Columns, by_state: bool, *, has_seeds: bool) -> None:
+        self.columns, self.by_state, self.has_seeds = columns, by_state, has_seeds
+        self.problems: list[str] = []
 
-def _text(where: str, column: str, record: _Record) -> str:
-    text = (record[column] or "").strip()
-    if not text:
-        raise DataError(f"{where}: {column} is empty")
-    return text
+    def run(self, row: Row, why: str) -> Run:
+        columns, cells = self.columns, row.cells
+        group = tuple(cells[column] for column in columns.groups)
+        if excluded := self._excluded(row, why):
+            return Run(lr=math.nan, group=group, excluded=excluded)
+        before = len(self.problems)
+        loss = self._number(row, columns.loss)
+        lr = self._lr(row)
+        schedule = self._text(row, columns.schedule) if columns.schedule else DEFAULT_SCHEDULE
+        seed = self._text(row, columns.seed) if self.has_seeds else None
+        if len(self.problems) > before:
+            return Run(lr=math.nan, group=group, excluded="malformed")
+        return Run(
+            lr=lr,
+            loss=loss if math.isfinite(loss) else math.inf,
+            schedule=schedule,
+            seed=seed,
+            group=group,
+            params={column: cells[column] for column in columns.settings},
+            started=read_time(cells[columns.time]) if columns.time else math.nan,
+            where=row.where,
+        )
+
+    def _excluded(self, row: Row, why: str) -> str:
+        lr, loss = row.cells[self.columns.lr], row.cells[self.columns.loss]
+        state = row.cells[self.columns.state] if self.by_state else ""
+        if is_unfinished(state):
+            ended = not is_missing(loss) and not math.isfinite(number_or_nan(loss))
+            keep = f"--where '{self.columns.state}={state}'"
+            hint = f", with a loss of {loss} (to count these as diverged, give --where for each state, such as {keep})"
+            return f"{self.columns.state} is {state}{hint if ended else ''}"
+        if is_unfinished(loss):
+            return f"{self.columns.loss} is {loss}"
+        if why or is_missing(loss):
+            return why or _NO_LOSS
+        return "no learning rate" if _is_blank(lr) else ""
+
+    def _number(self, row: Row, column: str) -> float:
+        text = row.cells[column]
+        try:
+            return read_number(text)
+        except ValueError:
+            self.problems.append(f"{row.where}: {column} must be a number, got {text!r}")
+            return math.nan
+
+    def _lr(self, row: Row) -> float:
+        before, lr = len(self.problems), self._number(row, self.columns.lr)
+        try:
+            return lr if len(self.problems) > before else read_lr(lr, row.where)
+        except DataError as error:
+            end = "; a schedule that ends at zero logs this: name the column of its peak" if lr == 0 else ""
+            self.problems.append(f"{error}{end}")
+            return lr
+
+    def _text(self, row: Row, column: str) -> str:
+        text = row.cells[column]
+        if not text or (column == self.columns.seed and _is_blank(text)):
+            self.problems.append(f"{row.where}: {column} is empty (--where '{column}!={text}' leaves such rows out)")
+        return text

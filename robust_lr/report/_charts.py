@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Points = tuple[float, ...]
 
@@ -88,3 +88,15 @@ class Chart:
     panels: tuple[Panel, ...]
     x: Axis
     y: Axis
+
+    def as_scores(self) -> Chart:
+        """Return the chart of losses with the scores whose negatives they are."""
+
+        def turned(panel: Panel) -> Panel:
+            traces = (replace(t, y=tuple(-y for y in t.y), low=tuple(-y for y in t.low)) for t in panel.traces)
+            notes = (n if n.y is None else replace(n, y=-n.y) for n in panel.notes)
+            return replace(panel, traces=tuple(traces), notes=tuple(notes))
+
+        y = Axis(label=self.y.label.replace("loss", "score"), low=-self.y.high, high=-self.y.low, log=False)
+        title = self.title.replace("loss", "score")
+        return replace(self, title=title, panels=tuple(map(turned, self.panels)), y=y)

@@ -42,7 +42,8 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
     x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
     panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
-    return Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+    chart = Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+    return chart.as_scores() if analysis.sweep.direction == "maximize" else chart
 
 
 def _loss_panel(
@@ -72,7 +73,7 @@ def _loss_panel(
         draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts=texts)
     if advice is not None:
         draw.marks("recommended grid", advice.learning_rates, 0.03, LIMIT, "triangle-up")
-    return draw.panel(profile.schedule, f"best {profile.best_loss:.4g} at {profile.best_lr:.4g}")
+    return draw.panel(profile.schedule, f"best {profile.shown(profile.best_loss)} at {profile.best_lr:.4g}")
 
 
 def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Chart:
@@ -154,10 +155,11 @@ def search_chart(result: SearchResult) -> Chart:
         draw.line("best", [result.lr], [result.loss], width=0, marker="star", size=11)
         draw.span("within the tolerance", *result.good_interval, COLOR, 0.12)
     if bound is not None:
-        name = f"nothing is lower by more than {bound:.2g}"
+        name = f"nothing is better by more than {bound:.2g}"
         draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
     panel = draw.panel(result.schedule or "", result.reason or "not finished")
-    return Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
+    chart = Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
+    return chart.as_scores() if result.direction == "maximize" else chart
 
 
 class _Drawing:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .._metrics import quantity
 from ..analysis._entry import Analyzed
 from ..analysis.degradation import DegradationCurve
 
@@ -43,11 +44,12 @@ def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
 
 def recommendation_rows(analysis: Analyzed) -> Rows:
     """Return header and rows of the recommended grids, one row per schedule."""
-    header = ["schedule", "best lr", "loss", "ratio", "trials", "excess", "at most", "limited by"]
+    what = quantity(analysis.sweep.direction)
+    header = ["schedule", "best lr", what, "ratio", "trials", "excess", "at most", "limited by"]
     rows = []
     for entry in analysis.schedules:
         advice, profile = entry.recommendation, entry.profile
-        best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", f"{profile.best_loss:.4f}"]
+        best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", profile.shown(profile.best_loss)]
         if advice is None:
             why = entry.missing.needed if entry.missing is not None else ""
             rows.append([entry.schedule, *best, "-", "-", "-", "-", f"needs {why}"])

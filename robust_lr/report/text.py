@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._page import Block, Line, Table
-from .._text import last_line
+from .._text import main_line
 from ..analysis._entry import Analyzed
 from .tables import degradation_rows, recommendation_rows
 from .words import alerts, caveats, comparison_sentences, conclusion, details, headline
@@ -30,7 +30,7 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
     yield from (Line(caveat) for caveat in caveats(analysis))
     for failure in sweep.failures[:3]:
         spec = failure.spec
-        yield Line(f"Failed: {spec.schedule}, lr {spec.lr:g}, seed {spec.seed}: {last_line(failure.error)}")
+        yield Line(f"Failed: {spec.schedule}, lr {spec.lr:g}, seed {spec.seed}: {main_line(failure.error)}")
     if len(sweep.failures) > 3:
         yield Line(f"and {len(sweep.failures) - 3} more")
     header, rows = degradation_rows(analysis, bands=bands)

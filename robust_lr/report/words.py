@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._metrics import quantity
 from .._text import count_of, listed, loss_text
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.comparison import ScheduleComparison
@@ -29,7 +30,7 @@ def headline(entry: ScheduleAnalysis) -> str:
         )
     if entry.missing is None:
         return f"No recommendation for {entry.schedule}."
-    if entry.curve is not None and entry.curve.df == 0 and entry.curve.covered[0]:
+    if "one seed" in str(entry.missing):
         return f"No recommendation for {entry.schedule} from one seed."
     return f"No recommendation for {entry.missing}."
 
@@ -51,7 +52,10 @@ def conclusion(analysis: Analyzed) -> str:
 
     advice = min(recommended, key=preference)
     best = min((e.profile for e in analysis.schedules if e.profile is not None), key=lambda p: p.best_loss)
-    now = f"Best here: {best.schedule} at learning rate {best.best_lr:.4g}, loss {loss_text(best.best_loss)}."
+    repeated = analysis.sweep.unused_axes.repeated_schedules
+    matters = len(repeated) + 1 < len(analysis.sweep.schedules) or len(analysis.sweep.schedules) == 1
+    best_schedule, next_schedule = (f"{s} at " if matters else "" for s in (best.schedule, advice.schedule))
+    now = f"Best here: {best_schedule}learning rate {best.best_lr:.4g}, {best.shown(best.best_loss, named=True)}."
     if advice.trials_saved == 0:
         return f"{now} Next time, keep the grid: {advice.limit}."
     rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
@@ -59,7 +63,7 @@ def conclusion(analysis: Analyzed) -> str:
     lost = advice.final_loss - lowest
     cost = "nothing" if lost <= 0 else f"less than {loss_text(0.0001)}" if lost < 0.0001 else loss_text(lost)
     return (
-        f"{now} Next time (other data, model size or length, same range), try {advice.schedule} at "
+        f"{now} Next time (other data, model size or length, same range), try {next_schedule}"
         f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
         f"{cost} here on average."
     )
@@ -67,8 +71,9 @@ def conclusion(analysis: Analyzed) -> str:
 
 def caveats(analysis: Analyzed) -> list[str]:
     """Return the caveats of the whole analysis: notes on the data, and a single seed."""
-    found = [f"Note: {note}." for note in analysis.sweep.notes]
-    if any(entry.curve is not None and entry.curve.df == 0 for entry in analysis.schedules):
+    found = [f"Note: {note}." for note in analysis.sweep.caveats]
+    has_one = any(entry.curve is not None and entry.curve.df == 0 for entry in analysis.schedules)
+    if has_one and not analysis.sweep.unused_axes.repeated_seeds:
         found.append(
             "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
             "bounds their error. Add a second seed."
@@ -121,8 +126,8 @@ def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
     span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
     span = span if len(within) > 1 else "no other in the sweep"
     return (
-        f"Best learning rate {profile.best_lr:g}, loss {loss_text(profile.best_loss)}; within {tolerance:.4g} of it: "
-        f"{span}."
+        f"Best learning rate {profile.best_lr:g}, {profile.shown(profile.best_loss, named=True)}; within "
+        f"{tolerance:.4g} of it: {span}."
     )
 
 
@@ -133,13 +138,17 @@ def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
     said_by_headline = entry.curve is not None and entry.recommendation is None
     if profile.edge is not None and not said_by_headline:
         beyond = {"upper": "higher", "lower": "lower", "both": "higher and lower"}[profile.edge]
-        yield f"The best is at the edge of the sweep: try {beyond} learning rates before you trust it."
+        try_next = f"try {beyond} learning rates"
+        if profile.failed_above and profile.edge == "upper":
+            try_next = f"find out why the trials above failed, at {listed(f'{lr:g}' for lr in profile.failed_above)},"
+        yield f"The best is at the edge of the sweep: {try_next} before you trust it."
     if profile.cliff is not None and profile.before_cliff is not None:
         at = int(np.flatnonzero(profile.learning_rates == profile.cliff)[0])
         what = (
             "training starts to diverge"
             if math.isinf(profile.mean[at])
-            else f"the loss jumps from {loss_text(profile.mean[at - 1])} to {loss_text(profile.mean[at])}"
+            else f"the {quantity(profile.direction)} jumps from {profile.shown(profile.mean[at - 1])} to "
+            f"{profile.shown(profile.mean[at])}"
         )
         yield (
             f"Stability cliff: between {profile.before_cliff:g} and {profile.cliff:g} {what}. Annealing does not "
@@ -184,7 +193,7 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     for i in np.flatnonzero(np.isfinite(comparison.final_loss).any(axis=1)):
         if i and not comparison.covered[i, comparison.schedules.index(comparison.lowest[i])]:
             continue
-        answer = _who_wins(comparison, int(i))
+        answer = _who_wins(comparison, int(i), "highest" if analysis.sweep.direction == "maximize" else "lowest")
         if answers and answers[-1][0] == answer:
             answers[-1][1].append(int(i))
         else:
@@ -192,20 +201,21 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     sentences = []
     for answer, rows in answers:
         n = [comparison.n_trials[i] for i in rows]
-        loss = " / ".join(loss_text(np.nanmin(comparison.final_loss[i])) for i in rows)
+        sign = -1.0 if analysis.sweep.direction == "maximize" else 1.0
+        loss = " / ".join(loss_text(sign * np.nanmin(comparison.final_loss[i])) for i in rows)
         trials = count_of(n[0], "trial") if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
-        sentences.append(f"With {trials}: {answer} (loss {loss}).")
+        sentences.append(f"With {trials}: {answer} ({quantity(analysis.sweep.direction)} {loss}).")
     return sentences
 
 
-def _who_wins(comparison: ScheduleComparison, row: int) -> str:
+def _who_wins(comparison: ScheduleComparison, row: int, best: str) -> str:
     names, lowest = comparison.schedules, comparison.lowest[row]
     others = [s for s, name in enumerate(names) if name != lowest]
     if np.isnan(comparison.interval[row, others]).all():
-        return f"{lowest} ends lowest, but without a second seed this may be noise"
+        return f"{lowest} ends {best}, but without a second seed this may be noise"
     tied = [names[s] for s in others if comparison.tied[row, s]]
     if not tied:
-        return f"{lowest} ends lowest, beyond the noise"
+        return f"{lowest} ends {best}, beyond the noise"
     return f"{'all schedules' if len(tied) == len(others) > 1 else listed([lowest, *tied])} tie"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from .._text import last_line
+from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from ._worker import CannotLoad, CrashReport, Message, TrialRequest, child_inherits, work
@@ -140,7 +140,7 @@ class Pool:
         if isinstance(message, CannotLoad):
             raise RobustLRError(
                 "the worker processes cannot load train: define it in a module or script that they can import, or use "
-                f"SerialRunner; {last_line(message.traceback)}"
+                f"SerialRunner; {main_line(message.traceback)}"
             )
         if isinstance(message, CrashReport):
             worker.crash_report, worker.status = message.traceback, message.status
@@ -170,7 +170,7 @@ class Pool:
             hint = "a script must start its sweep under `if __name__ == '__main__':`; their own errors are on stderr"
             raise RobustLRError(
                 f"{self._early_deaths} worker processes in a row ended with exit code {code} before they were ready: "
-                f"{last_line(crash_report) if crash_report else hint}"
+                f"{main_line(crash_report) if crash_report else hint}"
             )
 
     def stop(self) -> None:

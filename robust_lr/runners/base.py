@@ -6,8 +6,10 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+from .._metrics import missing_metric
 from ..exceptions import RobustLRError, TrialDiverged
 from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
@@ -80,7 +82,8 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 
     A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
     exception that reports a lack of memory is "out_of_memory". Any other exception is "failed", with the traceback in
-    `error`; so is a return value without a loss. Only KeyboardInterrupt and SystemExit pass through.
+    `error`; so is a return value that holds no number. A mapping without "loss" is "ok" with a loss of NaN: its metrics
+    may hold what is optimized. Only KeyboardInterrupt passes through.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec
@@ -93,13 +96,14 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     except TrialDiverged as error:
         return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
     except _WrongReturnError as error:
-        return failed_trial(spec, str(error), time.perf_counter() - start)
-    except Exception as error:
+        seconds = time.perf_counter() - start
+        return replace(failed_trial(spec, str(error), seconds), is_worth_retrying=False)
+    except (Exception, SystemExit) as error:
         status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
         return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=status)
     seconds = time.perf_counter() - start
-    if math.isfinite(loss):
-        return TrialResult(spec, loss, "ok", seconds, metrics)
+    if loss is None or math.isfinite(loss):
+        return TrialResult(spec, math.nan if loss is None else loss, "ok", seconds, metrics)
     return TrialResult(spec, math.inf, "diverged", seconds, metrics)
 
 
@@ -118,21 +122,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         True
     """
     names = {kind.__name__ for kind in type(error).__mro__}
-    return not names.isdisjoint(("MemoryError", "OutOfMemoryError")) or "allocate memory" in str(error)
+    return not names.isdisjoint(("MemoryError", "OutOfMemoryError")) or any(
+        words in str(error).lower() for words in ("allocate memory", "out of memory")
+    )
 
 
 class _WrongReturnError(RobustLRError):
     """The training function returned something that is not a loss."""
 
 
-def _read_return(returned: object) -> tuple[float, dict[str, float]]:
+def _read_return(returned: object) -> tuple[float | None, dict[str, float]]:
     if not isinstance(returned, Mapping):
         return _as_number("its loss", returned), {}
-    if "loss" not in returned:
-        keys = ", ".join(map(repr, returned)) or "an empty mapping"
-        raise _WrongReturnError(f"train must return its loss, or a mapping with the key 'loss'; it returned {keys}")
+    if not returned:
+        raise _WrongReturnError(missing_metric("loss", returned))
     metrics = {str(key): _as_number(f"the metric {key!r}", value) for key, value in returned.items() if key != "loss"}
-    return _as_number("its loss", returned["loss"]), metrics
+    return _as_number("its loss", returned["loss"]) if "loss" in returned else None, metrics
 
 
 def _as_number(what: str, value: object) -> float:
@@ -144,6 +149,7 @@ def _as_number(what: str, value: object) -> float:
                 f"train must return {what} as a number, got {type(value).__name__}: {error}"
             ) from None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        got = "None" if value is None else f"an object of type {type(value).__name__}"
+        text = " ".join(repr(value).split())[:60]
+        got = "None" if value is None else f"an object of type {type(value).__name__}: {text}"
         raise _WrongReturnError(f"train must return {what} as a number, got {got}")
     return float(value)

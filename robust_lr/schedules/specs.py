@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
+from .._text import did_you_mean, listed
 from ..exceptions import ScheduleError
 from .closed_forms import (
     Constant,
@@ -25,6 +27,14 @@ from .closed_forms import (
 _BY_NAME: dict[str, Callable[..., Schedule]] = {
     s.name: s for s in (Constant, InverseSqrt, LinearDecay, PolynomialDecay, CosineDecay, WarmupStableDecay)
 }
+# What other libraries call a schedule of this one.
+_OTHER_NAMES = {
+    "cosineannealinglr": "cosine", "cosine-annealing": "cosine", "cos": "cosine", "cosine-decay": "cosine",
+    "linearlr": "linear", "linear-decay": "linear", "polynomiallr": "polynomial(1)", "poly": "polynomial(2)",
+    "constantlr": "constant", "none": "constant", "flat": "constant", "rsqrt": "inverse-sqrt",
+    "inverse-square-root": "inverse-sqrt", "noam": "warmup(0.05)+inverse-sqrt", "trapezoidal": "wsd(0.2)",
+    "trapezoid": "wsd(0.2)", "warmup-stable-decay": "warmup(0.05)+wsd(0.2)",
+}  # fmt: skip
 _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
@@ -34,7 +44,7 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
     ``wsd(0.2, shape=1-sqrt)``, ``warmup(0.05)+cosine``, ``warmup(steps=300)+inverse-sqrt+cooldown(0.2)``,
-    ``function(module:name)``.
+    ``function(module:name)``. A fraction may be written as a percentage: ``wsd(20%)``.
 
     Raises:
         ScheduleError: when the spec cannot be read; the message lists the known names.
@@ -50,10 +60,17 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
     terms = [_parse_term(term, spec) for term in _split_terms(spec)]
     warmup = terms.pop(0) if terms and terms[0][0] == "warmup" else None
     cooldown = terms.pop() if terms and terms[-1][0] == "cooldown" else None
+    fraction = warmup[1][0] if warmup is not None and warmup[1] else 0
+    if isinstance(fraction, int) and fraction > 1:
+        raise ScheduleError(
+            f"in the schedule {spec!r}: warmup(0.05) is a share of all steps; for {fraction} steps, write "
+            f"warmup(steps={fraction})"
+        )
     if len(terms) != 1:
+        alone = f"; write {spec.strip()}+cosine to warm up before cosine" if not terms and cooldown is None else ""
         raise ScheduleError(
             "a schedule reads [warmup(..)+]name(..)[+cooldown(..)] with one name of "
-            f"{', '.join(_BY_NAME)}; got {spec!r}"
+            f"{', '.join(_BY_NAME)}; got {spec!r}{alone}"
         )
     name, args, kwargs = terms[0]
     schedule: Schedule
@@ -66,13 +83,25 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
             f"a table of values cannot be read back from its spec {spec!r}; build it with TableSchedule"
         )
     else:
-        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}; known names: {', '.join(_BY_NAME)}, function")
+        known = f"; known names: {', '.join(_BY_NAME)}; any other is function(module:name)"
+        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}{_way_to_write(name) or known}")
     if cooldown is not None:
-        schedule = _build(lambda *a, **k: Cooldown(schedule, *a, **k), cooldown[1], cooldown[2], spec)
-    if warmup is not None:
         inner = schedule
-        schedule = _build(lambda *a, **k: Warmup(inner, *a, **k), warmup[1], warmup[2], spec)
+        schedule = _build(lambda *a, **k: Cooldown(inner, *a, **k), cooldown[1], cooldown[2], spec, of=Cooldown)
+    if warmup is not None:
+        warmed = schedule
+        schedule = _build(lambda *a, **k: Warmup(warmed, *a, **k), warmup[1], warmup[2], spec, of=Warmup)
     return schedule
+
+
+def _way_to_write(name: str) -> str:
+    """How to write a schedule that other libraries know under this name, or a near miss; empty if unknown."""
+    name = re.sub(r"^get-|-?(lr-)?schedule(r)?(?=-|$)", "", name)
+    rest = re.sub(r"-?(with|after)?-?warm-?up-?", "", name)
+    inner = _OTHER_NAMES.get(name) or _OTHER_NAMES.get(rest, rest)
+    if name not in _OTHER_NAMES and rest != name and inner.partition("(")[0] in _BY_NAME:
+        return f"; write warmup(0.05)+{inner}, or warmup(steps=100)+{inner}"
+    return f"; write {inner}" if name in _OTHER_NAMES else did_you_mean(name, [*_BY_NAME, "function", "warmup"])
 
 
 def _split_terms(spec: str) -> list[str]:
@@ -97,6 +126,8 @@ def _parse_term(term: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
 
 
 def _parse_value(text: str) -> float | int | str:
+    if text.endswith("%") and not isinstance(share := _parse_value(text[:-1]), str):
+        return share / 100
     for number in (int, float):
         try:
             return number(text)
@@ -105,11 +136,19 @@ def _parse_value(text: str) -> float | int | str:
     return text
 
 
-def _build(make: Callable[..., Schedule], args: list[Any], kwargs: dict[str, Any], spec: str) -> Schedule:
+def _build(
+    make: Callable[..., Schedule], args: list[Any], kwargs: dict[str, Any], spec: str, *, of: Any = None
+) -> Schedule:
+    known = [name for name in inspect.signature(of or make).parameters if name != "schedule"]
     try:
+        if unknown := [name for name in kwargs if name not in known]:
+            takes = did_you_mean(unknown[0], known) or (f"; it takes {listed(known)}" if known else "; it takes none")
+            raise ScheduleError(f"there is no argument {unknown[0]!r}{takes}")
         return make(*args, **kwargs)
     except TypeError as error:
         what = str(error).rpartition(".__init__() ")[2]
+        if len(args) > len(known):
+            what = f"it takes {listed(known) or 'none'}, got {listed(map(str, args))}"
         raise ScheduleError(f"wrong arguments in the schedule {spec!r}: {what}") from None
     except ScheduleError as error:
         raise ScheduleError(f"in the schedule {spec!r}: {error}") from None

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from .._metrics import Direction, quantity
 from .._text import count_of, listed
 from ._observations import Observation
 
@@ -50,6 +51,8 @@ class SearchResult:
         edge: "lower" or "upper" if the best lies on that end of the range and one coarse step beyond it could gain
             more than the tolerance; else None.
         schedule: the spec of the schedule of the trials, if given.
+        direction: "maximize" if each loss is the negative of a score; texts and plots then show the score.
+        notes: caveats on what was optimized.
     """
 
     lr: float
@@ -68,9 +71,18 @@ class SearchResult:
     lr_range: tuple[float, float]
     edge: Literal["lower", "upper"] | None
     schedule: str | None
+    direction: Direction = "minimize"
+    notes: tuple[str, ...] = ()
+
+    def shown(self, loss: float) -> float:
+        """Return a loss as people read it: a score, if a larger value is better."""
+        return -loss if self.direction == "maximize" else loss
 
     def __str__(self) -> str:
-        rows = [("learning rate", "loss", ""), *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self))]
+        rows = [
+            ("learning rate", quantity(self.direction), ""),
+            *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self)),
+        ]
         width = max(len(loss) for _, loss, _ in rows)
         table = ["", *(f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows)]
         return "\n".join([search_headline(self), *search_sentences(self), *(table if self.history else [])])
@@ -91,19 +103,21 @@ def search_headline(result: SearchResult) -> str:
         >>> search_headline(LearningRateSearch(1e-3, 0.1, tolerance=0.005).result)
         'No learning rate has a finite loss yet (0 trials)'
     """
-    trials = count_of(result.n_trials, "trial")
+    trials, what = count_of(result.n_trials, "trial"), quantity(result.direction)
     if math.isnan(result.lr):
-        return f"No learning rate has a finite loss{' yet' if result.stop is None else ''} ({trials})"
-    return f"Best learning rate: {result.lr:.4g} (loss {result.loss:.6g}, {trials})"
+        return f"No learning rate has a finite {what}{' yet' if result.stop is None else ''} ({trials})"
+    return f"Best learning rate: {result.lr:.4g} ({what} {result.shown(result.loss):.6g}, {trials})"
 
 
 def search_sentences(result: SearchResult) -> list[str]:
     """Return the other findings of a search, final or so far, one sentence per item."""
-    sentences = [_bound(result)]
+    sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
         where = f"From {low} to {high}" if low != high else f"At {low}"
-        sentences.append(f"{where} the loss is within {rounded_up(result.tolerance)} of the best.")
+        sentences.append(
+            f"{where} the {quantity(result.direction)} is within {rounded_up(result.tolerance)} of the best."
+        )
     if result.cliff is not None:
         sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
     if result.edge is not None:
@@ -122,11 +136,33 @@ def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
     """Return (learning rate, its losses or its status, "best" or "bracket"), ascending."""
     told: dict[float, list[str]] = {}
     for each in sorted(result.history, key=lambda each: each.lr):
-        told.setdefault(each.lr, []).append(f"{each.loss:.6g}" if each.status == "ok" else each.status)
+        told.setdefault(each.lr, []).append(f"{result.shown(each.loss):.6g}" if each.status == "ok" else each.status)
     lrs = list(told)
     at = lrs.index(result.lr) if result.lr in told else -2
     marks = {lr: "best" if i == at else "bracket" for i, lr in enumerate(lrs) if abs(i - at) <= 1}
     return [(lr, " ".join(losses), marks.get(lr, "")) for lr, losses in told.items()]
+
+
+def _unused_axes(result: SearchResult) -> list[str]:
+    """Axes without effect: equal losses, to the last bit, at all learning rates or for all seeds."""
+    by_lr: dict[float, list[float]] = {}
+    for each in result.history:
+        if each.status != "failed":
+            by_lr.setdefault(each.lr, []).append(each.loss)
+    losses = [losses[0] for losses in by_lr.values()]
+    notes = []
+    if len(losses) > 2 and len(set(losses)) == 1 and math.isfinite(losses[0]):
+        notes.append(
+            f"all {len(losses)} learning rates have the same loss to the last bit: the training seems to ignore its "
+            "learning rate, so nothing follows from this search"
+        )
+    repeated = [losses for losses in by_lr.values() if len(losses) > 1 and math.isfinite(losses[0])]
+    if sum(map(len, repeated)) > len(repeated) + 1 and all(len(set(losses)) == 1 for losses in repeated):
+        notes.append(
+            "repeats have the same loss to the last bit: the training seems to ignore its seed, so nothing is known "
+            "about the noise between seeds"
+        )
+    return notes
 
 
 def _bound(result: SearchResult) -> str:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from .._text import last_line
+from .._metrics import quantity
+from .._text import main_line
 from ..trials import TrialResult, TrialSpec
 from ._result import SearchResult, rounded_up, search_headline, search_sentences, tried_rows
 
@@ -39,13 +40,18 @@ class SearchProgress:
         """Show the outcome of a trial, and the best so far."""
         if self._live is not None or self._console is None:
             return
-        found = f"loss {result.loss:.6g}" if result.status == "ok" else result.status.replace("_", " ")
+        what = quantity(known.direction)
+        found = f"{what} {known.shown(result.loss):.6g}" if result.status == "ok" else result.status.replace("_", " ")
         if not result.is_final:
-            found += f" ({last_line(result.error)})"
+            found += f" ({main_line(result.error)})"
         bound = (
             "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
         )
-        best = f"best so far {known.loss:.6g} at {known.lr:.4g}{bound}" if known.lr > 0 else "no finite loss so far"
+        best = (
+            f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{bound}"
+            if known.lr > 0
+            else f"no finite {what} so far"
+        )
         number, spec = known.n_trials + len(known.failed), result.spec
         line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {found}; {best}"
         self._console.print(line, soft_wrap=True)
@@ -81,7 +87,7 @@ def _table(known: SearchResult, running: Sequence[TrialSpec]) -> Group:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("learning rate", justify="right")
-    table.add_column("loss", justify="right")
+    table.add_column(quantity(known.direction), justify="right")
     table.add_column("", justify="left")
     tried = {lr: (loss, mark) for lr, loss, mark in tried_rows(known)}
     next_ones = {trial.lr for trial in running}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
-from .._checks import check_whole
-from ..exceptions import OptionError
-from ..journal import open_journal
+from .._checks import check_train, check_whole
+from .._metrics import Direction, Objective
+from .._text import count_of, levels_to_user
+from ..exceptions import DataError, RobustLRWarning
+from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -26,6 +30,8 @@ def search_learning_rate(
     *,
     tolerance: float | str,
     schedule: str | Schedule = "cosine",
+    metric: str = "loss",
+    direction: Direction | None = None,
     options: SearchOptions | None = None,
     runner: Runner | None = None,
     n_jobs: int | None = None,
@@ -33,6 +39,7 @@ def search_learning_rate(
     journal: str | os.PathLike[str] | None = None,
     max_retries: int = MAX_RETRIES,
     label: str | None = None,
+    keep_results: bool = False,
     progress: bool | None = None,
 ) -> SearchResult:
     """Search for the best learning rate until no other can be better by more than the tolerance.
@@ -59,6 +66,9 @@ def search_learning_rate(
         tolerance: how much worse than the best loss you accept: a number > 0 in units of the loss, or a share such as
             "1%".
         schedule: the schedule of all trials, or its spec.
+        metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
+        direction: "maximize" if a larger value is better. By default "minimize"; if the metric or the function is
+            named like a score, a warning says so, and the search stays in its range.
         options: everything else about the search; see `SearchOptions`.
         runner: carries out the trials; by default one after the other in this process.
         n_jobs: learning rates in a round, >= 1; by default as many as the runner runs at a time.
@@ -67,6 +77,7 @@ def search_learning_rate(
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
+        keep_results: whether the results in the journal stay valid although the code has changed; see `run_sweep`.
         progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
             so only on a terminal, and False never.
 
@@ -74,9 +85,11 @@ def search_learning_rate(
         The result; its `stop` and `reason` say why the search stopped. Failed trials cause a `RobustLRWarning`.
 
     Raises:
-        GridError, ScheduleError, OptionError: when an argument is wrong.
-        JournalError: when the journal belongs to another training function, another process is writing it, or the name
-            of `train` or the text of the schedule does not identify it.
+        GridError, ScheduleError, OptionError: when an argument is wrong, or `train` cannot be called so.
+        DataError: when the trials of the journal have no such metric.
+        TrialError: when the first trial returns no such metric.
+        JournalError: when the journal belongs to another training function, `train` has changed since, another process
+            is writing it, or the name of `train` or the text of the schedule does not identify it.
 
     Example:
         >>> import math
@@ -86,27 +99,38 @@ def search_learning_rate(
         >>> result.n_trials, result.stop
         (5, 'tolerance')
     """
-    if not callable(train):
-        raise OptionError(f"train must be callable as train(lr=, schedule=, seed=), got {train!r}")
-    runner = read_runner(runner)
+    check_train(train)
+    runner, objective = read_runner(runner), Objective(metric, direction)
     n_jobs = check_whole("n_jobs", getattr(runner, "n_jobs", 1) if n_jobs is None else n_jobs, at_least=1)
     seed = check_whole("seed", seed)
     named = read_schedules([schedule])
     (name,) = named
-    search = LearningRateSearch(
-        lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options or SearchOptions()
-    )
+    options, on_direction = options or SearchOptions(), objective.doubts(train)
+    if on_direction:  # beyond the range the search would go the wrong way
+        options = replace(options, extend=False)
+        warnings.warn(on_direction[0], RobustLRWarning, levels_to_user())
+    search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
+
+    def found() -> SearchResult:
+        return replace(search.result, direction=objective.direction or "minimize", notes=tuple(objective.notes(train)))
+
     with ExitStack() as stack:
-        book = open_journal(journal, train, named, label=label)
+        book = open_journal(journal, train, named, label=label, keep_results=keep_results)
         known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
+        known = [objective.judge(result) for result in known]
+        if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
+            raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
-        ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label)
+        ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
         view = stack.enter_context(SearchProgress(show=progress))
-        view.begin(ledger.waiting, search.result)
+        view.begin(ledger.waiting, found())
         outcomes = []
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
             outcomes.append(result)
-            view.add(result, search.result)
-            view.begin([*ledger.in_flight, *ledger.waiting], search.result)
+            view.add(result, found())
+            view.begin([*ledger.in_flight, *ledger.waiting], found())
+        if book:
+            n_new = sum(result.is_final for result in outcomes)
+            report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
     warn_of_failures(outcomes)
-    return search.result
+    return found()

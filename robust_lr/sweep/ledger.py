@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol, get_args
 
-from ..exceptions import RobustLRError
+from .._metrics import LOSS, Objective
+from .._text import main_line, place_of
+from ..exceptions import RobustLRError, TrialError
 from ..runners import Runner
 from ..schedules import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
@@ -43,6 +45,8 @@ class TrialLedger:
         journal: journal for the outcomes, or None.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function.
+        objective: what is optimized; the plan gets it as the loss. The journal keeps what the training function
+            returned, so it does not depend on the objective.
 
     Raises:
         OptionError: when `max_retries` is not a whole number of at least 0.
@@ -55,8 +59,10 @@ class TrialLedger:
         journal: OutcomeLog | None = None,
         max_retries: int = MAX_RETRIES,
         label: str | None = None,
+        objective: Objective = LOSS,
     ) -> None:
         self.label = label
+        self._objective, self._has_result = objective, False
         self._plan, self._journal = plan, journal
         self._retries = Retries(max_retries)
         self._waiting, self._in_flight = deque[TrialSpec](), dict[TrialSpec, None]()
@@ -96,22 +102,32 @@ class TrialLedger:
 
         Raises:
             RobustLRError: when the trial is not in flight.
+            TrialError: when no trial has a result yet, and this one returned what no further attempt can turn into one.
             JournalError: when the outcome cannot be written.
         """
+        return self._record(result) is not None
+
+    def _record(self, result: TrialResult) -> TrialResult | None:
         spec = result.spec
         if spec not in self._in_flight:
             raise RobustLRError(f"a trial got two results, or was never handed out: {spec}")
         del self._in_flight[spec]
-        if self._retries.grants(result):
+        judged = self._objective.judge(result)
+        if self._retries.grants(judged):
             self._waiting.appendleft(spec)
-            return False
+            return None
         if self._journal is not None:
             self._journal.append(result)
-        self._plan.add(result)
-        return True
+        self._has_result |= judged.is_final
+        if not (self._has_result or judged.is_worth_retrying):
+            raise TrialError(f"{main_line(judged.error)}{place_of(judged.error)}")
+        self._plan.add(judged)
+        return judged
 
     def run(self, runner: Runner, train: TrainFunction, schedules: Mapping[str, Schedule]) -> Generator[TrialResult]:
-        """Have a runner carry out all trials, and yield each outcome; closing the generator stops the running ones.
+        """Have a runner carry out all trials, and yield each outcome, judged by the objective.
+
+        Closing the generator stops the running trials.
 
         Raises:
             RobustLRError: when the runner returns no result for a trial, two, one for a trial it was not given, or one
@@ -124,10 +140,11 @@ class TrialLedger:
             for result in results:
                 if result.spec not in self._in_flight:
                     raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
-                if result.status not in get_args(Status) or (result.status == "ok" and not math.isfinite(result.loss)):
+                has_loss = math.isfinite(result.loss) or (math.isnan(result.loss) and result.metrics)
+                if result.status not in get_args(Status) or (result.status == "ok" and not has_loss):
                     raise RobustLRError(f"{runner} returned status {result.status!r} with loss {result.loss}")
-                if self.record(result):
-                    yield result
+                if outcome := self._record(result):
+                    yield outcome
         finally:
             if hasattr(results, "close"):
                 results.close()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, get_args
 
+from .._metrics import Direction, direction_of
 from ..trials import Status, TrialResult
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class SweepProgress:
         n_trials: number of trials in the sweep.
         finished: number of them already in the journal.
         show: True draws, False does not, None draws only if stderr is a terminal.
+        direction: "maximize" if the losses are negative scores, and to be shown as such.
         console: where rich draws, stderr by default.
 
     Example:
@@ -36,10 +38,12 @@ class SweepProgress:
         *,
         finished: Iterable[TrialResult] = (),
         show: bool | None = None,
+        direction: Direction | None = None,
         console: Console | None = None,
     ) -> None:
         self._n_trials, self._console = n_trials, console
         self._show = sys.stderr.isatty() if show is None else show
+        self._sign, _ = direction_of(direction)
         self._counts: Counter[str] = Counter()
         self._best: TrialResult | None = None
         self._bar: Progress | None = None
@@ -51,7 +55,9 @@ class SweepProgress:
         """The outcomes so far, such as ``best 0.213 (cosine, lr 0.01), 2 diverged, 1 failed``."""
         parts = []
         if self._best is not None:
-            parts.append(f"best {self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})")
+            parts.append(
+                f"best {self._sign * self._best.loss:.4g} ({self._best.spec.schedule}, lr {self._best.spec.lr:g})"
+            )
         for status in get_args(Status)[1:]:
             if self._counts[status]:
                 parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")

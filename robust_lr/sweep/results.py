@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
+from .._metrics import Direction, Objective, direction_of, quantity
 from .._page import Block, Line, Table, to_html, to_text
 from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
-from ..readers._to_sweep import arrange, direction_of
-from ..readers.runs import Direction, Repeats, Run
+from ..readers._to_sweep import arrange
+from ..readers.runs import Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
+from .unused_axes import UnusedAxes, find_unused_axes
 
 Array = NDArray[np.float64]
 
@@ -40,6 +42,7 @@ class SweepResult:
         specs: the spec of each schedule by its name, if known.
         failures: the trials that failed or ran out of memory, with their error text.
         notes: caveats on how the data were read.
+        direction: "maximize" if the loss is the negative of a score, which tables and plots then show.
 
     Raises:
         DataError: when the shapes disagree, a learning rate is not positive, a seed is not a whole number, or a loss is
@@ -60,6 +63,7 @@ class SweepResult:
     specs: Mapping[str, str]
     failures: tuple[TrialResult, ...]
     notes: tuple[str, ...]
+    direction: Direction
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class SweepResult:
         specs: Mapping[str, str] = MappingProxyType({}),
         failures: Sequence[TrialResult] = (),
         notes: Sequence[str] = (),
+        direction: Direction = "minimize",
     ) -> None:
         lrs = _frozen(learning_rates)
         shape = (len(schedules), lrs.size, len(seeds))
@@ -97,6 +102,7 @@ class SweepResult:
             "specs": MappingProxyType(dict(specs)),
             "failures": tuple(failures),
             "notes": tuple(notes),
+            "direction": direction,
         })  # fmt: skip
 
     @classmethod
@@ -108,6 +114,7 @@ class SweepResult:
         results: Iterable[TrialResult],
         *,
         notes: Sequence[str] = (),
+        direction: Direction = "minimize",
     ) -> Self:
         """Build a sweep from trial results; a later result of a trial replaces an earlier one.
 
@@ -116,7 +123,7 @@ class SweepResult:
             learning_rates: all learning rates of the sweep, in any order.
             seeds: all seeds of the sweep.
             results: results of its trials, in any order; trials without one are NaN.
-            notes: kept as `notes`.
+            notes, direction: kept as such.
 
         Raises:
             DataError: when a result does not belong to the sweep.
@@ -138,7 +145,7 @@ class SweepResult:
                 metrics.setdefault(name, np.full(shape, math.nan))[cell] = value
         return cls(
             list(schedules), lrs, list(seeds), loss,
-            seconds=seconds, metrics=metrics, specs=schedules, notes=notes,
+            seconds=seconds, metrics=metrics, specs=schedules, notes=notes, direction=direction,
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
@@ -164,11 +171,11 @@ class SweepResult:
 
     def _blocks(self) -> list[Block]:
         rows = [
-            [f"{lr:g}", *(_mean_text(self.loss[s, i]) for s in range(len(self.schedules)))]
+            [f"{lr:g}", *(_mean_text(self.shown(self.loss[s, i])) for s in range(len(self.schedules)))]
             for i, lr in enumerate(self.learning_rates)
         ]
-        table = Table("Mean loss over the seeds", ["learning rate", *self.schedules], rows)
-        return [Line(f"{self.describe()}."), *(Line(f"Note: {note}.") for note in self.notes), table]
+        table = Table(f"Mean {quantity(self.direction)} over the seeds", ["learning rate", *self.schedules], rows)
+        return [Line(f"{self.describe()}."), *(Line(f"Note: {note}.") for note in self.caveats), table]
 
     @classmethod
     def from_runs(
@@ -176,7 +183,7 @@ class SweepResult:
         runs: Iterable[Run],
         *,
         repeats: Repeats = "refuse",
-        direction: Direction = "minimize",
+        direction: Direction | None = None,
         source: str = "the data",
         notes: Sequence[str] = (),
     ) -> Self:
@@ -187,8 +194,9 @@ class SweepResult:
 
         Args:
             runs: in the order in which they ran.
-            repeats: treatment of runs with the same learning rate, schedule and seed, but different losses: "refuse"
-                raises, "first" counts the first complete run.
+            repeats: treatment of runs with the same learning rate, schedule and seed, but different losses: "first" and
+                "last" count the first or last complete run; "refuse" counts the latest if all say when they started
+                and have the same hyperparameters, and else raises.
             direction: "maximize" if a larger value is better; the loss is then its negative.
             source: name of the data in errors.
             notes: notes to put first.
@@ -205,29 +213,55 @@ class SweepResult:
         found = arrange(runs, repeats=repeats, direction=direction, source=source, notes=notes)
         specs = [result.spec for result in found.results]
         seeds = sorted({spec.seed for spec in specs})
-        return cls.from_trials(found.specs, {spec.lr for spec in specs}, seeds, found.results, notes=found.notes)
+        return cls.from_trials(
+            found.specs, {spec.lr for spec in specs}, seeds, found.results,
+            notes=found.notes, direction=direction or "minimize",
+        )  # fmt: skip
 
     @classmethod
     def from_csv(
         cls,
         path: str | Path,
         *,
-        lr_name: str = "lr",
-        metric: str = "loss",
+        lr_name: str | None = None,
+        metric: str | None = None,
         schedule_name: str | None = None,
         seed_name: str | None = None,
-        direction: Direction = "minimize",
+        where: Sequence[str] = (),
+        repeats: Repeats = "refuse",
+        direction: Direction | None = None,
     ) -> Self:
-        """Read a sweep from a CSV file with one run per row; see `read_table` and `from_runs`."""
-        runs = read_table(path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name)
-        return cls.from_runs(runs, direction=direction, source=str(path))
+        """Read a sweep from a table, CSV or another format, with one run per row; see `read_table` and `from_runs`."""
+        table = read_table(
+            path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, where=where,
+            direction=direction,
+        )  # fmt: skip
+        notes = [*table.notes, *direction_of(direction, table.metric)[1]]
+        return cls.from_runs(table.runs, repeats=repeats, direction=direction, source=str(path), notes=notes)
 
     @classmethod
-    def from_journal(cls, path: str | Path) -> Self:
-        """Read the journal of `run_sweep`, finished or not; raise `JournalError` for any other file."""
-        contents = read_journal(path)
-        header = contents.header
-        return cls.from_trials(header.schedules, header.learning_rates, header.seeds, contents.results)
+    def from_journal(cls, path: str | Path, *, metric: str = "loss", direction: Direction | None = None) -> Self:
+        """Read the journal of `run_sweep`, finished or not; raise `JournalError` for any other file.
+
+        Args:
+            path: the file.
+            metric, direction: as in `run_sweep`; the journal holds all that the training function returned.
+        """
+        contents, objective = read_journal(path), Objective(metric, direction)
+        header, results = contents.header, [objective.judge(r) for r in contents.results]
+        notes = [*contents.notes, *objective.notes()]
+        without = {
+            r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final
+        }
+        if without:
+            known = dict.fromkeys(name for r in contents.results for name in objective.values_of(r))
+            if metric not in known:
+                raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(known) or 'none'}")
+            notes.append(f"{count_of(len(without), 'trial')} left out: no {metric!r}")
+        return cls.from_trials(
+            header.schedules, header.learning_rates, header.seeds, [r for r in results if r.spec not in without],
+            notes=notes, direction=objective.direction or "minimize",
+        )  # fmt: skip
 
     def to_csv(self, path: str | Path) -> None:
         """Write one row per trial: schedule, lr, seed, loss (inf if it diverged), seconds, and the metrics.
@@ -247,7 +281,7 @@ class SweepResult:
                     values = [trial.metrics.get(name, missing) for name in names]
                     writer.writerow([s.schedule, s.lr, s.seed, trial.loss, trial.seconds, *values])
 
-    def with_loss(self, metric: str, *, direction: Direction = "minimize") -> Self:
+    def with_loss(self, metric: str, *, direction: Direction | None = None) -> Self:
         """Return the same sweep judged by one of its metrics; a note says so.
 
         A diverged run stays diverged, and a run with an infinite metric counts as diverged too. A run whose metric is
@@ -255,7 +289,8 @@ class SweepResult:
 
         Args:
             metric: name of a metric, or "loss" if no metric has that name.
-            direction: "maximize" if a larger value is better; the loss is then its negative.
+            direction: "maximize" if a larger value is better; the loss is then its negative. By default "minimize",
+                with a note if the metric looks like a score.
 
         Raises:
             DataError: when the sweep has no such metric.
@@ -267,21 +302,68 @@ class SweepResult:
             >>> sweep.with_loss("validation_loss").loss.tolist()
             [[[0.7], [inf]]]
         """
-        (sign, on_direction), known = direction_of(direction), {"loss": self.loss, **self.metrics}
+        objective, known = Objective(metric, direction), {"loss": self.shown(self.loss), **self.metrics}
         if metric not in known:
             raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(self.metrics) or 'none'}")
+        sign, _ = direction_of(direction)
         values = np.where(np.isinf(known[metric]), math.inf, sign * known[metric])
         loss = np.where(np.isfinite(self.loss), values, self.loss)
-        notes = [*self.notes, f"judged by the metric {metric!r}", *on_direction]
+        notes = [*self.notes, *objective.notes()]
         missing = int(np.sum(np.isnan(loss) & ~np.isnan(self.loss)))
         if missing:
             notes.append(f"{count_of(missing, 'trial')} left out: no {metric!r}")
-        return replace(self, loss=loss, notes=tuple(notes))
+        return replace(self, loss=loss, notes=tuple(notes), direction=direction or "minimize")
+
+    def without_repeated_seeds(self) -> Self:
+        """Return the sweep without the seeds whose losses equal those of another one to the last bit."""
+        repeated = self.unused_axes.repeated_seeds
+        keep = np.array([seed not in repeated for seed in self.seeds])
+        if keep.all():
+            return self
+        return replace(
+            self,
+            seeds=tuple(seed for seed, kept in zip(self.seeds, keep, strict=True) if kept),
+            loss=self.loss[..., keep],
+            seconds=self.seconds[..., keep],
+            metrics={name: values[..., keep] for name, values in self.metrics.items()},
+        )
+
+    def with_failed_as_diverged(self) -> Self:
+        """Return the same sweep with its failed trials as diverged ones, for training that raises when it diverges.
+
+        Trials that ran out of memory stay failures. A note says how many were counted so.
+        """
+        failed = [failure for failure in self.failures if failure.status == "failed"]
+        loss, lrs = self.loss.copy(), self.learning_rates.tolist()
+        for spec in (failure.spec for failure in failed):
+            at = (
+                self.schedules.index(spec.schedule),
+                lrs.index(spec.lr),
+                self.seeds.index(spec.seed),
+            )
+            loss[at] = math.inf
+        notes = [*self.notes, f"{count_of(len(failed), 'failed trial')} counted as diverged"] if failed else self.notes
+        others = tuple(failure for failure in self.failures if failure.status != "failed")
+        return replace(self, loss=loss, failures=others, notes=tuple(notes))
+
+    def shown(self, loss: Array) -> Array:
+        """Return losses as people read them: scores, if a larger value is better; a diverged run stays +inf."""
+        return np.where(np.isfinite(loss), -loss, loss) if self.direction == "maximize" else loss
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
         """Whether each run diverged, shape (S, L, K)."""
         return np.isposinf(self.loss)
+
+    @property
+    def unused_axes(self) -> UnusedAxes:
+        """The schedules, seeds and learning rates that have no effect: their losses are equal to the last bit."""
+        return find_unused_axes(self.schedules, self.seeds, self.loss)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The `notes`, and those on axes without effect."""
+        return (*self.notes, *self.unused_axes.notes)
 
     @property
     def n_trials(self) -> int:

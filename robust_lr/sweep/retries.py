@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._checks import check_whole
-from .._text import last_line, levels_to_user, place_of
+from .._text import levels_to_user, main_line, place_of
 from ..exceptions import RobustLRWarning
 from ..trials import TrialResult, TrialSpec
 
@@ -39,7 +39,7 @@ class Retries:
 
     def grants(self, result: TrialResult) -> bool:
         """Return whether the trial of this result runs again; each call counts a failure."""
-        if result.is_final:
+        if result.is_final or not result.is_worth_retrying:
             return False
         self._failures[result.spec] += 1
         n, most = self._failures[result.spec], self._max_retries + 1
@@ -47,7 +47,7 @@ class Retries:
             return False
         spec = result.spec
         trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
-        _log.info("%s: attempt %d of %d failed; retrying: %s", trial, n, most, last_line(result.error))
+        _log.info("%s: attempt %d of %d failed; retrying: %s", trial, n, most, main_line(result.error))
         return True
 
 
@@ -57,4 +57,4 @@ def warn_of_failures(results: Sequence[TrialResult]) -> None:
     if failed:
         error = failed[0].error
         message = f"{len(failed)} of {len(results)} trials failed and count as missing"
-        warnings.warn(f"{message}; the first: {last_line(error)}{place_of(error)}", RobustLRWarning, levels_to_user())
+        warnings.warn(f"{message}; the first: {main_line(error)}{place_of(error)}", RobustLRWarning, levels_to_user())

@@ -157,3 +157,27 @@ def test_units_and_offset_of_the_loss_do_not_move_a_cliff(loss, factor, shift):
 def test_a_smooth_parabola_in_the_learning_rate_is_no_cliff(best, n_points):
     lrs = np.geomspace(1e-3, 1.0, n_points)
     assert profile_of([-5 + (lr - best) ** 2 for lr in lrs], lrs).cliff is None
+
+
+@pytest.mark.parametrize("bad", [INF, 2.3])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_search_has_bad_runs_anywhere_and_they_are_no_cliff(bad, seed):
+    rng = np.random.default_rng(seed)
+    lrs = 10 ** np.sort(rng.uniform(-4, 0, 40))
+    loss = 0.3 + 0.1 * (np.log10(lrs) + 2) ** 2 + 0.003 * rng.normal(size=40)
+    loss[[5, 24, 28, 33]] = bad
+    assert lrs[24] > profile_of(loss, lrs).best_lr
+    assert profile_of(loss, lrs).cliff is None
+    loss[36:] = max(bad, 50.0)
+    profile = profile_of(loss, lrs)
+    assert (profile.before_cliff, profile.cliff) == (lrs[35], lrs[36])
+
+
+def test_a_lucky_run_above_the_cliff_does_not_hide_it():
+    profile = profile_of([3.0, 1.5, 1.0, 1.01, INF, 1.2, INF, INF])
+    assert (profile.before_cliff, profile.cliff) == (8.0, 16.0)
+
+
+def test_chance_after_a_divergence_is_one_cliff():
+    profile = profile_of([2.2, 1.5, 1.0, 1.01, INF, 2.3, 2.3, 2.3])
+    assert (profile.before_cliff, profile.cliff) == (8.0, 16.0)

@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 
 from robust_lr import SweepResult, degradation_curve, recommend
 from robust_lr.exceptions import InsufficientDataError, OptionError
-from robust_lr.trials import TrialResult, TrialSpec
 
 INF, NAN = math.inf, math.nan
 VALLEY = [3.0, 1.5, 1.2, 1.05, 1.0, 1.04, 1.3, 2.0, 4.0]
@@ -219,15 +218,6 @@ def test_a_missing_trial_at_the_best_learning_rate_does_not_hide_it():
     advice = recommend(curve_of(loss), tolerance=0.0501)
     assert (advice.best_lr, advice.ratio) == (16, 8)
     assert any("fewer than 3 seeds" in warning for warning in advice.warnings)
-
-
-def test_nothing_is_advised_beyond_a_learning_rate_at_which_every_trial_failed():
-    lrs = 2.0 ** np.arange(6)
-    loss = np.append(seeds([3.0, 2.0, 1.5, 1.0, 1.2]), np.full((1, 3), NAN), axis=0)
-    failures = [TrialResult(TrialSpec("cosine", lrs[5], k), NAN, "failed") for k in range(3)]
-    curve = degradation_curve(SweepResult(("cosine",), lrs, range(3), loss[None], failures=failures), "cosine")
-    limit = recommend(curve, tolerance=1.0).limit
-    assert "1 learning rate above 16 but below 32, where every trial failed" in limit
 
 
 def test_on_an_irregular_grid_no_ratio_is_recommended_that_the_sweep_does_not_reach():

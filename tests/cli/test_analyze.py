@@ -86,9 +86,9 @@ def test_any_table_of_losses_gives_a_report_a_figure_file_and_no_traceback(robus
         (b"", [], "no column 'lr', 'loss'"),
         (b"\x00\xff\xfe\x80", [], "as CSV"),
         (b"SQLite format 3\x00\x10\x00\xff", [], "as CSV"),
-        (b"{}", [], "not a journal"),
+        (b"{}", [], "neither a journal nor a table"),
         (b'{"record": "sweep"}\n', [], "line 1 of the journal"),
-        (b"[1, 2]", [], "no column"),
+        (b"[1, 2]", [], "its JSON is no list of records"),
         (b"lr,loss\n0.1,1\nx,1\n", [], "line 3: lr must be a number"),
         (GOOD.encode(), ["--lr-name", "eta"], "no column 'eta'; its columns are lr, seed, loss"),
         (GOOD.encode(), ["--metric", "val"], "no column 'val'"),
@@ -163,7 +163,7 @@ def test_one_group_without_an_answer_does_not_keep_the_others_from_theirs(robust
     assert robust_lr("analyze", "runs.csv", "--group-by", "which", "--report", "r.html").code == 0
 
 
-@pytest.mark.parametrize("option", ["--group-by", "--lr-name", "--schedule-name", "--seed-name"])
+@pytest.mark.parametrize("option", ["--group-by", "--lr-name", "--schedule-name", "--seed-name", "--where"])
 def test_a_journal_has_no_columns(robust_lr, module, option):
     robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"))
     answer = robust_lr("analyze", "j.jsonl", option, "seed")
@@ -185,7 +185,7 @@ def test_a_journal_is_judged_by_the_metric_that_is_asked_for(robust_lr, module):
 def test_a_metric_that_a_journal_does_not_have_is_answered_with_those_it_has(robust_lr, module, one_line):
     robust_lr(*sweep_arguments(f"{module(WITH_METRIC)}:train", journal="j.jsonl"))
     line = one_line("analyze", "j.jsonl", "--metric", "val")
-    assert line == "error: the sweep has no metric 'val'; it has validation_loss"
+    assert line == "error: the sweep has no metric 'val'; it has loss, validation_loss"
 
 
 def test_the_report_needs_nothing_beside_it_and_says_how_it_was_made(robust_lr):
@@ -223,3 +223,37 @@ def test_a_hundred_learning_rates_are_analyzed_in_a_moment(robust_lr):
     rows = [f"{10 ** (i / 20)},{s},{math.hypot(i - 40, 1) + s}" for i in range(100) for s in range(5)]
     write("runs.csv", "lr,seed,loss\n" + "\n".join(rows))
     assert robust_lr("analyze", "runs.csv").code == 0
+
+
+WANDB = '"Name","State","seed","lr","val/loss"\n' + "".join(
+    f'"r{lr}-{s}","{state}","{s}","{lr}","{loss}"\n'
+    for lr, v in zip(LRS, VALLEY, strict=True)
+    for s in range(3)
+    for state, loss in ((("crashed", 0.001),) if s == 1 else ()) + (("finished", v + s),)
+)
+
+
+def test_an_export_with_crashed_runs_is_analyzed_as_it_is(robust_lr):
+    write("wandb.csv", WANDB)
+    write("good.csv", GOOD)
+    answer = robust_lr("analyze", "wandb.csv", "--tolerance", 0.0501, "--json", "a.json")
+    robust_lr("analyze", "good.csv", "--tolerance", 0.0501, "--json", "b.json")
+    assert answer.code == 0 and answer.err == ""
+    assert "learning rate: lr; loss: val/loss; seed: seed; state: State" in said(answer)
+    assert "9 trials left out: State is crashed" in said(answer)
+    exported, clean = (json.loads(Path(name).read_text()) for name in ("a.json", "b.json"))
+    assert exported["schedules"] == clean["schedules"]
+
+
+def test_conditions_and_repeats_are_options(robust_lr, one_line):
+    write("wandb.csv", WANDB)
+    assert "9 rows left out: not State=finished" in said(robust_lr("analyze", "wandb.csv", "--where", "State=finished"))
+    both = ["analyze", "wandb.csv", "--where", "State=finished", "--where", "State=crashed"]
+    assert "two losses" in one_line(*both) and "(--repeats)" in one_line(*both)
+    best = {}
+    for which in ("first", "last"):
+        robust_lr(*both, "--repeats", which, "--json", "a.json")
+        best[which] = json.loads(Path("a.json").read_text())["schedules"][0]["best_loss"]
+    assert best["first"] < best["last"] == pytest.approx(2.0)
+    assert "--where is for tables" in one_line("analyze", "--optuna", "study.db", "--where", "a=b")
+    assert "where must be like" in one_line("analyze", "wandb.csv", "--where", "State")

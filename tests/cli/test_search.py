@@ -83,8 +83,10 @@ def test_it_ends_with_the_best_learning_rate_and_what_any_other_could_still_give
     assert re.search(r"From \S+ to \S+ the loss is within 0\.005 of the best\.\n", out)
     assert re.search(r"Training breaks at \S+, \S+ times the best\.\n", out)
     assert "Stopped: nothing in the range is better by more than the tolerance.\n" in out
-    assert len(err.splitlines()) == int(found[3])
-    assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(err.splitlines(), 1))
+    *trials, counts = err.splitlines()
+    assert len(trials) == int(found[3])
+    assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(trials, 1))
+    assert counts == f"0 results from search.jsonl, {found[3]} new"
 
 
 def test_the_same_command_continues_the_search_and_then_has_nothing_to_run(search, tmp_path):
@@ -94,7 +96,8 @@ def test_the_same_command_continues_the_search_and_then_has_nothing_to_run(searc
     assert code == 0
     assert f"{len(calls)} trials" in out
     assert len(set(calls)) == len(calls)
-    assert search("train", *RANGE, "--tolerance", "0.1%")[1:] == (out, "")
+    counts = f"{len(calls)} results from search.jsonl, 0 new\n"
+    assert search("train", *RANGE, "--tolerance", "0.1%")[1:] == (out, counts)
     assert (tmp_path / "calls.txt").read_text().splitlines() == calls
 
 
@@ -123,7 +126,7 @@ def test_a_function_that_always_fails_ends_the_search_with_the_reason_and_exit_c
 
 def test_only_results_are_counted(search):
     _, out, err = search("flaky", *RANGE, "--tolerance", "0.005")
-    first, second, *results = err.splitlines()
+    first, second, *results, _ = err.splitlines()
     assert "attempt 1 of 3 failed; retrying: OSError: not yet" in first and "attempt 2 of 3" in second
     assert all(line.startswith(f"trial {i}: lr ") for i, line in enumerate(results, 1))
     assert f"{len(results)} trials" in out

@@ -340,8 +340,9 @@ def test_what_was_given_up_is_known_until_it_has_a_result(path):
 def test_a_pipe_or_a_device_is_refused_and_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for no_file in (tmp_path / "pipe", os.devnull):
-        with pytest.raises(JournalError, match="must be a regular file"):
-            Journal.open(no_file, **SWEEP)
+        for use in (reopen, read_journal):
+            with pytest.raises(JournalError, match="must be a regular file"):
+                use(no_file)
 
 
 def test_a_path_that_is_none_is_refused():

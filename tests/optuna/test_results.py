@@ -244,7 +244,7 @@ def test_a_maximized_objective_is_turned_round_and_said():
         add(study, -valley(lr), lr=lr)
     sweep = sweep_from_study(study)
     assert losses(sweep) == {("sweep", lr, 0): valley(lr) for lr in LRS}
-    assert said(sweep, "larger is better: each loss here is the negative of the value")
+    assert sweep.direction == "maximize"
 
 
 def test_pruned_and_unfinished_trials_are_left_out_and_counted():

@@ -127,10 +127,7 @@ def test_a_loss_that_is_maximized_is_turned_round_and_said(grid_run):
     options = {"metric": "eval/accuracy", "direction": "maximize"}
     for sweep in (sweep_from_result_grid(grid, **options), sweep_from_experiment(folder, **options)):
         assert losses(sweep)["sweep", 2.0, 1] == pytest.approx(1.01)
-        assert sweep.notes == (
-            "judged by 'eval/accuracy'",
-            "larger is better: each loss here is the negative of the value",
-        )
+        assert (sweep.notes, sweep.direction) == (("judged by 'eval/accuracy'",), "maximize")
 
 
 def test_names_are_found_one_level_below_and_that_is_said(tune_run):

@@ -97,10 +97,11 @@ def test_a_grid_that_is_refined_in_part_is_still_a_grid(steps):
     assert sweep_of(*(run(float(lr), lr=float(lr)) for lr in np.cumprod([1.0, *steps]))).notes == ()
 
 
-def test_a_value_that_is_maximized_becomes_a_loss_and_the_note_says_so():
+def test_a_value_that_is_maximized_becomes_a_loss_and_is_shown_as_it_was():
     sweep = sweep_of(run(0.9, lr=0.1), run(-math.inf, lr=0.2), direction="maximize")
     assert losses(sweep) == {(0.1, 0): -0.9, (0.2, 0): math.inf}
-    assert sweep.notes == ("larger is better: each loss here is the negative of the value",)
+    assert (sweep.notes, sweep.direction) == ((), "maximize")
+    assert [line.split() for line in str(sweep).splitlines()[-2:]] == [["0.1", "0.9000"], ["0.2", "diverged"]]
     with pytest.raises(OptionError, match="direction must be 'minimize' or 'maximize', got 'max'"):
         sweep_of(run(0.9), direction="max")
 

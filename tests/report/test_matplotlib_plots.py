@@ -247,7 +247,7 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     numbers = {text.get_text() for text in ax.texts}
     assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
     explained = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert f"nothing is lower by more than {result.excess_bound:.2g}" in explained
+    assert f"nothing is better by more than {result.excess_bound:.2g}" in explained
     assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
     assert "better by more than the tolerance" in ax.get_title()
 

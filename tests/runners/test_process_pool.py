@@ -127,9 +127,11 @@ def train_exiting(*, lr, schedule, seed):
     return lr
 
 
-def test_exits_are_deaths_too():
+def test_an_exit_fails_its_trial_and_a_hard_one_is_a_death():
     results = run(ProcessPoolRunner(1), train_exiting)
-    assert [results[t].error for t in TRIALS[:2]] == [f"worker died with exit code {code}" for code in (3, 4)]
+    assert [results[t].status for t in TRIALS[:2]] == ["failed", "failed"]
+    assert results[TRIALS[0]].error.endswith("\nSystemExit: 3\n")
+    assert results[TRIALS[1]].error == "worker died with exit code 4"
     assert [results[t].status for t in TRIALS[2:]] == ["ok", "ok"]
 
 

@@ -318,7 +318,7 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
     assert {lr for lr, n in tries.items() if n == 2} == set(result.failed) == {lr for lr in tries if lr < 0.001}
     assert {r.spec.lr for r in read_journal(journal).results if r.status == "failed"} == set(result.failed)
     healed = Recorder()
-    run(healed, tolerance=0.005, journal=journal)
+    run(healed, tolerance=0.005, journal=journal, keep_results=True)
     assert {lr for lr, _ in healed.calls} >= set(result.failed), "the same command tries again what has failed"
 
 
@@ -347,8 +347,10 @@ def test_max_trials_is_kept_over_restarts(tmp_path):
 def test_another_training_function_or_one_without_a_name_has_no_place_in_the_journal(tmp_path):
     journal = tmp_path / "search.jsonl"
     run(journal=journal)
+    other = Recorder()
+    other.label = "other"
     with pytest.raises(JournalError, match="the training function is valley in the journal and other here"):
-        run(journal=journal, label="other")
+        run(other, journal=journal)
     with pytest.raises(JournalError, match="give it a label"):
         run(lambda *, lr, schedule, seed: lr, journal=tmp_path / "lambda.jsonl")
 

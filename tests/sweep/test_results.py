@@ -236,4 +236,5 @@ def test_huge_and_missing_losses_print_too():
 def test_a_metric_may_be_maximized():
     judged = small(metrics={"accuracy": np.full((2, 3, 2), 0.9)}).with_loss("accuracy", direction="maximize")
     assert judged.loss[0, 0, 0] == -0.9 and judged.loss[0, 1, 1] == INF
-    assert judged.notes[-1].startswith("larger is better")
+    assert judged.direction == "maximize" and "0.9000" in str(judged) and "-0.9" not in str(judged)
+    assert judged.with_loss("accuracy", direction="minimize").loss[0, 0, 0] == 0.9

@@ -234,7 +234,8 @@ def test_another_training_function_is_refused_unless_labeled_the_same(path):
     run_sweep(train, GRID, ["cosine"], 1, journal=path)
     with pytest.raises(JournalError, match=r"test_run:train in the journal and .*test_run:train_another here"):
         run_sweep(train_another, GRID, ["cosine"], 1, journal=path)
-    run_sweep(train_another, GRID, ["cosine"], 1, journal=path, label=read_journal(path).header.train)
+    label = read_journal(path).header.train
+    run_sweep(train_another, GRID, ["cosine"], 1, journal=path, label=label, keep_results=True)
 
 
 def train_wide(*, lr, schedule, seed, width=1, data=None):
@@ -334,8 +335,11 @@ def test_a_journal_wants_a_label_for_a_function_that_its_name_does_not_tell(path
     np.testing.assert_array_equal(
         run_sweep(function, GRID, ["cosine"], 1, journal=path, label="width 1").loss, first.loss
     )
-    with pytest.raises(JournalError, match="width 1 in the journal and width 2 here"):
-        run_sweep(function, GRID, ["cosine"], 1, journal=path, label="width 2")
+    run_sweep(function, GRID, ["cosine"], 1, journal=path, label="width 2")  # a name of one's own begins anew
+    for label in ("width 1", "width 2"):
+        run_sweep(function, GRID, ["cosine"], 1, journal=path, label=label, runner=Forgetful([]))
+    with pytest.raises(JournalError, match=r"width 2 in the journal and .*:train here"):
+        run_sweep(train, GRID, ["cosine"], 1, journal=path)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +377,7 @@ def test_ctrl_c_keeps_every_finished_trial(path):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(interrupted, GRID, ["cosine"], 3, journal=path, label="f")
     assert len(read_journal(path).results) == 4
-    run_sweep(train, GRID, ["cosine"], 3, journal=path, label="f")
+    run_sweep(train, GRID, ["cosine"], 3, journal=path, label="f", keep_results=True)
     assert set(calls.values()) == {1} and len(calls) == 9
 
 

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
+from robust_lr._fingerprint import changed_parts, fingerprint_of
 from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
 from tests.torch.tasks import Rows
@@ -204,7 +206,7 @@ def test_the_objective_is_evaluated_without_dropout_on_all_the_data_in_chunks_of
     expected = {}
     with torch.no_grad():
         model.eval()
-        for name, (x, y) in (("loss", t.train_data), ("validation_loss", t.validation_data)):
+        for name, (x, y) in (("training_loss", t.train_data), ("loss", t.validation_data)):
             expected[name] = float(functional.cross_entropy(model(x), y))
         x, y = t.validation_data
         expected["validation_accuracy"] = float(accuracy(model(x), y))
@@ -219,7 +221,10 @@ def test_the_objective_is_evaluated_without_dropout_on_all_the_data_in_chunks_of
         assert chunked.evaluate(model) == pytest.approx(expected, rel=1e-6)
         assert model.training
     ridge_term = float(ridge(model).detach())
-    assert task(penalty=ridge).evaluate(model)["loss"] == pytest.approx(expected["loss"] + ridge_term)
+    assert task(penalty=ridge).evaluate(model)["loss"] == pytest.approx(expected["training_loss"] + ridge_term)
+    both = task(penalty=ridge, validation_data=t.validation_data).evaluate(model)
+    assert both["loss"] == pytest.approx(expected["loss"])
+    assert both["training_loss"] == pytest.approx(expected["training_loss"] + ridge_term)
 
 
 def overshooting(calls, **changes):
@@ -257,7 +262,7 @@ def test_a_diverging_trial_stops_early_with_an_infinite_loss_and_says_at_which_s
 def test_a_trial_that_ends_in_a_loss_that_is_not_finite_has_diverged():
     t = overshooting([], total_steps=1, validation_data=(torch.zeros(5, 1), torch.ones(5, 1)))
     result = t(lr=1e38, schedule="constant", seed=0)
-    assert result == {"loss": math.inf, "diverged_at_step": 1.0, "validation_loss": math.inf}
+    assert result == {"loss": math.inf, "diverged_at_step": 1.0, "training_loss": math.inf}
 
 
 @pytest.mark.parametrize("check_every", [1, 7, 50])
@@ -295,7 +300,7 @@ def test_without_the_rule_a_trial_that_does_not_overflow_has_not_diverged():
 
 def test_what_a_trial_returns_that_diverged_or_did_not():
     t = task(validation_data=examples(9))
-    assert t.failure(3) == {"loss": math.inf, "diverged_at_step": 3.0, "validation_loss": math.inf}
+    assert t.failure(3) == {"loss": math.inf, "diverged_at_step": 3.0, "training_loss": math.inf}
     assert task().failure(0) == {"loss": math.inf, "diverged_at_step": 0.0}
     model = t.initial_model(0)
     assert t.outcome(model) == t.evaluate(model)
@@ -465,10 +470,12 @@ def test_the_label_is_that_of_version_0_1_whose_journals_go_on():
         batch_size=3,
         optimizer=torch.optim.AdamW,
         optimizer_options={"weight_decay": 0.1},
-        validation_data=(x, y),
         clip_norm=0.5,
     )
-    assert t.label == "robust_lr.training.task:SupervisedTask(sha=f40a69cb7161)"
+    assert t.label == "robust_lr.training.task:SupervisedTask(sha=b81057e820bf)"
+    # With validation data, version 0.1.0 returned the training objective as the loss: such a journal is another's.
+    validated = replace(t, validation_data=(x, y))
+    assert validated.label != "robust_lr.training.task:SupervisedTask(sha=f40a69cb7161)"
 
 
 class Own(SupervisedTask):
@@ -510,3 +517,11 @@ def test_a_trial_on_a_gpu_is_repeatable_and_leaves_the_random_numbers_alone():
     assert torch.equal(torch.rand(3, device="cuda"), expected)
     on_cpu = task(device="cpu")(lr=0.1, schedule="cosine", seed=0)["loss"]
     assert task(device="cuda")(lr=0.1, schedule="cosine", seed=0)["loss"] == pytest.approx(on_cpu, rel=1e-3)
+
+
+def test_an_edit_of_the_code_of_a_model_is_seen_in_the_fingerprint_of_its_task():
+    own = Own(make_model=make_network, train_data=(X, Y), loss=functional.cross_entropy, total_steps=3, batch_size=2)
+    parts = fingerprint_of(own)
+    assert any(part.endswith(".py:make_network") for part in parts)
+    assert changed_parts(parts, fingerprint_of(replace(own, check_every=7))) == []
+    assert "attribute train_data" in changed_parts(parts, fingerprint_of(replace(own, train_data=(X + 1, Y))))

@@ -110,7 +110,7 @@ def test_the_penalty_the_clipping_the_validation_and_a_weighted_loss_are_those_o
     )
     specs = trials()
     expected = alone(t, specs)
-    assert set(expected[specs[0]]) == {"loss", "validation_loss", "validation_error"}
+    assert set(expected[specs[0]]) == {"loss", "training_loss", "validation_error"}
     assert_equal(packed(t, specs, slots=3), expected, TOLERANCES[dtype])
 
 

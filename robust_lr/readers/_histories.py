@@ -1,0 +1,76 @@
+"""One row for each run: the last of a history, which has a row for each epoch or step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .._text import count_of
+from ._columns import Columns, are_histories
+from ._rows import Row, is_missing, number_or_nan
+
+_UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
+
+
+def last_rows(rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, str]], list[str]]:
+    """Return the last row with a loss of each run, with the reason why it does not count or "", and notes."""
+    by_run = _by_run(rows, columns)
+    if all(len({row.cells[columns.step] for row in each}) == 1 for each in by_run.values()):
+        return _once_each(rows, columns), []
+    last = [_last(each, columns) for each in by_run.values()]
+    reached = [number_or_nan(row.cells[columns.step]) for row in last]
+    end = max((step for step in reached if step == step), default=0.0)
+    is_early = [
+        step < end and math.isfinite(number_or_nan(row.cells[columns.loss]))
+        for row, step in zip(last, reached, strict=True)
+    ]
+    why = _UNFINISHED.format(step=columns.step) if 2 * sum(is_early) <= len(last) else ""
+    runs = count_of(len(last), "run")
+    notes = [f"{len(rows)} rows are the histories of {runs} over {columns.step}: the last row counts"]
+    if any(len({row.cells[columns.lr] for row in each}) > 1 for each in by_run.values()):
+        last = [_at_peak(row, each, columns.lr) for row, each in zip(last, by_run.values(), strict=True)]
+        notes.append(f"{columns.lr} varies within runs, as under a schedule: its highest value counts")
+    return [(row, why if early else "") for row, early in zip(last, is_early, strict=True)], notes
+
+
+def _by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:
+    """The rows of each run, if the table holds histories."""
+    trial = (columns.lr, columns.schedule, columns.seed, *columns.groups)
+    by_run: dict[tuple[str, ...], list[Row]] = {}
+    for names in ((columns.run,),) if columns.run else (trial, (*trial, *columns.settings)):
+        key, by_run = [name for name in names if name], {}
+        if not columns.step or not (columns.run or are_histories(rows, key, columns.step)):
+            continue
+        for position, row in enumerate(rows):
+            name = tuple(row.cells[column] for column in key)
+            by_run.setdefault(name if any(name) else (str(position),), []).append(row)
+        if all(len({row.cells[columns.step] for row in each}) == len(each) for each in by_run.values()):
+            break  # no step twice: these names tell the runs apart
+    return by_run
+
+
+def _last(rows: Sequence[Row], columns: Columns) -> Row:
+    with_loss = [row for row in rows if not is_missing(row.cells[columns.loss])] or rows
+    # Of equal steps the last row.
+    return max(reversed(with_loss), key=lambda row: number_or_nan(row.cells[columns.step]))
+
+
+def _at_peak(last: Row, rows: Sequence[Row], lr: str) -> Row:
+    known = [row for row in rows if number_or_nan(row.cells[lr]) > 0] or [last]
+    peak = max(known, key=lambda row: number_or_nan(row.cells[lr]))
+    return Row(last.where, {**last.cells, lr: peak.cells[lr]})
+
+
+def _once_each(rows: Sequence[Row], columns: Columns) -> list[tuple[Row, str]]:
+    # A row that stands there twice is one run if the table names its runs, or says when they began.
+    named = (columns.run, columns.lr, columns.loss, columns.schedule, columns.seed, columns.state)
+    identity = [tuple(row.cells[c] for c in named if c) if columns.run else tuple(row.cells.values()) for row in rows]
+    if columns.run and len({texts[0] for texts in identity}) < len(set(identity)):
+        return [(row, "") for row in rows]  # names of configurations, not of runs
+    is_one = bool(columns.run or columns.time)
+    seen: set[tuple[str, ...]] = set()
+    found = []
+    for row, texts in zip(rows, identity, strict=True):
+        found.append((row, "exact duplicates of others" if is_one and texts in seen and any(texts) else ""))
+        seen.add(texts)
+    return found
