@@ -28,7 +28,9 @@ Array = NDArray[np.float64]
 BANDWIDTH = 2.0  # in learning rates, of trend and variogram
 FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighborhood is about 5
 SHARED = 0.5  # neighbors share noise, so they count half
-LEAST_PRIOR_DF = 3.0  # noise at neighbors hardly ever differs by more than this stands for
+# Noise at neighbors hardly ever differs by more than 3 degrees of freedom stand for; smooth noise has fewer independent
+# neighbors than it seems, so no more than 6 are trusted.
+LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
 GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.5
 _N_ROUNDS = 4
 
@@ -98,7 +100,7 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         ratio, prior_df = _variogram(own, own_df, trend[:, None] + trend)
         prior, prior_df, most = (
             (trend[:, None] + trend) * ratio,
-            np.minimum(SHARED * prior_df, max(row_df, LEAST_PRIOR_DF)),
+            np.minimum(SHARED * prior_df, min(max(row_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)),
             n_replicates,
         )
     df = np.maximum(prior_df + own_df, 1e-9)
