@@ -26,7 +26,7 @@ runners linear
 sweep
 readers
 search.run search.progress
-analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
+analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis

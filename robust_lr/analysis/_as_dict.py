@@ -42,12 +42,19 @@ def analysis_dict(analysis: Analyzed) -> dict[str, Any]:
 def _schedule_dict(entry: ScheduleAnalysis, sweep: SweepResult) -> dict[str, Any]:
     result: dict[str, Any] = {"schedule": entry.schedule, "spec": sweep.specs.get(entry.schedule) or None}
     if (profile := entry.profile) is not None:
-        result |= {name: getattr(profile, name) for name in ("best_lr", "best_loss", "edge", "cliff")}
+        result |= {name: getattr(profile, name) for name in ("best_lr", "best_loss", "edge", "cliff", "noise")}
         rows = zip(
-            profile.learning_rates, profile.mean, profile.interval, np.isinf(profile.loss).sum(axis=1), strict=True
+            profile.learning_rates,
+            profile.mean,
+            profile.interval,
+            np.isinf(profile.loss).sum(axis=1),
+            profile.n_seeds,
+            strict=True,
         )
-        result["profile"] = [dict(zip(("lr", "mean", "interval", "n_diverged"), row, strict=True)) for row in rows]
+        names = ("lr", "mean", "interval", "n_diverged", "n_seeds")
+        result["profile"] = [dict(zip(names, row, strict=True)) for row in rows]
     if (curve := entry.curve) is not None:
+        result["df"] = curve.df
         result["degradation"] = [
             {key: getattr(curve, attribute)[row] for key, attribute in _OF_STRIDE.items()}
             for row in range(len(curve.stride))

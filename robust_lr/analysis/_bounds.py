@@ -1,41 +1,122 @@
-"""Confidence bounds for the best of a set of learning rates, honest at five seeds.
+"""Confidence bounds for the best of a set of learning rates, from the means of a two-way fit.
 
-A percentile bootstrap over five seeds is too narrow (benchmarks/coverage.py measures it), and the best of several
-noisy means is itself no mean: it moves with every draw. What does hold is the t interval of one paired difference
-``mu_i - mu_j`` between two learning rates, over the seeds they share. The quantities of this package are minima and
-maxima of such differences, and for those the intersection-union principle (R. L. Berger, Technometrics 1982) needs no
-correction for the number of candidates:
+The quantities of this package are minima and maxima of differences ``mu_i - mu_j`` between learning rates. For one
+pair, ``m_i - m_j -+ t * se_ij`` holds. For the best of several:
 
-- ``min_i theta_i`` has the lower bound ``min_i lower_i``, since at the true minimizer ``lower_i > theta_i`` has
-  probability at most alpha, and ``max_i theta_i`` has the upper bound ``max_i upper_i`` in the same way;
-- the mean of held-out scores (each seed's loss at the candidate that the other seeds choose) is at least
-  ``min_i theta_i`` whatever they choose, so the upper bound of that mean is one of the minimum.
+- ``min_i mu_i`` of a sub-grid is bounded from above at the candidate with the lowest mean. That one was chosen by
+  its luck, so the quantile is widened for the number of candidates that could have been chosen instead (moment
+  selection, D. W. K. Andrews and G. Soares, Econometrica 2010; Bonferroni over those within half a band).
+- ``max_j`` needs no such correction: the bound of the true maximizer is among those whose largest is taken
+  (intersection-union, R. L. Berger, Technometrics 1982).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._selection import LossBlock
+
 Array = NDArray[np.float64]
 
-
-def t_quantile(confidence_level: float, n_seeds: int) -> float:  # two-sided, n_seeds - 1 degrees of freedom
-    if n_seeds < 2:
-        return math.nan
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n_seeds - 1, 0.5 + confidence_level / 2))
+NEAR = 0.5  # candidates within this share of a band of the lowest mean could have been chosen instead
 
 
-def mean_bounds(values: Array, confidence_level: float) -> tuple[Array, Array]:
-    """Return the t bounds of the mean over the last axis (the seeds): mean -+ t * s / sqrt(K); NaN for one seed."""
-    n_seeds = values.shape[-1]
-    if n_seeds < 2:
-        unknown = np.full(values.shape[:-1], math.nan)
-        return unknown, unknown
-    half = t_quantile(confidence_level, n_seeds) * values.std(axis=-1, ddof=1) / math.sqrt(n_seeds)
-    center = values.mean(axis=-1)
-    return np.asarray(center - half), np.asarray(center + half)
+@dataclass(frozen=True, eq=False)
+class ExcessBounds:
+    """Bounds of ``D_o = min_{i in sub-grid o} mu_i - min_j mu_j`` for the sub-grids of any stride.
+
+    Attributes:
+        block: the losses.
+        level: confidence level, two-sided.
+    """
+
+    block: LossBlock
+    level: float
+
+    def of_stride(self, stride: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the bounds of ``max_o D_o`` and of ``mean_o D_o``; NaN without a replicate."""
+        if math.isnan(self._t):
+            return (math.nan, math.nan), (math.nan, math.nan)
+        chosen = by_offset(self._mean, stride).argmin(axis=0) * stride + np.arange(stride)
+        reached, lowest = np.isfinite(self._mean[chosen]), self._mean[chosen]
+        beside = chosen[self._places % stride]
+        near = self._mean <= self._mean[beside] + NEAR * self._half[self._places, beside]
+        n_near = np.bincount(self._places % stride, near, minlength=stride)
+        c, j = chosen[reached], self._contenders
+        high = np.full((stride, len(j)), math.inf)
+        high[reached] = lowest[reached, None] - self._mean[j]
+        high[reached] += widening(self.level, n_near[reached])[:, None] * self._half_of_contenders[c]
+        high[j % stride, np.arange(len(j))] = 0.0  # the sub-grid that holds the best loses nothing
+        # The worst offset is itself a choice among those that come near.
+        worst = int(lowest.argmax())
+        n_worst = (
+            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum()) if reached.all() else 1
+        )
+        low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
+        return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
+
+    def _low(self, n_worst: int) -> Array:
+        # Of mu_i - min_j mu_j: any j would do, and the best one was chosen.
+        wide = float(widening(self.level, self._n_best * n_worst))
+        return np.asarray(self._mean - self._lowest - wide * self._half[self.block.best])
+
+    @cached_property
+    def _mean(self) -> Array:
+        return self.block.mean
+
+    @cached_property
+    def _lowest(self) -> float:
+        return float(self._mean.min())
+
+    @cached_property
+    def _n_best(self) -> int:
+        return int((self._mean <= self._lowest + NEAR * self._half[self.block.best]).sum())
+
+    @cached_property
+    def _places(self) -> NDArray[np.intp]:
+        return np.arange(len(self._mean))
+
+    @cached_property
+    def _t(self) -> float:
+        return self.block.fit.t_quantile(self.level)
+
+    @cached_property
+    def _half(self) -> Array:
+        # Half the width of the band of each difference, shape (L, L); 0 for learning rates that diverged.
+        found, trains = np.zeros((len(self._mean), len(self._mean))), np.flatnonzero(self.block.converged)
+        found[np.ix_(trains, trains)] = self._t * np.sqrt(self.block.fit.pair_variance)
+        return found
+
+    @cached_property
+    def _half_of_contenders(self) -> Array:
+        return self._half[:, self._contenders]
+
+    @cached_property
+    def _contenders(self) -> NDArray[np.intp]:
+        # The learning rates that may be the best of all, by a band that holds for all of them at once.
+        wide = widening(self.level, len(self._mean))
+        return np.flatnonzero(self._mean <= self._lowest + wide * self._half[self.block.best])
+
+
+def widening(level: float, n_candidates: Array | float) -> Any:
+    """Return the factor on a quantile that makes it hold for all of n candidates at once, by Bonferroni.
+
+    All candidates share the estimate of the noise, so the factor is that of normal quantiles.
+    """
+    from scipy.special import ndtri
+
+    tail = (1 - level) / 2
+    return ndtri(1 - tail / np.maximum(n_candidates, 1)) / ndtri(1 - tail)
+
+
+def by_offset(values: Array, stride: int) -> Array:
+    """Return values of shape (L, ...) as (rows, stride, ...): column o is sub-grid o, filled up with +inf."""
+    rows = -(-len(values) // stride)
+    missing = np.full((rows * stride - len(values), *values.shape[1:]), math.inf)
+    return np.concatenate([values, missing]).reshape(rows, stride, *values.shape[1:])

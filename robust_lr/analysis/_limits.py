@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from .._text import count_of, listed
-from ._bounds import t_quantile
 from .degradation import ROUNDED, DegradationCurve
 from .profile import find_cliff
 
-MAX_MORE_SEEDS = 100
 Limit = Literal["too low", "too high", "cliff", "noise", "grid", "none"]
 
 
@@ -24,8 +24,8 @@ def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit
     grid = f"{count_of(int(curve.n_trials[row]), 'trial')} (ratio {curve.ratio[row]:.4g})"
     if curve.worst[row] <= tolerance:
         return "noise", (
-            f"{grid} may be enough, but their band {band(curve, row)} exceeds the tolerance "
-            f"({more_seeds(curve, row, tolerance)} would decide)"
+            f"{grid} may be enough, but their band {band(curve, row)} exceeds the tolerance; "
+            f"{_what_decides(curve, row)} would decide"
         )
     block, steps = curve.block, int(curve.stride[row])
     cliff = find_cliff(block)
@@ -39,6 +39,14 @@ def limit_of(curve: DegradationCurve, row: int, tolerance: float) -> tuple[Limit
     top = float(curve.worst_interval[row, 1])
     allow = f"; a tolerance of {_rounded_up(top)} would allow it" if math.isfinite(top) else ""
     return side, f"{grid} could lose {curve.worst[row]:.4f}, more than the tolerance {tolerance:.4g}{allow}"
+
+
+def cheapest_replicates(curve: DegradationCurve) -> str:
+    # Each learning rate that is trained with a second seed, beyond the first, is one degree of freedom of the noise.
+    lrs, best = curve.block.learning_rates[curve.block.converged], curve.best_lr
+    first = min(max(int(np.searchsorted(lrs, best)) - 1, 0), max(len(lrs) - 3, 0))
+    names = listed([f"{lr:g}" for lr in lrs[first : first + 3]])
+    return f"a second seed at {names} or everywhere (or --noise, if you know it)"
 
 
 def on_the_edge(curve: DegradationCurve) -> str:
@@ -80,16 +88,10 @@ def band(curve: DegradationCurve, row: int) -> str:
     return f"[{low:.4f}, {high:.4f}]"
 
 
-def more_seeds(curve: DegradationCurve, row: int, tolerance: float) -> str:
-    # How many seeds would bring the upper bound under the tolerance if estimate and noise stayed as they are.
-    estimate, high, n = curve.worst[row], curve.worst_interval[row, 1], curve.n_seeds
-    if estimate >= tolerance:
-        return f"a tolerance of {_rounded_up(high)}"
-    spread = (high - estimate) / (t_quantile(curve.confidence_level, n) / math.sqrt(n))
-    for total in range(n + 1, n + MAX_MORE_SEEDS + 1):
-        if estimate + spread * t_quantile(curve.confidence_level, total) / math.sqrt(total) <= tolerance:
-            return f"about {count_of(total - n, 'more seed')}"
-    return f"more than {MAX_MORE_SEEDS} more seeds, or a tolerance of {_rounded_up(high)}"
+def _what_decides(curve: DegradationCurve, row: int) -> str:
+    # No number of seeds: it depends on how far the true excess is below the tolerance, which is just what is unknown.
+    high = float(curve.worst_interval[row, 1])
+    return f"more seeds, or a tolerance of {_rounded_up(high)}," if math.isfinite(high) else "more seeds"
 
 
 def _rounded_up(value: float) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import check_number
+from .._metrics import Direction
+from .._text import listed
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
+from ._two_way import TwoWayFit, fit_two_way
 
 Array = NDArray[np.float64]
 
@@ -19,85 +24,144 @@ EXPLODED = 1e100
 
 @dataclass(frozen=True, eq=False)
 class LossBlock:
-    """A complete block of one schedule's losses: every learning rate with every seed.
+    """One schedule's losses on the cells that exist, and the two-way model fitted to them.
 
     Attributes:
         schedule: name of the schedule.
         learning_rates: ascending, shape (L,).
         seeds: K of them.
-        loss: shape (L, K), finite or +inf.
-        notes: what was left out to make the block complete.
-        unresolved_better: learning rates left out for missing seeds that beat the best on the seeds they have; if
-            there are any, the block may not hold the optimum.
+        loss: shape (L, K), finite, +inf where diverged, or NaN where there is no result.
+        fit: of the learning rates that converged.
+        notes: learning rates with fewer seeds than others, and what was left out.
         seconds_per_trial: recorded time of one trial, NaN where unknown.
         failed_above: learning rates above all of these at which trials failed; they may have diverged.
+        direction: of the metric; the losses are negated if it is maximized.
     """
 
     schedule: str
     learning_rates: Array
     seeds: tuple[int, ...]
     loss: Array
+    fit: TwoWayFit
     notes: tuple[str, ...]
-    unresolved_better: tuple[float, ...] = ()
     seconds_per_trial: float = math.nan
     failed_above: tuple[float, ...] = ()
+    direction: Direction = "minimize"
 
-    @property
+    @cached_property
     def converged(self) -> NDArray[np.bool_]:
         """True for a learning rate at which no seed diverged, shape (L,). The others count as +inf when choosing."""
-        return np.asarray(np.isfinite(self.loss).all(axis=1))
+        return _converged(self.loss)
 
-    @property
+    @cached_property
     def mean(self) -> Array:
-        """Mean loss over the seeds, +inf if any diverged, shape (L,)."""
-        return np.asarray(self.loss.mean(axis=1))
+        """Mean loss at the average seed, +inf if any diverged, shape (L,); the plain mean if no cell is missing."""
+        return self._everywhere(self.fit.mean, math.inf)
 
-    @property
+    @cached_property
+    def noise(self) -> Array:
+        """Standard deviation of one trial around its mean and its seed's effect, shape (L,); NaN if unknown."""
+        return self._everywhere(np.sqrt(self.fit.variance), math.nan)
+
+    @cached_property
     def best(self) -> int:
         """Position of the learning rate with the lowest mean loss."""
         return int(self.mean.argmin())
 
+    @cached_property
+    def n_seeds(self) -> NDArray[np.intp]:
+        """Number of results at each learning rate, shape (L,)."""
+        return np.asarray((~np.isnan(self.loss)).sum(axis=1))
 
-def loss_block(sweep: SweepResult, schedule: str) -> LossBlock:
-    """Return the largest complete block, learning rates x seeds, of a schedule's results.
+    def _everywhere(self, values: Array, otherwise: float) -> Array:
+        found = np.full(len(self.learning_rates), otherwise)
+        found[self.converged] = values
+        return found
 
-    Seeds are paired across learning rates, so a missing result costs its seed or its learning rate: of all blocks
-    made of the n most complete seeds and the learning rates that have them all, the one with the most results is kept.
-    A loss beyond `EXPLODED` counts as diverged.
+
+def loss_block(sweep: SweepResult, schedule: str, *, noise: float | None = None) -> LossBlock:
+    """Return a schedule's results, learning rates x seeds, with their two-way model.
+
+    A missing result costs no other. A loss beyond `EXPLODED` counts as diverged. Learning rates that share no seed
+    with the others, not even through a third, cannot be compared with them; the largest connected group is kept.
+
+    Args:
+        sweep: the data.
+        schedule: name of the schedule.
+        noise: standard deviation of one trial, where it is known.
 
     Raises:
         InsufficientDataError: when the schedule has no result, or all its runs diverged.
         DataError: when the sweep has no such schedule.
+        OptionError: when the noise is not a positive number.
     """
-    loss = sweep.loss[sweep.index(schedule)]
-    loss = np.where(np.abs(loss) > EXPLODED, math.inf, loss)
+    if noise is not None:
+        check_number("noise", noise, above=0)
+    row = sweep.index(schedule)
+    loss = np.where(np.abs(sweep.loss[row]) > EXPLODED, math.inf, sweep.loss[row])
     present = ~np.isnan(loss)
     if not present.any():
         raise InsufficientDataError(f"{schedule}: no trial has a result", needed="at least one finished trial")
-    by_completeness = np.argsort(-present.sum(axis=0), kind="stable")
-    blocks = []
-    for n in range(1, len(sweep.seeds) + 1):
-        seeds = np.sort(by_completeness[:n])
-        lrs = np.flatnonzero(present[:, seeds].all(axis=1))
-        blocks.append((len(lrs) * n, n, lrs, seeds))
-    _, _, lrs, seeds = max(blocks, key=lambda block: block[:2])
-    seconds = sweep.seconds[sweep.index(schedule)]
-    block = LossBlock(
+    lrs, finite = np.flatnonzero(present.any(axis=1)), np.isfinite(loss)
+    if not _converged(loss[lrs]).any():
+        first, last = sweep.learning_rates[lrs[[0, -1]]]
+        raise InsufficientDataError(
+            f"{schedule}: every learning rate, {first:g} to {last:g}, diverged",
+            needed=f"learning rates below {first:g}",
+        )
+    trains = lrs[_converged(loss[lrs])]
+    apart = np.setdiff1d(trains, trains[_largest_group(finite[trains])])
+    lrs = np.setdiff1d(lrs, apart)
+    seeds = np.flatnonzero(present[lrs].any(axis=0))
+    kept = loss[np.ix_(lrs, seeds)]
+    seconds = sweep.seconds[row]
+    return LossBlock(
         schedule=schedule,
         learning_rates=sweep.learning_rates[lrs],
         seeds=tuple(sweep.seeds[k] for k in seeds),
-        loss=loss[np.ix_(lrs, seeds)],
-        notes=_left_out(present, lrs, seeds, sweep),
-        unresolved_better=_unresolved_better(sweep.learning_rates, loss, lrs, seeds),
+        loss=kept,
+        fit=_fit(kept, noise),
+        notes=_notes(sweep.learning_rates, apart, lrs, kept),
         seconds_per_trial=float(np.nanmean(seconds)) if np.isfinite(seconds).any() else math.nan,
         failed_above=_failed_above(sweep, schedule, float(sweep.learning_rates[lrs[-1]])),
+        direction=sweep.direction,
     )
-    if not block.converged.any():
-        raise InsufficientDataError(
-            f"{schedule}: every learning rate, {block.learning_rates[0]:g} to {block.learning_rates[-1]:g}, diverged",
-            needed=f"learning rates below {block.learning_rates[0]:g}",
+
+
+def _converged(loss: Array) -> NDArray[np.bool_]:
+    return np.asarray(~np.isinf(loss).any(axis=1))
+
+
+def _fit(loss: Array, noise: float | None) -> TwoWayFit:
+    rows = loss[_converged(loss)]
+    seeds = np.asarray(~np.isnan(rows).all(axis=0))
+    fit = fit_two_way(rows[:, seeds], noise=noise)
+    effect = np.zeros(len(seeds))
+    effect[seeds] = fit.effect
+    return fit.with_effect(effect)
+
+
+def _largest_group(has: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    # Rows that are connected through shared seeds: of the largest such group, by number of results.
+    linked = has.T.astype(int) @ has > 0
+    for _ in range(len(linked)):
+        linked = linked.astype(int) @ linked > 0
+    groups = {tuple(seeds): int(has[:, seeds].sum()) for seeds in linked if seeds.any()}
+    largest = np.array(max(groups, key=lambda seeds: groups[seeds]))
+    return np.asarray(has[:, largest].any(axis=1))
+
+
+def _notes(learning_rates: Array, apart: NDArray[np.intp], lrs: NDArray[np.intp], loss: Array) -> tuple[str, ...]:
+    notes, n = [], (~np.isnan(loss)).sum(axis=1)
+    if apart.size:
+        names = listed([f"{learning_rates[i]:g}" for i in apart])
+        notes.append(f"learning rates left out because they share no seed with the others: {names}")
+    if fewer := [f"{learning_rates[i]:g} ({n[j]})" for j, i in enumerate(lrs) if n[j] < loss.shape[1]]:
+        shown = fewer if len(fewer) <= 6 else [*fewer[:5], f"{len(fewer) - 5} more"]
+        notes.append(
+            f"learning rates with fewer than {loss.shape[1]} seeds, which the bands allow for: {listed(shown)}"
         )
-    return block
+    return tuple(notes)
 
 
 def _failed_above(sweep: SweepResult, schedule: str, highest: float) -> tuple[float, ...]:
@@ -105,42 +169,13 @@ def _failed_above(sweep: SweepResult, schedule: str, highest: float) -> tuple[fl
     return tuple(sorted(lr for lr in failed if lr > highest))
 
 
-def _unresolved_better(
-    learning_rates: Array, loss: Array, lrs: NDArray[np.intp], seeds: NDArray[np.intp]
-) -> tuple[float, ...]:
-    best = lrs[loss[np.ix_(lrs, seeds)].mean(axis=1).argmin()]
-    found = []
-    for i in np.setdiff1d(np.flatnonzero(~np.isnan(loss).all(axis=1)), lrs):
-        has = ~np.isnan(loss[i])
-        shared = has & ~np.isnan(loss[best])
-        # Compared on the seeds that both have; if they share none, on the seeds that each has.
-        mine, its = (loss[i, shared], loss[best, shared]) if shared.any() else (loss[i, has], loss[best, seeds])
-        if mine.mean() < its.mean():
-            found.append(float(learning_rates[i]))
-    return tuple(found)
-
-
-def _left_out(
-    present: NDArray[np.bool_], lrs: NDArray[np.intp], seeds: NDArray[np.intp], sweep: SweepResult
-) -> tuple[str, ...]:
-    partial = sorted(set(np.flatnonzero(present.any(axis=1))) - set(lrs.tolist()))
-    dropped = sorted(set(np.flatnonzero(present.any(axis=0))) - set(seeds.tolist()))
-    notes = []
-    if partial:
-        names = ", ".join(f"{sweep.learning_rates[i]:g}" for i in partial)
-        notes.append(f"learning rates left out because some of their seeds are missing: {names}")
-    if dropped:
-        names = ", ".join(str(sweep.seeds[k]) for k in dropped)
-        notes.append(f"seeds left out because some of their learning rates are missing: {names}")
-    return tuple(notes)
-
-
 @dataclass(frozen=True, eq=False)
 class CrossFit:
     """Leave-one-seed-out choices: each seed scores the learning rate that all other seeds chose.
 
     Attributes:
-        loss: shape (L, K), the losses themselves.
+        loss: shape (L, K), less the effect of each seed so that seeds with different cells compare; a missing cell has
+            the value that the model gives it.
         choosing: shape (L, K), mean loss over all seeds but k, +inf if any seed diverged. A single seed serves both
             choice and score, so every figure is then optimistic.
     """
@@ -160,8 +195,10 @@ class CrossFit:
 
 
 def cross_fit(block: LossBlock) -> CrossFit:
-    n_seeds = block.loss.shape[1]
-    converged = block.converged[:, None]
-    finite = np.where(converged, block.loss, 0.0)
-    others = (finite.sum(axis=1, keepdims=True) - finite) / (n_seeds - 1) if n_seeds > 1 else finite
-    return CrossFit(loss=block.loss, choosing=np.where(converged, others, math.inf))
+    has, converged = ~np.isnan(block.loss), block.converged[:, None]
+    # On complete data the effects cancel; leaving them in keeps sums exact.
+    loss = block.loss if has.all() else np.where(has, block.loss - block.fit.effect, block.mean[:, None])
+    finite = np.where(has & converged, loss, 0.0)
+    n_others = has.sum(axis=1, keepdims=True) - has
+    others = (finite.sum(axis=1, keepdims=True) - finite) / np.maximum(n_others, 1)
+    return CrossFit(loss=loss, choosing=np.where(converged, np.where(n_others > 0, others, loss), math.inf))

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import DataError
-from ._bounds import mean_bounds
-from ._selection import cross_fit
+from ._bounds import NEAR, widening
 from .degradation import DegradationCurve, sub_grids
 
 Array = NDArray[np.float64]
@@ -28,7 +27,7 @@ class ScheduleComparison:
         covered: shape (N, S), whether the sweep extends far enough on both sides of that schedule's best to tell.
         lowest: name of the schedule that ends lowest at each number of trials.
         difference: shape (N, S), final loss minus that of the lowest.
-        interval: shape (N, S, 2), its confidence interval over the shared seeds; NaN with fewer than two of them.
+        interval: shape (N, S, 2), its confidence interval; NaN if nothing shows the noise.
             Each holds at ``1 - (1 - confidence_level) / (S - 1)`` (Bonferroni), so that the schedule that truly ends
             lowest is called higher than any other with a probability of at most ``(1 - confidence_level) / 2``.
         confidence_level: of each row of intervals.
@@ -98,31 +97,55 @@ def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
 
 
 def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int, level: float) -> tuple[float, float]:
-    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b, by the intersection-union principle for each pair of offsets.
+    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b.
 
-    Held-out scores have a mean of at least the minimum that they stand for, so each bound takes them on its safe side.
+    Each minimum is taken at the lowest mean. Its luck pulls the difference to one side only, where the quantile is
+    widened for the number of candidates. A seed may be luckier under one schedule than under the other at all learning
+    rates alike; no pooling helps against that, so this part is a t interval over the shared seeds. The three errors add
+    as independent ones do.
     """
-    seeds = sorted(set(a.block.seeds) & set(b.block.seeds))
-    if len(seeds) < 2:
+    shared = [(a.block.seeds.index(seed), b.block.seeds.index(seed)) for seed in a.block.seeds if seed in b.block.seeds]
+    common = _common_error(a, b, shared, level)
+    if math.isnan(common):
         return math.nan, math.nan
-    loss_a, scores_a, grids_a = _side(a, row_a, seeds)
-    loss_b, scores_b, grids_b = _side(b, row_b, seeds)
-    if not (np.isfinite(scores_a).all() and np.isfinite(scores_b).all()):
+    (weight_a, n_a), (weight_b, n_b) = _chosen(a, row_a), _chosen(b, row_b)
+    if not n_a or not n_b:
         return -math.inf, math.inf
-    low = mean_bounds(loss_a[:, None, :] - scores_b, level)[0]
-    high = mean_bounds(scores_a[:, None, :] - loss_b, level)[1]
-    return (
-        float(np.mean([low[grid].min(axis=0) for grid in grids_a])),
-        float(np.mean([high[:, grid].max(axis=1) for grid in grids_b])),
-    )
+    columns_a, columns_b = np.array(shared).T
+    center = weight_a @ a.block.fit.mean - weight_b @ b.block.fit.mean
+    center += a.block.fit.effect[columns_a].mean() - b.block.fit.effect[columns_b].mean()
+    error_a, error_b = _own_error(a, weight_a, level), _own_error(b, weight_b, level)
+    low = math.hypot(common, error_a, widening(level, n_b) * error_b)
+    high = math.hypot(common, widening(level, n_a) * error_a, error_b)
+    return float(center - low), float(center + high)
 
 
-def _side(curve: DegradationCurve, row: int, seeds: list[int]) -> tuple[Array, Array, list[NDArray[np.intp]]]:
-    """Losses of the learning rates that train, held-out scores of each offset, and positions of each sub-grid."""
-    block, fit = curve.block, cross_fit(curve.block)
-    columns = np.array([block.seeds.index(seed) for seed in seeds])
-    grids = sub_grids(len(block.learning_rates), int(curve.stride[row]))
-    scores = np.array([fit.score(grid) for grid in grids])[:, columns]
-    place = np.cumsum(block.converged) - 1
-    converged = [place[grid[block.converged[grid]]] for grid in grids]
-    return block.loss[np.ix_(block.converged, columns)], scores, converged
+def _common_error(a: DegradationCurve, b: DegradationCurve, shared: list[tuple[int, int]], level: float) -> float:
+    from scipy.special import stdtrit
+
+    n, noise = len(shared), a.block.fit.given_noise
+    if n > 1:
+        effects = [a.block.fit.effect[i] - b.block.fit.effect[j] for i, j in shared]
+        return float(stdtrit(n - 1, 0.5 + level / 2) * np.std(effects, ddof=1) / math.sqrt(n))
+    return math.nan if n == 0 or noise is None else a.block.fit.t_quantile(level) * math.sqrt(2) * noise
+
+
+def _own_error(curve: DegradationCurve, weight: Array, level: float) -> float:
+    fit = curve.block.fit
+    contrast = weight - fit.weight
+    return fit.t_quantile(level) * math.sqrt(max(float(contrast @ fit.covariance @ contrast), 0.0))
+
+
+def _chosen(curve: DegradationCurve, row: int) -> tuple[Array, float]:
+    """Weights of the best learning rate of each sub-grid, and how many could have been chosen instead, on average."""
+    fit, stride, near = curve.block.fit, int(curve.stride[row]), []
+    place, found = np.cumsum(curve.block.converged) - 1, np.zeros(len(curve.block.fit.mean))
+    for grid in sub_grids(len(curve.block.learning_rates), stride):
+        rows = place[grid[curve.block.converged[grid]]]
+        if not rows.size:
+            return found, 0.0
+        best = rows[fit.mean[rows].argmin()]
+        half = fit.t_quantile(curve.confidence_level) * np.sqrt(fit.pair_variance[rows, best])
+        near.append(int((fit.mean[rows] <= fit.mean[best] + NEAR * half).sum()))
+        found[best] += 1 / stride
+    return found, float(np.mean(near))

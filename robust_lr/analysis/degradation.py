@@ -16,7 +16,7 @@ from ..exceptions import InsufficientDataError
 from ..readers.runs import called
 from ..sweep.results import SweepResult
 from ..sweep.unused_axes import find_unused_axes
-from ._bounds import mean_bounds
+from ._bounds import ExcessBounds, by_offset
 from ._selection import CrossFit, LossBlock, cross_fit, loss_block
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ class DegradationCurve:
         ratio: largest factor between neighbors of a sub-grid of stride k (``ratio**k`` on a geometric grid).
         n_trials: learning rates in the largest sub-grid, ``ceil(L / k)``.
         worst: excess loss at the worst offset, estimated by cross-fit, in units of the loss, +inf if all diverged.
-        worst_interval: its confidence interval, shape (n_strides, 2); NaN with one seed.
+        worst_interval: its confidence interval, shape (n_strides, 2); NaN if nothing shows the noise.
         mean: excess loss averaged over the offsets, and `mean_interval`, its confidence interval.
         final_loss: loss of the sub-grid's best learning rate, averaged over the offsets.
         worst_final_loss: the same at the worst offset.
@@ -71,8 +71,13 @@ class DegradationCurve:
 
     @property
     def n_seeds(self) -> int:
-        """Number of seeds behind the intervals."""
+        """Number of seeds; single learning rates may have fewer (`block.n_seeds`)."""
         return len(self.block.seeds)
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom behind the intervals; 0 if there are none, since nothing shows the noise."""
+        return self.block.fit.df
 
     @property
     def best_lr(self) -> float:
@@ -111,24 +116,30 @@ def _band_text(interval: Array) -> str:
     return "-" if math.isnan(interval[0]) else f"[{loss_text(interval[0])}, {loss_text(interval[1])}]"
 
 
-def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> DegradationCurve:
+def degradation_curve(
+    sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95, noise: float | None = None
+) -> DegradationCurve:
     """Measure how much the final loss degrades when only every k-th learning rate of a sweep is tried.
 
-    The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`); the
-    interval consists of paired t bounds, by the intersection-union principle, and holds for each stride by itself.
-    A learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals
-    ignore divergence that no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets
-    are alike; its interval allows for that. One seed gives no interval.
+    The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`). The
+    interval rests on a two-way model of learning rates and seeds, which pools the noise over the learning rates: two
+    seeds suffice, and cells may be missing. It holds for each stride by itself (docs/coverage.md). A learning rate at
+    which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals ignore divergence that
+    no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets are alike; its interval
+    allows for that. One seed gives no interval, unless a second one at a few learning rates, or `noise`, shows the
+    noise.
 
     Args:
         sweep: any sweep; its learning rates need not be evenly spaced.
         schedule: name of one of its schedules.
         confidence_level: in (0, 1).
+        noise: standard deviation of the loss over seeds near the best learning rate, if you know it, right within a
+            factor of about 1.5: then one seed has intervals too.
 
     Raises:
         InsufficientDataError: fewer than three learning rates, no result, or every run diverged.
         DataError: no schedule of that name.
-        OptionError: a confidence level out of range.
+        OptionError: a confidence level or a noise out of range.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8, 1.6], (0,), [[[3.0], [1.5], [1.0], [1.25], [9.0]]])
@@ -137,19 +148,21 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         (array([ 2.,  4.,  8., 16.]), array([0.  , 0.25, 0.5 , 2.  ]))
     """
     check_confidence_level(confidence_level)
-    block = loss_block(sweep, schedule)
-    n = len(block.learning_rates)
+    return curve_of(loss_block(sweep, schedule, noise=noise), confidence_level)
+
+
+def curve_of(block: LossBlock, confidence_level: float) -> DegradationCurve:
+    """Return the curve of these losses; see `degradation_curve`."""
+    schedule, n = block.schedule, len(block.learning_rates)
     if n < 3:
         raise InsufficientDataError(
             f"{schedule}: {count_of(n, 'learning rate')} cannot show what a coarser grid costs",
             needed=count_of(3 - n, "more learning rate"),
         )
     strides, lrs, fit = np.arange(1, n), block.learning_rates, cross_fit(block)
-    # Any fixed j would do for a lower bound of mu_i - min_j mu_j; the best one is chosen on the other seeds, so that
-    # its luck does not push the bound up.
-    baseline, lower = fit.score(np.arange(n)), np.full(n, math.inf)
-    lower[block.converged] = mean_bounds(block.loss[block.converged] - baseline, confidence_level)[0]
-    rows = [_one_stride(block, fit, baseline, lower, confidence_level, int(k)) for k in strides]
+    bounds = ExcessBounds(block, confidence_level)
+    baseline = fit.score(np.arange(n))
+    rows = [_one_stride(fit, baseline, bounds, int(k)) for k in strides]
     with np.errstate(over="ignore"):
         ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides])
     return DegradationCurve(
@@ -160,7 +173,7 @@ def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: fl
         covered=_covered(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
-        warnings=(*_warnings(block), *_unused(sweep, schedule)),
+        warnings=(*_warnings(block), *_unused(block)),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
@@ -173,70 +186,30 @@ def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
     return np.asarray(covered)
 
 
-def _by_offset(values: Array, stride: int) -> Array:
-    # Shape (rows, stride, ...): column o is the sub-grid of offset o, filled up with +inf.
-    rows = -(-len(values) // stride)
-    missing = np.full((rows * stride - len(values), *values.shape[1:]), math.inf)
-    return np.concatenate([values, missing]).reshape(rows, stride, *values.shape[1:])
-
-
 def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
     """Return the positions of the learning rates of each offset's sub-grid."""
     return [np.arange(offset, n, stride) for offset in range(stride)]
 
 
-def _one_stride(
-    block: LossBlock, fit: CrossFit, baseline: Array, lower_bounds: Array, confidence_level: float, stride: int
-) -> dict[str, Any]:
-    # baseline: each seed's loss, shape (K,), at the best learning rate that the other seeds choose; lower_bounds: of
-    # mu_i - min_j mu_j for each learning rate i, shape (L,).
-    choosing = _by_offset(fit.choosing, stride)
-    scores = _held_out_scores(fit, choosing)
-    excess = (scores - baseline).mean(axis=1)
-    # The offset with the largest excess is itself a choice: take the one seen on all seeds and those that each
-    # leave-one-out subset would name, and the smallest of their lower bounds.
-    suspects = np.append(choosing.min(axis=0).argmax(axis=0), excess.argmax())
-    lower = _by_offset(lower_bounds, stride).min(axis=0)
+def _one_stride(fit: CrossFit, baseline: Array, bounds: ExcessBounds, stride: int) -> dict[str, Any]:
+    # baseline: each seed's loss, shape (K,), at the best learning rate that the other seeds choose.
+    choosing = by_offset(fit.choosing, stride)
+    choice = choosing.argmin(axis=0) * stride + np.arange(stride)[:, None]
+    held_out = np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(fit.loss.shape[1])], math.inf)
+    scores, excess = held_out.mean(axis=1), (held_out - baseline).mean(axis=1)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
-    high_of_worst, high_of_mean = _upper_bounds(block, scores, confidence_level)
-    of_worst, of_mean = (lower[suspects].min(), high_of_worst), (lower.mean(), high_of_mean)
-    if stride == 1:  # the full grid against itself: nothing to estimate
-        of_worst = of_mean = 0.0, 0.0
-    elif len(block.seeds) == 1:
-        of_worst = of_mean = math.nan, math.nan
+    # The full grid against itself: nothing to estimate.
+    of_worst, of_mean = bounds.of_stride(stride) if stride > 1 else ((0.0, 0.0), (0.0, 0.0))
     return {
         "worst": worst,
         "worst_interval": _around(worst, *of_worst),
         "mean": mean,
         "mean_interval": _around(mean, *of_mean),
         "final_loss": scores.mean(),
-        "worst_final_loss": scores.mean(axis=1).max(),
+        "worst_final_loss": scores.max(),
         "too_high": _shifted(fit, stride),
         "too_low": _shifted(fit, -stride),
     }
-
-
-def _held_out_scores(fit: CrossFit, choosing: Array) -> Array:
-    stride, n_seeds = choosing.shape[1:]
-    choice = choosing.argmin(axis=0) * stride + np.arange(stride)[:, None]
-    return np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(n_seeds)], math.inf)
-
-
-def _upper_bounds(block: LossBlock, scores: Array, confidence_level: float) -> tuple[float, float]:
-    """Upper bounds of max_o D_o and of mean_o D_o.
-
-    ``D_o = max_j (min_{i in o} mu_i - mu_j)``, and the held-out scores of offset o have a mean of at least
-    min_{i in o} mu_i: so the largest over j of the upper bounds of ``scores_o - mu_j`` bounds D_o. Whichever j is the
-    best of all, the offset that holds it loses nothing.
-    """
-    if not np.isfinite(scores).all():
-        return math.inf, math.inf
-    stride, candidates = len(scores), np.flatnonzero(block.converged)
-    own, losses = candidates % stride, block.loss[candidates]
-    each = mean_bounds(scores[:, None, :] - losses, confidence_level)[1]
-    each[own, np.arange(len(candidates))] = 0.0
-    average = (scores.sum(axis=0) - scores[own] - (stride - 1) * losses) / stride
-    return float(each.max()), float(mean_bounds(average, confidence_level)[1].max())
 
 
 def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
@@ -256,9 +229,8 @@ def _shifted(fit: CrossFit, steps: int) -> float:
     return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
 
 
-def _unused(sweep: SweepResult, schedule: str) -> tuple[str, ...]:
-    loss = sweep.loss[[sweep.index(schedule)]]
-    return find_unused_axes([schedule], sweep.seeds, loss).notes
+def _unused(block: LossBlock) -> tuple[str, ...]:
+    return find_unused_axes([block.schedule], block.seeds, block.loss[None]).notes
 
 
 def _warnings(block: LossBlock) -> tuple[str, ...]:

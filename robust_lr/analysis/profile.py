@@ -15,7 +15,6 @@ from .._page import Table, to_html, to_text
 from .._text import loss_text
 from ..readers.runs import called
 from ..sweep.results import SweepResult
-from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
 
 Array = NDArray[np.float64]
@@ -35,8 +34,11 @@ class LearningRateProfile:
         schedule: name of the schedule.
         learning_rates: ascending, shape (L,).
         loss: shape (L, K), +inf where diverged.
-        mean: over the seeds, shape (L,), +inf where any diverged.
-        interval: t interval of each mean, shape (L, 2); NaN with one seed or where any diverged.
+        mean: over the seeds, shape (L,), +inf where any diverged; a missing seed is allowed for.
+        interval: of each mean, shape (L, 2), without what a seed adds at all learning rates alike, since that decides
+            no comparison; NaN if nothing shows the noise, or where any seed diverged.
+        n_seeds: results at each learning rate, shape (L,).
+        noise: standard deviation of one trial at the best learning rate around that shared part; NaN if unknown.
         best_lr: learning rate with the lowest mean, and `best_loss`, that mean (chosen and scored on the same seeds).
         edge: "lower" or "upper" if the best is the last learning rate on that side, "both" if it is the only one,
             else None.
@@ -52,6 +54,8 @@ class LearningRateProfile:
     loss: Array
     mean: Array
     interval: Array
+    n_seeds: NDArray[np.intp]
+    noise: float
     best_lr: float
     best_loss: float
     edge: Literal["lower", "upper", "both"] | None
@@ -94,7 +98,9 @@ class LearningRateProfile:
         )
 
 
-def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:
+def learning_rate_profile(
+    sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95, noise: float | None = None
+) -> LearningRateProfile:
     """Return the loss against the learning rate under one schedule.
 
     Raises:
@@ -109,21 +115,28 @@ def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level
         (0.2, None, 0.8)
     """
     check_confidence_level(confidence_level)
-    block = loss_block(sweep, schedule)
+    return profile_of(loss_block(sweep, schedule, noise=noise), confidence_level)
+
+
+def profile_of(block: LossBlock, confidence_level: float) -> LearningRateProfile:
+    """Return the profile of these losses; see `learning_rate_profile`."""
+    mean = np.where(block.converged, block.mean, np.inf)
     cliff = find_cliff(block)
-    low, high = mean_bounds(np.where(block.converged[:, None], block.loss, np.nan), confidence_level)
+    half = block.fit.t_quantile(confidence_level) * block.noise / np.sqrt(block.n_seeds)
     return LearningRateProfile(
-        schedule=schedule,
+        schedule=block.schedule,
         learning_rates=block.learning_rates,
         loss=block.loss,
-        mean=block.mean,
-        interval=np.stack([low, high], axis=1),
+        mean=mean,
+        interval=np.stack([mean - half, mean + half], axis=1),
+        n_seeds=block.n_seeds,
+        noise=float(block.noise[block.best]),
         best_lr=float(block.learning_rates[block.best]),
-        best_loss=float(block.mean[block.best]),
+        best_loss=float(mean[block.best]),
         edge=_edge(block.best, len(block.learning_rates)),
         cliff=None if cliff is None else float(block.learning_rates[cliff]),
         before_cliff=None if cliff is None else float(block.learning_rates[cliff - 1]),
-        direction=sweep.direction,
+        direction=block.direction,
         failed_above=block.failed_above,
     )
 
@@ -141,6 +154,7 @@ def find_cliff(block: LossBlock) -> int | None:
     converged = block.converged
     mean = np.where(converged, block.mean, np.inf)
     excess = mean - mean[best]
+    noise = _noise_of_differences(block)
     depth = max((e for e in excess[:best] if np.isfinite(e)), default=0.0)
     # If the optimum lies between two learning rates, the first steps up start from nearly nothing; the step down
     # tells how much a step may cost without any cliff.
@@ -153,7 +167,7 @@ def find_cliff(block: LossBlock) -> int | None:
             if _goes_on(~converged[i:] | (at_chance[i:] & (excess[i:] >= 2 * excess[last]))):
                 return i
             continue
-        before = max(excess[last], step_down, _noise(block, last))
+        before = max(excess[last], step_down, noise[last])
         step = min(float(lrs[i] / lrs[last]), 1e50)  # its power stays a float
         factor = max(CLIFF_FACTOR, step**CLIFF_POWER)
         if excess[i] >= 0.5 * depth and excess[i] > factor * before:
@@ -165,18 +179,19 @@ def find_cliff(block: LossBlock) -> int | None:
     return None
 
 
+def _noise_of_differences(block: LossBlock) -> Array:
+    # Standard error of each mean less that of the best; 0 where nothing is known about it.
+    place = np.flatnonzero(block.converged)
+    found = np.zeros(len(block.learning_rates))
+    found[place] = np.nan_to_num(np.sqrt(block.fit.pair_variance[:, np.searchsorted(place, block.best)]))
+    return found
+
+
 def _goes_on(breaks: NDArray[np.bool_]) -> bool:
     # Whether training, which breaks at the first of these learning rates, also breaks at most of those next above it,
     # and at most of all above: bad luck breaks single runs of a random search.
     most_next = np.all(2 * np.cumsum(breaks) >= np.arange(1, len(breaks) + 1))
     return bool(most_next and 2 * np.sum(breaks[1:]) >= len(breaks) - 1)
-
-
-def _noise(block: LossBlock, i: int) -> float:
-    n_seeds = block.loss.shape[1]
-    if n_seeds < 2:
-        return 0.0
-    return float(np.std(block.loss[i] - block.loss[block.best], ddof=1) / np.sqrt(n_seeds))
 
 
 def _edge(best: int, n: int) -> Literal["lower", "upper", "both"] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .._text import count_of
 from .._tolerance import read_tolerance
 from ..exceptions import InsufficientDataError
-from ._limits import Limit, band, extension, limit_of, more_seeds, on_the_edge
+from ._limits import Limit, cheapest_replicates, extension, limit_of, on_the_edge
 from .degradation import DegradationCurve, sub_grids
 
 
@@ -66,7 +66,8 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
     """Return a coarse grid whose worst-offset excess loss is within `tolerance`, by its upper confidence bound.
 
     Strides are tested from fine to coarse, up to the first that fails or that the sweep is too narrow for; the one
-    before it is recommended. The order is fixed, so no multiple-testing correction is needed.
+    before it is recommended, perhaps the grid of the sweep itself. The order is fixed, so no multiple-testing
+    correction is needed, and a larger tolerance never gives a finer grid.
 
     Args:
         curve: of one schedule.
@@ -74,9 +75,9 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
             mean loss of the curve.
 
     Raises:
-        InsufficientDataError: when the data do not suffice: one seed, the best learning rate on the edge of the grid
-            or perhaps among those with missing seeds, or bands too wide even for the next coarser grid. `estimate`
-            is then the `Recommendation` of the point estimates alone, or None, and `needed` says what is missing.
+        InsufficientDataError: when the data do not suffice: nothing shows the noise, or the best learning rate is on
+            the edge of the grid. `estimate` is then the `Recommendation` of the point estimates alone, or None, and
+            `needed` says what is missing.
         OptionError: when the tolerance is neither a positive number nor a share.
 
     Example:
@@ -90,29 +91,14 @@ def recommend(curve: DegradationCurve, *, tolerance: float | str) -> Recommendat
     allowed = read_tolerance(tolerance).of(float(curve.block.mean.min()))
     if not curve.covered[0]:
         raise InsufficientDataError(f"{curve.schedule}: {on_the_edge(curve)}", needed=extension(curve, 1))
-    if curve.block.unresolved_better:
-        better = ", ".join(f"{lr:g}" for lr in curve.block.unresolved_better)
-        raise InsufficientDataError(
-            f"{curve.schedule}: {better} may beat the best, {curve.best_lr:g}, but some of the seeds there are missing",
-            needed=f"the missing trials at {better}",
-        )
     by_estimate = _build(curve, _last_within(curve.worst, curve, allowed), allowed)
-    if curve.n_seeds == 1:
+    if curve.df == 0:
         raise InsufficientDataError(
             f"{curve.schedule}: one seed does not show the noise",
             estimate=by_estimate,
-            needed="2 more seeds, better 4",
+            needed=cheapest_replicates(curve),
         )
-    last = _last_within(curve.worst_interval[:, 1], curve, allowed)
-    advice = _build(curve, last, allowed)
-    if last == 0 and advice.limited_by == "noise":
-        raise InsufficientDataError(
-            f"{curve.schedule}: with {curve.n_seeds} seeds the band of the next coarser grid, {band(curve, 1)}, "
-            f"exceeds the tolerance {allowed:.4g}",
-            estimate=by_estimate,
-            needed=more_seeds(curve, 1, allowed),
-        )
-    return advice
+    return _build(curve, _last_within(curve.worst_interval[:, 1], curve, allowed), allowed)
 
 
 def _last_within(excess: NDArray[np.float64], curve: DegradationCurve, tolerance: float) -> int:

@@ -15,10 +15,13 @@ from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
 from ._as_dict import analysis_dict
 from ._entry import ScheduleAnalysis as ScheduleAnalysis
+from ._selection import LossBlock, loss_block
 from .comparison import ScheduleComparison, compare_schedules
-from .degradation import degradation_curve
-from .profile import learning_rate_profile
+from .degradation import curve_of
+from .profile import profile_of
 from .recommendation import Recommendation, recommend
+
+N_NOISES = 3  # the default tolerance, in standard deviations of one trial
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,36 +74,62 @@ class Analysis:
         return to_markdown(analysis_blocks(self, every_detail=False))
 
 
-def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_level: float = 0.95) -> Analysis:
+def analyze_sweep(
+    sweep: SweepResult,
+    *,
+    tolerance: float | str | None = None,
+    confidence_level: float = 0.95,
+    noise: float | None = None,
+) -> Analysis:
     """Analyze every schedule of a sweep; if the data do not suffice, a schedule's entry says what is missing.
 
     Args:
         sweep: the data.
         tolerance: how much worse than the best loss you accept from a coarser grid: a positive number in units of the
-            loss, or a text such as "1%" of the lowest mean loss of the sweep.
+            loss, or a text such as "1%" of the lowest mean loss of the sweep. Without one, it is three times the noise
+            of one trial at the best learning rate, or "1%" if nothing shows the noise.
         confidence_level: in (0, 1).
+        noise: standard deviation of the loss over seeds near the best learning rate, if you know it, right within a
+            factor of about 1.5: then one seed has intervals too.
 
     Raises:
-        OptionError: when the tolerance or the confidence level is out of range.
+        OptionError: when the tolerance, the confidence level or the noise is out of range.
 
     Example:
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4], (0, 1), [[[1.2, 1.1], [1.0, 0.9], [1.1, 1.0]]])
         >>> analyze_sweep(sweep, tolerance="10%").tolerance
         0.095...
     """
-    allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
     check_confidence_level(confidence_level)
     unused, evidence = sweep.unused_axes, sweep.without_repeated_seeds()
+    blocks = {name: _block(evidence, name, noise) for name in sweep.schedules}
+    if tolerance is None:
+        tolerance = _tolerance_from_noise([block for block in blocks.values() if isinstance(block, LossBlock)])
+    allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
     entries = tuple(
         ScheduleAnalysis(name, None, None, None, _no_effect(name))
         if name in unused.learning_rates
-        else _analyze(evidence, name, allowed, confidence_level)
-        for name in sweep.schedules
+        else _analyze(block, name, allowed, confidence_level)
+        for name, block in blocks.items()
     )
     if len(evidence.seeds) == 1 < len(sweep.seeds):
         entries = tuple(map(_without_noise, entries))
     curves = [e.curve for e in entries if e.curve is not None and e.schedule not in unused.repeated_schedules]
     return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
+
+
+def _block(sweep: SweepResult, name: str, noise: float | None) -> LossBlock | InsufficientDataError:
+    try:
+        return loss_block(sweep, name, noise=noise)
+    except InsufficientDataError as error:
+        return error
+
+
+def _tolerance_from_noise(blocks: list[LossBlock]) -> float | str:
+    # A difference below the spread between seeds could not be noticed in one training anyway.
+    lowest = min(blocks, key=lambda block: float(block.mean.min()), default=None)
+    noise = math.nan if lowest is None else float(lowest.noise[lowest.best])
+    return N_NOISES * noise if 0 < noise < math.inf else "1%"
 
 
 def _no_effect(name: str) -> InsufficientDataError:
@@ -127,11 +156,14 @@ def _lowest_mean(sweep: SweepResult) -> float:
     return float(means.min(initial=math.inf))
 
 
-def _analyze(sweep: SweepResult, name: str, tolerance: float, confidence_level: float) -> ScheduleAnalysis:
-    profile = curve = advice = missing = None
+def _analyze(
+    block: LossBlock | InsufficientDataError, name: str, tolerance: float, confidence_level: float
+) -> ScheduleAnalysis:
+    if isinstance(block, InsufficientDataError):
+        return ScheduleAnalysis(name, None, None, None, block)
+    profile, curve, advice, missing = profile_of(block, confidence_level), None, None, None
     try:
-        profile = learning_rate_profile(sweep, name, confidence_level=confidence_level)
-        curve = degradation_curve(sweep, name, confidence_level=confidence_level)
+        curve = curve_of(block, confidence_level)
         advice = recommend(curve, tolerance=tolerance)
     except InsufficientDataError as error:
         missing = error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_failed_as_diverged, add_objective, add_old_name, add_tolerance
+from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name
 from .plugins import Plugin, SweepSource, naming_the_extra
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
     )
     add_failed_as_diverged(parser)
-    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_noise(parser)
     option(
         "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
     )
@@ -65,7 +65,9 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if options.failed_as_diverged:
         sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
     grouped = bool(_columns(options))
-    wanted = {"tolerance": options.tolerance, "confidence_level": options.confidence_level}
+    wanted = {
+        "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
+    }  # fmt: skip
     analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}
     console = make_console()
     if len(analyses) > 1:

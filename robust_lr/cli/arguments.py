@@ -79,6 +79,19 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr-max", type=float, required=True, metavar="LR", help="largest learning rate")
 
 
+def add_noise(parser: argparse.ArgumentParser) -> None:
+    """Add the tolerance and the noise of an analysis."""
+    parser.add_argument(
+        "--tolerance", metavar="LOSS",
+        help="how much worse than the best loss you accept: 0.003, or 1%% of the best [default: 3 times the noise "
+        "between seeds]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--noise", type=float, metavar="SD",
+        help="standard deviation of the loss between seeds, if you know it; with it one seed is enough",
+    )  # fmt: skip
+
+
 def add_tolerance(parser: argparse.ArgumentParser, help: str, *, default: str = "1%") -> None:  # noqa: A002
     shown = f"{help} [default: {default.replace('%', '%%')}]"
     parser.add_argument("--tolerance", default=default, metavar="LOSS", help=shown)

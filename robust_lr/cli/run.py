@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import OptionError
 from .arguments import (
     add_failed_as_diverged,
+    add_noise,
     add_range,
-    add_tolerance,
     add_training,
     at_least,
     import_function,
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
-    add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
+    add_noise(parser)
     add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
 
@@ -53,7 +53,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..sweep import run_sweep
     from .output import log_on_stderr
 
-    read_tolerance(options.tolerance)
+    if options.tolerance is not None:
+        read_tolerance(options.tolerance)
     grid, runner = _grid(options), make_runner(options, plugins)
     with log_on_stderr():
         sweep = run_sweep(
@@ -73,7 +74,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if options.failed_as_diverged:
         sweep = sweep.with_failed_as_diverged()
     console, journal = make_console(), options.journal
-    analysis = analyze_sweep(sweep, tolerance=options.tolerance)
+    analysis = analyze_sweep(sweep, tolerance=options.tolerance, noise=options.noise)
     print_analysis(analysis, console, every_detail=False)
     again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
     again += f" --direction {options.direction}" if options.direction else ""

@@ -139,7 +139,7 @@ def _grid_rows(entry: ScheduleAnalysis, advice: Recommendation) -> Iterator[tupl
         yield "Why not coarser", keeping(advice)
         return
     yield "Next grid", f"{rates_text(advice)} (ratio {advice.ratio:.4g})"
-    all_trials = entry.curve.block.loss.size
+    all_trials = int(entry.curve.block.n_seeds.sum())
     cost = f"costs at most {excess_text(advice.confidence_interval[1])} ({entry.curve.confidence_level:.0%} confidence)"
     yield "Saves", f"{advice.trials_saved} of {all_trials} trials{duration(advice.seconds_saved)}; {cost}"
 

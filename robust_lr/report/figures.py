@@ -170,7 +170,7 @@ def _excess_panel(
             draw.line("other schedules", other.ratio[keep], np.maximum(other.worst[keep], floor), CONTEXT, width=1)
     keep = _drawable(curve, curves)
     ratio, covered, worst = curve.ratio[keep], curve.covered[keep], np.maximum(curve.worst[keep], floor)
-    if curve.n_seeds > 1:
+    if curve.df > 0:
         draw.band(f"band, {curve.confidence_level:.0%}", ratio, *np.maximum(curve.worst_interval[keep], floor).T)
     draw.line(WORST_LABEL, ratio, worst, marker="circle", hollow=tuple(~covered))
     draw.line("mean over offsets", ratio, np.maximum(curve.mean[keep], floor), width=0.9, opacity=0.7)

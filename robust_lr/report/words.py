@@ -59,11 +59,11 @@ def headline(entry: ScheduleAnalysis) -> str:
 def caveats(analysis: Analyzed) -> list[str]:
     """Return the caveats of the whole analysis: notes on the data, and a single seed."""
     found = [f"Note: {note}." for note in analysis.sweep.caveats]
-    has_one = any(entry.curve is not None and entry.curve.n_seeds == 1 for entry in analysis.schedules)
+    has_one = any(entry.curve is not None and entry.curve.df == 0 for entry in analysis.schedules)
     if has_one and not analysis.sweep.unused_axes.repeated_seeds:
         found.append(
             "One seed: each learning rate is chosen and scored on the same run, so figures are optimistic, and nothing "
-            "bounds their error. Add 2 seeds, better 4."
+            "bounds their error. Add a second seed."
         )
     return found
 
@@ -95,13 +95,13 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
     if advice is not None and curve is not None and advice.trials_saved:
         yield f"Why not coarser: {advice.limit}."
         yield from _next_ratio(curve, advice)
-        yield f"This saves {advice.trials_saved} of {curve.block.loss.size} trials{duration(advice.seconds_saved)}."
+        yield f"This saves {advice.trials_saved} of {curve.block.n_seeds.sum()} trials{duration(advice.seconds_saved)}."
     yield from _notes(entry)
 
 
 def _notes(entry: ScheduleAnalysis) -> Iterator[str]:
     holder = entry.recommendation or entry.curve
-    one_seed = entry.curve is not None and entry.curve.n_seeds == 1
+    one_seed = entry.curve is not None and entry.curve.df == 0
     for note in holder.warnings if holder is not None else ():
         if not (one_seed and note == ONE_SEED):  # `caveats` says it once for all schedules
             yield f"Note: {note}."

@@ -1,50 +1,114 @@
-"""Confidence bounds, against the textbook formula written out."""
+"""Bounds of the best of sub-grids, against plain loops over offsets and learning rates."""
 
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from robust_lr.analysis._bounds import mean_bounds, t_quantile
+from robust_lr import SweepResult
+from robust_lr.analysis._bounds import NEAR, ExcessBounds, by_offset, widening
+from robust_lr.analysis._selection import loss_block
 
-FLOATS = st.floats(-100, 100)
-
-
-def slow_interval(values, level):
-    """Mean -+ t s / sqrt(K)."""
-    k = len(values)
-    half = stats.t.ppf(0.5 + level / 2, k - 1) * statistics.stdev(values) / math.sqrt(k)
-    return statistics.fmean(values) - half, statistics.fmean(values) + half
+INF, NAN = math.inf, math.nan
 
 
-@pytest.mark.parametrize(("level", "n", "t"), [(0.95, 5, 2.776), (0.95, 2, 12.706), (0.99, 10, 3.250), (0.9, 3, 2.920)])
-def test_the_quantiles_are_those_of_the_tables(level, n, t):
-    assert t_quantile(level, n) == pytest.approx(t, abs=5e-4)
+def block_of(loss):
+    loss = np.asarray(loss, float)
+    return loss_block(SweepResult(("a",), 2.0 ** np.arange(len(loss)), range(loss.shape[1]), loss[None]), "a")
 
 
-def test_one_seed_has_no_interval():
-    assert math.isnan(t_quantile(0.95, 1))
-    low, high = mean_bounds(np.ones((3, 1)), 0.95)
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
+class Slow:
+    """The definitions, one loop each."""
+
+    def __init__(self, block, level):
+        self.level, self.mean, self.n = level, block.mean.tolist(), len(block.mean)
+        trains = [i for i in range(self.n) if math.isfinite(self.mean[i])]
+        t = stats.t.ppf(0.5 + level / 2, block.fit.df)
+        self.half = {
+            (i, j): t * math.sqrt(block.fit.pair_variance[a, b])
+            for a, i in enumerate(trains)
+            for b, j in enumerate(trains)
+        }
+        self.trains, self.best = trains, min(trains, key=self.mean.__getitem__)
+
+    def wide(self, n):
+        tail = (1 - self.level) / 2
+        return stats.norm.isf(tail / n) / stats.norm.isf(tail)
+
+    def near(self, i, others):
+        return sum(self.mean[j] <= self.mean[i] + NEAR * self.half[i, j] for j in others)
+
+    def chosen(self, grid):
+        grid = [i for i in grid if i in self.trains]
+        return min(grid, key=self.mean.__getitem__, default=None)
+
+    def bounds(self, stride):
+        grids = [range(offset, self.n, stride) for offset in range(stride)]
+        chosen = [self.chosen(grid) for grid in grids]
+        contenders = [
+            j for j in self.trains if self.mean[j] <= self.mean[self.best] + self.wide(self.n) * self.half[self.best, j]
+        ]
+        high = {
+            (o, j): 0.0 if j in grid
+            else INF if c is None
+            else self.mean[c] - self.mean[j]
+            + self.wide(self.near(c, [i for i in grid if i in self.trains])) * self.half[c, j]
+            for o, (grid, c) in enumerate(zip(grids, chosen, strict=True)) for j in contenders
+        }  # fmt: skip
+        n_best = self.near(self.best, self.trains)
+
+        def low(grid, n):
+            return min(
+                (
+                    self.mean[i] - self.mean[self.best] - self.wide(n) * self.half[self.best, i]
+                    for i in grid if i in self.trains
+                ),
+                default=INF,
+            )  # fmt: skip
+
+        if None in chosen:
+            low_of_worst = INF
+        else:
+            o = max(range(stride), key=lambda o: self.mean[chosen[o]])
+            n_worst = sum(self.mean[c] >= self.mean[chosen[o]] - NEAR * self.half[chosen[o], c] for c in chosen)
+            low_of_worst = low(grids[o], n_best * n_worst)
+        offsets = range(stride)
+        return (
+            (low_of_worst, max(high.values())),
+            (
+                sum(low(grid, n_best) for grid in grids) / stride,
+                max(sum(high[o, j] for o in offsets) / stride for j in contenders),
+            ),
+        )
 
 
-@given(arrays(float, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=FLOATS), st.floats(0.5, 0.999))
-def test_an_interval_is_the_t_interval(values, level):
-    low, high = mean_bounds(values, level)
-    for i, row in enumerate(values):
-        expected = slow_interval(row.tolist(), level)
-        assert (low[i], high[i]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+@given(st.integers(0, 10**6), st.integers(3, 9), st.integers(2, 4), st.floats(0.5, 0.99), st.booleans())
+def test_every_bound_is_that_of_the_plain_loops(seed, n, k, level, diverges):
+    rng = np.random.default_rng(seed)
+    loss = 0.3 * (np.arange(n)[:, None] - rng.uniform(0, n)) ** 2 + rng.normal(size=(n, k)) + rng.normal(size=k)
+    if diverges:
+        loss[rng.random(n) < 0.3, 0] = INF
+    assume(np.isfinite(loss).all(axis=1).sum() > 1)
+    block = block_of(loss)
+    bounds, slow = ExcessBounds(block, level), Slow(block, level)
+    for stride in range(2, n):
+        for got, expected in zip(bounds.of_stride(stride), slow.bounds(stride), strict=True):
+            assert got == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_a_mean_lies_in_its_interval_as_often_as_is_promised():
-    rng = np.random.default_rng(0)
-    low, high = mean_bounds(rng.normal(size=(4000, 5)), 0.9)
-    assert np.mean((low <= 0) & (high >= 0)) == pytest.approx(0.9, abs=0.02)
+def test_without_a_replicate_there_are_no_bounds():
+    assert np.isnan(ExcessBounds(block_of([[1.0], [2.0], [3.0]]), 0.95).of_stride(2)).all()
+
+
+@pytest.mark.parametrize(("n", "factor"), [(1, 1.0), (2, 2.2414 / 1.96), (8, 2.7344 / 1.96)])
+def test_a_choice_of_several_widens_the_band_as_bonferroni_says(n, factor):
+    assert widening(0.95, n) == pytest.approx(factor, rel=1e-3)
+
+
+def test_the_columns_are_the_sub_grids():
+    assert by_offset(np.arange(5.0), 2).tolist() == [[0, 1], [2, 3], [4, INF]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-N_SWEEPS = 50
+N_SWEEPS = 40
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def share(rows, column, **wanted):
 
 
 @pytest.mark.parametrize("quantity", ["worst", "mean", "difference"])
-@pytest.mark.parametrize("n_seeds", [5, 8])
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
 def test_the_band_covers_the_known_truth(rows, quantity, n_seeds):
     assert share(rows, "coverage", quantity=quantity, n_seeds=n_seeds, method="bands") >= 0.93
 
 
 @pytest.mark.parametrize("quantity", ["worst", "mean"])
-@pytest.mark.parametrize("n_seeds", [5, 8])
-def test_the_band_is_at_most_twice_as_wide_as_the_estimate_spreads(rows, quantity, n_seeds):
+@pytest.mark.parametrize(("n_seeds", "factor"), [(2, 2.5), (3, 2.0), (5, 1.8)])
+def test_the_band_is_hardly_wider_than_the_estimate_spreads(rows, quantity, n_seeds, factor):
     wanted = {"quantity": quantity, "n_seeds": n_seeds, "method": "bands"}
-    assert share(rows, "width", **wanted) <= 2 * share(rows, "spread", **wanted)
+    assert share(rows, "width", **wanted) <= factor * share(rows, "spread", **wanted)
 
 
 @pytest.mark.parametrize("quantity", ["worst", "mean"])

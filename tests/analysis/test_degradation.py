@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
 
 from robust_lr import GeometricGrid, SweepResult, degradation_curve
+from robust_lr.analysis._bounds import ExcessBounds
 from robust_lr.exceptions import InsufficientDataError, OptionError
 
 INF, NAN = math.inf, math.nan
@@ -50,8 +49,8 @@ def average(values):
 class Slow:
     """The definitions, one loop each."""
 
-    def __init__(self, loss, level=0.95):
-        self.loss, self.level = [[float(x) for x in row] for row in loss], level
+    def __init__(self, loss):
+        self.loss = [[float(x) for x in row] for row in loss]
         self.n, self.k = len(self.loss), len(self.loss[0])
         self.mean = [average(row) for row in self.loss]
         self.best = self.mean.index(min(self.mean))
@@ -76,70 +75,8 @@ class Slow:
         """Of a sub-grid over the full one, by cross-fit."""
         return average([a - b for a, b in zip(self.scores(candidates), self.scores(list(range(self.n))), strict=True)])
 
-    def interval(self, values):
-        if self.k < 2:
-            return NAN, NAN
-        half = stats.t.ppf(0.5 + self.level / 2, self.k - 1) * statistics.stdev(values) / math.sqrt(self.k)
-        return average(values) - half, average(values) + half
-
     def alive(self):
         return [i for i in range(self.n) if math.isfinite(self.mean[i])]
-
-    def upper(self, grid):
-        """Of min_i mu_i - min_j mu_j: held-out scores against each j, 0 where j is in the sub-grid itself."""
-        scores = self.scores(grid)
-        pairs = [[a - b for a, b in zip(scores, self.loss[j], strict=True)] for j in self.alive() if j not in grid]
-        return max((self.interval(pair)[1] for pair in pairs), default=0.0)
-
-    def reaches_all(self, stride):
-        return all(math.isfinite(score) for grid in self.sub_grids(stride) for score in self.scores(grid))
-
-    def mean_interval(self, stride):
-        """Of the average over offsets: if j is the best of all, the offset that holds j loses nothing."""
-        grids = self.sub_grids(stride)
-        scores = [self.scores(grid) for grid in grids]
-        low = average([min(self.lower(i) for i in grid) for grid in grids])
-        high = INF
-        if self.reaches_all(stride):
-            high = max(
-                self.interval(
-                    [
-                        sum(
-                            score[s] - self.loss[j][s]
-                            for score, grid in zip(scores, grids, strict=True)
-                            if j not in grid
-                        )
-                        / stride
-                        for s in range(self.k)
-                    ]
-                )[1]
-                for j in self.alive()
-            )
-        estimate = max(average([self.excess(grid) for grid in grids]), 0.0)
-        return min(max(low, 0.0), estimate), max(high, estimate)
-
-    def lower(self, i):
-        """Of the same, against the best that the other seeds choose."""
-        if not math.isfinite(self.mean[i]):
-            return INF
-        base = self.scores(list(range(self.n)))
-        return self.interval([a - b for a, b in zip(self.loss[i], base, strict=True)])[0]
-
-    def worst_interval(self, stride):
-        grids = self.sub_grids(stride)
-        excess = [self.excess(grid) for grid in grids]
-        suspects = {excess.index(max(excess))}
-        for held_out in range(self.k):
-            others = [s for s in range(self.k) if s != held_out] or [held_out]
-            reached = [
-                min(average([self.loss[i][s] for s in others]) if i in self.alive() else INF for i in grid)
-                for grid in grids
-            ]
-            suspects.add(reached.index(max(reached)))
-        low = min(min(self.lower(i) for i in grids[o]) for o in suspects)
-        high = max(self.upper(grid) for grid in grids) if self.reaches_all(stride) else INF
-        estimate = max(*excess, 0.0)
-        return min(max(low, 0.0), estimate), max(high, estimate)
 
     def shifted(self, steps):
         found = []
@@ -171,9 +108,14 @@ def test_every_figure_is_that_of_the_plain_loops(loss):
         assert curve.worst_final_loss[row] == pytest.approx(max(final), **about)
         assert curve.too_high[row] == pytest.approx(slow.shifted(stride), **about)
         assert curve.too_low[row] == pytest.approx(slow.shifted(-stride), **about)
-        if stride > 1 and slow.k > 1:
-            assert tuple(curve.worst_interval[row]) == pytest.approx(slow.worst_interval(stride), **about)
-            assert tuple(curve.mean_interval[row]) == pytest.approx(slow.mean_interval(stride), **about)
+        if stride > 1 and curve.df > 0:
+            for found, estimate, (low, high) in zip(
+                (curve.worst_interval[row], curve.mean_interval[row]),
+                (curve.worst[row], curve.mean[row]),
+                ExcessBounds(curve.block, 0.95).of_stride(stride),
+                strict=True,
+            ):
+                assert found.tolist() == [min(max(low, 0), estimate), max(high, estimate)]
 
 
 @given(WITH_DIVERGED, st.floats(0.5, 0.99))
@@ -186,7 +128,7 @@ def test_the_full_grid_costs_nothing_and_every_interval_holds_its_estimate(loss,
     assert (curve.mean <= curve.worst).all()
     for estimate, interval in ((curve.worst, curve.worst_interval), (curve.mean, curve.mean_interval)):
         low, high = interval.T
-        if curve.n_seeds == 1:
+        if curve.df == 0:
             assert np.isnan(interval[1:]).all()
         else:
             assert (low <= estimate).all()
@@ -278,10 +220,30 @@ def test_one_seed_is_analyzed_without_interval_and_called_optimistic():
     assert any("optimistic" in warning for warning in curve.warnings)
 
 
-def test_missing_cells_shrink_the_data_and_are_noted():
+def test_a_missing_cell_costs_neither_its_learning_rate_nor_its_seed():
     curve = curve_of([[3.0, 3.1], [1.0, 1.1], [2.0, NAN], [4.0, 4.1], [5.0, 5.1], [6.0, 6.1]])
-    assert curve.block.learning_rates.tolist() == [1, 2, 8, 16, 32]
-    assert "learning rates left out because some of their seeds are missing: 4" in curve.warnings
+    assert curve.block.learning_rates.tolist() == [1, 2, 4, 8, 16, 32]
+    assert curve.n_seeds == 2
+    assert curve.worst[1] == pytest.approx(1.0)  # from 1 to 2, the one with a missing seed
+    assert "learning rates with fewer than 2 seeds, which the bands allow for: 4 (1)" in curve.warnings
+
+
+def test_two_seeds_at_three_learning_rates_bound_the_error_of_one_seed_elsewhere():
+    rng = np.random.default_rng(0)
+    loss = 0.02 * (np.arange(12.0) - 5.3)[:, None] ** 2 + 0.002 * rng.normal(size=(12, 2)) + [0.0, 0.5]
+    loss[[i for i in range(12) if i not in (4, 5, 6)], 1] = NAN
+    curve = curve_of(loss)
+    assert curve.df == pytest.approx(2, abs=0.1)
+    assert np.isfinite(curve.worst_interval[1]).all()
+    assert curve.best_lr == 2.0**5
+
+
+def test_a_noise_that_is_known_bounds_the_error_of_one_seed():
+    loss = [[3.0], [1.0], [1.1], [4.0]]
+    narrow, wide = (curve_of(loss, noise=noise).worst_interval[1] for noise in (0.01, 0.1))
+    assert narrow[1] - narrow[0] < wide[1] - wide[0] < 1
+    with pytest.raises(OptionError, match="noise must be"):
+        curve_of(loss, noise=-0.1)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,10 @@ def test_what_a_profile_says_of_any_losses_is_true(loss):
     except InsufficientDataError as error:
         assert error.needed
         return
-    means = [INF if np.isinf(row).any() else row.mean() for row in profile.loss]
+    means = profile.mean.tolist()
+    assert np.isinf(means).tolist() == np.isinf(profile.loss).any(axis=1).tolist()
+    if not np.isnan(profile.loss).any():
+        assert means == pytest.approx(profile.loss.mean(axis=1).tolist())
     assert profile.best_loss == pytest.approx(min(means))
     assert means[profile.learning_rates.tolist().index(profile.best_lr)] == pytest.approx(min(means))
     if profile.cliff is not None:

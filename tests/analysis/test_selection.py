@@ -1,4 +1,4 @@
-"""Choosing a learning rate: on complete data only, and never on the seed that scores it."""
+"""Choosing a learning rate: on the cells that exist, and never on the seed that scores it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from robust_lr import SweepResult
 from robust_lr.analysis._selection import cross_fit, loss_block
 from robust_lr.exceptions import DataError, InsufficientDataError
+from robust_lr.trials import TrialResult, TrialSpec
 
 INF, NAN = math.inf, math.nan
 
@@ -33,21 +34,28 @@ def test_a_complete_sweep_is_taken_whole():
     assert block.best == 2
 
 
-def test_a_seed_that_was_begun_only_is_left_out_and_said_so():
+def test_a_seed_that_was_begun_only_counts_for_what_it_has():
     loss = [[1, 2, NAN], [3, 4, NAN], [5, 6, 7], [8, 9, NAN]]
     block = loss_block(sweep_of(loss, seeds=(10, 20, 30)), "cosine")
-    assert block.seeds == (10, 20)
-    assert len(block.learning_rates) == 4
-    assert block.notes == ("seeds left out because some of their learning rates are missing: 30",)
+    assert block.seeds == (10, 20, 30)
+    assert block.n_seeds.tolist() == [2, 2, 3, 2]
+    assert block.mean - block.mean[0] == pytest.approx([0, 2, 4, 7])
+    assert block.notes == ("learning rates with fewer than 3 seeds, which the bands allow for: 1 (2), 2 (2) and 8 (2)",)
 
 
-def test_a_learning_rate_that_lacks_a_seed_is_left_out_and_said_so():
-    loss = np.arange(20.0).reshape(5, 4)
-    loss[3, 1] = NAN
+def test_a_learning_rate_that_lacks_an_easy_seed_is_not_called_worse_for_it():
+    loss = np.array([3.0, 1.0, 2.0, 4.0])[:, None] + np.array([0.0, 0.5, -5.0])
+    loss[1, 2] = NAN
     block = loss_block(sweep_of(loss), "cosine")
-    assert block.learning_rates.tolist() == [1, 2, 4, 16]
-    assert block.seeds == (0, 1, 2, 3)
-    assert block.notes == ("learning rates left out because some of their seeds are missing: 8",)
+    assert block.learning_rates[block.best] == 2
+    assert block.mean == pytest.approx([1.5, -0.5, 0.5, 2.5])
+
+
+def test_learning_rates_that_share_no_seed_cannot_be_compared_and_the_larger_group_is_kept():
+    loss = [[1.0, NAN, NAN], [2.0, NAN, NAN], [NAN, 0.0, 0.1], [NAN, 1.0, 1.1]]
+    block = loss_block(sweep_of(loss), "cosine")
+    assert block.learning_rates.tolist() == [4, 8]
+    assert block.notes == ("learning rates left out because they share no seed with the others: 1 and 2",)
 
 
 def test_a_learning_rate_that_another_schedule_has_alone_needs_no_note():
@@ -58,21 +66,40 @@ def test_a_learning_rate_that_another_schedule_has_alone_needs_no_note():
 
 
 @given(arrays(float, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=st.sampled_from([1.0, 2.0, INF, NAN])))
-def test_the_block_is_complete_and_as_large_as_any_made_of_the_most_complete_seeds(loss):
+def test_every_learning_rate_with_a_result_is_kept_unless_it_shares_no_seed(loss):
     try:
         block = loss_block(sweep_of(loss), "cosine")
     except InsufficientDataError as error:
         assert error.needed
         return
-    assert not np.isnan(block.loss).any()
-    seeds = sorted(range(loss.shape[1]), key=lambda k: -sum(not math.isnan(x) for x in loss[:, k]))
-    sizes = []
-    for n in range(1, len(seeds) + 1):
-        complete = [i for i in range(len(loss)) if not any(math.isnan(loss[i, k]) for k in seeds[:n])]
-        sizes.append(n * len(complete))
-    assert block.loss.size == max(sizes)
     rows = [int(math.log2(lr)) for lr in block.learning_rates]
     np.testing.assert_array_equal(block.loss, loss[np.ix_(rows, block.seeds)])
+    left_out = [i for i in range(len(loss)) if i not in rows and not np.isnan(loss[i]).all()]
+    assert bool(left_out) == any("share no seed" in note for note in block.notes)
+    kept = np.isfinite(loss[rows]).any(axis=0) & True
+    for i in left_out:
+        assert np.isfinite(loss[i]).any()
+        assert not np.isfinite(
+            loss[i][np.isfinite(loss[[r for r in rows if not np.isinf(loss[r]).any()]]).any(axis=0)]
+        ).any()
+    assert kept.any()
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_the_results_does_not_matter(order):
+    loss = np.arange(12.0).reshape(4, 3) ** 1.5 % 5
+    loss[1, 2] = NAN
+    trials = [
+        TrialResult(TrialSpec("cosine", 2.0**i, k), float(loss[i, k]), "ok")
+        for i in range(4)
+        for k in range(3)
+        if (i, k) != (1, 2)
+    ]
+    sweep = SweepResult.from_trials(
+        {"cosine": ""}, 2.0 ** np.arange(4), (0, 1, 2), [trials[i] for i in order if i < 11]
+    )
+    expected = loss_block(sweep_of(loss), "cosine")
+    np.testing.assert_array_equal(loss_block(sweep, "cosine").mean, expected.mean)
 
 
 def test_a_loss_that_exploded_without_reaching_infinity_counts_as_diverged():

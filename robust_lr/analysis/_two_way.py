@@ -1,0 +1,253 @@
+"""The two-way model: loss[i, k] = mean[i] + effect[k] + noise[i, k] for learning rate i and seed k, on any cells.
+
+A few seeds say little about the noise at one learning rate, but a sweep has many learning rates. Genomics has the same
+problem, few replicates of many genes, and solves it by shrinking each variance toward its neighborhood (G. K. Smyth,
+"Linear models and empirical Bayes methods", 2004; ``squeezeVar`` in limma). Here a difference of two means matters, and
+neighboring learning rates share part of their noise: same batches, nearly the same path. So the variance of each
+*pair* is estimated, from
+
+1. a trend of the noise over the learning rates, smoothed in the logarithm since it spans orders of magnitude;
+2. the variogram around it: how much of that variance is left in the difference of two learning rates this far apart,
+   averaged over pairs with the same distance nearby;
+3. the pair's own differences. Prior and own variance are weighted by their degrees of freedom.
+
+The means are weighted least squares: a missing cell costs its own information and no more. On complete data they are
+the plain means over the seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BANDWIDTH = 2.0  # in learning rates, of trend and variogram
+FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighborhood is about 5
+SHARED = 0.5  # neighbors share noise, so they count half
+# Noise at neighbors hardly ever differs by more than 3 degrees of freedom stand for; smooth noise has fewer independent
+# neighbors than it seems, so no more than 6 are trusted.
+LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
+GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.5
+_N_ROUNDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class TwoWayFit:
+    """Means of the learning rates and what is known about their differences.
+
+    Attributes:
+        mean: shape (L,), at the average seed.
+        effect: of each seed, shape (K,), zero on average.
+        variance: of the noise of one trial at each learning rate, shape (L,); NaN if nothing is known about it.
+        covariance: of the means, shape (L, L). Only contrasts, whose weights sum to 0, have a meaning.
+        pair_variance: of each difference of two means, shape (L, L).
+        df: degrees of freedom of these variances; 0 if there is no replicate.
+        weight: of each learning rate in the effects, shape (L,), sums to 1.
+        given_noise: the standard deviation of one trial that was given, None if it was estimated.
+    """
+
+    mean: Array
+    effect: Array
+    variance: Array
+    covariance: Array
+    pair_variance: Array
+    df: float
+    weight: Array
+    given_noise: float | None = None
+
+    def with_effect(self, effect: Array) -> TwoWayFit:
+        """Return the same fit with the effects of more seeds, those without a cell at any of its learning rates."""
+        return replace(self, effect=effect)
+
+    def t_quantile(self, level: float) -> float:
+        """Return the two-sided quantile, NaN without a replicate."""
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.df, 0.5 + level / 2)) if self.df > 0 else math.nan
+
+
+def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
+    """Fit the model to losses of shape (L, K), finite or NaN; each row and each column has a result.
+
+    Args:
+        loss: learning rates x seeds.
+        noise: standard deviation of one trial where it is known; it replaces trend and variogram as the prior.
+    """
+    has, (n_rows, n_seeds) = ~np.isnan(loss), loss.shape
+    n_replicates = float(has.sum() - n_rows - n_seeds + 1)
+    weight = np.ones(n_rows)
+    mean, effect, residual, inverse = _weighted_means(loss, has, weight)
+    own, own_df = _pair_variances(residual, has)
+    if n_rows == 1:
+        return _one_row(loss, mean)
+    if noise is not None:
+        variance = np.full(n_rows, float(noise) ** 2)
+        prior, prior_df, most = variance[:, None] + variance, np.full(own.shape, GIVEN_NOISE_DF), math.inf
+    elif n_replicates < 1:
+        unknown = np.full((n_rows, n_rows), math.nan)
+        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, weight / n_rows)
+    else:
+        df = has.sum(axis=1) - 1
+        smoother = _smoother(df)
+        for _ in range(_N_ROUNDS):
+            variance, trend, row_df = squeeze_variances(_row_variances(residual, has, weight), df, smoother)
+            weight = trend.max() / np.maximum(trend, 1e-12 * trend.max()) if trend.any() else weight
+            mean, effect, residual, inverse = _weighted_means(loss, has, weight)
+        ratio, prior_df = _variogram(own, own_df, trend[:, None] + trend)
+        prior, prior_df, most = (
+            (trend[:, None] + trend) * ratio,
+            np.minimum(SHARED * prior_df, min(max(row_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)),
+            n_replicates,
+        )
+    df = np.maximum(prior_df + own_df, 1e-9)
+    single = np.where(prior_df + own_df > 0, (prior_df * prior + own_df * own) / df, prior)
+    np.fill_diagonal(single, 0.0)
+    covariance = _covariance(single, has, weight, inverse)
+    spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
+    # No difference is known better than from every seed.
+    pair_variance = np.maximum(spread, single / n_seeds)
+    typical = float(np.median(df[own_df > 0])) if own_df.any() else GIVEN_NOISE_DF
+    return TwoWayFit(
+        mean, effect, variance, covariance, pair_variance, min(typical, most), weight / weight.sum(), noise
+    )
+
+
+def _one_row(loss: Array, mean: Array) -> TwoWayFit:
+    # The effects of the seeds cannot be told from the noise.
+    df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
+    variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
+    return TwoWayFit(mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.ones(1))
+
+
+def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) -> tuple[Array, Array, float]:
+    """Shrink variances toward a trend by empirical Bayes: limma's ``fitFDist`` and ``squeezeVar``.
+
+    Args:
+        variance: shape (L,).
+        df: degrees of freedom of each; one without any takes no part and gets the trend.
+        smoother: shape (L, L), rows sum to 1: trend of the log variances. With all entries 1/L it is limma's constant.
+
+    Returns:
+        The shrunk variances, the trend, and the degrees of freedom of the trend (inf if it explains the variances).
+    """
+    from scipy.special import digamma, polygamma
+
+    used = df > 0
+    half = np.where(used, df, 1) / 2
+    # As in limma: a variance of 0 has no logarithm, and one that is far below all others is luck.
+    floor = 1e-5 * float(np.median(variance[used]))
+    if floor == 0:
+        floor = 1e-5 * float(variance[used].max())
+    if floor == 0:
+        return np.zeros_like(variance), np.zeros_like(variance), math.inf
+    log = np.log(np.maximum(variance, floor)) - digamma(half) + np.log(half)
+    fitted = smoother @ np.where(used, log, 0.0)
+    n_free = max(float(used.sum() - np.trace(smoother)), 1.0)
+    left = float(np.sum((log - fitted)[used] ** 2) / n_free - polygamma(1, half[used]).mean())
+    if left <= 0:
+        return np.exp(fitted), np.exp(fitted), math.inf
+    prior_df = 2 * trigamma_inverse(left)
+    trend = np.exp(fitted + digamma(prior_df / 2) - math.log(prior_df / 2))
+    return (prior_df * trend + df * variance) / (prior_df + df), trend, prior_df
+
+
+def trigamma_inverse(value: float) -> float:
+    """Return y with trigamma(y) = value, by Newton's method on 1/trigamma, as in limma."""
+    from scipy.special import polygamma
+
+    if value > 1e7:
+        return 1 / math.sqrt(value)
+    if value < 1e-6:
+        return 1 / value
+    y = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if -step / y < 1e-10:
+            break
+    return y
+
+
+def _smoother(df: NDArray[np.intp]) -> Array:
+    from scipy.special import polygamma
+
+    place = np.arange(len(df))
+    near = np.exp(-0.5 * ((place[:, None] - place) / BANDWIDTH) ** 2)
+    # Far from all replicates their mean counts.
+    kernel = (near + FAR / len(df)) * np.where(df > 0, 1 / polygamma(1, np.maximum(df, 1) / 2), 0.0)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
+
+
+def _weighted_means(loss: Array, has: NDArray[np.bool_], weight: Array) -> tuple[Array, Array, Array, Array]:
+    # Means, effects, residuals, and the inverse of the normal equations of the effects.
+    if has.all():
+        mean = loss.mean(axis=1)
+        effect = weight @ (loss - mean[:, None]) / weight.sum()
+        return mean, effect, loss - mean[:, None] - effect, np.zeros((loss.shape[1], loss.shape[1]))
+    n, cell = has.sum(axis=1), weight[:, None] * has
+    plain = np.where(has, loss / n[:, None], 0.0).sum(axis=1)
+    right = np.where(has, weight[:, None] * (loss - plain[:, None]), 0.0).sum(axis=0)
+    inverse = np.linalg.pinv(np.diag(cell.sum(axis=0)) - has.T @ (cell / n[:, None]), rcond=1e-10, hermitian=True)
+    effect = inverse @ right
+    effect -= effect.mean()
+    mean = plain - has @ effect / n
+    return mean, effect, np.where(has, loss - mean[:, None] - effect, 0.0), inverse
+
+
+def _row_variances(residual: Array, has: NDArray[np.bool_], weight: Array) -> Array:
+    n, cell = has.sum(axis=1), weight[:, None] * has
+    leverage = (cell / cell.sum(axis=0)).sum(axis=1) / n
+    return np.asarray((residual**2).sum(axis=1) / (np.maximum(n - 1, 1) * np.maximum(1 - leverage, 0.3)))
+
+
+def _pair_variances(residual: Array, has: NDArray[np.bool_]) -> tuple[Array, Array]:
+    # The variance of each difference over the seeds that both have, and its degrees of freedom.
+    here = has.astype(float)
+    shared = here @ here.T
+    squares, total = (residual**2) @ here.T, residual @ here.T
+    deviation = squares + squares.T - 2 * residual @ residual.T - (total - total.T) ** 2 / np.maximum(shared, 1)
+    df = np.maximum(shared - 1, 0)
+    np.fill_diagonal(df, 0)
+    return np.maximum(deviation, 0) / np.maximum(df, 1), df
+
+
+def _variogram(own: Array, df: Array, scale: Array) -> tuple[Array, Array]:
+    """Average own / scale over pairs with the same distance nearby; 1, with no degrees of freedom, if there is none."""
+    ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
+    weighted, (total, mass, square) = df * ratio, np.zeros((3, *own.shape))
+    n = len(own)
+    reach = min(math.ceil(3 * BANDWIDTH), n - 1)
+    for shift in range(-reach, reach + 1):
+        kernel = math.exp(-0.5 * (shift / BANDWIDTH) ** 2)
+        here, there = slice(max(0, -shift), n - max(0, shift)), slice(max(0, shift), n + min(0, shift))
+        total[here, here] += kernel * weighted[there, there]
+        mass[here, here] += kernel * df[there, there]
+        square[here, here] += kernel**2 * df[there, there]
+    known = mass > 0
+    average = np.divide(total, mass, out=np.ones_like(own), where=known)
+    return average, np.divide(mass**2, square, out=np.zeros_like(own), where=known)
+
+
+def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: Array) -> Array:
+    # Of the means, up to what cancels in contrasts: mean = sum over seeds k of C_k loss[:, k], where the rows of C_k
+    # differ by vectors that sum to 0, and -single / 2 is the covariance of the noise within a seed up to such terms.
+    n, n_seeds = has.sum(axis=1), has.shape[1]
+    row = single.mean(axis=1)
+    noise = -0.5 * (single - row[:, None] - row + row.mean())
+    if has.all():
+        return np.asarray(noise / n_seeds)
+    pull = (has / n[:, None]) @ inverse
+    found = np.zeros_like(noise)
+    for k in range(n_seeds):
+        # C_k = diag(direct) - pull @ share.T
+        direct = has[:, k] / n
+        share = (weight * has[:, k])[:, None] * (np.eye(n_seeds)[k] - has / n[:, None])
+        along = noise @ share
+        crossed = (direct[:, None] * along) @ pull.T
+        found += direct[:, None] * noise * direct - crossed - crossed.T + pull @ (share.T @ along) @ pull.T
+    return np.asarray(found)

@@ -1,0 +1,220 @@
+"""The two-way model, against limma's published formulas, a dummy regression and plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import optimize, special, stats
+
+from robust_lr.analysis import _two_way
+from robust_lr.analysis._two_way import fit_two_way, squeeze_variances, trigamma_inverse
+
+NAN = math.nan
+
+
+def limma(variances, dfs):
+    """squeezeVar(var, df) without a covariate, as published (Smyth 2004, section 6.2; fitFDist in limma)."""
+    e = [math.log(s) - special.digamma(d / 2) + math.log(d / 2) for s, d in zip(variances, dfs, strict=True)]
+    center = sum(e) / len(e)
+    left = sum((x - center) ** 2 for x in e) / (len(e) - 1) - sum(special.polygamma(1, d / 2) for d in dfs) / len(e)
+    if left <= 0:
+        return [math.exp(center)] * len(e), math.exp(center), math.inf
+    d0 = 2 * optimize.brentq(lambda y: special.polygamma(1, y) - left, 1e-4, 1e6, xtol=1e-13, rtol=1e-13)
+    s0 = math.exp(center + special.digamma(d0 / 2) - math.log(d0 / 2))
+    return [(d0 * s0 + d * s) / (d0 + d) for s, d in zip(variances, dfs, strict=True)], s0, d0
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.integers(1, 20)), min_size=3, max_size=12))
+def test_variances_are_shrunk_as_limma_shrinks_them(rows):
+    variances, dfs = map(list, zip(*rows, strict=True))
+    expected, s0, d0 = limma(variances, dfs)
+    assume(d0 < 1e4 or d0 == math.inf)  # beyond, the inverse of trigamma is all rounding
+    n = len(rows)
+    got, trend, prior_df = squeeze_variances(np.array(variances), np.array(dfs), np.full((n, n), 1 / n))
+    assert got == pytest.approx(expected, rel=1e-6)
+    assert trend == pytest.approx([s0] * n, rel=1e-6)
+    assert prior_df == pytest.approx(d0, rel=1e-6)
+
+
+def test_equal_variances_are_all_shrunk_to_their_common_value_and_very_different_ones_hardly():
+    rng = np.random.default_rng(0)
+    flat = np.full((40, 40), 1 / 40)
+    alike = rng.chisquare(4, size=40) / 4
+    got, _, _ = squeeze_variances(alike, np.full(40, 4), flat)
+    assert got.std() < 0.3 * alike.std()
+    unlike = np.exp(4 * rng.normal(size=40)) * alike
+    got, _, prior_df = squeeze_variances(unlike, np.full(40, 4), flat)
+    assert prior_df < 1
+    assert got[unlike > 1] == pytest.approx(unlike[unlike > 1], rel=0.2)
+
+
+@pytest.mark.parametrize("value", [1e-8, 1e-3, 0.5, math.pi**2 / 6, 30.0, 1e6, 1e9])
+def test_the_inverse_of_trigamma_is_one(value):
+    assert special.polygamma(1, trigamma_inverse(value)) == pytest.approx(value, rel=1e-3)
+    assert trigamma_inverse(math.pi**2 / 6) == pytest.approx(1)
+
+
+COMPLETE = arrays(float, st.tuples(st.integers(2, 9), st.integers(2, 5)), elements=st.floats(-5, 5))
+
+
+@given(COMPLETE)
+def test_complete_losses_have_their_plain_means(loss):
+    fit = fit_two_way(loss)
+    np.testing.assert_array_equal(fit.mean, loss.mean(axis=1))
+    assert fit.effect.mean() == pytest.approx(0, abs=1e-9)
+
+
+class Slow:
+    """Pairs of a complete block, given trend and prior degrees of freedom: one loop for each sum."""
+
+    def __init__(self, loss, trend, row_df):
+        self.loss, self.trend, self.row_df = loss, trend, row_df
+        self.n, self.k = loss.shape
+
+    def own(self, i, j):
+        differences = [self.loss[i, k] - self.loss[j, k] for k in range(self.k)]
+        center = sum(differences) / self.k
+        return sum((x - center) ** 2 for x in differences) / (self.k - 1)
+
+    def variance(self, i, j):
+        d, total, mass, square = self.k - 1, 0.0, 0.0, 0.0
+        for shift in range(-self.n, self.n + 1):
+            a, b = i + shift, j + shift
+            if 0 <= a < self.n and 0 <= b < self.n and abs(shift) <= 3 * _two_way.BANDWIDTH:
+                weight = math.exp(-0.5 * (shift / _two_way.BANDWIDTH) ** 2)
+                total += weight * d * self.own(a, b) / (self.trend[a] + self.trend[b])
+                mass += weight * d
+                square += weight**2 * d
+        prior = (self.trend[i] + self.trend[j]) * total / mass
+        row_df = max(self.row_df, _two_way.LEAST_PRIOR_DF)
+        prior_df = min(_two_way.SHARED * mass**2 / square, row_df, _two_way.MOST_PRIOR_DF)
+        return (prior_df * prior + d * self.own(i, j)) / (prior_df + d), prior_df + d
+
+
+@given(st.integers(0, 10**6), st.integers(3, 9), st.integers(2, 5), st.floats(-0.5, 0.5))
+def test_the_variance_of_each_difference_is_that_of_the_plain_loops(seed, n, k, slope):
+    rng = np.random.default_rng(seed)
+    loss = rng.normal(size=(n, k)) * np.exp(slope * np.arange(n))[:, None] + rng.normal(size=k)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_two_way, "squeeze_variances", lambda *args: found.append(squeeze_variances(*args)) or found[-1])
+        fit = fit_two_way(loss)
+    _, trend, row_df = found[-1]
+    slow = Slow(loss, trend, row_df)
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    expected = {pair: slow.variance(*pair) for pair in pairs}
+    for i, j in pairs:
+        assert fit.pair_variance[i, j] == pytest.approx(expected[i, j][0] / k, rel=1e-6)
+    assert fit.df == pytest.approx(min(np.median([df for _, df in expected.values()]), (n - 1) * (k - 1)))
+
+
+def some_cells(rng, n, k, share=0.3):
+    """Losses with missing cells, in one connected piece: the first seed has every learning rate."""
+    loss = rng.normal(size=(n, k)) + 3 * rng.normal(size=k)
+    gone = rng.random((n, k)) < share
+    gone[:, 0] = False
+    gone[rng.integers(n, size=k), np.arange(k)] = False
+    return np.where(gone, NAN, loss)
+
+
+def regression(loss, weight):
+    """Coefficients of each mean in the losses, by least squares with a dummy for each learning rate and seed."""
+    cells = np.argwhere(~np.isnan(loss))
+    design = np.zeros((len(cells), sum(loss.shape)))
+    design[np.arange(len(cells)), cells[:, 0]] = design[np.arange(len(cells)), loss.shape[0] + cells[:, 1]] = 1
+    root = np.sqrt(weight[cells[:, 0]])
+    return cells, (np.linalg.pinv(design * root[:, None]) * root)[: loss.shape[0]]
+
+
+@given(st.integers(0, 10**6), st.integers(3, 8), st.integers(2, 5))
+def test_on_any_cells_differences_of_means_are_those_of_a_dummy_regression(seed, n, k):
+    loss = some_cells(np.random.default_rng(seed), n, k)
+    fit = fit_two_way(loss, noise=1.0)
+    cells, coefficients = regression(loss, np.ones(n))
+    expected = coefficients @ loss[tuple(cells.T)]
+    assert fit.mean - fit.mean[0] == pytest.approx(expected - expected[0], abs=1e-8)
+
+
+@given(st.integers(0, 10**6), st.integers(3, 8), st.integers(2, 5))
+def test_on_any_cells_the_covariance_is_that_of_the_coefficients(seed, n, k):
+    rng = np.random.default_rng(seed)
+    loss, weight = some_cells(rng, n, k), rng.uniform(0.1, 10, n)
+    noise = rng.normal(size=(n, n))
+    noise = noise @ noise.T
+    single = np.diag(noise)[:, None] + np.diag(noise) - 2 * noise
+    has = ~np.isnan(loss)
+    *_, inverse = _two_way._weighted_means(loss, has, weight)
+    covariance = _two_way._covariance(single, has, weight, inverse)
+    cells, coefficients = regression(loss, weight)
+    contrast = rng.normal(size=n)
+    contrast -= contrast.mean()
+    expected = 0.0
+    for seed_ in range(k):
+        within = np.zeros(n)
+        within[cells[cells[:, 1] == seed_, 0]] = contrast @ coefficients[:, cells[:, 1] == seed_]
+        expected += within @ noise @ within
+    assert contrast @ covariance @ contrast == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.25, 8.0]))
+def test_the_order_of_the_seeds_their_effects_and_the_unit_change_nothing_else(seed, unit):
+    rng = np.random.default_rng(seed)
+    loss = some_cells(rng, 7, 4)
+    a, b = fit_two_way(loss), fit_two_way(unit * (loss + 10 * rng.normal(size=4))[:, rng.permutation(4)])
+    assert b.df == pytest.approx(a.df)
+    np.testing.assert_allclose(b.pair_variance, unit**2 * a.pair_variance, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(b.mean - b.mean[0], unit * (a.mean - a.mean[0]), rtol=1e-6, atol=1e-7)
+
+
+def test_a_cell_that_no_other_seed_shares_adds_nothing():
+    loss = np.random.default_rng(0).normal(size=(6, 2))
+    more = np.hstack([loss, np.full((6, 1), NAN)])
+    more[2, 2] = 7.0
+    a, b = fit_two_way(loss), fit_two_way(more)
+    assert b.mean - b.mean[0] == pytest.approx(a.mean - a.mean[0], abs=1e-9)
+    assert b.pair_variance[0, 5] == pytest.approx(a.pair_variance[0, 5], rel=0.02)
+
+
+def test_neighbors_that_share_their_noise_are_told_apart_more_finely():
+    rng = np.random.default_rng(0)
+    shared = np.cumsum(rng.normal(size=(16, 5)), axis=0) * 0.1 + rng.normal(size=5)
+    fit = fit_two_way(shared)
+    assert fit.pair_variance[7, 8] < 0.2 * fit.pair_variance[2, 13]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.33])
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_difference_lies_in_its_band_as_often_as_is_promised(share, k):
+    rng = np.random.default_rng(k)
+    hits = []
+    for _ in range(300):
+        fit = fit_two_way(some_cells(rng, 12, k, share))
+        hits.append(abs(fit.mean[5] - fit.mean[6]) <= fit.t_quantile(0.95) * math.sqrt(fit.pair_variance[5, 6]))
+    assert np.mean(hits) >= 0.90
+
+
+def test_a_noise_that_is_given_makes_bands_of_one_seed():
+    fit = fit_two_way(np.array([[1.0], [2.0], [4.0]]), noise=0.5)
+    assert fit.pair_variance[0, 1] == pytest.approx(0.5)
+    assert fit.df == _two_way.GIVEN_NOISE_DF
+    assert fit.t_quantile(0.95) == pytest.approx(stats.t.ppf(0.975, 4))
+    assert fit.t_quantile(0.95) / 1.96 > 1.4  # so a noise that is 1.4 times too small does no harm
+
+
+def test_without_a_replicate_nothing_is_known_about_the_noise():
+    for loss in ([[1.0], [2.0]], [[1.0, NAN], [2.0, 3.0]]):
+        fit = fit_two_way(np.array(loss))
+        assert fit.df == 0
+        assert math.isnan(fit.t_quantile(0.95))
+        assert np.isnan(fit.pair_variance).all()
+
+
+def test_losses_without_noise_have_bands_of_width_zero():
+    fit = fit_two_way(np.array([[1.0, 2.0], [3.0, 4.0], [8.0, 9.0]]))
+    assert not fit.pair_variance.any()
+    assert fit.df > 0
