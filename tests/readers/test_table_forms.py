@@ -80,6 +80,7 @@ COLUMNS = {name: [record[name] for record in RECORDS] for name in RECORDS[0]}
         gzip.compress(json.dumps(RECORDS).encode()),
         gzip.compress(lines(("lr", "seed", "loss"), *ROWS).encode()),
     ],
+    ids=["records", "named records", "lines", "columns", "numbered", "split", "nested", "gzipped", "gzipped CSV"],
 )
 def test_json_of_any_form_is_read_like_a_table(sweep, content):
     assert losses(sweep(content)) == LOSSES
