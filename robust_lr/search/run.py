@@ -105,10 +105,7 @@ def search_learning_rate(
     seed = check_whole("seed", seed)
     named = read_schedules([schedule])
     (name,) = named
-    options, on_direction = options or SearchOptions(), objective.doubts(train)
-    if on_direction:  # beyond the range the search would go the wrong way
-        options = replace(options, extend=False)
-        warnings.warn(on_direction[0], RobustLRWarning, levels_to_user())
+    options = _kept_in_range_if_in_doubt(options or SearchOptions(), objective, train)
     search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
 
     with ExitStack() as stack:
@@ -133,6 +130,14 @@ def search_learning_rate(
             report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
         warn_of_failures(outcomes)
         return found()
+
+
+def _kept_in_range_if_in_doubt(options: SearchOptions, objective: Objective, train: TrainFunction) -> SearchOptions:
+    """Beyond the range a search in the wrong direction would go on and on."""
+    if doubts := objective.doubts(train):
+        warnings.warn(doubts[0], RobustLRWarning, levels_to_user())
+        return replace(options, extend=False)
+    return options
 
 
 def _known(book: Journal, objective: Objective, name: object) -> list[TrialResult]:
