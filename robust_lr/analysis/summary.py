@@ -118,6 +118,9 @@ def analyze_sweep(
     return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
 
 
+_ROUNDING = 1e-9  # of the differences between learning rates: seeds that differ by less do not show the noise
+
+
 def _block(sweep: SweepResult, name: str, noise: float | None) -> LossBlock | InsufficientDataError:
     try:
         return loss_block(sweep, name, noise=noise)
@@ -128,8 +131,10 @@ def _block(sweep: SweepResult, name: str, noise: float | None) -> LossBlock | In
 def _tolerance_from_noise(blocks: list[LossBlock]) -> float | str:
     # A difference below the spread between seeds could not be noticed in one training anyway.
     lowest = min(blocks, key=lambda block: float(block.mean.min()), default=None)
-    noise = math.nan if lowest is None else float(lowest.noise[lowest.best])
-    return N_NOISES * noise if 0 < noise < math.inf else "1%"
+    if lowest is None:
+        return "1%"
+    noise, means = float(lowest.noise[lowest.best]), lowest.mean[np.isfinite(lowest.mean)]
+    return N_NOISES * noise if _ROUNDING * np.ptp(means) < noise < math.inf else "1%"
 
 
 def _no_effect(name: str) -> InsufficientDataError:
