@@ -15,6 +15,8 @@ _MOST_CELLS = 9
 _BATCH = 2
 # From this many tolerances on, noise may be what the bound shows.
 _NEAR = 4.0
+# After so many results, noise that is hardly known must be what keeps a search from its end.
+_LATE, _LEAST_REPEATS = 16, 4
 
 
 def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
@@ -23,9 +25,9 @@ def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
     if state.data.assumption_violation is not None:
         return next(chain(repeats(state, taken), _empty_cells(state, _coarse_grid(state), [*tried, *taken])), None)
     probes = (x for x in plateau_probes(state) if _is_free(x, taken))
-    valley = state.valley
+    valley, is_batch = state.valley, len(tried) >= 3 and len(taken) >= _BATCH
     is_near = valley is not None and len(valley.points) >= 3 and valley.excess_bound <= _NEAR * state.tolerance
-    spare = repeats(state, taken) if is_near or (len(tried) >= 3 and len(taken) >= _BATCH) else ()
+    spare = repeats(state, taken) if is_near or is_batch or _is_late(state) else ()
     return next(chain(_openings(state, [*tried, *taken]), probes, spare), None)
 
 
@@ -92,10 +94,11 @@ def _coarse_grid(state: SearchState) -> tuple[float, ...]:
 def repeats(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
     """The points where another seed tells how much noise there is, since the claim hangs on it.
 
-    The claim is a bound at the best (one repeat), or a second valley: its ridge and the higher valley (two).
+    The claim is a bound at the best (one repeat; four if noise keeps the search from its end), or a second valley: its
+    ridge and the higher valley (two).
     """
     valleys, points = state.data.second_valley, () if state.valley is None else state.valley.points
-    wanted, n = sorted(points, key=lambda p: p.loss)[:3], 1
+    wanted, n = sorted(points, key=lambda p: p.loss)[:3], _LEAST_REPEATS if _is_late(state) else 1
     if valleys is not None:
         left, ridge, right = valleys
         wanted, n = [ridge, max(left, right, key=lambda p: p.loss)], 2
@@ -111,6 +114,10 @@ def _empty_cells(state: SearchState, cells: Sequence[float], taken: Sequence[flo
     return (
         x for x in cells if x < state.divergence_limit and all(abs(x - other) > half * (1 + 1e-9) for other in taken)
     )
+
+
+def _is_late(state: SearchState) -> bool:
+    return state.data.half_width > 0 and len(state.results) >= _LATE
 
 
 def _is_free(x: float, taken: Sequence[float]) -> bool:

@@ -335,6 +335,17 @@ def test_however_large_the_noise_is_a_search_ends_within_few_trials_and_with_a_b
     assert 7 <= result.n_trials <= 12
 
 
+def test_noise_that_two_repeats_understate_ends_a_search_all_the_same():
+    search, first = new_search(1e-4, 1.0), {}
+
+    def loss(lr):  # alike at the first two repeats, and nowhere else
+        seen = first.setdefault(lr, len(first))
+        return parabola(0.02)(lr) + 0.05 * math.sin(12.9898 * seen) + 1e-3 * len(search.result.history)
+
+    result, _ = run(search, loss, most=40)
+    assert result.stop is not None
+
+
 def test_a_search_that_noise_limits_says_what_to_run_for_more_and_goes_on_if_told():
     result, _ = run(new_search(noise=0.004), noisy(parabola(0.02), 0.004, 0))
     assert result.stop == "noise-limited"
