@@ -91,15 +91,15 @@ def run_sweep(
         if lacking := [result.error for result in plan.results if not result.is_final]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
-        if book:
-            n_old = len(plan.results)
-            n_other = len(book.finished) - n_old
-            report_counts(book, n_old=n_old, n_new=len(trials) - n_old, n_other=n_other, show=progress)
+        n_old, n_other = len(plan.results), len(finished) - len(plan.results)
         bar = stack.enter_context(
             SweepProgress(len(trials), finished=plan.results, show=progress, direction=objective.direction)
         )
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
             bar.add(result)
+        if book:
+            n_new = sum(result.is_final for result in plan.results) - n_old
+            report_counts(book, n_old=n_old, n_new=n_new, n_other=n_other, show=progress)
     warn_of_failures(plan.results)
     return SweepResult.from_trials(
         specs, lrs, all_seeds, plan.results, notes=objective.notes(train), direction=objective.direction or "minimize"

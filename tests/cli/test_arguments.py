@@ -85,7 +85,7 @@ def test_a_metric_is_maximized_and_the_journal_says_how_to_look_again(robust_lr,
     again = robust_lr("analyze", "j.jsonl", "--metric", "acc", "--direction", "maximize")
     assert "score 0.9" in said(again)
     found = robust_lr("search", f"{name}:train", *RANGE, "--metric", "acc", "--direction", "maximize")
-    assert "(score 0.9" in said(found)
+    assert "Best learning rate: 0.1 (score 0.89" in said(found)
 
 
 def test_a_function_named_like_a_score_gets_a_note_in_both_commands(robust_lr, module):

@@ -10,6 +10,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from robust_lr.search import SearchOptions
 from robust_lr_optuna._storages import mend_journal, safe_sqlite_storage
 from robust_lr_optuna.learning_rate_sampler import LearningRateSampler
 
@@ -36,7 +37,7 @@ def open_study(kind, url):
     return optuna.create_study(
         study_name=NAME,
         storage=open_storage(kind, url),
-        sampler=LearningRateSampler(tolerance=TOLERANCE, max_retries=MANY_RETRIES),
+        sampler=LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0), max_retries=MANY_RETRIES),
         load_if_exists=True,
     )
 

@@ -24,7 +24,7 @@ def most_trials_of_an_undisturbed_search(n_workers, n_orders=30):
     """How many trials the search takes at most when nobody is killed, in whatever order the trials end."""
     rng, most = random.Random(0), 0
     for _ in range(n_orders):
-        search = LearningRateSearch(LR_MIN, LR_MAX, tolerance=TOLERANCE, options=SearchOptions(extend=False))
+        search = LearningRateSearch(LR_MIN, LR_MAX, tolerance=TOLERANCE, options=SearchOptions(extend=False, noise=0))
         running = list[float]()
         while running := running + search.ask(n_workers - len(running)):
             lr = running.pop(rng.randrange(len(running)))

@@ -30,7 +30,7 @@ def test_a_search_on_a_cluster_is_the_search_without_one(ray_local, tmp_path, mo
     assert not stop.value.code, err
     plain = search_learning_rate(train, 1e-3, 0.1, tolerance=0.02, n_jobs=3)
     assert out.startswith(f"Best learning rate: {plain.lr:.4g} (loss {plain.loss:.6g}, {plain.n_trials} trials)\n")
-    assert re.fullmatch(r"(trial \d: lr .*\n)+0 results from search.jsonl, \d new\n", err)
+    assert re.fullmatch(r"search from .*\n(trial \d: lr .*\n)+0 results from search.jsonl, \d new\n", err)
     results = read_journal("search.jsonl").results
     assert {result.spec.lr for result in results} == {tell.lr for tell in plain.history}
     assert os.getpid() not in {result.metrics["process"] for result in results}

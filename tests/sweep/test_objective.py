@@ -94,7 +94,7 @@ def test_a_search_maximizes_and_reads_as_a_score():
     result = search_learning_rate(scored, 1e-3, 0.3, tolerance=0.005, metric="acc", direction="maximize")
     assert result.lr == pytest.approx(0.02, rel=0.2) and result.loss == pytest.approx(-0.9, abs=0.01)
     text = str(result)
-    assert "(score 0.9, 5 trials)" in text and "-0.8" not in text and "loss 0" not in text
+    assert "(score 0.898403, 8 trials)" in text and "-0.8" not in text and "loss 0" not in text
     chart = search_chart(result)
     star = next(trace for trace in chart.panels[0].traces if trace.name == "best")
     assert star.y == (pytest.approx(-result.loss),) and chart.y.label == "final score"

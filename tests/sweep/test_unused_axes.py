@@ -40,7 +40,7 @@ def test_schedules_with_equal_losses_are_said_and_do_not_tie():
     text = text_of(sweep)
     assert "constant and cosine have the same losses to the last bit" in text
     assert "tie" not in text.split() and "ends lowest" not in text
-    assert "Best here: learning rate 16," in text
+    assert "Best learning rate  16, loss" in text
     assert analyze_sweep(sweep, tolerance=0.05).comparison.schedules == ("constant",)
 
 
@@ -50,7 +50,7 @@ def test_only_some_schedules_may_be_the_same_and_the_others_are_compared():
     assert sweep.unused_axes.schedules == (("linear", "polynomial"),)
     text = text_of(sweep)
     assert "linear and polynomial have the same losses" in text
-    assert "linear ends lowest, beyond the noise" in text and "Best here: linear at" in text
+    assert "linear ends lowest, beyond the noise" in text and "Best learning rate  16 under linear," in text
 
 
 def test_seeds_with_equal_losses_are_one_seed_and_give_no_band():
@@ -75,7 +75,7 @@ def test_equal_losses_at_all_learning_rates_are_said_and_give_no_best():
     sweep = sweep_of(np.ones((2, 9, 1)) + SEEDS)
     text = text_of(sweep)
     assert "all learning rates have the same loss to the last bit" in text
-    assert "Best learning rate" not in text and "Best here" not in text
+    assert "Best learning rate  none: all learning rates have the same loss" in text and "within" not in text
     assert "needed: a training that uses its learning rate" in text
 
 
