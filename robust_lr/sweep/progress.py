@@ -63,11 +63,13 @@ class SweepProgress:
                 parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")
         return ", ".join(parts) or "no result yet"
 
-    def add(self, result: TrialResult) -> None:
-        """Count a result and redraw."""
+    def add(self, result: TrialResult, *, n_trials: int | None = None) -> None:
+        """Count a result and redraw; `n_trials` is the new number of trials in the sweep, if it grew."""
         self._count(result)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._counts.total(), summary=self.summary)
+            self._bar.update(
+                self._bar.task_ids[0], completed=self._counts.total(), total=n_trials, summary=self.summary
+            )
 
     def _count(self, result: TrialResult) -> None:
         self._counts[result.status] += 1
