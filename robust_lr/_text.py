@@ -59,6 +59,11 @@ def main_line(error: str | None) -> str:
     return " ".join(message[: 2 if message[0].endswith(":") else 1])
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the known name that it was probably meant to be, if any.
 

@@ -30,7 +30,7 @@ class JournalError(RobustLRError):
 
 
 class TrialError(RobustLRError):
-    """All of the first trials of a sweep failed, so the sweep stopped; the message is the first failure."""
+    """The training function is wrong, so the run stopped: it returned no number, or all of the first trials failed."""
 
 
 class TrialDiverged(RobustLRError):

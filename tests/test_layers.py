@@ -25,10 +25,10 @@ readers._conditions readers._histories readers.table
 runners linear
 sweep
 readers
-search.run
+search.run search.progress
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
-analysis._entry report.words report.tables report.text
+analysis._entry report.words report.answer report.tables report.text
 analysis
 report
 cli

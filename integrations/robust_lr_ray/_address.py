@@ -9,6 +9,7 @@ import sys
 
 import ray
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import OptionError, RobustLRError
 
 _SECONDS_TO_ANSWER, _SECONDS_TO_BE_HEALTHY = 5.0, 10.0
@@ -70,7 +71,3 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal():
         raise OptionError(f"address must be 'auto', 'host:port' or 'ray://host:port', got {address!r}")
     return host, int(port)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -42,10 +42,6 @@ def spec_of(config: Mapping[str, Any]) -> TrialSpec:
     return TrialSpec(str(name), float(config["lr"]), int(config["seed"]))
 
 
-def schedule_of(config: Mapping[str, Any]) -> Schedule:
-    return parse_schedule(config["schedule"])
-
-
 def cell_digest(spec: TrialSpec, schedule: Schedule, label: str = "") -> str:
     """Return 16 hexadecimal digits that identify a trial of the experiment `label`, the same in every process.
 

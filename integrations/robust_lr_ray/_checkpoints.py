@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from robust_lr._text import first_line
 from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
 
 from ._ranks import rank, world_size
@@ -111,7 +112,7 @@ class TrialCheckpoint:
         try:
             found = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         except Exception as error:  # the class depends on the damage
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
         else:
             if isinstance(found, dict) and (found.get("format"), found.get("digest")) == (_FORMAT, self._digest):
                 state: dict[str, Any] = found["state"]

@@ -18,8 +18,6 @@ OF_THE_RUNNER = ("address", "max_concurrent", "gpus_per_trial", "cpus_per_trial"
 
 
 class RayOptions(Plugin):
-    """The options of Ray."""
-
     install = "pip install 'robust-lr[ray]'"
     source_option = "--ray"
 

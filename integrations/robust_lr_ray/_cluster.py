@@ -18,10 +18,10 @@ import ray
 import ray.util.client
 from ray.exceptions import RayError
 
-from robust_lr._text import count_of
+from robust_lr._text import count_of, first_line
 from robust_lr.exceptions import RobustLRError, RobustLRWarning
 
-from ._address import check_answers, check_same, first_line
+from ._address import check_answers, check_same
 from ._resources import NAMES, held_by, in_words
 
 _log = logging.getLogger("robust_lr")
@@ -30,8 +30,6 @@ _is_ours = ContextVar("is_ours", default=False)  # whether `connected` started t
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Ray."""
-
     is_own: bool  # started for this run on this machine: no node will ever join it
 
     @property
@@ -40,7 +38,6 @@ class Cluster:
         return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]
 
     def nodes(self) -> list[dict[str, float]]:
-        """Return the resources of each live node."""
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
     def default_resources(self) -> dict[str, float]:
@@ -82,6 +79,13 @@ class Cluster:
         if self.is_own:
             raise RobustLRError(said)
         warnings.warn(f"{said}; waiting for a node that can", RobustLRWarning, stacklevel=4)
+
+
+def wait(refs: list[Any], timeout: float) -> list[Any]:
+    ready, _ = ray.wait(refs, num_returns=1, timeout=timeout)
+    if ready and len(refs) > 1:
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+    return list(ready)
 
 
 @contextlib.contextmanager

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from robust_lr.exceptions import OptionError, TrialError
-from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
+from robust_lr.runners import TrialList
+from robust_lr.runners.pool import Pool
+from robust_lr.trials import TrainFunction
 
 from ._cells import report_of, spec_of
-from ._resources import bundle, check_placement, check_resources
+from ._resources import bundle, check_placement, check_resources, in_words
 from ._work_item import Work, checkpoint_label
 
 
@@ -54,7 +57,8 @@ def distributed_trial(
     """
     from ray import tune
 
-    from ._group_worker import check_ranks
+    from ._cluster import wait
+    from ._group_worker import GroupWorker, check_ranks
 
     resources = check_resources("resources_per_worker", resources_per_worker or {"cpu": 1})
     check_ranks(num_workers, resources)
@@ -67,36 +71,25 @@ def distributed_trial(
     label = checkpoint_label(train, checkpoints)
 
     def trial(config: dict[str, Any]) -> None:
-        spec = spec_of(config)
-        work = Work(train, {spec.schedule: config["schedule"]}, label, checkpoints)
-        result = _train_together(work, spec, num_workers, resources)
-        if not result.is_final:
-            raise TrialError(result.error or "no reason given")
-        tune.report(report_of(result))
+        from ray.util import get_current_placement_group
+
+        spec, place = spec_of(config), get_current_placement_group()
+        work = Work(train, {spec.schedule: config["schedule"]}, label, checkpoints).stored()
+        pool = Pool(
+            lambda number, limit: GroupWorker(work, num_workers=num_workers, resources=resources, place=place),
+            TrialList([spec]),
+            n_workers=lambda: 1,
+            capacity=1,
+            wait=wait,
+            waiting=f"the workers of a trial, which take {in_words(resources, num_workers)}",
+        )
+        with closing(pool.results()) as results:
+            for result in results:
+                if not result.is_final:
+                    raise TrialError(result.error or "no reason given")
+                tune.report(report_of(result))
 
     # The first bundle is empty, because the function itself needs nothing.
     place = tune.PlacementGroupFactory([{}] + [bundle(resources)] * num_workers, strategy=strategy)
     with_resources: Callable[[dict[str, Any]], None] = tune.with_resources(trial, place)
     return with_resources
-
-
-def _train_together(work: Work, spec: TrialSpec, num_workers: int, resources: Mapping[str, float]) -> TrialResult:
-    import ray
-    from ray.util import get_current_placement_group
-
-    from ._group_worker import GroupWorker
-    from ._worker_base import WorkerLost
-
-    place = get_current_placement_group()
-    group = GroupWorker(work.stored(), num_workers=num_workers, resources=resources, place=place)
-    try:
-        while True:
-            if group.room:
-                group.submit((spec,))
-            ready, _ = ray.wait(group.refs(), num_returns=1, timeout=1.0)
-            for result in group.poll(set(ready)):
-                return result
-    except WorkerLost as loss:
-        raise TrialError(loss.cause) from None
-    finally:
-        group.stop()

@@ -43,16 +43,20 @@ class TuneTrial:
         return int(count) if isinstance(count, int) else 0
 
 
-def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list[str]]:
-    """Return the trials in the folder of an experiment, finished or not, in the order of the search, and notes.
+def read_experiment(source: ResultGrid | str | os.PathLike[str]) -> tuple[str, list[TuneTrial], list[str]]:
+    """Return an experiment's name, its trials, finished or not, in the order of the search, and notes.
 
-    The newest snapshot of the experiment counts; the folders of the trials hold later reports.
+    The newest snapshot in a folder counts; the folders of the trials hold later reports.
     """
-    folder = _checked(path)
+    if not isinstance(source, (str, os.PathLike)):
+        results = [_trial_of_result(source[i]) for i in range(len(source))]
+        in_order = sorted(results, key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
+        return Path(source.experiment_path).name, in_order, []
+    folder = _checked(source)
     newest_first = map(_state, sorted(folder.glob(_STATES), reverse=True))
     states = [state for state in newest_first if state is not None]
     if not states:
-        raise DataError(f"cannot read {path}: its {_STATES} is damaged")
+        raise DataError(f"cannot read {source}: its {_STATES} is damaged")
     newest, *older = states
     folders = {name for state in states for _, name, _ in state.values()}
     began_later = [each for each in sorted(folder.iterdir()) if each.name not in folders and _params(each)]
@@ -61,13 +65,7 @@ def read_experiment(path: str | os.PathLike[str]) -> tuple[list[TuneTrial], list
     n_earlier = len({name for state in older for name in state} - set(newest))
     why = "only in an older snapshot, of what was run again or of another experiment in the same folder"
     notes = [f"{count_of(n_earlier, 'trial')} left out: {why}"] if n_earlier else []
-    return trials, notes
-
-
-def trials_of_grid(grid: ResultGrid) -> list[TuneTrial]:
-    """Return the trials of a ResultGrid in the order of the search."""
-    trials = [_trial_of_result(grid[i]) for i in range(len(grid))]
-    return sorted(trials, key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
+    return folder.resolve().name, trials, notes
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,9 @@ class GridSearcher(LedgerSearcher):
     trial is that of `param_space`. The Tuner's own `param_space` may hold further constants.
 
     To grow a sweep, or to continue a stopped one, make a new Tuner with a `GridSearcher` over the whole grid, and pass
-    the finished trials: by the same `journal`, by earlier results, or by `restore`. `Tuner.restore` continues a stopped
-    experiment, but cannot grow it; Tune then restarts the trials in flight under their old names.
+    the finished trials: by the same `journal`, by earlier results, or by `restore`, after which trials that were in
+    flight or given up count as missing. `Tuner.restore` continues a stopped experiment, but cannot grow it; Tune then
+    restarts the trials in flight under their old names.
 
     A trial that Tune gave up, as its `FailureConfig` says, stays without a result, for the next run to retry. A trial
     that a Tune scheduler stopped early counts as finished, with its last loss. Under a `Repeater`, each trial has the
@@ -69,6 +70,7 @@ class GridSearcher(LedgerSearcher):
     """
 
     _key = "robust_lr.grid_searcher"
+    _plan: _GridPlan
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class GridSearcher(LedgerSearcher):
                 for spec in earlier.keys() - book.finished.keys():
                     book.append(earlier[spec])
                 earlier |= book.finished
-        self._begin(set(earlier))
+        self._begin(set(earlier), set())
 
     @property
     def missing(self) -> list[TrialSpec]:
@@ -109,52 +111,25 @@ class GridSearcher(LedgerSearcher):
             warnings.warn(said, RobustLRWarning, stacklevel=2)
         return super().set_search_properties(metric, mode, config, **spec)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write the finished trials and those in flight to a file, as JSON."""
-        state = {
-            "schedules": self._texts,
-            "finished": [to_list(spec) for spec in self._plan.finished],
-            "given_up": [to_list(spec) for spec in self._plan.given_up],
-            "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
-        }
-        self._write(checkpoint_path, state)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Take the finished trials from a file that `save` wrote, for this sweep or a part of it.
-
-        Trials in flight then, or given up, count as missing, except in `Tuner.restore`, where Tune itself continues
-        them.
-
-        Raises:
-            DataError: when the file cannot be read, or has a schedule of the same name with another spec.
-        """
-        with self._reading(checkpoint_path) as state:
-            texts = state["schedules"]
-            finished, given_up = ([from_list(cell) for cell in state[name]] for name in ("finished", "given_up"))
-            in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
-        there = self._plan.finished.union(*(self._own(spec, texts) for spec in finished))
-        if not self._has_been_pickled:
-            self._begin(there)
-        else:
-            self._in_flight = in_flight
-            self._begin(there, set(given_up), in_flight.values())
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state | {"_has_been_pickled": True}  # only Tuner.restore unpickles a searcher to restore it
 
-    def _begin(
-        self, finished: set[TrialSpec], given_up: set[TrialSpec] | None = None, in_flight: Iterable[TrialSpec] = ()
-    ) -> None:
-        self._plan = _GridPlan(self._trials, finished, given_up or set(), set(in_flight))
-        self._ledger = self._new_ledger(self._plan, max_retries=0)
-        for spec in in_flight:
-            self._ledger.claim(spec)
+    def _state(self) -> dict[str, Any]:
+        finished, given_up = ([to_list(spec) for spec in specs] for specs in (self._plan.finished, self._plan.given_up))
+        return {"schedules": self._texts, "finished": finished, "given_up": given_up}
+
+    def _take(self, state: Mapping[str, Any], in_flight: dict[str, TrialSpec]) -> None:
+        finished, given_up = ([from_list(cell) for cell in state[name]] for name in ("finished", "given_up"))
+        there = self._plan.finished.union(*(self._own(spec, state["schedules"]) for spec in finished))
+        self._in_flight = in_flight if self._has_been_pickled else {}
+        self._begin(there, set(given_up) if self._has_been_pickled else set())
+
+    def _begin(self, finished: set[TrialSpec], given_up: set[TrialSpec]) -> None:
+        waiting = [spec for spec in self._trials if spec not in finished | given_up | {*self._in_flight.values()}]
+        self._follow(_GridPlan(waiting, finished, given_up), max_retries=0)
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
         return cell_config(spec, self._schedules[spec.schedule])
-
-    def _has_result(self, spec: TrialSpec) -> bool:
-        return spec in self._plan.finished
 
     def _spec_in(self, result: Mapping[str, Any]) -> TrialSpec | None:
         """Return the trial named by a result's config, because Tune renames a trial when it restarts it."""
@@ -165,26 +140,21 @@ class GridSearcher(LedgerSearcher):
     def _open(self, path: Path) -> Journal:
         return Journal.open(path, learning_rates=self._lrs, schedules=self._texts, seeds=self._seeds)
 
-    def _read(self, finished: object, direction: Direction) -> dict[TrialSpec, TrialResult]:
-        """Return the results in `finished` by the trials of this sweep."""
-        sweep = finished if isinstance(finished, SweepResult) else self._read_tune(finished, direction)
+    def _read(
+        self, finished: SweepResult | ResultGrid | str | os.PathLike[str], direction: Direction
+    ) -> dict[TrialSpec, TrialResult]:
+        if not (isinstance(finished, (SweepResult, str, os.PathLike)) or hasattr(finished, "experiment_path")):
+            raise OptionError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
+        if not isinstance(finished, SweepResult):
+            from .results import sweep_from_result_grid
+
+            finished = sweep_from_result_grid(finished, metric=self.metric, direction=direction)
         return {
             spec: replace(result, spec=spec)
-            for result in sweep.trials()
+            for result in finished.trials()
             if result.is_final
-            for spec in self._own(result.spec, sweep.specs)
+            for spec in self._own(result.spec, finished.specs)
         }
-
-    def _read_tune(self, finished: object, direction: Direction) -> SweepResult:
-        from ray.tune import ResultGrid
-
-        from .results import sweep_from_experiment, sweep_from_result_grid
-
-        if isinstance(finished, ResultGrid):
-            return sweep_from_result_grid(finished, metric=self.metric, direction=direction)
-        if isinstance(finished, (str, os.PathLike)):
-            return sweep_from_experiment(finished, metric=self.metric, direction=direction)
-        raise OptionError(f"finished must be a SweepResult, a ResultGrid or the folder of one, got {finished!r}")
 
     def _own(self, spec: TrialSpec, texts: Mapping[str, str]) -> list[TrialSpec]:
         """Return the trials of this sweep that match a trial of another: by the schedule's name, else by its text."""
@@ -199,17 +169,14 @@ class GridSearcher(LedgerSearcher):
         return [self._by_rounded[key] for key in keys if key in self._by_rounded]
 
 
+@dataclass
 class _GridPlan:
-    """All trials of a sweep that are neither finished nor claimed."""
-
-    def __init__(
-        self, trials: Iterable[TrialSpec], finished: set[TrialSpec], given_up: set[TrialSpec], in_flight: set[TrialSpec]
-    ) -> None:
-        self.finished, self.given_up = finished, given_up
-        self._trials = [spec for spec in trials if spec not in finished | given_up | in_flight]
+    waiting: list[TrialSpec]
+    finished: set[TrialSpec]
+    given_up: set[TrialSpec]
 
     def next_trials(self) -> list[TrialSpec]:
-        trials, self._trials = self._trials, []
+        trials, self.waiting = self.waiting, []
         return trials
 
     def add(self, result: TrialResult) -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from robust_lr._checks import check_whole
-from robust_lr.exceptions import OptionError, RobustLRError
+from robust_lr.exceptions import OptionError
+from robust_lr.runners.pool import Worker, WorkerLost
 from robust_lr.trials import TrialResult, TrialSpec
 
+from ._crash_report import crash_report
 from ._rank_actor import Hello, RankActor, Seating
 from ._ranks import is_collateral, joint_result
 from ._resources import actor_options, bundle
-from ._work_item import check_loaded
-from ._worker_base import WorkerLost, crash_report
 
 _SECONDS_TO_FORGET, _SECONDS_TO_MEET = 1.0, 60.0
 
 
-class GroupWorker:
+class GroupWorker(Worker):
     """A process group of torch.distributed in actors, kept from trial to trial; it runs one trial at a time.
 
     The actors start together or not at all. Each calls the training function with the same arguments, in its main
@@ -37,8 +37,6 @@ class GroupWorker:
     `resources` are per rank; with GPUs the ranks use nccl, else gloo. `place` is a placement group with a bundle per
     rank, made by default. Once a rank has failed or diverged, the others have `grace_s` seconds to finish.
     """
-
-    capacity = 1
 
     def __init__(
         self,
@@ -53,9 +51,6 @@ class GroupWorker:
     ) -> None:
         check_ranks(num_workers, resources)
         self._grace, self._backend = grace_s, "nccl" if resources.get("gpu", 0) else "gloo"
-        self.is_up = False
-        self._is_training = False
-        self._lost: WorkerLost | None = None
         self._deadline: float | None = None
         self._own_place = None
         if place is None:
@@ -68,32 +63,24 @@ class GroupWorker:
         ]
         self._ask("hello")
 
-    @property
-    def room(self) -> int:
-        return 1 if self.is_up and not self._is_training and self._lost is None else 0
-
-    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
-        if not trials:
-            return
+    def submit(self, trials: Sequence[TrialSpec]) -> None:
         (spec,) = trials
-        self._is_training, self._deadline = True, None
+        self.room, self._deadline = 0, None
         self._ask("evaluate", spec, _SECONDS_TO_MEET)
 
     def refs(self) -> list[Any]:
         return list(self._asked)
 
     def poll(self, ready: Set[Any]) -> list[TrialResult]:
-        if self._lost is not None:
-            raise self._lost
         error = self._receive(ready)
         if self.is_up:
-            return self._poll_trial(error) if self._is_training else []
+            return [] if self.room else self._poll_trial(error)
         if error is not None:
-            raise _loss(error)
-        if not self._asked:
+            self.lost = crash_report(error)
+        elif not self._asked:
             self._continue_start()
         elif self._deadline is not None and time.monotonic() > self._deadline:
-            raise WorkerLost(f"the {len(self._actors)} ranks of a trial did not meet in {_SECONDS_TO_MEET:g} s")
+            self.lost = WorkerLost(f"the {len(self._actors)} ranks of a trial did not meet in {_SECONDS_TO_MEET:g} s")
         return []
 
     def stop(self) -> None:
@@ -103,7 +90,6 @@ class GroupWorker:
             remove_placement_group(self._own_place)
 
     def _ask(self, method: str, *arguments: Any) -> None:
-        """Call a method of all ranks; `_receive` collects the answers."""
         self._asked = {getattr(actor, method).remote(*arguments): i for i, actor in enumerate(self._actors)}
         self._answers: dict[int, Any] = {}  # by rank, in order of arrival
 
@@ -124,16 +110,15 @@ class GroupWorker:
             self._ask("join", Seating.of(hellos), self._backend, _SECONDS_TO_MEET)
             self._deadline = time.monotonic() + _SECONDS_TO_MEET
         else:
-            for error in self._answers.values():
-                check_loaded(error)
-            self.is_up, self._deadline = True, None
+            self.is_up, self.room, self._deadline = True, 1, None
 
     def _poll_trial(self, error: RayError | None) -> list[TrialResult]:
         results: list[TrialResult] = list(self._answers.values())
         ended_badly = [result for result in results if result.status != "ok"]
         is_decided = any(not is_collateral(result) for result in ended_badly)
         if error is not None and not is_decided:
-            raise _loss(error)
+            self.lost = crash_report(error)
+            return []
         if error is None and self._asked:
             if not ended_badly:
                 return []
@@ -146,9 +131,9 @@ class GroupWorker:
         result = joint_result(results)
         if result.is_final:
             self._forget(result.spec, next(iter(self._answers)))
-        if error is not None or self._asked or len({result.status for result in results}) > 1 or not result.is_final:
-            self._lost, self._asked = WorkerLost("its ranks did not end together"), {}
-        self._is_training = False
+        if error is not None or self._asked or len({result.status for result in results}) > 1:
+            self.lost = WorkerLost("its ranks did not end together")
+        self.room = 1
         return [result]
 
     def _forget(self, spec: TrialSpec, number: int) -> None:
@@ -160,11 +145,3 @@ def check_ranks(num_workers: int, resources: Mapping[str, float]) -> None:
     check_whole("num_workers", num_workers, at_least=1)
     if 0 < resources.get("gpu", 0) < 1:
         raise OptionError(f"each worker needs a GPU of its own, got {resources['gpu']:g} GPUs per worker")
-
-
-def _loss(error: RayError) -> WorkerLost | RobustLRError:
-    if not isinstance(error, RayTaskError):
-        return crash_report(error)
-    if isinstance(error.cause, RobustLRError):
-        return RobustLRError(str(error.cause))
-    return WorkerLost(f"a rank could not continue: {type(error.cause).__name__}: {error.cause}")

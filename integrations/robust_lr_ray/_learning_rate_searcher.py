@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 from robust_lr.search.plan import SearchPlan
 from robust_lr.sweep.retries import MAX_RETRIES
-from robust_lr.trials import TrialSpec
+from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import from_list, schedule_text, to_list
 from ._searcher import LedgerSearcher
@@ -63,6 +63,7 @@ class LearningRateSearcher(LedgerSearcher):
     """
 
     _key = "robust_lr.learning_rate_searcher"
+    _plan: _TunePlan
 
     def __init__(
         self,
@@ -95,54 +96,38 @@ class LearningRateSearcher(LedgerSearcher):
         """The result so far."""
         return self._plan.search.result
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state of the search to a file, as JSON."""
-        state = {
-            "search": self._plan.search.to_dict(),
-            "told": [to_list(spec) for spec in self._plan.told],
-            "in_flight": {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()},
-        }
-        self._write(checkpoint_path, state)
+    def _state(self) -> dict[str, Any]:
+        return {"search": self._plan.search.to_dict(), "told": [to_list(spec) for spec in self._plan.finished]}
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Take the state from a file that `save` wrote, and later results from the journal.
-
-        Raises:
-            DataError: when the file cannot be read.
-            JournalError: when the journal cannot.
-        """
-        with self._reading(checkpoint_path) as state:
-            search = LearningRateSearch.from_dict(state["search"])
-            told = [from_list(cell) for cell in state["told"]]
-            in_flight = {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()}
-            given_up = [float(lr) for lr, n in state.get("failures", ()) if n > 1]  # so version 0.1.0 wrote them
+    def _take(self, state: Mapping[str, Any], in_flight: dict[str, TrialSpec]) -> None:
+        search = LearningRateSearch.from_dict(state["search"])
+        told = [from_list(cell) for cell in state["told"]]
+        given_up = [float(lr) for lr, n in state.get("failures", ()) if n > 1]  # so version 0.1.0 wrote them
         for lr in given_up:
             search.tell(lr, status="failed")
         self._in_flight = in_flight
         self._begin(search, told)
 
     def _begin(self, search: LearningRateSearch, told: Iterable[TrialSpec] = ()) -> None:
-        known = self._known()
-        finished = {result.spec: result for result in known if result.is_final}
-        running = [spec for spec in self._in_flight.values() if spec not in set(told)]
+        known = list[TrialResult]()
+        if self._path is not None:
+            with self._open(self._path) as journal:
+                known = [*journal.finished.values(), *journal.given_up.values()]
         self._plan = _TunePlan(search, self._schedule, known=known, n_jobs=None)
-        self._plan.told.update(told)
-        self._ledger = self._new_ledger(self._plan, max_retries=self._max_retries)
+        self._plan.finished.update(told)
+        self._follow(self._plan, max_retries=self._max_retries)
+        running = self._ledger.in_flight
+        self._plan.running.update(running)
         for lr in set(search.in_flight) - {spec.lr for spec in running}:
             search.forget(lr)  # handed out, but Tune runs no such trial
-        for spec in running:
-            self._plan.claim(spec)
-            self._ledger.claim(spec)
-            if spec in finished:  # after the state was saved
-                self._ledger.record(finished[spec])
+        for result in known:
+            if result.is_final and result.spec in running:  # after the state was saved
+                self._ledger.record(result)
         self._plan.tell_known()
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
         config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
         return config if self._text is None else config | {"schedule": self._text}
-
-    def _has_result(self, spec: TrialSpec) -> bool:
-        return spec in self._plan.told
 
     def _more_may_come(self) -> bool:
         return bool(self._ledger.in_flight) and self.result.stop != "failures"
@@ -152,14 +137,13 @@ class LearningRateSearcher(LedgerSearcher):
 
 
 class _TunePlan(SearchPlan):
-    """A plan that can take over the state of another."""
-
     @property
-    def told(self) -> set[TrialSpec]:
+    def finished(self) -> set[TrialSpec]:
         return self._told
 
-    def claim(self, spec: TrialSpec) -> None:
-        self._running.add(spec)
+    @property
+    def running(self) -> set[TrialSpec]:
+        return self._running
 
     def tell_known(self) -> None:
         for spec in self.next_trials():  # which tells what is known first

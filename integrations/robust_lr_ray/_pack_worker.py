@@ -4,166 +4,122 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from robust_lr.exceptions import NotVectorizable, RobustLRWarning
-from robust_lr.runners import Evaluator, Packable, TrialQueue, TrialSource, is_out_of_memory
+from robust_lr.exceptions import NotVectorizable, RobustLRError, RobustLRWarning
+from robust_lr.runners import Evaluator, TrialQueue
+from robust_lr.runners.packed import PackedRunner, plan_of
+from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._work_item import Work, check_loaded, load_work
-from ._worker_base import WorkerLost, crash_report
+from ._crash_report import crash_report
+from ._work_item import Work, load_work
 
 _log = logging.getLogger("robust_lr")
 
 
 @dataclass(frozen=True)
-class Packing:
-    """How to pack trials: the arguments of `robust_lr.PackedRunner`, the trials to plan for, the number of workers."""
-
-    slots: int | Literal["auto"]
-    engine: str
-    strict: bool
-    trials: tuple[TrialSpec, ...]
-    n_workers: int
-
-
-@dataclass(frozen=True)
 class _Hello:
-    """First message of a worker: why it cannot load its work, or how it packs, or why it does not."""
+    """First message of a worker: how it packs, or why it does not."""
 
-    error: str | None = None
     slots: int = 1
     note: str = ""
     refusal: str = ""
 
 
-class PackWorker:
-    """An actor that plans its packs for its node, and trains them.
+class PackWorker(Worker):
+    """An actor that plans packs of these trials for its node, and trains them with at most `limit` replicas."""
 
-    A pack has `at_most` replicas, whatever its plan says.
-    """
-
-    def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any], packing: Packing, at_most: int) -> None:
-        self.is_up, self.capacity, self._room, self._strict = False, 1, 0, packing.strict
+    def __init__(
+        self,
+        work: ray.ObjectRef[bytes],
+        options: Mapping[str, Any],
+        trials: Sequence[TrialSpec],
+        packing: PackedRunner,
+        limit: int,
+    ) -> None:
         actor: Any = ray.remote(_PackActor).options(**options, max_concurrency=2)
-        self._actor = actor.remote(work, packing, at_most)
+        self._actor = actor.remote(work, trials, packing, limit)
         self._stream = self._actor.messages.remote()
 
-    @property
-    def room(self) -> int:
-        return self._room
-
-    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
-        self._room -= len(trials)
-        self._actor.put.remote(list(trials))
+    def submit(self, trials: Sequence[TrialSpec]) -> None:
+        self.room -= len(trials)
+        self._actor.put.remote(trials)
 
     def refs(self) -> list[Any]:
         return [self._stream]
 
     def poll(self, ready: Set[Any]) -> list[TrialResult]:
+        results = list[TrialResult]()
         try:
-            while self._stream in ready or ray.wait([self._stream], timeout=0)[0]:
+            while self.lost is None and (self._stream in ready or ray.wait([self._stream], timeout=0)[0]):
                 ready = set()
-                message = ray.get(next(self._stream))
-                if isinstance(message, TrialResult):
-                    return [message]  # one at a time: the next message may be that the worker is lost
-                self._receive(message)
+                results += self.receive(ray.get(next(self._stream)))
         except RayError as error:
-            raise crash_report(error, self._actor) from None
+            self.lost = crash_report(error, self._actor)
         except StopIteration:
-            raise WorkerLost("the worker ended before its trials") from None
-        return []
+            self.lost = WorkerLost("the worker ended before its trials")
+        return results
 
     def stop(self) -> None:
         ray.kill(self._actor)
 
-    def _receive(self, message: object) -> None:
-        if isinstance(message, int):
-            self._room += message
-        elif isinstance(message, WorkerLost):
-            raise message
-        elif isinstance(message, _Hello):
-            check_loaded(message.error)
-            if message.refusal and self._strict:
-                raise NotVectorizable(message.refusal)
+    def receive(self, message: object) -> list[TrialResult]:
+        if isinstance(message, _Hello):
             if message.refusal:
                 warnings.warn(f"running one trial at a time: {message.refusal}", RobustLRWarning, stacklevel=2)
             elif message.note:
                 _log.info("%s", message.note)
             self.is_up, self.capacity = True, message.slots
+        return super().receive(message)
 
 
 class _PackActor:
-    """`messages` streams a hello, then results, requests for trials, and why it ends; `put` brings trials."""
+    """`messages` streams a hello, then those of `send_results`, and requests for trials; `put` brings trials."""
 
-    def __init__(self, work: bytes, packing: Packing, at_most: int) -> None:
-        self._work, self._error = load_work(work)
-        self._packing, self._at_most = packing, at_most
+    def __init__(self, work: bytes, trials: Sequence[TrialSpec], packing: PackedRunner, limit: int) -> None:
+        self._trials, self._packing, self._limit = trials, packing, limit
         self._messages = SimpleQueue[object]()
         self._queue = TrialQueue(self._messages.put)
+        self._work = None
+        try:  # in the main thread, since the user's modules may set signal handlers
+            self._work = load_work(work)
+        except RobustLRError as error:
+            self._messages.put(error)
 
     def hello(self) -> None:
         """Show that this actor is alive."""
 
-    def put(self, trials: list[TrialSpec]) -> None:
-        self._queue.put(trials)
+    def put(self, trials: Sequence[TrialSpec]) -> None:
+        self._queue.put(list(trials))
 
     def messages(self) -> Iterator[object]:
-        if self._error is not None:
-            yield _Hello(self._error)
-            return
-        threading.Thread(target=self._evaluate, daemon=True).start()
+        if self._work is not None:
+            threading.Thread(target=self._evaluate, args=(self._work,), daemon=True).start()
         while True:
-            message = self._messages.get()
-            yield message
-            if isinstance(message, WorkerLost):
-                return
+            yield self._messages.get()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, work: Work) -> None:
         try:
-            for result in self._evaluator().results(self._queue):
-                self._messages.put(result)
-        except BaseException as error:  # SystemExit too: the driver waits for results
-            self._messages.put(WorkerLost(traceback.format_exc(), out_of_memory=is_out_of_memory(error)))
+            send_results(self._evaluator(work), self._queue, self._messages.put)
+        except BaseException as error:  # from making the evaluator, or SystemExit: the driver waits for results
+            self._messages.put(WorkerLost.by(error))
 
-    def _evaluator(self) -> Evaluator:
-        train, packing = self._work.train, self._packing
+    def _evaluator(self, work: Work) -> Evaluator:
         has_gpu = ray.get_runtime_context().get_accelerator_ids().get("GPU")
+        packing = replace(self._packing, device="cuda" if has_gpu else None)
         try:
-            if not isinstance(train, Packable):
-                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
-            plan = train.plan_packs(
-                packing.trials,
-                self._work.schedules,
-                engine=packing.engine,
-                slots=packing.slots,
-                n_workers=packing.n_workers,
-                device="cuda" if has_gpu else None,
-                memory_limit=None,
-            )
+            plan = plan_of(work.train, self._trials, work.schedules, packing.options)
         except NotVectorizable as error:
-            self._messages.put(_Hello(refusal=str(error)))
-            return _OneAtATime(self._work)
-        slots = 1 if plan.engine == "sequential" else min(plan.slots, self._at_most)
+            self._messages.put(error if packing.strict else _Hello(refusal=str(error)))
+            return work
+        slots = 1 if plan.engine == "sequential" else min(plan.slots, self._limit)
         self._messages.put(_Hello(slots=slots, note=plan.note))
-        return _OneAtATime(self._work) if plan.engine == "sequential" else plan.make_evaluator(slots)
-
-
-@dataclass(frozen=True)
-class _OneAtATime:
-    """The evaluator of trials that are not packed; each may continue from its checkpoint."""
-
-    work: Work
-
-    def results(self, source: TrialSource) -> Iterator[TrialResult]:
-        while trials := source.take(1, wait=True):
-            for spec in trials:
-                yield self.work.evaluate(spec)
+        return work if plan.engine == "sequential" else plan.make_evaluator(slots)

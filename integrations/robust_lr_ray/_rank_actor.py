@@ -13,12 +13,10 @@ import ray
 from ray.util import get_node_ip_address
 
 from robust_lr.exceptions import RobustLRError
-from robust_lr.runners import evaluate_trial
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._checkpoints import TrialCheckpoint, checkpointing
 from ._ranks import device, world_size
-from ._work_item import Work, load_work
+from ._work_item import load_work
 
 _TIMEOUT_OF_COLLECTIVES = timedelta(minutes=30)
 
@@ -35,8 +33,6 @@ class Hello:
 
 @dataclass(frozen=True)
 class Seating:
-    """The places of all ranks."""
-
     host: str
     port: int
     nodes: tuple[str, ...]
@@ -54,7 +50,7 @@ class Seating:
         return list(dict.fromkeys(device for devices in mine for device in devices))
 
     def environment(self, number: int) -> dict[str, str]:
-        """Return the environment variables of a rank, as torchrun sets them."""
+        # As torchrun sets them.
         here = self.nodes[number]
         values = {
             "MASTER_ADDR": self.host,
@@ -73,7 +69,6 @@ class RankActor:
 
     def __init__(self, work: bytes, number: int) -> None:
         self._pickled, self._number = work, number
-        self._work: Work
         self._store: Any = None
 
     def hello(self) -> Hello:
@@ -86,8 +81,7 @@ class RankActor:
         node = ray.get_runtime_context().get_node_id()
         return Hello(node, tuple(device for device in devices if device), host, port)
 
-    def join(self, seating: Seating, backend: str, meeting_timeout_s: float) -> str | None:
-        """Meet the others; return None, or why the training function cannot be loaded here."""
+    def join(self, seating: Seating, backend: str, meeting_timeout_s: float) -> None:
         import torch
         import torch.distributed as dist
 
@@ -99,7 +93,7 @@ class RankActor:
             if not torch.cuda.is_available():
                 raise RobustLRError("the workers should train on GPUs, but torch finds none on their node")
             torch.cuda.set_device(devices.index(seating.devices[self._number][0]))
-        self._work, error = load_work(self._pickled)
+        self._work = load_work(self._pickled)
         if self._store is None:
             self._store = _store(seating.host, seating.port, meeting_timeout_s)
         dist.init_process_group(
@@ -109,18 +103,13 @@ class RankActor:
             world_size=len(seating.nodes),
             timeout=_TIMEOUT_OF_COLLECTIVES,
         )
-        return error
 
     def evaluate(self, spec: TrialSpec, meeting_timeout_s: float) -> TrialResult:
-        """Run one trial with the others, from its last checkpoint if it has one."""
-        digest = self._work.digest(spec)
-        _check_in_step(digest, meeting_timeout_s)
-        with checkpointing(self._work.checkpoints, digest):
-            return evaluate_trial(self._work.train, spec, self._work.schedules[spec.schedule])
+        _check_in_step(self._work.digest(spec), meeting_timeout_s)
+        return self._work.run(spec)
 
     def forget(self, spec: TrialSpec) -> None:
-        """Remove the checkpoint of a trial that has its result."""
-        TrialCheckpoint(self._work.checkpoints, self._work.digest(spec)).remove()
+        self._work.forget(spec)
 
 
 def _store(host: str, port: int, timeout_s: float = 300.0) -> Any:
@@ -132,7 +121,6 @@ def _store(host: str, port: int, timeout_s: float = 300.0) -> Any:
 
 
 def _check_in_step(digest: str, timeout_s: float) -> None:
-    """Raise unless all ranks are about to run the same trial."""
     import torch
     import torch.distributed as dist
 

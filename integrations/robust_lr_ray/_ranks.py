@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from robust_lr.divergence import DivergenceWatch
@@ -171,8 +172,7 @@ def joint_result(results: Sequence[TrialResult]) -> TrialResult:
     diverged = [result for result in results if result.status == "diverged"]
     seconds = max(result.seconds for result in results)
     if by_themselves or (failed and not diverged):
-        first = (by_themselves or failed)[0]
-        return TrialResult(first.spec, math.nan, first.status, seconds, {}, first.error)
+        return replace((by_themselves or failed)[0], seconds=seconds)
     deciding = diverged or list(results)
     names = dict.fromkeys(name for result in deciding for name in result.metrics)
     metrics = {name: _mean([r.metrics[name] for r in deciding if name in r.metrics]) for name in names}

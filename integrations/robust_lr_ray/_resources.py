@@ -42,7 +42,6 @@ def check_placement(strategy: str) -> str:
 
 
 def actor_options(resources: Mapping[str, float], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the options of a Ray actor with these resources and environment variables."""
     own = ("cpu", "gpu", "memory")
     return {
         "num_cpus": resources.get("cpu", 0),
@@ -54,7 +53,6 @@ def actor_options(resources: Mapping[str, float], environment: Mapping[str, str]
 
 
 def bundle(resources: Mapping[str, float]) -> dict[str, float]:
-    """Return these resources as a bundle for a placement group."""
     return {NAMES.get(name, name): amount for name, amount in resources.items() if amount}
 
 

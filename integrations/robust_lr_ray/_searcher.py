@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
-from robust_lr.exceptions import DataError, OptionError
+from robust_lr.exceptions import DataError, OptionError, RobustLRError
 from robust_lr.journal import Journal
 from robust_lr.runners import failed_trial
 from robust_lr.sweep.ledger import TrialLedger, TrialPlan
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._cells import result_of
+from ._cells import from_list, result_of, to_list
 
 _FORMAT = 1  # of the state in a file
 _MODES = {"minimize": "min", "maximize": "max"}  # Tune's words
@@ -37,12 +36,18 @@ class _OpenedForEach:
                 journal.append(result)
 
 
+class _Plan(TrialPlan, Protocol):
+    @property
+    def finished(self) -> Set[TrialSpec]: ...
+
+
 class LedgerSearcher(Searcher):
     """A searcher that takes trials, retries and outcomes from a `TrialLedger`.
 
     It sets the keys `sets` in the config of each trial, which `param_space` must leave to it.
     """
 
+    _plan: _Plan
     _ledger: TrialLedger
     _key: str  # of the format in a file of the state
 
@@ -81,7 +86,7 @@ class LedgerSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the outcome of a trial, and write it to the journal."""
         spec = self._in_flight.pop(trial_id, None) or self._spec_in(result or {})
-        if spec is None or self._has_result(spec):
+        if spec is None or spec in self._plan.finished:
             return
         if error or not result or self.metric not in result:
             outcome = failed_trial(spec, f"Tune has no {self.metric!r} of this trial")
@@ -91,30 +96,35 @@ class LedgerSearcher(Searcher):
             self._ledger.claim(spec)
         self._ledger.record(outcome)
 
-    def _known(self) -> list[TrialResult]:
-        """Return the outcomes that the journal holds."""
-        if self._path is None:
-            return []
-        with self._open(self._path) as journal:
-            return [*journal.finished.values(), *journal.given_up.values()]
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state to a file, as JSON."""
+        in_flight = {trial_id: to_list(spec) for trial_id, spec in self._in_flight.items()}
+        state = {self._key: _FORMAT, **self._state(), "in_flight": in_flight}
+        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
 
-    def _new_ledger(self, plan: TrialPlan, *, max_retries: int) -> TrialLedger:
-        log = None if self._path is None else _OpenedForEach(partial(self._open, self._path))
-        return TrialLedger(plan, journal=log, max_retries=max_retries)
+    def restore(self, checkpoint_path: str) -> None:
+        """Take the state from a file that `save` wrote, and later results from the journal.
 
-    def _write(self, checkpoint_path: str, state: Mapping[str, Any]) -> None:
-        Path(checkpoint_path).write_text(json.dumps({self._key: _FORMAT, **state}), encoding="utf-8")
-
-    @contextlib.contextmanager
-    def _reading(self, checkpoint_path: str) -> Iterator[dict[str, Any]]:
-        """Yield the state in a file; an error inside the context names the file."""
+        Raises:
+            DataError: when the file cannot be read, or has a schedule of the same name with another spec.
+            JournalError: when the journal cannot be read.
+        """
         try:
             state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
             if state[self._key] != _FORMAT:
                 raise ValueError(f"its format is {state[self._key]}, this reads {_FORMAT}")
-            yield state
+            self._take(state, {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()})
+        except RobustLRError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{checkpoint_path} is not the state of a {type(self).__name__}: {error}") from None
+
+    def _follow(self, plan: _Plan, *, max_retries: int) -> None:
+        log = None if self._path is None else _OpenedForEach(partial(self._open, self._path))
+        self._plan, self._ledger = plan, TrialLedger(plan, journal=log, max_retries=max_retries)
+        for spec in self._in_flight.values():
+            if spec not in plan.finished:
+                self._ledger.claim(spec)
 
     def _open(self, path: Path) -> Journal:
         raise NotImplementedError
@@ -122,7 +132,10 @@ class LedgerSearcher(Searcher):
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _has_result(self, spec: TrialSpec) -> bool:
+    def _state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _take(self, state: Mapping[str, Any], in_flight: dict[str, TrialSpec]) -> None:
         raise NotImplementedError
 
     def _more_may_come(self) -> bool:

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from robust_lr.runners.pool import Worker
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._work_item import check_loaded, load_work
-from ._worker_base import crash_report
+from ._crash_report import crash_report
+from ._work_item import load_work
 
 AT_MOST = 2  # trials in flight: the next one is sent ahead, so that the actor never idles
 _SHORT = 0.2  # seconds; after a longer trial nothing is sent ahead
 
 
-class TrialWorker:
+class TrialWorker(Worker):
     """An actor that calls the training function in its main thread."""
 
-    capacity = 1
-
     def __init__(self, work: ray.ObjectRef[bytes], options: Mapping[str, Any]) -> None:
-        self.is_up, self._running, self._is_short = False, dict[Any, TrialSpec](), False
+        self._running, self._at_most = dict[Any, TrialSpec](), 1
         actor: Any = ray.remote(_TrialActor).options(**options)
         self._actor = actor.remote(work)
         self._hello = self._actor.hello.remote()
 
-    @property
-    def room(self) -> int:
-        return (AT_MOST if self._is_short else 1) - len(self._running) if self.is_up else 0
-
-    def submit(self, trials: tuple[TrialSpec, ...]) -> None:
-        for spec in trials:
-            self._running[self._actor.evaluate.remote(spec)] = spec
+    def submit(self, trials: Sequence[TrialSpec]) -> None:
+        self._running |= {self._actor.evaluate.remote(spec): spec for spec in trials}
+        self.room -= len(trials)
 
     def refs(self) -> list[Any]:
         return list(self._running) if self.is_up else [self._hello]
@@ -43,16 +38,16 @@ class TrialWorker:
         results = list[TrialResult]()
         try:
             if not self.is_up and self._hello in ready:
-                check_loaded(ray.get(self._hello))
+                ray.get(self._hello)  # which raises if it cannot run trials
                 self.is_up = True
             for ref in [ref for ref in self._running if ref in ready]:
-                results.append(ray.get(ref))
+                results += ray.get(ref)
                 del self._running[ref]
         except RayError as error:
-            if not results:  # else the next poll raises it
-                raise crash_report(error, self._actor) from None
+            self.lost = crash_report(error, self._actor)
         if results:
-            self._is_short = results[-1].seconds < _SHORT
+            self._at_most = AT_MOST if results[-1].seconds < _SHORT else 1
+        self.room = self._at_most - len(self._running) if self.is_up else 0
         return results
 
     def stop(self) -> None:
@@ -61,11 +56,15 @@ class TrialWorker:
 
 class _TrialActor:
     def __init__(self, work: bytes) -> None:
-        self._work, self._error = load_work(work)
+        self._pickled, self._has_failed = work, False
 
-    def hello(self) -> str | None:
-        """Return None, or why this actor cannot run trials."""
-        return self._error
+    def hello(self) -> None:
+        self._work = load_work(self._pickled)
 
-    def evaluate(self, spec: TrialSpec) -> TrialResult:
-        return self._work.evaluate(spec)
+    def evaluate(self, spec: TrialSpec) -> list[TrialResult]:
+        """Run a trial, unless an earlier one has failed: this process may be broken, and the driver replaces it."""
+        if self._has_failed:
+            return []
+        result = self._work.evaluate(spec)
+        self._has_failed = not result.is_final
+        return [result]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,13 @@ from ray import cloudpickle
 
 from robust_lr import Schedule, parse_schedule
 from robust_lr._labels import is_vague, label_of
+from robust_lr._text import main_line
 from robust_lr.exceptions import RobustLRError
-from robust_lr.runners import evaluate_trial
+from robust_lr.runners import TrialSource, evaluate_trial
 from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
 
 from ._cells import cell_digest, schedule_text
-from ._checkpoints import checkpointing
+from ._checkpoints import TrialCheckpoint, checkpointing
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,27 @@ class Work:
     def digest(self, spec: TrialSpec) -> str:
         return cell_digest(spec, self.schedules[spec.schedule], self.label)
 
-    def evaluate(self, spec: TrialSpec) -> TrialResult:
+    def run(self, spec: TrialSpec) -> TrialResult:
         """Run one trial here, from its last checkpoint if it has one."""
-        with checkpointing(self.checkpoints, self.digest(spec)) as checkpoint:
-            result = evaluate_trial(self.train, spec, self.schedules[spec.schedule])
-            if result.is_final:
-                checkpoint.remove()
+        with checkpointing(self.checkpoints, self.digest(spec)):
+            return evaluate_trial(self.train, spec, self.schedules[spec.schedule])
+
+    def forget(self, spec: TrialSpec) -> None:
+        TrialCheckpoint(self.checkpoints, self.digest(spec)).remove()
+
+    def evaluate(self, spec: TrialSpec) -> TrialResult:
+        result = self.run(spec)
+        if result.is_final:
+            self.forget(spec)
         return result
 
+    def results(self, source: TrialSource) -> Iterator[TrialResult]:
+        """Run one trial after the other, as an `Evaluator` does."""
+        while trials := source.take(1, wait=True):
+            yield from map(self.evaluate, trials)
+
     def stored(self) -> ray.ObjectRef[bytes]:
-        """Put this into Ray's object store, as bytes, so that a worker that cannot load it can report that."""
+        # As bytes, so that a worker that cannot load it can report that.
         try:
             return ray.put(cloudpickle.dumps(self))  # type: ignore[no-untyped-call]
         except Exception as error:
@@ -83,24 +95,13 @@ def checkpoint_label(train: TrainFunction, checkpoints: str | None) -> str:
     return label
 
 
-def load_work(work: bytes) -> tuple[Work, str | None]:
-    """Return the work and None, or a stand-in and the reason why it cannot be loaded here."""
+def load_work(work: bytes) -> Work:
     try:
         loaded: Work = cloudpickle.loads(work)
         loaded.schedules  # noqa: B018  # a schedule that cannot be read here is reported now
     except Exception:
-        return Work(_never, {}), traceback.format_exc()
-    return loaded, None
-
-
-def check_loaded(error: str | None) -> None:
-    """Raise if a worker reports that it cannot load the training function."""
-    if error is not None:
         raise RobustLRError(
-            f"the workers of the cluster cannot load train: {error.strip().splitlines()[-1]}; what is not installed "
+            f"the workers of the cluster cannot load train: {main_line(traceback.format_exc())}; what is not installed "
             "on its nodes travels with `ray job submit --working-dir .` or runtime_env={'working_dir': '.'}"
-        )
-
-
-def _never(*, lr: float, schedule: object, seed: int) -> float:
-    raise RobustLRError("this worker has loaded nothing")
+        ) from None
+    return loaded

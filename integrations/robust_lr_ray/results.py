@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_lr import SweepResult
@@ -17,7 +16,7 @@ from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 from robust_lr.trials import TrialResult, TrialSpec
 
 from ._cells import is_ours, result_of, spec_of
-from ._experiment import TuneTrial, read_experiment, trials_of_grid
+from ._experiment import TuneTrial, read_experiment
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -29,7 +28,7 @@ _STOPPED = "stopped after fewer reports than others; a loss before the end is no
 
 
 def sweep_from_result_grid(
-    result_grid: ResultGrid,
+    result_grid: ResultGrid | str | os.PathLike[str],
     *,
     lr_name: str = "lr",
     metric: str = "loss",
@@ -50,7 +49,7 @@ def sweep_from_result_grid(
     hyperparameters the trials differ, and whether the learning rates are a geometric grid.
 
     Args:
-        result_grid: the return value of `Tuner.fit` or `Tuner.get_results`.
+        result_grid: the return value of `Tuner.fit` or `Tuner.get_results`, or the folder of an experiment.
         lr_name: name of the learning rate in the config, such as ``"optimizer/lr"`` if nested. A missing name is
             looked up one level below, as in ``train_loop_config/lr``.
         metric: name of the final loss in the reports, nested like the learning rate.
@@ -71,49 +70,7 @@ def sweep_from_result_grid(
         >>> sweep_from_result_grid(tune.Tuner(train, param_space=space).fit())  # doctest: +SKIP
         SweepResult(sweep; 3 learning rates 0.01..1; 1 seed; 3 results, 0 diverged)
     """
-    name, trials = Path(result_grid.experiment_path).name, trials_of_grid(result_grid)
-    return _sweep(trials, name, [], lr_name, metric, schedule_name, seed_name, direction)
-
-
-def sweep_from_experiment(
-    path: str | os.PathLike[str],
-    *,
-    lr_name: str = "lr",
-    metric: str = "loss",
-    schedule_name: str | None = None,
-    seed_name: str | None = None,
-    direction: Direction = "minimize",
-) -> SweepResult:
-    """Return the sweep in the folder of a Tune experiment, finished or not: `sweep_from_result_grid` without Ray.
-
-    Nothing is unpickled. So if Tune kept no logs, a loss reported as a numpy number is not found.
-
-    Args:
-        path: the folder, `storage_path` and `name` of the experiment's `RunConfig`.
-        lr_name, metric, schedule_name, seed_name, direction: as in `sweep_from_result_grid`.
-
-    Raises:
-        DataError: when the folder cannot be read, is not an experiment, or holds no sweep.
-        OptionError: when the direction is neither.
-
-    Example:
-        >>> sweep_from_experiment("ray_results/digits")  # doctest: +SKIP
-        SweepResult(cosine; 9 learning rates 0.001..10; 3 seeds; 27 results, 2 diverged)
-    """
-    trials, notes = read_experiment(path)
-    return _sweep(trials, Path(path).resolve().name, notes, lr_name, metric, schedule_name, seed_name, direction)
-
-
-def _sweep(
-    trials: Sequence[TuneTrial],
-    name: str,
-    notes: Sequence[str],
-    lr_name: str,
-    metric: str,
-    schedule_name: str | None,
-    seed_name: str | None,
-    direction: Direction,
-) -> SweepResult:
+    name, trials, notes = read_experiment(result_grid)
     where, has_packs = f"experiment {name!r}", any(map(_is_pack, trials))
     single = [trial for trial in trials if not _is_pack(trial) and (lr_name in trial.config or not has_packs)]
     names = _Names("", "", "", "")
@@ -132,10 +89,28 @@ def _sweep(
     return SweepResult.from_runs(runs, repeats="first", direction=direction, source=where, notes=said)
 
 
+def sweep_from_experiment(path: str | os.PathLike[str], **options: Any) -> SweepResult:
+    """Return the sweep in the folder of a Tune experiment, finished or not: `sweep_from_result_grid` without Ray.
+
+    Nothing is unpickled. So if Tune kept no logs, a loss reported as a numpy number is not found.
+
+    Args:
+        path: the folder, `storage_path` and `name` of the experiment's `RunConfig`.
+        options: options of `sweep_from_result_grid`.
+
+    Raises:
+        DataError: when the folder cannot be read, is not an experiment, or holds no sweep.
+        OptionError: when the direction is neither.
+
+    Example:
+        >>> sweep_from_experiment("ray_results/digits")  # doctest: +SKIP
+        SweepResult(cosine; 9 learning rates 0.001..10; 3 seeds; 27 results, 2 diverged)
+    """
+    return sweep_from_result_grid(path, **options)
+
+
 @dataclass(frozen=True)
 class _Names:
-    """The names of learning rate, schedule and seed in the configs, or ""."""
-
     lr: str
     schedule: str
     schedule_name: str
@@ -170,8 +145,6 @@ def _found(names: Sequence[str], wanted: str, where: str) -> str:
 
 @dataclass(frozen=True)
 class _Judge:
-    """Decides which trials of an experiment have a final loss."""
-
     metric: str
     longest: int  # reports of a trial
     some_ended: bool  # after so many reports

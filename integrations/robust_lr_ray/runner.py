@@ -12,15 +12,15 @@ from robust_lr import Schedule
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
+from robust_lr.runners.packed import Engine, PackedRunner
+from robust_lr.runners.pool import Pool, Worker
 from robust_lr.trials import TrainFunction, TrialResult
 
-from ._cluster import Cluster, connected
-from ._pack_worker import Packing, PackWorker
-from ._pool import Pool
+from ._cluster import Cluster, connected, wait
+from ._pack_worker import PackWorker
 from ._resources import actor_options, check_placement, check_resources, in_words
 from ._trial_worker import AT_MOST, TrialWorker
 from ._work_item import Work
-from ._worker_base import Worker
 
 _UNBOUNDED = 2**31  # replicas in a pack: as many as its plan says
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -82,7 +82,7 @@ class RayRunner:
     storage_path: str | os.PathLike[str] | None = None
     max_concurrent: int | Literal["auto"] = "auto"
     slots: int | Literal["auto"] | None = None
-    engine: str = "auto"
+    engine: Engine = "auto"
     strict: bool = False
     placement_strategy: str = "PACK"
     threads_per_worker: int | None = None
@@ -95,7 +95,7 @@ class RayRunner:
         if self.storage_path is not None:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
         check_placement(self.placement_strategy)
-        auto = {"max_concurrent": ("auto",), "slots": (None, "auto"), "threads_per_worker": (None,), "num_workers": ()}
+        auto = {"max_concurrent": ("auto",), "threads_per_worker": (None,), "num_workers": ()}
         for name, words in auto.items():
             if (value := getattr(self, name)) not in words:
                 check_whole(name, value, at_least=1)
@@ -104,6 +104,7 @@ class RayRunner:
         if self.slots is not None and self.num_workers > 1:
             raise OptionError(f"slots are for trials of one worker, got slots={self.slots!r} and num_workers above 1")
         self._check_works_by_client(str(self.address).startswith("ray://"))
+        self._packing(1)  # which checks its options
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
@@ -130,8 +131,12 @@ class RayRunner:
     @property
     def _capacity(self) -> int:
         if self.slots is None:
-            return AT_MOST if self.num_workers == 1 else 1
+            return AT_MOST
         return _UNBOUNDED if self.slots == "auto" else self.slots
+
+    def _packing(self, n_workers: int) -> PackedRunner:
+        slots = "auto" if self.slots is None else self.slots
+        return PackedRunner(n_workers, slots=slots, engine=self.engine, strict=self.strict)
 
     def _check_works_by_client(self, is_client: bool) -> None:
         if is_client and self.slots is not None:
@@ -147,7 +152,7 @@ class RayRunner:
                 return self.max_concurrent
             return cluster.capacity(resources, num_workers=self.num_workers, placement_strategy=self.placement_strategy)
 
-        def start(capacity: int) -> Worker:
+        def start(number: int, capacity: int) -> Worker:
             if self.num_workers > 1:
                 from ._group_worker import GroupWorker
 
@@ -160,11 +165,17 @@ class RayRunner:
                 )
             if self.slots is None:
                 return TrialWorker(stored, options)
-            packing = Packing(self.slots, self.engine, self.strict, tuple(source.waiting), max(1, n_workers()))
-            return PackWorker(stored, options, packing, capacity)
+            return PackWorker(stored, options, tuple(source.waiting), self._packing(max(1, n_workers())), capacity)
 
         asked_for = in_words(resources, self.num_workers)
-        return Pool(start, source, n_workers=n_workers, capacity=self._capacity, asked_for=asked_for)
+        return Pool(
+            start,
+            source,
+            n_workers=n_workers,
+            capacity=self._capacity,
+            wait=wait,
+            waiting=f"room on the cluster: a trial takes {asked_for}, and nothing is free",
+        )
 
 
 def _absolute(path: str) -> str:

@@ -73,7 +73,6 @@ class Training:
             return self.outcome(model)
 
     def outcome(self, model: nn.Module) -> dict[str, float]:
-        """Return the figures of a trial that ended with `model`."""
         results = self.evaluate(model)
         is_finite = math.isfinite(results["loss"] + results.get("training_loss", 0.0))
         return results if is_finite else self.failure(self.total_steps)
@@ -95,7 +94,6 @@ class Training:
         return torch.stack(list(self._batches(seed)))
 
     def data_on_device(self) -> list[Any]:
-        """Return the training inputs and targets: tensors on the device, anything else unchanged."""
         return [data.to(self.device) if isinstance(data, Tensor) else data for data in self.train_data]
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
@@ -191,7 +189,6 @@ class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _stream(seed: int, purpose: int) -> int:
-    """Return the seed for one of a trial's independent random streams."""
     seed = check_whole("seed", seed, at_least=0, error=DataError)
     return int(np.random.SeedSequence((seed, purpose)).generate_state(1, np.uint64)[0])
 

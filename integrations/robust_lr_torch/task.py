@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from robust_lr._checks import check_whole
 from robust_lr._labels import is_vague, label_of
 from robust_lr.exceptions import DataError
-from robust_lr.runners.packed import PackPlan
+from robust_lr.runners.packed import PackOptions, PackPlan
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
@@ -99,19 +99,11 @@ class SupervisedTask(Training):
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
 
     def plan_packs(
-        self,
-        trials: Sequence[TrialSpec],
-        schedules: Mapping[str, Schedule],
-        *,
-        engine: str,
-        slots: int | Literal["auto"],
-        n_workers: int,
-        device: str | None,
-        memory_limit: int | None,
+        self, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], **options: Unpack[PackOptions]
     ) -> PackPlan:
         """Choose how to train these trials, after a short measurement; see `robust_lr.runners.packed.Packable`."""
-        task = self if device is None else replace(self, device=device)
-        return Planner(task, trials, schedules, slots, n_workers, memory_limit).plan(engine)
+        task = self if options["device"] is None else replace(self, device=options["device"])
+        return Planner(task, trials, schedules, options).plan()
 
 
 def _check_task(task: SupervisedTask) -> None:

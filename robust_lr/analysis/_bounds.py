@@ -116,7 +116,7 @@ class ExcessBounds:
     def _half(self) -> Array:
         # Half the width of the band of each difference, shape (L, L); 0 for learning rates that diverged.
         found, trains = np.zeros((len(self._mean), len(self._mean))), np.flatnonzero(self.block.converged)
-        found[np.ix_(trains, trains)] = self._t * np.sqrt(self.block.fit.pair_variance)
+        found[np.ix_(trains, trains)] = self.block.fit.half_widths(self.level)
         return found
 
     @cached_property

@@ -68,6 +68,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             journal=Path(options.journal),
             max_retries=options.max_retries,
             label=options.label,
+            progress=True,
             keep_results=options.keep_results,
         )
     if options.failed_as_diverged:

@@ -19,7 +19,7 @@ from .._text import count_of
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError
 from ..runners.base import TrialSource, evaluate_trial, failed_trial
-from ..runners.packed import PackPlan
+from ..runners.packed import PackOptions, PackPlan
 from ..schedules.closed_forms import Schedule, tabulated
 from ..trials import TrialResult, TrialSpec
 
@@ -67,13 +67,9 @@ def train_alone(problem: LinearProblem, *, lr: float, schedule: Schedule, seed: 
 
 
 def plan_closed_form(
-    problem: LinearProblem,
-    trials: Sequence[TrialSpec],
-    schedules: Mapping[str, Schedule],
-    slots: int | Literal["auto"],
-    n_workers: int,
-    memory_limit: int | None,
+    problem: LinearProblem, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], options: PackOptions
 ) -> PackPlan:
+    slots, n_workers, memory_limit = options["slots"], options["n_workers"], options["memory_limit"]
     n_trials, (weights, _) = max(1, len(trials)), problem.initial(0)
     most = min(_MOST_SLOTS, max(1, _STACK_BYTES // weights.nbytes))
     n_rounds = math.ceil(n_trials / (most * n_workers))

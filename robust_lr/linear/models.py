@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from .._labels import label_of
 from ..divergence import DivergenceWatch
 from ..exceptions import DataError, NotVectorizable
 from ..runners import SequentialEvaluator
-from ..runners.packed import PackPlan
+from ..runners.packed import PackOptions, PackPlan
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..trials import TrialSpec
@@ -137,28 +137,21 @@ class LinearModelTask:
         return train_alone(self.problem, lr=lr, schedule=parse_schedule(schedule), seed=seed)
 
     def plan_packs(
-        self,
-        trials: Sequence[TrialSpec],
-        schedules: Mapping[str, Schedule],
-        *,
-        engine: str,
-        slots: int | Literal["auto"],
-        n_workers: int,
-        device: str | None,
-        memory_limit: int | None,
+        self, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], **options: Unpack[PackOptions]
     ) -> PackPlan:
         """Choose how to train these trials; see `robust_lr.runners.packed.Packable`.
 
         Raises:
             NotVectorizable: for any engine but "auto", "closed_form" and "sequential", and for any device but the CPU.
         """
+        engine, device = options["engine"], options["device"]
         if engine == "sequential":
             return PackPlan(engine, 1, 1.0, lambda _: SequentialEvaluator(self, dict(schedules)), "sequential")
         if engine not in ("auto", "closed_form"):
             raise NotVectorizable(f"a LinearModelTask is trained by engine='closed_form', not by {engine!r}")
         if device not in (None, "cpu"):
             raise NotVectorizable(f"the closed-form engine runs on the CPU, not on {device!r}")
-        return plan_closed_form(self.problem, trials, schedules, slots, n_workers, memory_limit)
+        return plan_closed_form(self.problem, trials, schedules, options)
 
     def initial(self, seed: int) -> tuple[Array, Array | None]:
         """Return the weights, shape (d, k), and the bias, shape (k,), or None: zeros for every seed."""

@@ -9,12 +9,13 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 
-from ..trials import Status, TrialResult
-from .base import Evaluator, is_out_of_memory
+from .._text import main_line
+from ..exceptions import RobustLRError
+from .base import Evaluator
+from .pool import send_results
 from .trial_sources import TrialQueue
 
 _environment_lock = threading.Lock()
@@ -55,31 +56,6 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@dataclass(frozen=True)
-class TrialRequest:
-    """The worker's evaluator has room for n more trials."""
-
-    n: int
-
-
-@dataclass(frozen=True)
-class CannotLoad:
-    """The worker cannot load the evaluator."""
-
-    traceback: str
-
-
-@dataclass(frozen=True)
-class CrashReport:
-    """The evaluator itself raised, so the worker ends."""
-
-    traceback: str
-    status: Status
-
-
-Message = TrialResult | TrialRequest | CannotLoad | CrashReport | None  # None: the worker is up
-
-
 def work(pipe: Connection) -> None:
     """Run trials until told to stop.
 
@@ -89,37 +65,37 @@ def work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    payload = SimpleQueue[bytes | None]()
-    queue = TrialQueue(lambda n: _send(pipe, TrialRequest(n)))
-    threading.Thread(target=_listen, args=(pipe, payload, queue), daemon=True).start()
+    queue = TrialQueue(partial(_send, pipe))
     _send(pipe, None)
-    pickled = payload.get()
-    if pickled is None:
-        return
+    try:
+        pickled = pipe.recv()
+    except (EOFError, OSError):
+        return  # the parent is gone
+    threading.Thread(target=_listen, args=(pipe, queue), daemon=True).start()
     try:
         evaluator: Evaluator = pickle.loads(pickled)
     except Exception:
-        _send(pipe, CannotLoad(traceback.format_exc()))
+        _send(
+            pipe,
+            RobustLRError(
+                "the worker processes cannot load train: define it in a module or script that they can import, or use "
+                f"SerialRunner; {main_line(traceback.format_exc())}"
+            ),
+        )
         return
-    try:
-        for result in evaluator.results(queue):
-            _send(pipe, result)
-    except Exception as error:
-        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        _send(pipe, CrashReport(traceback.format_exc(), status))
+    send_results(evaluator, queue, partial(_send, pipe))
 
 
-def _send(pipe: Connection, message: Message) -> None:
+def _send(pipe: Connection, message: object) -> None:
     try:
         pipe.send(message)
     except OSError:
         os._exit(1)  # the parent is gone
 
 
-def _listen(pipe: Connection, payload: SimpleQueue[bytes | None], queue: TrialQueue) -> None:
+def _listen(pipe: Connection, queue: TrialQueue) -> None:
     """Pass messages on; once the parent is gone, end this process at once, even in the middle of a trial."""
     try:
-        payload.put(pipe.recv())
         while (message := pipe.recv()) is not None:
             queue.put(message)
     except (EOFError, OSError):

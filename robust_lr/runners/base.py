@@ -99,8 +99,7 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
         seconds = time.perf_counter() - start
         return replace(failed_trial(spec, str(error), seconds), is_worth_retrying=False)
     except (Exception, SystemExit) as error:
-        status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=status)
+        return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=failure_status(error))
     seconds = time.perf_counter() - start
     if loss is None or math.isfinite(loss):
         return TrialResult(spec, math.nan if loss is None else loss, "ok", seconds, metrics)
@@ -110,6 +109,11 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
 def failed_trial(spec: TrialSpec, error: str, seconds: float = math.nan, *, status: Status = "failed") -> TrialResult:
     """Return the result of a trial that failed, with the reason."""
     return TrialResult(spec, math.nan, status, seconds, {}, error)
+
+
+def failure_status(error: BaseException) -> Status:
+    """Return the status of a trial that ended with this exception."""
+    return "out_of_memory" if is_out_of_memory(error) else "failed"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

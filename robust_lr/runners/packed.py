@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, TypedDict, Unpack, get_args, runtime_checkable
 
 from .._checks import check_flag, check_whole
 from .._text import levels_to_user
@@ -55,22 +55,24 @@ class PackPlan:
         check_whole("slots", self.slots, at_least=1)
 
 
+class PackOptions(TypedDict):
+    """What `PackedRunner` tells a task that plans its packs; its own options say what each means."""
+
+    engine: str
+    slots: int | Literal["auto"]
+    n_workers: int
+    device: str | None
+    memory_limit: int | None
+
+
 @runtime_checkable
 class Packable(TrainFunction, Protocol):
     """A training function that can also plan how to train many of its trials together."""
 
     def plan_packs(
-        self,
-        trials: Sequence[TrialSpec],
-        schedules: Mapping[str, Schedule],
-        *,
-        engine: str,
-        slots: int | Literal["auto"],
-        n_workers: int,
-        device: str | None,
-        memory_limit: int | None,
+        self, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], **options: Unpack[PackOptions]
     ) -> PackPlan:
-        """Choose how to train these trials, perhaps after a short measurement; arguments as in `PackedRunner`.
+        """Choose how to train these trials, perhaps after a short measurement.
 
         The plan's packs should be of one size: with n trials and W workers, at most n / W replicas each.
 
@@ -157,6 +159,17 @@ class PackedRunner:
         object.__setattr__(self, "n_jobs", (len(devices) or 1) if self.n_jobs is None else self.n_jobs)
         self._pool()  # which checks the rest
 
+    @property
+    def options(self) -> PackOptions:
+        """The options for the method `plan_packs` of a task."""
+        return {
+            "engine": self.engine,
+            "slots": self.slots,
+            "n_workers": self.n_jobs,
+            "device": self.device,
+            "memory_limit": self.memory_limit,
+        }
+
     def _pool(self) -> ProcessPoolRunner:
         return ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
 
@@ -176,39 +189,34 @@ class PackedRunner:
         return self._pool().evaluate(plan.make_evaluator, slots, source, schedules)
 
     def _plan(self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule]) -> PackPlan:
+        options = self.options
         if not isinstance(train, Packable) and self.device is not None:
             raise OptionError(f"device={self.device!r} is for a task that can be packed; a function chooses its own")
-        if self.engine == "sequential":
-            return self._sequential(train, trials, schedules, "sequential, as requested")
-        try:
-            if not isinstance(train, Packable):
-                raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
-            return self._ask(train, trials, schedules, self.engine)
-        except NotVectorizable as error:
-            if self.strict:
-                raise
-            warnings.warn(f"training sequentially: {error}", RobustLRWarning, levels_to_user())
-            return self._sequential(train, trials, schedules, "")  # the warning has said it
-
-    def _sequential(
-        self, train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], note: str
-    ) -> PackPlan:
-        if self.device is not None and isinstance(train, Packable):  # only the task can move itself to a device
-            return replace(self._ask(train, trials, schedules, "sequential"), note=note)
+        note = "sequential, as requested"
+        if self.engine != "sequential":
+            try:
+                return plan_of(train, trials, schedules, options)
+            except NotVectorizable as error:
+                if self.strict:
+                    raise
+                warnings.warn(f"training sequentially: {error}", RobustLRWarning, levels_to_user())
+                note = ""  # the warning has said it
+        if self.device is not None:  # only the task can move itself to a device
+            return replace(plan_of(train, trials, schedules, {**options, "engine": "sequential"}), note=note)
         return PackPlan("sequential", 1, 1.0, lambda slots: SequentialEvaluator(train, dict(schedules)), note)
 
-    def _ask(
-        self, train: Packable, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], engine: str
-    ) -> PackPlan:
-        return train.plan_packs(
-            trials,
-            schedules,
-            engine=engine,
-            slots=self.slots,
-            n_workers=self.n_jobs,
-            device=self.device,
-            memory_limit=self.memory_limit,
-        )
+
+def plan_of(
+    train: TrainFunction, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], options: PackOptions
+) -> PackPlan:
+    """Return the plan of a task for its packs.
+
+    Raises:
+        NotVectorizable: when the training function has no method `plan_packs`, or its trials cannot be packed.
+    """
+    if not isinstance(train, Packable):
+        raise NotVectorizable("the training function has no plan_packs, which says how to train a pack")
+    return train.plan_packs(trials, schedules, **options)
 
 
 def _check_engine(engine: object, known: Sequence[str]) -> None:

@@ -22,9 +22,10 @@ from .serial import SequentialEvaluator
 class ProcessPoolRunner:
     """Runs the trials in a pool of worker processes on this machine.
 
-    A worker that dies (killed, out of memory, a crash in a C library) is replaced, and its trial fails. All workers end
-    with the run, also when it is interrupted or the parent is killed. They start by "spawn", so the training function
-    and the schedules must pickle, and a script must start its sweep under
+    A worker that dies (killed, out of memory, a crash in a C library) is replaced, and its trial fails. A worker in
+    which a trial failed is replaced too, because its process may be broken, as after a failed assertion on a GPU. All
+    workers end with the run, also when it is interrupted or the parent is killed. They start by "spawn", so the
+    training function and the schedules must pickle, and a script must start its sweep under
     ``if __name__ == "__main__":``.
 
     Args:
@@ -80,7 +81,10 @@ class ProcessPoolRunner:
             source: hands out the trials.
             schedules: the schedule for each name in the trials; they must pickle.
         """
-        from ._pool import Pool
+        from multiprocessing.connection import wait
+
+        from ._process_worker import ProcessWorker
+        from .pool import Pool
 
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RobustLRError(
@@ -90,7 +94,14 @@ class ProcessPoolRunner:
             _pickled(f"schedule {name!r}", schedule)
         payload_for = cache(lambda capacity: _pickled("train", make_evaluator(capacity)))
         payload_for(capacity)  # refuse what does not pickle before any worker starts
-        pool = Pool(payload_for, source, n_workers=self.n_jobs, capacity=capacity, environment=self.environment)
+        pool = Pool(
+            lambda number, limit: ProcessWorker(number, payload_for, limit, self.environment(number)),
+            source,
+            n_workers=lambda: self.n_jobs,
+            capacity=capacity,
+            wait=wait,
+            waiting="the worker processes: none of them has started in a long time",
+        )
         return pool.results()
 
     def environment(self, worker: int) -> dict[str, str]:

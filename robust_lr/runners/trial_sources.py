@@ -35,7 +35,7 @@ class TrialList:
         self._waiting.extendleft(reversed(trials))
 
 
-class TrialQueue:
+class TrialQueue(TrialList):
     """The `TrialSource` of a worker: the trials sent to it. It requests no more than there is room for.
 
     Trials are sent on request, not one for each result, so that slots which end together are filled together.
@@ -45,19 +45,12 @@ class TrialQueue:
             thread, in one list per request.
     """
 
-    label: str | None = None
-
     def __init__(self, request: Callable[[int], None]) -> None:
+        super().__init__([])
         self._request = request
         self._messages = SimpleQueue[list[TrialSpec] | None]()
-        self._waiting = deque[TrialSpec]()
         self._n_requested = 0
         self._is_open = True
-
-    @property
-    def waiting(self) -> Sequence[TrialSpec]:
-        """The trials sent but not yet taken."""
-        return self._waiting
 
     def put(self, message: list[TrialSpec] | None) -> None:
         """Add trials; None means that no more will come."""
@@ -73,11 +66,7 @@ class TrialQueue:
             self._request(n_missing)
         while self._is_open and wait and not self._waiting:
             self._read()
-        return take_left(self._waiting, n)
-
-    def give_back(self, trials: Sequence[TrialSpec]) -> None:
-        """Take trials back; they come first."""
-        self._waiting.extendleft(reversed(trials))
+        return super().take(n)
 
     def _read(self) -> None:
         message = self._messages.get()

@@ -8,9 +8,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
-from .base import Evaluator, TrialSource, failed_trial, is_out_of_memory
+from .base import Evaluator, TrialSource, failed_trial, failure_status
 from .trial_sources import take_left
 
 _log = logging.getLogger("robust_lr")
@@ -89,7 +90,7 @@ class Slot:
         if n > 1:
             self.limit = n // 2
             self.suspects.extendleft(reversed(trials))
-            said = cause.strip().splitlines()[-1]
+            said = main_line(cause)
             _log.warning("%d trials ended together (%s); they run again, at most %d at a time", n, said, n // 2)
             return []
         self._blamed.update(trials)
@@ -137,8 +138,7 @@ def evaluate_here(
         except Exception as error:
             if limit == 1 and not slot.in_flight:
                 raise
-            status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
-            yield from slot.lose(traceback.format_exc(), status=status)
+            yield from slot.lose(traceback.format_exc(), status=failure_status(error))
         else:
             if slot.in_flight:
                 raise RobustLRError(f"the evaluator gave no result for {len(slot.in_flight)} trials")

@@ -19,9 +19,10 @@ from robust_lr import (
     TrialResult,
     TrialSpec,
     Warmup,
+    parse_schedule,
 )
 from robust_lr.exceptions import ScheduleError
-from robust_lr_ray._cells import cell_config, cell_digest, report_of, result_of, schedule_of, spec_of
+from robust_lr_ray._cells import cell_config, cell_digest, report_of, result_of, spec_of
 
 SPEC = TrialSpec("cosine", 0.1, 3)
 
@@ -42,7 +43,7 @@ def test_a_cell_comes_back_from_its_config_through_json(schedule, name):
     config = cell_config(spec, schedule)
     assert ("schedule_name" in config) == (name is not None)
     config = json.loads(json.dumps(config))
-    assert (spec_of(config), schedule_of(config)) == (spec, schedule)
+    assert (spec_of(config), parse_schedule(config["schedule"])) == (spec, schedule)
 
 
 def local(step, total_steps):

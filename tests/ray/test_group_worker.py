@@ -18,10 +18,11 @@ from robust_lr import (
     TrialDiverged,
     TrialSpec,
 )
+from robust_lr.runners.pool import Pool
 from robust_lr.testing import run_trials
 from robust_lr.trials import expand_trials
+from robust_lr_ray._cluster import wait
 from robust_lr_ray._group_worker import GroupWorker
-from robust_lr_ray._pool import Pool
 from robust_lr_ray._rank_actor import Seating
 from robust_lr_ray._work_item import Work
 
@@ -85,7 +86,7 @@ def notes_of(folder, lr, schedule, rank):
     return list(zip(*(line.split() for line in lines), strict=True))
 
 
-def start_group(work, options, capacity):
+def start_group(work, options, number, capacity):
     return GroupWorker(work, **options)
 
 
@@ -97,7 +98,7 @@ def run(train, trials, schedules, checkpoints=None, max_retries=0, **options):
     class Groups:
         def run(self, train, source, schedules):
             start = functools.partial(start_group, work, options)
-            return Pool(start, source, n_workers=lambda: 1, capacity=1, asked_for="2 cpu").results()
+            return Pool(start, source, n_workers=lambda: 1, capacity=1, wait=wait, waiting="room").results()
 
     return {result.spec: result for result in run_trials(Groups(), train, trials, schedules, max_retries=max_retries)}
 

@@ -163,15 +163,16 @@ def test_our_own_reports_say_what_they_are_and_what_the_schedules_are(tune_run):
     def ours(config):
         from ray import tune
 
+        from robust_lr import parse_schedule
         from robust_lr.runners import evaluate_trial
-        from robust_lr_ray._cells import report_of, schedule_of, spec_of
+        from robust_lr_ray._cells import report_of, spec_of
 
         def train(*, lr, schedule, seed):
             if lr == 2.0:
                 raise TrialDiverged("loss above 1e6")
             return {"loss": lr + seed, "accuracy": 0.5}
 
-        tune.report(report_of(evaluate_trial(train, spec_of(config), schedule_of(config))))
+        tune.report(report_of(evaluate_trial(train, spec_of(config), parse_schedule(config["schedule"]))))
 
     from robust_lr_ray.search_space import param_space
 

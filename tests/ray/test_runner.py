@@ -254,6 +254,42 @@ def test_the_trial_that_ends_a_process_is_the_one_to_blame_however_short_they_ar
     assert {spec.lr for spec, r in results.items() if r.status == "ok"} == {0.25}
 
 
+def train_that_breaks_its_process(*, lr, schedule, seed, folder):
+    """At lr 0.25 fail once, and leave a process in which every later trial fails."""
+    note(folder, pid=os.getpid(), lr=lr, seed=seed)
+    if lr == 0.25 and not Path(folder, "broken").exists():
+        Path(folder, "broken").touch()
+        os.environ["ROBUST_LR_TESTS_BROKEN"] = "1"
+    if "ROBUST_LR_TESTS_BROKEN" in os.environ:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    return lr
+
+
+@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.filterwarnings("ignore:running one trial at a time")
+def test_a_broken_process_costs_one_retry_and_no_other_trial(tmp_path, options):
+    trials = expand_trials(["constant"], LEARNING_RATES, (0, 1))
+    train = functools.partial(train_that_breaks_its_process, folder=str(tmp_path))
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=1, **options), train, trials, max_retries=1)
+    assert {spec: r.loss for spec, r in results.items()} == {spec: spec.lr for spec in trials}
+    n_trainings = len([path for path in tmp_path.iterdir() if path.name.startswith("pid")])
+    assert n_trainings == (len(trials) + 1) * options.get("num_workers", 1)
+
+
+def train_without_a_number(*, lr, schedule, seed, folder):
+    note(folder, lr=lr)
+    return {"loss": lr, "run_id": "abc"}
+
+
+@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.filterwarnings("ignore:running one trial at a time")
+def test_a_return_value_that_is_no_number_ends_the_sweep_after_one_training(tmp_path, options):
+    train = functools.partial(train_without_a_number, folder=str(tmp_path))
+    with pytest.raises(TrialError, match=r"^train must return the metric 'run_id' as a number, got .*'abc'"):
+        run_sweep(train, GRID, ["cosine"], 2, runner=RayRunner(ONE_CPU, max_concurrent=1, **options))
+    assert len(list(tmp_path.iterdir())) == options.get("num_workers", 1)
+
+
 def test_a_ray_that_was_running_is_left_as_it_was(ray_local):
     run_sweep(train_quadratic, GRID, SCHEDULES, 1, runner=RayRunner(ONE_CPU, max_concurrent=2))
     assert ray_local.is_initialized()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from robust_lr import CosineDecay, GeometricGrid, RobustLRError, TableSchedule
+from robust_lr import CosineDecay, GeometricGrid, RobustLRError, TableSchedule, parse_schedule
 from robust_lr.exceptions import GridError, ScheduleError
 from robust_lr.trials import expand_trials
-from robust_lr_ray._cells import schedule_of, spec_of
+from robust_lr_ray._cells import spec_of
 from robust_lr_ray.search_space import param_space
 
 GRID = GeometricGrid(0.125, 2.0, 5)
@@ -37,7 +37,8 @@ def test_a_tuner_runs_each_cell_once_coarse_before_fine(ray_local, tmp_path):
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, callbacks=[Began()]),
     ).fit()
     assert [spec_of(config) for config in began] == expand_trials(["annealed", "linear"], [1.0, 2.0, 4.0], [0, 1])
-    assert schedule_of(began[0]) == CosineDecay(floor=0.1) and {config["width"] for config in began} == {8}
+    assert parse_schedule(began[0]["schedule"]) == CosineDecay(floor=0.1)
+    assert {config["width"] for config in began} == {8}
 
 
 def test_schedules_with_no_name_of_their_own_go_by_their_text():

@@ -79,15 +79,16 @@ class Pack:
             raise MemoryError(f"{self.slots} slots are too many")
         x, step, begun = np.ones(self.slots), np.zeros(self.slots, int), np.zeros(self.slots, int)
         specs, rates, noise = [None] * self.slots, np.zeros((self.slots, N_STEPS)), np.zeros((self.slots, N_STEPS))
-        now = 0
-        if self.task.folder:
-            with Path(self.task.folder, f"worker-{os.getpid()}").open("a") as file:
-                print(self.slots, file=file)
+        now, has_begun = 0, False
         while True:
             free = [i for i in range(self.slots) if specs[i] is None]
             trials = source.take(len(free), wait=len(free) == self.slots) if free else []
             if len(free) == self.slots and not trials:
                 return
+            if self.task.folder and not has_begun:  # with its share of the trials
+                has_begun = True
+                with Path(self.task.folder, f"worker-{os.getpid()}").open("a") as file:
+                    print(self.slots, file=file)
             for i, spec in zip(free, trials, strict=False):
                 if self.task.begin(spec, self.slots):
                     yield TrialResult(spec, math.nan, "failed", 0.0, {}, "an accident")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import FunctionSchedule, RobustLRError, TrialSpec
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import OptionError, TrialError
 from robust_lr.runners import ProcessPoolRunner, Runner, SerialRunner, TrialList
 from robust_lr.runners.process_pool import visible_devices
 from robust_lr.testing import SCHEDULES, RunnerContract, run_trials, train_quadratic
@@ -135,6 +135,39 @@ def test_an_exit_fails_its_trial_and_a_hard_one_is_a_death():
     assert [results[t].status for t in TRIALS[2:]] == ["ok", "ok"]
 
 
+def train_that_breaks_its_process(*, lr, schedule, seed, folder):
+    """At lr 0.2 fail once, and leave a process in which every later trial fails, as failed assertions on GPUs do."""
+    broken = sys.modules.setdefault("robust_lr_tests_broken", set())
+    Path(folder, f"pid-{os.getpid()}").touch()
+    if lr == 0.2 and not Path(folder, "broken").exists():
+        Path(folder, "broken").touch()
+        broken.add(os.getpid())
+    if broken:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    return lr
+
+
+def test_a_broken_process_costs_one_trial_one_retry_and_one_process(tmp_path):
+    train = functools.partial(train_that_breaks_its_process, folder=str(tmp_path))
+    assert sorted(r.loss for r in run(ProcessPoolRunner(1), train, max_retries=1).values()) == [0.1, 0.2, 0.3, 0.4]
+    assert len(list(tmp_path.glob("pid-*"))) == 2
+
+
+def train_without_a_number(*, lr, schedule, seed, folder, returned):
+    Path(folder, f"{lr}-{time.monotonic_ns()}").touch()
+    return returned
+
+
+@pytest.mark.parametrize("returned", [None, "0.5", {"loss": 0.5, "run_id": "abc"}])
+@pytest.mark.parametrize("runner", [SerialRunner(), ProcessPoolRunner(1)], ids=["serial", "pool"])
+def test_a_return_value_that_is_no_number_ends_the_run_after_one_training(tmp_path, runner, returned):
+    train = functools.partial(train_without_a_number, folder=str(tmp_path), returned=returned)
+    value = "None" if returned is None else "0.5" if returned == "0.5" else "abc"
+    with pytest.raises(TrialError, match=rf"^train must return .* as a number, got .*{value}"):
+        run(runner, train, max_retries=2)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def train_slowly(*, lr, schedule, seed, folder):
     Path(folder, str(os.getpid())).touch()
     time.sleep(60 if lr > 0.1 else 0)
@@ -207,7 +240,9 @@ print([r.loss for r in ProcessPoolRunner(2).run(train, TrialList([TrialSpec("c",
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     done = subprocess.run(script(tmp_path, UNGUARDED), capture_output=True, text=True, timeout=200, check=False)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and "3 worker processes in a row ended with exit code 1" in last
+    assert (
+        done.returncode == 1 and "4 workers in a row ended before they were ready: worker died with exit code 1" in last
+    )
     assert "__name__ == '__main__'" in last
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from robust_lr.exceptions import NotVectorizable
 
+from ._not_vectorizable import not_vectorizable
 from ._rules import Numbers, Stack, check_dtypes, per_replica
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
@@ -64,20 +65,13 @@ def check_linear(make_optimizer: MakeOptimizer, name: str) -> None:
 
     One of the replicas has no gradient, and one has only NaN, which must not spread.
     """
-    with torch.random.fork_rng(devices=[]):
-        try:
-            step = _first_difference(make_optimizer)
-        except Exception as error:  # an optimizer may raise anything
-            raise NotVectorizable(f"{name} cannot step a stack of replicas: {first_line(error)}") from error
+    with not_vectorizable(f"{name} cannot step a stack of replicas"), torch.random.fork_rng(devices=[]):
+        step = _first_difference(make_optimizer)
     if step is not None:
         raise NotVectorizable(
             f"{name} is not elementwise and linear in the learning rate: at step {step} a replica in a pack is not "
             "what it is alone, so its replicas have to be trained one after the other"
         )
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _first_difference(make_optimizer: MakeOptimizer) -> int | None:

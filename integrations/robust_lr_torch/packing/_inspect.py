@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,17 +12,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.runners.base import is_out_of_memory
 
 from .._training import Training
-from ._delta_rule import first_line
 from ._dropout import CounterNoise
+from ._not_vectorizable import not_vectorizable, place_of, user_place
 from ._optimizers import rule_of
 from ._rules import Stack, UpdateRule
-
-_LIBRARIES = tuple(
-    Path(path).resolve() for path in (torch.__path__[0], Path(__file__).parent.parent, sysconfig.get_path("stdlib"))
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +51,11 @@ def inspect_replica(task: Training, seed: int) -> Replica:
     model = task.initial_model(seed)
     _refuse_hooks(model)
     before = _hidden_state(model)
-    try:
-        with task.noise_of(seed):
-            inputs, targets = _first_batch(task, seed)
-            with _Inspector() as inspector:  # type: ignore[no-untyped-call]
-                value = Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
-            value.backward()
-    except NotVectorizable as error:
-        raise NotVectorizable(error.reason, error.where or place) from None
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        where = user_place(traceback.extract_tb(error.__traceback__)) or place
-        raise NotVectorizable(f"its first step fails: {first_line(error)}", where) from error
+    with not_vectorizable("its first step fails", place), task.noise_of(seed):
+        inputs, targets = _first_batch(task, seed)
+        with _Inspector() as inspector:  # type: ignore[no-untyped-call]
+            value = Objective(task, model)(inputs, targets, task.noise_keys(seed)[0])
+        value.backward()
     for name, value in _hidden_state(model).items():
         old = before.get(name, None if isinstance(value, Tensor) else value)
         if old is not value if isinstance(value, Tensor) else old != value:
@@ -84,23 +68,6 @@ def inspect_replica(task: Training, seed: int) -> Replica:
 
 def state_of(model: nn.Module) -> Stack:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def user_place(frames: Iterable[traceback.FrameSummary]) -> str:
-    """Return ``file:line`` of the innermost frame outside torch, this package and the standard library, or ''."""
-    own = [f for f in frames if f.filename[:1] != "<"]
-    own = [f for f in own if not any(Path(f.filename).resolve().is_relative_to(folder) for folder in _LIBRARIES)]
-    own = [f for f in own if "-packages" not in f.filename] or own
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
-
-
-def place_of(function: Callable[..., Any]) -> str:
-    """Return where a function is defined, as ``file:line``, or ''."""
-    try:
-        function = inspect.unwrap(getattr(function, "func", function))
-        return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"
-    except (OSError, TypeError):
-        return ""
 
 
 def _first_batch(task: Training, seed: int) -> list[Tensor]:

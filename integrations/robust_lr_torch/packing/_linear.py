@@ -112,7 +112,6 @@ def _options(loss: nn.Module) -> dict[str, Any]:
 
 
 def _layer(model: nn.Module) -> nn.Linear:
-    """Return the layer of a model that consists of one linear layer."""
     *before, last = (list(model) if type(model) is nn.Sequential else [model]) or [model]
     plain = all(
         type(m) is nn.Identity or (type(m) is nn.Flatten and (m.start_dim, m.end_dim) == (1, -1)) for m in before

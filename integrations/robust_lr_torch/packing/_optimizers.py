@@ -11,7 +11,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from robust_lr.exceptions import NotVectorizable
 
-from ._delta_rule import DeltaRule, MakeOptimizer, check_linear, first_line
+from ._delta_rule import DeltaRule, MakeOptimizer, check_linear
+from ._not_vectorizable import not_vectorizable
 from ._rules import AdamRule, SGDRule, UpdateRule
 
 
@@ -37,11 +38,8 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
     SGD, Adam and AdamW of ``torch.optim`` (not their subclasses) have rules of their own. Any other is probed first.
     """
     parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 3), (2, 3, 1, 1))]
-    try:
+    with not_vectorizable("the optimizer cannot be made for parameters of 1, 2 and 4 dimensions"):
         optimizer = make_optimizer(parameters)
-    except Exception as error:  # the user's function may raise anything
-        reason = f"the optimizer cannot be made for parameters of 1, 2 and 4 dimensions: {first_line(error)}"
-        raise NotVectorizable(reason) from error
     if not isinstance(optimizer, Optimizer):
         raise NotVectorizable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
     kind = type(optimizer)
@@ -62,7 +60,6 @@ def rule_for(make_optimizer: MakeOptimizer) -> UpdateRule:
 
 
 def _obstacle(optimizer: Optimizer, parameters: list[nn.Parameter]) -> str | None:
-    """Return why a rule cannot replace the optimizer, or None."""
     if len(optimizer.param_groups) != 1:
         return f"has {len(optimizer.param_groups)} parameter groups; a pack needs one"
     options: dict[str, Any] = optimizer.param_groups[0]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robust_lr._text import first_line
 from robust_lr.runners.base import TrialSource, evaluate_trial, failed_trial
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialResult, TrialSpec
@@ -102,7 +103,6 @@ class Pack:
         return self.slots - len(self._occupants)
 
     def load(self, spec: TrialSpec) -> None:
-        """Start a trial in a free slot."""
         occupant, initial = Occupant(spec, self.tables), self.tables.initial(spec.seed)
         if self.replica.rule.in_phase and not self._occupants:
             self._state = self.replica.rule.initial_state(self._trained)
@@ -154,7 +154,6 @@ class Pack:
         return losses
 
     def _replayable(self) -> ReplayedSteps | None:
-        """Return the step as a CUDA graph, if the whole step runs on a GPU."""
         on_device = torch.device(self.task.device).type == "cuda" and self.tables.reads_rows
         if self.replica.rule.in_phase or not on_device:
             return None
@@ -166,7 +165,7 @@ class Pack:
                     self._one_step, longest_block(self.task), (rows, numbers, keys), changing, capture_cuda_graph
                 )
             except RuntimeError as error:
-                _log.warning("no CUDA graph, each kernel is launched on its own: %s", str(error).splitlines()[0])
+                _log.warning("no CUDA graph, each kernel is launched on its own: %s", first_line(error))
                 return None
 
     def _finish(self, slot: int, diverged_at: int | None) -> TrialResult:

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Literal
 
 import torch
 
@@ -16,7 +15,7 @@ from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear._sgd import plan_closed_form
 from robust_lr.runners import SequentialEvaluator
 from robust_lr.runners.base import Evaluator, is_out_of_memory
-from robust_lr.runners.packed import PackPlan
+from robust_lr.runners.packed import PackOptions, PackPlan
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
@@ -39,26 +38,25 @@ class Planner:
         task: Training,
         trials: Sequence[TrialSpec],
         schedules: Mapping[str, Schedule],
-        slots: int | Literal["auto"],
-        n_workers: int,
-        memory_limit: int | None,
+        options: PackOptions,
     ) -> None:
-        self.task, self.schedules, self.slots = task, dict(schedules), slots
-        self.n_workers, self.memory_limit = n_workers, memory_limit
+        self.task, self.schedules, self.options = task, dict(schedules), options
+        self.slots, self.n_workers = options["slots"], options["n_workers"]
         # Small learning rates first, so that the timed runs are ordinary ones.
         self.trials = sorted(trials, key=lambda t: t.lr)
-        self.trials_per_worker = max(1, math.ceil(len(trials) / n_workers))
+        self.trials_per_worker = max(1, math.ceil(len(trials) / self.n_workers))
         self.on_cpu = torch.device(task.device).type == "cpu"
         # Process time, so that other processes do not distort the comparison.
         self.clock = time.thread_time if self.on_cpu else time.perf_counter
         self.alone = math.nan  # seconds of a step of one trial
 
-    def plan(self, engine: str) -> PackPlan:
+    def plan(self) -> PackPlan:
         """Return the plan of an engine; "auto" is the closed form if it fits, else the fastest.
 
         Raises:
             NotVectorizable: when the replicas cannot be trained together, or not by this engine.
         """
+        engine = self.options["engine"]
         if engine == "sequential":
             return self.sequential("as requested")
         if engine == "closed_form":
@@ -76,8 +74,7 @@ class Planner:
         return PackPlan("sequential", 1, 1.0, lambda slots: evaluator, f"sequential: {why}")
 
     def closed_form(self) -> PackPlan:
-        limits = self.slots, self.n_workers, self.memory_limit
-        return plan_closed_form(linear_problem(self.task), self.trials, self.schedules, *limits)
+        return plan_closed_form(linear_problem(self.task), self.trials, self.schedules, self.options)
 
     def packed(self, *, compiled: bool) -> PackPlan:
         """Return the plan of a requested engine, without timing it; tracing shows whether it can work."""
@@ -111,7 +108,8 @@ class Planner:
         return best or self.sequential(f"{self.alone * 1e3:.3g} ms a step, and no pack is faster")
 
     def _most_slots(self, pack: Pack) -> int:
-        memory = free_memory(self.task.device, self.n_workers) if self.memory_limit is None else self.memory_limit
+        limit = self.options["memory_limit"]
+        memory = free_memory(self.task.device, self.n_workers) if limit is None else limit
         return max(1, memory // pack.traced.bytes_per_replica)
 
     def _try(self, attempt: Attempt, *, is_first: bool) -> tuple[Measured, Pack | None]:
@@ -151,7 +149,6 @@ class Planner:
         return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
     def _seconds_alone(self) -> float:
-        """Time a step of one trial, with its number of threads."""
         task, spec = self.task, self.trials[0]
 
         def endless_steps() -> Iterator[torch.Tensor]:

@@ -47,8 +47,6 @@ class TrialTables:
 
 
 class Occupant:
-    """A trial in a slot, and its current step."""
-
     def __init__(self, spec: TrialSpec, tables: TrialTables) -> None:
         self.spec, self.step, self.seconds, self.watch = spec, 0, 0.0, tables.task.watch()
         lrs = spec.lr * tabulated(tables.schedules[spec.schedule], tables.task.total_steps)

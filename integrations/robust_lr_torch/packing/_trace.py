@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,10 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from robust_lr.exceptions import NotVectorizable
-from robust_lr.runners.base import is_out_of_memory
-
 from .._training import Training
-from ._delta_rule import first_line
-from ._inspect import Objective, Replica, place_of, user_place
+from ._inspect import Objective, Replica
 from ._memory import bytes_of, peak_bytes
+from ._not_vectorizable import not_vectorizable, place_of
 from ._rules import Stack, clip_grad_norm_per_replica
 
 
@@ -51,11 +47,8 @@ class TracedStep:
     def compiled(self) -> Callable[..., Sequence[Tensor]]:
         import torch._inductor as inductor
 
-        try:
-            with torch.inference_mode():
-                return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
-        except Exception as error:  # such as a missing C++ compiler
-            raise NotVectorizable(f"torch cannot compile it: {first_line(error)}") from error
+        with not_vectorizable("torch cannot compile it"), torch.inference_mode():  # perhaps without a C++ compiler
+            return inductor.compile(self.graph, [*self.fixed, *self.moving])  # type: ignore[no-any-return]
 
 
 def trace_step(
@@ -86,15 +79,10 @@ def trace_step(
     def copies() -> list[Tensor]:
         return [*(leaf.clone() for leaf in fixed), *data, *moving]
 
-    try:
+    with not_vectorizable("torch.func cannot batch it", place_of(task.make_model)):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*performance drop because we have not yet implemented.*")
             graph = make_fx(step)(*copies())
         with torch.no_grad():  # operations without a batching rule can leave a graph that does not run
             graph(*copies())
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        where = user_place(traceback.extract_tb(error.__traceback__)) or place_of(task.make_model)
-        raise NotVectorizable(f"torch.func cannot batch it: {first_line(error)}", where) from error
     return TracedStep(graph, (*fixed, *data), tuple(moving), bytes_of(list(data)))

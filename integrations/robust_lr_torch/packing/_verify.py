@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from robust_lr.exceptions import NotVectorizable
-from robust_lr.runners.base import is_out_of_memory
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
-from ._delta_rule import first_line
+from ._not_vectorizable import not_vectorizable
 from ._pack import Pack
 
 _STEPS = 5
@@ -28,17 +27,12 @@ def verify_pack(pack: Pack, schedules: Mapping[str, Schedule], trials: Sequence[
     first, middle = trials[0], trials[len(trials) // 2]
     pair = [first, next((t for t in (middle, *trials) if t.seed != first.seed), middle)][: pack.slots]
     try:
-        for spec in pair:
-            pack.load(spec)
-        together = pack.steps(min(_STEPS, pack.task.total_steps))
-        for slot, spec in enumerate(pair):
-            _compare(pack.task, spec, schedules[spec.schedule], together[:, slot], pack.model(slot))
-    except NotVectorizable:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise NotVectorizable(f"a first pack fails: {first_line(error)}") from error
+        with not_vectorizable("a first pack fails"):
+            for spec in pair:
+                pack.load(spec)
+            together = pack.steps(min(_STEPS, pack.task.total_steps))
+            for slot, spec in enumerate(pair):
+                _compare(pack.task, spec, schedules[spec.schedule], together[:, slot], pack.model(slot))
     finally:
         pack.clear()
 

@@ -1,4 +1,4 @@
-"""The pool replaces workers that are lost and blames no trial for a node. The workers here are made up, without Ray."""
+"""The pool replaces workers that are lost and blames no trial for a node. The workers here are made up."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import itertools
 import pytest
 
 from robust_lr import RobustLRError, TrialResult, TrialSpec
+from robust_lr.runners import TrialList, pool
+from robust_lr.runners.pool import Pool, Worker, WorkerLost
 from robust_lr.testing import run_trials, train_quadratic
-from robust_lr_ray import _pool
-from robust_lr_ray._pool import Pool
-from robust_lr_ray._worker_base import WorkerLost
 
 TRIALS = [TrialSpec("constant", 0.1 + i, 0) for i in range(8)]
 
 
-class MadeUpWorker:
-    """Runs each trial at once, after `loss_of` has had a look at those in flight."""
+class MadeUpWorker(Worker):
+    """Runs each trial at once, after `loss_of` has had a look at those in flight; `status` is that of its results."""
+
+    status = "ok"
 
     def __init__(self, capacity, loss_of, dies_early=None):
-        self.is_up, self.capacity, self.room = False, capacity, 0
+        self.capacity = capacity
         self._loss_of, self._dies_early, self._trials = loss_of, dies_early, []
 
     def submit(self, trials):
@@ -32,17 +33,31 @@ class MadeUpWorker:
     def poll(self, ready):
         if not self.is_up:
             if self._dies_early and self._dies_early(self.capacity):
-                raise WorkerLost("no memory", out_of_memory=True)
+                self.lost = WorkerLost("no memory", "out_of_memory")
+                return []
             self.is_up, self.room = True, self.capacity
             return []
-        if (loss := self._loss_of(self._trials)) is not None:
-            raise loss
-        results = [TrialResult(spec, spec.lr, "ok") for spec in self._trials]
+        self.lost = self._loss_of(self._trials)
+        if self.lost is not None:
+            return []
+        results = [TrialResult(spec, spec.lr, self.status) for spec in self._trials]
         self.room, self._trials = self.capacity, []
         return results
 
     def stop(self):
         pass
+
+
+def pool_of(start, source, *, n_workers=lambda: 2, capacity=1):
+    """The results of a pool whose workers `start` makes for a capacity."""
+    return Pool(
+        lambda number, limit: start(limit),
+        source,
+        n_workers=n_workers,
+        capacity=capacity,
+        wait=lambda refs, timeout: set(),
+        waiting="a worker",
+    ).results()
 
 
 class MadeUpRunner:
@@ -54,13 +69,12 @@ class MadeUpRunner:
             self.capacities.append(capacity)
             return MadeUpWorker(capacity, *self._args)
 
-        n_workers = lambda: self._n_workers  # noqa: E731
-        return Pool(start, source, n_workers=n_workers, capacity=self._capacity, asked_for="1 cpu").results()
+        return pool_of(start, source, n_workers=lambda: self._n_workers, capacity=self._capacity)
 
 
 @pytest.fixture(autouse=True)
 def nothing_to_wait_for(monkeypatch):
-    monkeypatch.setattr(_pool.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(pool.time, "sleep", lambda seconds: None)
 
 
 def statuses(runner, trials=TRIALS, **options):
@@ -72,21 +86,21 @@ def test_a_lost_node_is_no_failure_of_its_trials(capacity):
     losses = itertools.count(1)
 
     def loss_of(trials):
-        return WorkerLost("the node died", node_lost=True) if trials and next(losses) <= 5 else None
+        return WorkerLost("the node died", is_blameless=True) if trials and next(losses) <= 5 else None
 
     assert set(statuses(MadeUpRunner(loss_of, capacity=capacity)).values()) == {"ok"}
 
 
 def test_a_trial_under_which_nodes_die_again_and_again_fails_and_no_other():
     def loss_of(trials):
-        return WorkerLost("the node died", node_lost=True) if TRIALS[0] in trials else None
+        return WorkerLost("the node died", is_blameless=True) if TRIALS[0] in trials else None
 
     assert statuses(MadeUpRunner(loss_of)) == dict.fromkeys(TRIALS, "ok") | {TRIALS[0]: "failed"}
 
 
 def test_the_trial_that_kills_its_workers_fails_and_no_other():
     def loss_of(trials):
-        return WorkerLost("killed", out_of_memory=True) if TRIALS[5] in trials else None
+        return WorkerLost("killed", "out_of_memory") if TRIALS[5] in trials else None
 
     runner = MadeUpRunner(loss_of, capacity=4)
     assert statuses(runner) == dict.fromkeys(TRIALS, "ok") | {TRIALS[5]: "out_of_memory"}
@@ -94,20 +108,15 @@ def test_the_trial_that_kills_its_workers_fails_and_no_other():
 
 def test_a_worker_that_is_lost_between_its_trials_is_replaced_however_often():
     class LostAfterEach(MadeUpWorker):
-        has_run = False
-
         def poll(self, ready):
-            if self.has_run:
-                raise WorkerLost("its ranks did not end together")
             results = super().poll(ready)
-            self.has_run = bool(results)
-            self.room = 0 if self.has_run else self.room
+            if results:
+                self.lost = WorkerLost("its ranks did not end together")
             return results
 
     class Runner:
         def run(self, train, source, schedules):
-            start = lambda capacity: LostAfterEach(capacity, lambda trials: None)  # noqa: E731
-            return Pool(start, source, n_workers=lambda: 1, capacity=1, asked_for="1 cpu").results()
+            return pool_of(lambda capacity: LostAfterEach(capacity, lambda trials: None), source, n_workers=lambda: 1)
 
     assert set(statuses(Runner()).values()) == {"ok"}
 
@@ -125,7 +134,7 @@ def test_workers_that_never_come_up_end_the_run():
 
 def test_a_worker_that_stays_idle_is_stopped_while_another_still_trains(monkeypatch):
     clock, n_polls, stopped = itertools.count(step=5.0), itertools.count(), []
-    monkeypatch.setattr(_pool.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(pool.time, "monotonic", lambda: next(clock))
 
     class Slow(MadeUpWorker):
         def poll(self, ready):
@@ -136,11 +145,44 @@ def test_a_worker_that_stays_idle_is_stopped_while_another_still_trains(monkeypa
 
     class Runner:
         def run(self, train, source, schedules):
-            start = lambda capacity: Slow(capacity, lambda trials: None)  # noqa: E731
-            for result in Pool(start, source, n_workers=lambda: 2, capacity=1, asked_for="1 cpu").results():
+            for result in pool_of(lambda capacity: Slow(capacity, lambda trials: None), source):
                 yield result
                 n_stopped.append(len(stopped))
 
     n_stopped = []
     assert set(statuses(Runner(), TRIALS[:2]).values()) == {"ok"}
     assert n_stopped == [0, 1]
+
+
+@pytest.mark.parametrize(("capacity", "n_started"), [(1, 8), (8, 1)])
+def test_a_worker_in_which_a_trial_failed_runs_no_other_unless_it_trains_many_together(capacity, n_started):
+    class Failing(MadeUpWorker):
+        status = "failed"
+
+    class Runner:
+        def run(self, train, source, schedules):
+            def start(limit):
+                started.append(limit)
+                return Failing(limit, lambda trials: None)
+
+            return pool_of(start, source, n_workers=lambda: 1, capacity=capacity)
+
+    started = []
+    assert set(statuses(Runner(), max_retries=0).values()) == {"failed"}
+    assert started == [capacity] * n_started
+
+
+def test_the_results_that_have_arrived_are_kept_when_another_worker_ends_the_run():
+    class Wrong(MadeUpWorker):
+        def poll(self, ready):
+            results = super().poll(ready)
+            if [result.spec for result in results] == TRIALS[:1]:
+                self.lost = RobustLRError("train must return a number")
+                return []
+            return results
+
+    found = []
+    with pytest.raises(RobustLRError, match="train must return a number"):
+        for result in pool_of(lambda capacity: Wrong(capacity, lambda trials: None), TrialList(TRIALS)):
+            found.append(result.spec)
+    assert found == TRIALS[1:2]

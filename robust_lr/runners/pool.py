@@ -1,0 +1,271 @@
+"""The pool: it starts workers, hands out trials, and replaces workers that are lost.
+
+A worker is a process of this machine, or whatever a plug-in makes of one: an actor on a cluster, or a group of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from .._text import main_line
+from ..exceptions import RobustLRError
+from ..trials import Status, TrialResult, TrialSpec
+from .base import Evaluator, TrialSource, failed_trial, failure_status
+from .worker_slots import Slot, fair_share
+
+_EARLY_LOSSES_ALLOWED = 3
+_BLAMELESS_LOSSES_ALLOWED = 10  # of one trial, which may be the one that kills the nodes
+_SECONDS_BETWEEN_LOOKS = 5.0  # at how many workers there may be
+_SECONDS_TO_COMPLAIN = 30.0
+_SECONDS_IDLE = 30.0  # before a worker without trials is stopped; a search may be about to ask for more
+_SECONDS_TO_STOP = 5.0
+
+_log = logging.getLogger("robust_lr")
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """Why a worker can run nothing more, and the status of a trial that was lost with it.
+
+    The trials in flight are not to blame if, for instance, a node was lost: they run again elsewhere.
+    """
+
+    cause: str
+    status: Status = "failed"
+    is_blameless: bool = False
+
+    @classmethod
+    def by(cls, error: BaseException) -> WorkerLost:
+        """Return the loss of a worker by an exception, from its handler."""
+        return cls(traceback.format_exc(), failure_status(error))
+
+
+# A trial that fails may leave its process broken, as a failed assertion on a GPU does.
+_SPENT = WorkerLost("an earlier trial failed in the same process", is_blameless=True)
+
+
+class Worker:
+    """Runs trials in one process, or in several that work together.
+
+    Attributes:
+        is_up: whether it runs; only then does it take trials.
+        capacity: how many trials it trains at a time, known once it is up.
+        lost: why it can run nothing more, once that is so; a RobustLRError if no other worker can either.
+        room: how many more trials it takes now.
+    """
+
+    is_up: bool = False
+    capacity: int = 1
+    lost: WorkerLost | RobustLRError | None = None
+    room: int = 0
+
+    def submit(self, trials: Sequence[TrialSpec]) -> None:
+        """Begin these trials, at most `room` of them."""
+        raise NotImplementedError
+
+    def refs(self) -> list[Any]:
+        """Return what to wait for."""
+        raise NotImplementedError
+
+    def poll(self, ready: Set[Any]) -> list[TrialResult]:
+        """Return the results that have arrived. Called about once a second if nothing is ready."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Release its resources, without blocking for long."""
+        raise NotImplementedError
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended, after `stop`; end it by force after so many seconds."""
+
+    def receive(self, message: object) -> list[TrialResult]:
+        """Take a message of `send_results`, or a number of trials for which there is room."""
+        if isinstance(message, TrialResult):
+            return [message]
+        if isinstance(message, (WorkerLost, RobustLRError)):
+            self.lost = message
+        elif isinstance(message, int):
+            self.room += message
+        return []
+
+
+def send_results(evaluator: Evaluator, source: TrialSource, send: Callable[[object], None]) -> None:
+    """Carry out the trials of a source, in a worker, and send each result, or the reason why there are no more."""
+    try:
+        for result in evaluator.results(source):
+            send(result)
+    except Exception as error:
+        send(WorkerLost.by(error))
+
+
+@dataclass
+class _Place:
+    number: int
+    slot: Slot
+    worker: Worker | None = None
+    is_ready: bool = False  # the worker has had room for a trial
+    last_busy: float = 0.0
+
+
+class Pool:
+    """The workers of one run. For the trials of a lost worker see `Slot`.
+
+    Args:
+        start: starts worker number i, for at most so many trials at a time.
+        source: hands out the trials.
+        n_workers: returns how many workers there may be, which changes as the nodes of a cluster come and go.
+        capacity: how many trials a worker may have in flight, at least 1.
+        wait: waits for any of the workers' `refs`, for so many seconds, and returns those that are ready.
+        waiting: what the pool waits for while no worker is up, in words.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[int, int], Worker],
+        source: TrialSource,
+        *,
+        n_workers: Callable[[], int],
+        capacity: int,
+        wait: Callable[[list[Any], float], Iterable[Any]],
+        waiting: str,
+    ) -> None:
+        self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
+        self._wait_for, self._waiting = wait, waiting
+        self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
+        self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
+        self._looked, self._complained = -math.inf, math.inf
+        self._error: RobustLRError | None = None
+
+    def results(self) -> Generator[TrialResult]:
+        """Yield each result as it arrives. Closing the iterator stops all workers."""
+        # An iterator left open must not keep the interpreter from exiting: multiprocessing joins at exit.
+        atexit.register(self._stop_all)
+        finished = deque[TrialResult]()
+        try:
+            self._start_and_assign()
+            while finished or self._source.waiting or any(place.slot.has_work for place in self._places):
+                ready = self._wait(0.0 if finished else 1.0)
+                for place, worker in self._running:
+                    finished += self._poll(place, worker, ready)
+                if self._error is not None:
+                    yield from finished
+                    raise self._error
+                self._start_and_assign()
+                if finished:
+                    yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
+                    self._start_and_assign()  # the result may have brought new trials
+        finally:
+            self._stop_all()
+            atexit.unregister(self._stop_all)
+
+    def _wait(self, timeout: float) -> Set[Any]:
+        refs = [ref for _, worker in self._running for ref in worker.refs()]
+        if not refs:
+            time.sleep(min(0.1, timeout))
+            return set()
+        # The limit finds silent problems: a dead worker whose children hold its pipe open, a group that waits for one
+        # of its ranks, a cluster without room.
+        return set(self._wait_for(refs, timeout))
+
+    def _start_and_assign(self) -> None:
+        self._look()
+        for place in sorted(self._places, key=lambda place: not place.slot.suspects):
+            has_trials = place.slot.suspects or len(self._source.waiting) > self._n_starting
+            if place.worker is None and has_trials and len(self._running) < self._n_workers:
+                place.worker, place.is_ready = self._start(place.number, place.slot.limit), False
+        share = fair_share([place.slot for place, _ in self._running], len(self._source.waiting))
+        for place, worker in self._running:
+            slot = place.slot
+            if worker.room and not place.is_ready:
+                place.is_ready, self._early_losses = True, 0
+            limit = slot.limit if slot.suspects else share
+            if trials := slot.take(min(worker.room, limit - len(slot.in_flight))):
+                worker.submit(trials)
+            if slot.in_flight or not place.is_ready:
+                place.last_busy = time.monotonic()
+            elif time.monotonic() - place.last_busy > _SECONDS_IDLE:
+                self._stop(place)
+
+    @property
+    def _running(self) -> list[tuple[_Place, Worker]]:
+        return [(place, place.worker) for place in self._places if place.worker is not None]
+
+    @property
+    def _n_starting(self) -> int:
+        return sum(not place.is_ready and not place.slot.suspects for place, _ in self._running)
+
+    def _look(self) -> None:
+        """Check how many workers there may be, and warn if none has come up for a long time."""
+        now = time.monotonic()
+        if now - self._looked < _SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked, self._n_workers = now, max(1, self._ask_n_workers())
+        new = range(len(self._places), self._n_workers)
+        self._places += [_Place(number, Slot(self._source, self._capacity, self._blamed)) for number in new]
+        if not self._running or any(worker.is_up for _, worker in self._running):
+            self._complained = math.inf
+        elif self._complained == math.inf:
+            self._complained = now
+        elif now - self._complained > _SECONDS_TO_COMPLAIN:
+            self._complained = now
+            _log.warning("waiting for %s", self._waiting)
+
+    def _poll(self, place: _Place, worker: Worker, ready: Set[Any]) -> list[TrialResult]:
+        results, lost = worker.poll(ready), worker.lost
+        for result in results:
+            place.slot.finish(result)
+        if worker.capacity == 1 and any(not result.is_final for result in results):
+            lost = lost or _SPENT
+        return results if lost is None else results + self._handle_loss(place, worker, lost)
+
+    def _handle_loss(self, place: _Place, worker: Worker, lost: WorkerLost | RobustLRError) -> list[TrialResult]:
+        slot = place.slot
+        self._stop(place)
+        if isinstance(lost, RobustLRError):
+            self._error = lost
+            return []
+        self._looked = -math.inf  # a node may be gone
+        if lost.is_blameless:
+            return self._give_back(slot, lost.cause)
+        if slot.in_flight:
+            return slot.lose(lost.cause, status=lost.status)
+        if not place.is_ready and worker.capacity > 1:  # it died while setting up for so many
+            return slot.lose(lost.cause, status=lost.status, n_together=worker.capacity)
+        if not place.is_ready:
+            self._early_losses += 1
+        if self._early_losses > _EARLY_LOSSES_ALLOWED:
+            n, cause = self._early_losses, main_line(lost.cause)
+            self._error = RobustLRError(f"{n} workers in a row ended before they were ready: {cause}")
+        return []
+
+    def _give_back(self, slot: Slot, cause: str) -> list[TrialResult]:
+        losses = self._blameless_losses
+        losses.update(slot.in_flight.keys())
+        slot.give_back([spec for spec in slot.in_flight if losses[spec] <= _BLAMELESS_LOSSES_ALLOWED])
+        hopeless = list(slot.in_flight)
+        slot.in_flight.clear()
+        return [failed_trial(spec, cause) for spec in hopeless]
+
+    def _stop(self, *places: _Place) -> None:
+        """Stop the workers of these places, all at the same time."""
+        workers = [place.worker for place in places if place.worker is not None]
+        for place in places:
+            place.worker = None
+        deadline = time.monotonic() + _SECONDS_TO_STOP
+        for worker in workers:
+            with contextlib.suppress(Exception):  # a cluster that is gone cannot take resources back
+                worker.stop()
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _stop_all(self) -> None:
+        self._stop(*self._places)
