@@ -67,7 +67,9 @@ class ExcessBounds:
         # The worst offset is itself a choice among those that come near.
         worst = int(lowest.argmax())
         n_worst = (
-            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum()) if np.isfinite(lowest).all() else 1
+            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum())
+            if np.isfinite(lowest).all()
+            else 1
         )
         low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
         return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
@@ -89,7 +91,7 @@ class ExcessBounds:
 
     def _low(self, n_worst: int) -> Array:
         # Of mu_i - min_j mu_j: any j would do, and the best one was chosen.
-        wide = float(widening(self.level, self._n_best * n_worst))
+        wide = float(widening(self.level, len(self.possible_bests) * n_worst))
         return np.asarray(self._mean - self._lowest - wide * self._half[self.block.best])
 
     @cached_property
@@ -101,8 +103,9 @@ class ExcessBounds:
         return float(self._mean.min())
 
     @cached_property
-    def _n_best(self) -> int:
-        return int((self._mean <= self._lowest + NEAR * self._half[self.block.best]).sum())
+    def possible_bests(self) -> NDArray[np.intp]:
+        """The learning rates that could have had the lowest mean instead of the one that has it, and that one."""
+        return np.flatnonzero(self._mean <= self._lowest + NEAR * self._half[self.block.best])
 
     @cached_property
     def _places(self) -> NDArray[np.intp]:

@@ -125,8 +125,15 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     for n in np.unique(own_df[own_df > 0]):
         pair_df[own_df == n] = np.median(df[own_df == n])
     return TwoWayFit(
-        mean, effect, variance, covariance, pair_variance, min(typical, most), np.minimum(pair_df, most),
-        weight / weight.sum(), noise,
+        mean,
+        effect,
+        variance,
+        covariance,
+        pair_variance,
+        min(typical, most),
+        np.minimum(pair_df, most),
+        weight / weight.sum(),
+        noise,
     )
 
 
@@ -134,7 +141,9 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     # The effects of the seeds cannot be told from the noise.
     df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
     variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
-    return TwoWayFit(mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), df), np.ones(1))
+    return TwoWayFit(
+        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), df), np.ones(1)
+    )
 
 
 def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) -> tuple[Array, Array, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .._metrics import Direction
 from .._text import main_line, place_of
@@ -15,6 +15,7 @@ from .results import SweepResult
 _FAILURES_TO_STOP = 3
 
 
+@runtime_checkable
 class SeedPlan(Protocol):
     """Which seeds each learning rate is trained with: the first ones everywhere, each further one where it matters.
 
@@ -45,12 +46,15 @@ class FixedSeeds:
 
     @property
     def n_first(self) -> int:
+        """All of them."""
         return len(self.seeds)
 
     def next_cells(self, sweep: SweepResult) -> Collection[tuple[str, float]]:
+        """Return nothing: there is no further seed."""
         return ()
 
     def notes(self, n_trials: int, n_full: int) -> Sequence[str]:
+        """Return nothing: the sweep is what was asked for."""
         return ()
 
 

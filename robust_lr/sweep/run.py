@@ -113,4 +113,4 @@ def _read_seed_plan(seeds: int | Iterable[int] | SeedPlan | str) -> SeedPlan:
         from ..analysis.adaptive import AdaptiveSeeds
 
         return AdaptiveSeeds()
-    return seeds if hasattr(seeds, "next_cells") else FixedSeeds(read_seeds(seeds))
+    return seeds if isinstance(seeds, SeedPlan) else FixedSeeds(read_seeds(seeds))
