@@ -55,7 +55,9 @@ class Kind:
 def synthetic_kinds() -> Iterator[Kind]:
     """Every curve, noise, size and tolerance."""
     for curve, noise, size, tolerance in itertools.product(CURVES, NOISES, SIZES, TOLERANCES):
-        yield Kind(f"{curve} {noise} {size} {tolerance}", tolerance, CURVES[curve], Setting(curve, noise, size, N_SEEDS))
+        yield Kind(
+            f"{curve} {noise} {size} {tolerance}", tolerance, CURVES[curve], Setting(curve, noise, size, N_SEEDS)
+        )
 
 
 def measured_kinds(path: Path) -> Iterator[Kind]:
