@@ -46,7 +46,7 @@ def cheapest_replicates(curve: DegradationCurve) -> str:
     lrs, best = curve.block.learning_rates[curve.block.converged], curve.best_lr
     first = min(max(int(np.searchsorted(lrs, best)) - 1, 0), max(len(lrs) - 3, 0))
     names = listed([f"{lr:g}" for lr in lrs[first : first + 3]])
-    return f"a second seed at {names}, better everywhere; or the noise between seeds, if you know it (noise=, --noise)"
+    return f"a second seed at {names} or everywhere (or --noise, if you know it)"
 
 
 def on_the_edge(curve: DegradationCurve) -> str:

@@ -62,8 +62,8 @@ pre { padding: .6rem .8rem; overflow-x: auto; overflow-wrap: normal; } .small { 
 
 _HOW_TO_READ = (
     "Excess loss of a coarser grid: how much higher the best final loss is on every k-th learning rate than on all of "
-    "them, at the worst of the k offsets; below it the {level:.0%} band, from the noise of all "
-    "learning rates together (docs/coverage.md). Each learning rate is chosen on all seeds but one and scored on that one."
+    "them, at the worst of the k offsets; below it the {level:.0%} band, from the noise of all learning rates at once. "
+    "Each learning rate is chosen on all seeds but one and scored on that one."
 )
 _GUIDE = (
     "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "

@@ -91,9 +91,8 @@ class Slow:
                 mass += weight * d
                 square += weight**2 * d
         prior = (self.trend[i] + self.trend[j]) * total / mass
-        prior_df = min(
-            _two_way.SHARED * mass**2 / square, min(max(self.row_df, _two_way.LEAST_PRIOR_DF), _two_way.MOST_PRIOR_DF)
-        )
+        row_df = max(self.row_df, _two_way.LEAST_PRIOR_DF)
+        prior_df = min(_two_way.SHARED * mass**2 / square, row_df, _two_way.MOST_PRIOR_DF)
         return (prior_df * prior + d * self.own(i, j)) / (prior_df + d), prior_df + d
 
 

@@ -25,14 +25,7 @@ def test_the_version_and_the_help_are_there(robust_lr):
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["fly"],
-        ["plan"],
-        ["analyze"],
-        ["run"],
-        ["plan", "--schedule", "cosine", "--lr-min", "x"],
-        ["analyze", "--xyzzy"],
-    ],
+    [["fly"], ["plan"], ["analyze"], ["run"], ["plan", "--schedule", "cosine", "--lr-min", "x"], ["analyze", "--zzz"]],
 )
 def test_wrong_usage_is_exit_code_two_and_one_line_that_names_the_help(one_line, arguments):
     assert re.search(r"; see: robust-lr( [a-z]+)? --help$", one_line(*arguments))

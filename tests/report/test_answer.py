@@ -131,7 +131,7 @@ def test_one_seed_asks_for_more_and_offers_a_guess():
     box = box_of(VALLEY, FLAT, shift=(0.0,))
     assert "(one seed)" in box["Best learning rate"]
     assert box["Schedules"] == "one seed cannot tell which one is lowest"
-    assert box["Run next"].startswith("2 more seeds")
+    assert box["Run next"].startswith("a second seed at 8, 16 and 32")
     assert box["Until then"].startswith("a guess from the means alone: 2, 16, 128 (ratio 8)")
 
 

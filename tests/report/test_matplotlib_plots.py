@@ -159,7 +159,7 @@ def test_the_answer_marks_what_diverged_and_what_to_run_without_a_recommendation
     ax = drawn(answer_figure(analysis_of([3.0, 1.2, 1.0, INF, INF], shift=(0.0,))).axes[0])
     (crosses,) = lines_at(ax, "x")
     assert list(crosses.get_xdata()) == [8, 16]
-    assert "Run next: 2 more seeds" in ax.get_title()
+    assert "Run next: a second seed at 1, 2 and 4" in ax.get_title()
     assert not lines_at(ax, "^")
 
 
@@ -243,8 +243,8 @@ def test_poor_data_are_drawn_as_far_as_they_go(valleys, shift):
 
 
 def test_negative_losses_have_a_linear_axis_with_their_band():
-    sweep = sweep_of([-3.0, -4.0, -3.5], shift=(0.0, 0.3, 0.1))
-    ax = drawn(loss_axes(sweep))
+    losses = np.array([-3.0, -4.0, -3.5])[:, None] + [[0.0, 0.3, 0.1], [0.2, 0.0, 0.1], [0.1, 0.0, 0.3]]
+    ax = drawn(loss_axes(SweepResult(("constant",), [1, 2, 4], range(3), losses[None])))
     assert ax.get_yscale() == "linear"
     band = ax.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() - band[:, 1].min() > 1.2
