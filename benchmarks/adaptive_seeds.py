@@ -5,8 +5,9 @@
 
 The synthetic kinds are those of benchmarks/coverage.py (curves x noises x sizes), with three tolerances each. A file of
 measured sweeps is described there too; its tolerances are 0.7, 2 and 5 times the noise at the best learning rate, and
-the truth is the mean over all its seeds. Each sweep has 16 learning rates. The same five seeds serve all three
-methods: two seeds everywhere, five everywhere, and the adaptive plan, which `run_sweep` carries out.
+the truth is the mean over all its seeds. Each sweep has 16 learning rates. The same five seeds serve three methods: two
+seeds everywhere, five everywhere, and the adaptive plan, which `run_sweep` carries out. Five others everywhere show how
+far a repetition of the whole sweep agrees with itself.
 
 A recommendation is a stride; 1 stands for keeping the grid, and for no recommendation. Two agree if the strides are
 equal. One is false if the true worst excess loss of its stride is above the tolerance.
@@ -31,7 +32,7 @@ from robust_lr.analysis import AdaptiveSeeds
 N_SEEDS = 5
 TOLERANCES = (0.004, 0.012, 0.03)
 NOISES_AT_THE_BEST = (0.7, 2.0, 5.0)
-METHODS = ("2 seeds", "5 seeds", "adaptive")
+METHODS = ("2 seeds", "5 seeds", "5 others", "adaptive")
 LRS = 2.0**X
 
 
@@ -46,17 +47,17 @@ class Kind:
     losses: np.ndarray | None = None
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Return losses of shape (16, 5)."""
+        """Return losses of shape (16, 10): five seeds, and five others."""
         if self.setting is not None:
             return draw(self.setting, np.stack([self.truth, self.truth]), rng)[0]
-        return self.losses[:, rng.choice(self.losses.shape[1], N_SEEDS, replace=False)]
+        return self.losses[:, rng.choice(self.losses.shape[1], 2 * N_SEEDS, replace=False)]
 
 
 def synthetic_kinds() -> Iterator[Kind]:
     """Every curve, noise, size and tolerance."""
     for curve, noise, size, tolerance in itertools.product(CURVES, NOISES, SIZES, TOLERANCES):
         yield Kind(
-            f"{curve} {noise} {size} {tolerance}", tolerance, CURVES[curve], Setting(curve, noise, size, N_SEEDS)
+            f"{curve} {noise} {size} {tolerance}", tolerance, CURVES[curve], Setting(curve, noise, size, 2 * N_SEEDS)
         )
 
 
@@ -92,7 +93,8 @@ def measure(kind: Kind, n_sweeps: int) -> list[dict[str, tuple[int, int, bool]]]
     rng, found = np.random.default_rng(zlib.crc32(kind.name.encode())), []
     for _ in range(n_sweeps):
         loss = kind.sample(rng)
-        sweeps = [SweepResult(("a",), LRS, range(k), loss[None, :, :k]) for k in (2, N_SEEDS)]
+        parts = (loss[:, :2], loss[:, :N_SEEDS], loss[:, N_SEEDS:])
+        sweeps = [SweepResult(("a",), LRS, range(part.shape[1]), part[None]) for part in parts]
         row = {}
         for method, sweep in zip(METHODS, [*sweeps, adaptive_sweep(loss, kind.tolerance)], strict=True):
             stride = stride_of(sweep, kind.tolerance)
