@@ -87,7 +87,10 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
 
 def _seeds(text: str) -> float | str:
-    return text if text == "adaptive" else at_least(1)(text)
+    try:
+        return text if text == "adaptive" else at_least(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or adaptive, got {text!r}") from None
 
 
 def _seed_plan(options: argparse.Namespace) -> Any:

@@ -225,4 +225,5 @@ def test_adaptive_seeds_say_what_they_saved_and_continue(robust_lr, module):
 
 
 def test_a_number_of_seeds_that_is_none_is_refused(one_line, module):
-    assert "--seeds" in one_line(*sweep_arguments(f"{module()}:train", seeds="adaptve"))
+    said = one_line(*sweep_arguments(f"{module()}:train", seeds="adaptve"))
+    assert "--seeds: expected a whole number of at least 1, or adaptive, got 'adaptve'" in said
