@@ -175,3 +175,15 @@ def test_the_start_times_are_printed_as_multiples_of_numpy():
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
     for name in ("import robust_lr", "robust-lr --help"):
         assert re.search(rf"^{name} +\d+ ms, [\d.]+ times import numpy$", done.stdout, re.MULTILINE)
+
+
+def test_the_benchmark_of_adaptive_seeds_counts_trainings_and_agreement():
+    script = ROOT / "benchmarks" / "adaptive_seeds.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), "--every", "40", "--jobs", "1"],
+        check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    trainings = {" ".join(row[:-8]): float(row[-8]) for row in rows}
+    assert head[:3] == ["11", "sweeps", "trainings"]
+    assert trainings["2 seeds"] == 32 <= trainings["adaptive"] < 80 == trainings["5 seeds"] == trainings["5 others"]

@@ -23,13 +23,14 @@ journal readers._rows readers._names readers._states readers.runs
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
 readers._conditions readers._histories readers.table
 runners linear
-sweep
+sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
 readers
 search.run search.progress
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis
+sweep
 report
 cli
 testing training __main__

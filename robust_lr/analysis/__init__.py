@@ -1,5 +1,6 @@
 """The analysis of a sweep: degradation curves, recommendations, learning-rate profiles, schedule comparisons."""
 
+from .adaptive import AdaptiveSeeds as AdaptiveSeeds
 from .comparison import ScheduleComparison as ScheduleComparison
 from .comparison import compare_schedules as compare_schedules
 from .degradation import DegradationCurve as DegradationCurve

@@ -28,6 +28,25 @@ NEAR = 0.5  # candidates within this share of a band of the lowest mean could ha
 
 
 @dataclass(frozen=True, eq=False)
+class UpperBounds:
+    """Upper bounds of ``min_{i in sub-grid o} mu_i - mu_j`` for each offset o and each contender j.
+
+    Attributes:
+        chosen: the learning rate with the lowest mean in each sub-grid, shape (stride,).
+        near: whether a learning rate could have been chosen in its sub-grid instead, shape (L,).
+        contenders: the learning rates j that may be the best of all, shape (J,).
+        center: the differences of the means, shape (stride, J); +inf where a sub-grid has diverged.
+        half: what the bounds add to them, likewise.
+    """
+
+    chosen: NDArray[np.intp]
+    near: NDArray[np.bool_]
+    contenders: NDArray[np.intp]
+    center: Array
+    half: Array
+
+
+@dataclass(frozen=True, eq=False)
 class ExcessBounds:
     """Bounds of ``D_o = min_{i in sub-grid o} mu_i - min_j mu_j`` for the sub-grids of any stride.
 
@@ -43,27 +62,36 @@ class ExcessBounds:
         """Return the bounds of ``max_o D_o`` and of ``mean_o D_o``; NaN without a replicate."""
         if math.isnan(self._t):
             return (math.nan, math.nan), (math.nan, math.nan)
+        upper = self.upper(stride)
+        chosen, lowest, high = upper.chosen, self._mean[upper.chosen], upper.center + upper.half
+        # The worst offset is itself a choice among those that come near.
+        worst = int(lowest.argmax())
+        n_worst = (
+            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum())
+            if np.isfinite(lowest).all()
+            else 1
+        )
+        low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
+        return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
+
+    def upper(self, stride: int) -> UpperBounds:
+        """Return the upper bounds of which `of_stride` takes the largest; none without a replicate."""
         chosen = by_offset(self._mean, stride).argmin(axis=0) * stride + np.arange(stride)
         reached, lowest = np.isfinite(self._mean[chosen]), self._mean[chosen]
         beside = chosen[self._places % stride]
         near = self._mean <= self._mean[beside] + NEAR * self._half[self._places, beside]
         n_near = np.bincount(self._places % stride, near, minlength=stride)
         c, j = chosen[reached], self._contenders
-        high = np.full((stride, len(j)), math.inf)
-        high[reached] = lowest[reached, None] - self._mean[j]
-        high[reached] += widening(self.level, n_near[reached])[:, None] * self._half_of_contenders[c]
-        high[j % stride, np.arange(len(j))] = 0.0  # the sub-grid that holds the best loses nothing
-        # The worst offset is itself a choice among those that come near.
-        worst = int(lowest.argmax())
-        n_worst = (
-            int((lowest >= lowest[worst] - NEAR * self._half[chosen[worst], chosen]).sum()) if reached.all() else 1
-        )
-        low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
-        return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
+        center, half = np.full((stride, len(j)), math.inf), np.zeros((stride, len(j)))
+        center[reached] = lowest[reached, None] - self._mean[j]
+        half[reached] = widening(self.level, n_near[reached])[:, None] * self._half_of_contenders[c]
+        # The sub-grid that holds the best loses nothing.
+        center[j % stride, np.arange(len(j))] = half[j % stride, np.arange(len(j))] = 0.0
+        return UpperBounds(chosen, near, j, center, half)
 
     def _low(self, n_worst: int) -> Array:
         # Of mu_i - min_j mu_j: any j would do, and the best one was chosen.
-        wide = float(widening(self.level, self._n_best * n_worst))
+        wide = float(widening(self.level, len(self.possible_bests) * n_worst))
         return np.asarray(self._mean - self._lowest - wide * self._half[self.block.best])
 
     @cached_property
@@ -75,8 +103,9 @@ class ExcessBounds:
         return float(self._mean.min())
 
     @cached_property
-    def _n_best(self) -> int:
-        return int((self._mean <= self._lowest + NEAR * self._half[self.block.best]).sum())
+    def possible_bests(self) -> NDArray[np.intp]:
+        """The learning rates that could have had the lowest mean instead of the one that has it, and that one."""
+        return np.flatnonzero(self._mean <= self._lowest + NEAR * self._half[self.block.best])
 
     @cached_property
     def _places(self) -> NDArray[np.intp]:
@@ -90,7 +119,7 @@ class ExcessBounds:
     def _half(self) -> Array:
         # Half the width of the band of each difference, shape (L, L); 0 for learning rates that diverged.
         found, trains = np.zeros((len(self._mean), len(self._mean))), np.flatnonzero(self.block.converged)
-        found[np.ix_(trains, trains)] = self._t * np.sqrt(self.block.fit.pair_variance)
+        found[np.ix_(trains, trains)] = self.block.fit.half_widths(self.level)
         return found
 
     @cached_property

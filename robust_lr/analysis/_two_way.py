@@ -45,7 +45,8 @@ class TwoWayFit:
         variance: of the noise of one trial at each learning rate, shape (L,); NaN if nothing is known about it.
         covariance: of the means, shape (L, L). Only contrasts, whose weights sum to 0, have a meaning.
         pair_variance: of each difference of two means, shape (L, L).
-        df: degrees of freedom of these variances; 0 if there is no replicate.
+        df: degrees of freedom of these variances, of the typical pair; 0 if there is no replicate.
+        pair_df: those of each pair, shape (L, L): of the typical pair that shares as many seeds.
         weight: of each learning rate in the effects, shape (L,), sums to 1.
         given_noise: the standard deviation of one trial that was given, None if it was estimated.
     """
@@ -56,6 +57,7 @@ class TwoWayFit:
     covariance: Array
     pair_variance: Array
     df: float
+    pair_df: Array
     weight: Array
     given_noise: float | None = None
 
@@ -68,6 +70,14 @@ class TwoWayFit:
         from scipy.special import stdtrit
 
         return float(stdtrit(self.df, 0.5 + level / 2)) if self.df > 0 else math.nan
+
+    def half_widths(self, level: float) -> Array:
+        """Return half the width of the two-sided band of each difference of two means, NaN without a replicate."""
+        from scipy.special import stdtrit
+
+        df, place = np.unique(self.pair_df, return_inverse=True)
+        quantile = np.where(df > 0, stdtrit(np.maximum(df, 1e-9), 0.5 + level / 2), math.nan)
+        return np.asarray(quantile[place].reshape(self.pair_df.shape) * np.sqrt(self.pair_variance))
 
 
 def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
@@ -89,7 +99,7 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         prior, prior_df, most = variance[:, None] + variance, np.full(own.shape, GIVEN_NOISE_DF), math.inf
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
-        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, weight / n_rows)
+        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows)
     else:
         df = has.sum(axis=1) - 1
         smoother = _smoother(df)
@@ -111,8 +121,19 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     # No difference is known better than from every seed.
     pair_variance = np.maximum(spread, single / n_seeds)
     typical = float(np.median(df[own_df > 0])) if own_df.any() else GIVEN_NOISE_DF
+    pair_df = np.full(df.shape, typical)
+    for n in np.unique(own_df[own_df > 0]):
+        pair_df[own_df == n] = np.median(df[own_df == n])
     return TwoWayFit(
-        mean, effect, variance, covariance, pair_variance, min(typical, most), weight / weight.sum(), noise
+        mean,
+        effect,
+        variance,
+        covariance,
+        pair_variance,
+        min(typical, most),
+        np.minimum(pair_df, most),
+        weight / weight.sum(),
+        noise,
     )
 
 
@@ -120,7 +141,9 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     # The effects of the seeds cannot be told from the noise.
     df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
     variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
-    return TwoWayFit(mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.ones(1))
+    return TwoWayFit(
+        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), df), np.ones(1)
+    )
 
 
 def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) -> tuple[Array, Array, float]:

@@ -170,7 +170,7 @@ def curve_of(block: LossBlock, confidence_level: float) -> DegradationCurve:
         stride=strides,
         ratio=ratio,
         n_trials=-(-n // strides),
-        covered=_covered(lrs, block.best, ratio),
+        covered=covered_strides(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,
         warnings=(*_warnings(block), *_unused(block)),
@@ -178,7 +178,8 @@ def curve_of(block: LossBlock, confidence_level: float) -> DegradationCurve:
     )
 
 
-def _covered(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
+def covered_strides(lrs: Array, best: int, ratio: Array) -> NDArray[np.bool_]:
+    """Return whether learning rates reach as far as each stride's ratio on both sides of the best."""
     # The full grid needs a neighbor on both sides only.
     reach = min(lrs[-1] / lrs[best], lrs[best] / lrs[0]) * ROUNDED
     covered = reach >= ratio

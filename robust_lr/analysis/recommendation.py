@@ -112,7 +112,7 @@ def _build(curve: DegradationCurve, row: int, tolerance: float) -> Recommendatio
     # Of the sub-grids that span the range, the one that passes closest to the best; of two, the higher.
     grid = min(reversed(grids), key=lambda g: int(np.abs(g - curve.block.best).min()))
     grid = grid[curve.block.converged[grid]]  # the grid loses nothing without them
-    saved = 0 if row == 0 else (len(lrs) - len(grid)) * curve.n_seeds
+    saved = 0 if row == 0 else int(np.delete(curve.block.n_seeds, grid).sum())
     limited_by, limit = limit_of(curve, row + 1, tolerance)
     warnings = list(curve.warnings)
     if row == 0 and limited_by != "grid":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,9 +104,8 @@ def analyze_sweep(
     check_confidence_level(confidence_level)
     unused, evidence = sweep.unused_axes, sweep.without_repeated_seeds()
     blocks = {name: _block(evidence, name, noise) for name in sweep.schedules}
-    if tolerance is None:
-        tolerance = _tolerance_from_noise([block for block in blocks.values() if isinstance(block, LossBlock)])
-    allowed = read_tolerance(tolerance).of(_lowest_mean(sweep))
+    known = {name: block for name, block in blocks.items() if isinstance(block, LossBlock)}
+    allowed = allowed_excess(sweep, known.values(), tolerance)
     entries = tuple(
         ScheduleAnalysis(name, None, None, None, _no_effect(name))
         if name in unused.learning_rates
@@ -118,6 +118,11 @@ def analyze_sweep(
     return Analysis(sweep, allowed, confidence_level, entries, compare_schedules(curves) if curves else None)
 
 
+def allowed_excess(sweep: SweepResult, blocks: Iterable[LossBlock], tolerance: float | str | None) -> float:
+    """Return a tolerance in units of the loss; see `analyze_sweep`."""
+    return read_tolerance(_tolerance_from_noise(blocks) if tolerance is None else tolerance).of(_lowest_mean(sweep))
+
+
 _ROUNDING = 1e-9  # of the differences between learning rates: seeds that differ by less do not show the noise
 
 
@@ -128,7 +133,7 @@ def _block(sweep: SweepResult, name: str, noise: float | None) -> LossBlock | In
         return error
 
 
-def _tolerance_from_noise(blocks: list[LossBlock]) -> float | str:
+def _tolerance_from_noise(blocks: Iterable[LossBlock]) -> float | str:
     # A difference below the spread between seeds could not be noticed in one training anyway.
     lowest = min(blocks, key=lambda block: float(block.mean.min()), default=None)
     if lowest is None:

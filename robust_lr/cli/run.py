@@ -33,7 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--n-points", type=int, metavar="N", help="number of learning rates")
     option("--ratio", type=float, metavar="R", help="largest factor between neighbors, instead of --n-points")
     option("--schedules", required=True, metavar="LIST", help="separated by commas: constant,cosine(floor=0.1)")
-    option("--seeds", type=at_least(1), default=3, metavar="N", help="number of seeds [default: %(default)s]")
+    option(
+        "--seeds", type=_seeds, default=3, metavar="N",
+        help="number of seeds; or adaptive: two everywhere, up to five where the recommendation needs them "
+        "[default: %(default)s]",
+    )  # fmt: skip
     option("--refine", help="add the geometric means of all neighbors to the grid, N times [default: 0]", **count)
     option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
@@ -61,7 +65,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             import_function(options.function),
             grid,
             [parse_schedule(spec) for spec in split_specs(options.schedules)],
-            options.seeds,
+            _seed_plan(options),
             metric=options.metric,
             direction=options.direction,
             runner=runner,
@@ -80,6 +84,21 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     again += f" --direction {options.direction}" if options.direction else ""
     console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
     return 0 if analysis.recommendations else 1
+
+
+def _seeds(text: str) -> float | str:
+    try:
+        return text if text == "adaptive" else at_least(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or adaptive, got {text!r}") from None
+
+
+def _seed_plan(options: argparse.Namespace) -> Any:
+    if options.seeds != "adaptive":
+        return options.seeds
+    from ..analysis import AdaptiveSeeds
+
+    return AdaptiveSeeds(tolerance=options.tolerance, noise=options.noise)
 
 
 def _grid(options: argparse.Namespace) -> GeometricGrid:

@@ -65,9 +65,10 @@ class SweepProgress:
                 parts.append(f"{self._counts[status]} {status.replace('_', ' ')}")
         return ", ".join(parts) or "no result yet"
 
-    def add(self, result: TrialResult) -> None:
-        """Count a result, and redraw or print a line."""
+    def add(self, result: TrialResult, *, n_trials: int | None = None) -> None:
+        """Count a result, and redraw or print a line; `n_trials` is their new number, if the sweep grew."""
         self._count(result)
+        self._n_trials = self._n_trials if n_trials is None else n_trials
         if self._bar is None and self._console is not None:
             spec, found = result.spec, outcome_text(result, self._direction)
             trial = (
@@ -75,7 +76,8 @@ class SweepProgress:
             )
             self._console.print(f"{trial}: {found}; {self.summary}", soft_wrap=True)
         elif self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._counts.total(), summary=self.summary)
+            done = self._counts.total()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=self._n_trials, summary=self.summary)
 
     def _count(self, result: TrialResult) -> None:
         self._counts[result.status] += 1

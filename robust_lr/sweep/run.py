@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
+from typing import Literal
 
 from .._checks import check_train
 from .._labels import spec_text
 from .._metrics import Direction, Objective
-from .._text import count_of, main_line, place_of
-from ..exceptions import DataError, TrialError
+from .._text import count_of
+from ..exceptions import DataError, OptionError
 from ..grids import GeometricGrid
 from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
-from ..trials import TrainFunction, TrialResult, TrialSpec, expand_trials
+from ..trials import TrainFunction
 from .axes import read_learning_rates, read_schedules, read_seeds
 from .ledger import TrialLedger
+from .plan import FixedSeeds, SeedPlan, SweepPlan
 from .progress import SweepProgress
 from .results import SweepResult
 from .retries import MAX_RETRIES, warn_of_failures
-
-_FAILURES_TO_STOP = 3
 
 
 def run_sweep(
     train: TrainFunction,
     grid: GeometricGrid | Iterable[float],
     schedules: Mapping[str, Schedule | str] | Iterable[Schedule | str],
-    seeds: int | Iterable[int],
+    seeds: int | Iterable[int] | SeedPlan | Literal["adaptive"],
     *,
     metric: str = "loss",
     direction: Direction | None = None,
@@ -46,7 +46,9 @@ def run_sweep(
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
         grid: a grid, or distinct positive learning rates.
         schedules: schedules or their specs, by name or with the spec as the name.
-        seeds: distinct whole numbers; a number n means ``range(n)``.
+        seeds: distinct whole numbers; a number n means ``range(n)``. "adaptive" trains every learning rate with two
+            seeds, and then with further ones only those on which the recommendation depends, up to five; an
+            `AdaptiveSeeds` (docs/adaptive-seeds.md) sets the tolerance and the limit.
         metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
         direction: "maximize" if a larger value is better. By default "minimize", with a note if the metric or the
             function is named like a score.
@@ -79,48 +81,37 @@ def run_sweep(
     """
     check_train(train)
     runner, objective = read_runner(runner), Objective(metric, direction)
-    lrs, named, all_seeds = read_learning_rates(grid), read_schedules(schedules), read_seeds(seeds)
+    lrs, named, seed_plan = read_learning_rates(grid), read_schedules(schedules), _read_seed_plan(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
-    trials = expand_trials(named, lrs, all_seeds)
+    first_seeds = seed_plan.seeds[: seed_plan.n_first]
     with ExitStack() as stack:
         book = open_journal(
-            journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=all_seeds
+            journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds
         )
         finished = stack.enter_context(book).finished if book else {}
-        plan = _SweepPlan(trials, {spec: objective.judge(result) for spec, result in finished.items()})
+        plan = SweepPlan(specs, lrs, seed_plan, {spec: objective.judge(result) for spec, result in finished.items()})
         if lacking := [result.error for result in plan.results if not result.is_final]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
-        n_old, n_other = len(plan.results), len(finished) - len(plan.results)
         bar = stack.enter_context(
-            SweepProgress(len(trials), finished=plan.results, show=progress, direction=objective.direction)
+            SweepProgress(len(plan.trials), finished=plan.results, show=progress, direction=objective.direction)
         )
+        n_new = 0
         for result in stack.enter_context(closing(ledger.run(runner, train, named))):
-            bar.add(result)
+            bar.add(result, n_trials=len(plan.trials))
+            n_new += result.is_final
         if book:
-            n_new = sum(result.is_final for result in plan.results) - n_old
-            report_counts(book, n_old=n_old, n_new=n_new, n_other=n_other, show=progress)
+            n_old = sum(result.is_final for result in plan.results) - n_new
+            report_counts(book, n_old=n_old, n_new=n_new, n_other=len(finished) - n_old, show=progress)
     warn_of_failures(plan.results)
-    return SweepResult.from_trials(
-        specs, lrs, all_seeds, plan.results, notes=objective.notes(train), direction=objective.direction or "minimize"
-    )
+    return plan.sweep(notes=objective.notes(train), direction=objective.direction or "minimize")
 
 
-class _SweepPlan:
-    """The trials of a sweep, all at once; raises if the first of them all fail and none has a result."""
+def _read_seed_plan(seeds: int | Iterable[int] | SeedPlan | str) -> SeedPlan:
+    if isinstance(seeds, str):
+        if seeds != "adaptive":
+            raise OptionError(f"seeds must be a number, whole numbers or 'adaptive', got {seeds!r}")
+        from ..analysis.adaptive import AdaptiveSeeds
 
-    def __init__(self, trials: Sequence[TrialSpec], finished: Mapping[TrialSpec, TrialResult]) -> None:
-        self.results = [finished[trial] for trial in trials if trial in finished]
-        self._first = set(trials[:_FAILURES_TO_STOP])
-        self._trials = [trial for trial in trials if trial not in finished]
-
-    def next_trials(self) -> list[TrialSpec]:
-        trials, self._trials = self._trials, []
-        return trials
-
-    def add(self, result: TrialResult) -> None:
-        self.results.append(result)
-        if not any(r.is_final for r in self.results) and self._first <= {r.spec for r in self.results}:
-            n, error = len(self._first), self.results[0].error
-            which = f"each of the first {n} trials; the first" if n > 1 else "the only trial"
-            raise TrialError(f"train failed on {which}: {main_line(error)}{place_of(error)}")
+        return AdaptiveSeeds()
+    return seeds if isinstance(seeds, SeedPlan) else FixedSeeds(read_seeds(seeds))

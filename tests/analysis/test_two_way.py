@@ -218,3 +218,15 @@ def test_losses_without_noise_have_bands_of_width_zero():
     fit = fit_two_way(np.array([[1.0, 2.0], [3.0, 4.0], [8.0, 9.0]]))
     assert not fit.pair_variance.any()
     assert fit.df > 0
+
+
+def test_a_pair_with_more_seeds_has_more_degrees_of_freedom():
+    loss = np.random.default_rng(0).normal(size=(9, 5))
+    full = fit_two_way(loss)
+    assert np.unique(full.pair_df[~np.eye(9, dtype=bool)]).tolist() == [full.df]  # as many for all on complete data
+    some = loss.copy()
+    some[:3, 2:] = some[6:, 2:] = math.nan
+    fit = fit_two_way(some)
+    assert fit.pair_df[3, 4] > fit.pair_df[0, 8] == fit.pair_df[0, 4]
+    t = stats.t.ppf(0.975, fit.pair_df[3, 4])
+    assert fit.half_widths(0.95)[3, 4] == pytest.approx(t * math.sqrt(fit.pair_variance[3, 4]))

@@ -201,3 +201,29 @@ def test_a_sweep_in_which_all_diverges_is_told_as_a_result(robust_lr, module):
     answer = robust_lr(*sweep_arguments(f"{module()}:explode"))
     assert "10 results, 10 diverged" in said(answer)
     assert "needed: learning rates below 0.01" in said(answer)
+
+
+NOISY = """
+import random
+def train(*, lr, schedule, seed):
+    with open("calls.txt", "a") as file:
+        print(lr, seed, file=file)
+    return (lr - 0.1) ** 2 + 0.01 * random.Random(f"{lr:.6g} {seed}").gauss(0, 1)
+"""
+
+
+def test_adaptive_seeds_say_what_they_saved_and_continue(robust_lr, module):
+    arguments = sweep_arguments(
+        f"{module(NOISY)}:train", journal="j.jsonl", seeds="adaptive", tolerance=0.05, **{"n-points": 9}
+    )
+    answer = robust_lr(*arguments)
+    n = n_calls()
+    assert 18 < n < 45
+    assert f"adaptive seeds: {n} trainings instead of 45" in said(answer)
+    assert f"adaptive seeds: {n} trainings instead of 45" in said(robust_lr(*arguments))
+    assert n_calls() == n
+
+
+def test_a_number_of_seeds_that_is_none_is_refused(one_line, module):
+    said = one_line(*sweep_arguments(f"{module()}:train", seeds="adaptve"))
+    assert "--seeds: expected a whole number of at least 1, or adaptive, got 'adaptve'" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr.analysis import AdaptiveSeeds
 from robust_lr.exceptions import DataError
 from robust_lr.runners import TrialList
 from robust_lr.testing import SCHEDULES, RunnerContract, train_eventful, train_failing_once, train_quadratic
@@ -106,6 +108,18 @@ def test_what_is_finished_is_not_run_again_and_gives_the_same_results(study):
         (r.spec, r.loss, r.status, dict(r.metrics), r.error) for r in first
     ]
     assert len(study.trials) == 3
+
+
+def test_adaptive_seeds_are_trials_of_a_study_and_continue():
+    def train(*, lr, schedule, seed):
+        return math.log(lr / 0.1) ** 2 + 0.5 * random.Random(f"{lr:.6g} {seed}").gauss(0, 1)
+
+    study, lrs, plan = optuna.create_study(), [0.1 * 2.0**k for k in range(-4, 5)], AdaptiveSeeds(tolerance=2.0)
+    serial = run_sweep(train, lrs, ["cosine"], plan)
+    assert 18 < serial.n_trials < 45
+    for _ in range(2):  # the second time, every trial is in the study
+        sweep = run_sweep(train, lrs, ["cosine"], plan, runner=OptunaRunner(study, n_jobs=2))
+        assert sweep.loss == pytest.approx(serial.loss, nan_ok=True) and len(study.trials) == serial.n_trials
 
 
 def test_a_larger_sweep_runs_only_what_is_new(study):

@@ -52,3 +52,10 @@ def test_it_can_be_forced_onto_stderr(capfd):
         progress.add(OK)
     out, err = capfd.readouterr()
     assert out == "" and "1/6" in err
+
+
+def test_the_bar_grows_with_the_sweep(console):
+    with SweepProgress(2, show=True, console=console) as progress:
+        progress.add(OK, n_trials=2)
+        progress.add(WORSE, n_trials=3)
+    assert "2/3" in console.file.getvalue()
