@@ -23,6 +23,7 @@ journal readers._rows readers._names readers._states readers.runs
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
 readers._conditions readers._histories readers.table
 runners linear
+commands
 sweep
 readers
 search.run

@@ -7,14 +7,15 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .arguments import add_range, add_tolerance, add_training, at_least, import_function, make_runner
+from .arguments import add_range, add_tolerance, add_training, at_least
+from .command_task import add_command_options, training_options
 from .plugins import Plugin
 
 if TYPE_CHECKING:
     from ..search import SearchResult
 
 SUMMARY = "search for the best learning rate, or continue a search"
-USAGE = "FUNCTION --lr-min LR --lr-max LR [options]"
+USAGE = "(FUNCTION | --command LINE) --lr-min LR --lr-max LR [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the loss over seeds [default: learned from repeated trials]",
     )  # fmt: skip
     add_training(parser, journal="search.jsonl", n_jobs=1)
+    add_command_options(parser)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -73,29 +75,20 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
 
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
-    from pathlib import Path
-
     from ..search import SearchOptions
     from ..search.run import search_learning_rate
 
     return search_learning_rate(
-        import_function(options.function),
-        options.lr_min,
-        options.lr_max,
+        lr_min=options.lr_min,
+        lr_max=options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
-        metric=options.metric,
-        direction=options.direction,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise,
         ),
-        runner=make_runner(options, plugins),
         n_jobs=options.n_jobs,
         seed=options.seed,
-        journal=Path(options.journal),
-        max_retries=options.max_retries,
-        label=options.label,
-        keep_results=options.keep_results,
         progress=True,
+        **training_options(options, plugins),
     )  # fmt: skip

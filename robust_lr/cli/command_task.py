@@ -1,0 +1,92 @@
+"""The options of commands as trials, and what `run` and `search` train: a function, or a command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import OptionError
+from .arguments import at_least, import_function, make_runner
+from .plugins import Plugin
+
+if TYPE_CHECKING:
+    from ..runners import TrialSource
+    from ..schedules import Schedule
+    from ..trials import TrainFunction, TrialResult
+
+_OPTIONS = (
+    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell", "trial_timeout"),
+    *("diverged_exit_code", "diverged_pattern"),
+)
+
+
+def add_command_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that belong to `--command`."""
+    group = parser.add_argument_group(
+        "commands",
+        "{lr}, {schedule}, {seed}, {total_steps} and {trial_dir} in the command stand for the values of a trial. The "
+        "metric is read from the last line of JSON on standard output that holds it.",
+    )
+    option = group.add_argument
+    option("--metric-regex", metavar="REGEX", help=r"read the metric by a pattern instead: 'val loss (\S+)'")
+    option("--metric-file", metavar="FILE", help="read it from a JSON, JSON lines or CSV file in the trial's folder")
+    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}")
+    option("--trials-dir", metavar="DIR", help="folder for the trials' folders [default: beside the journal]")
+    option("--cwd", metavar="DIR", help="run all commands in DIR, not each in the folder of its trial")
+    option("--shell", action="store_true", default=None, help="run the command by /bin/sh, for pipes and variables")
+    option("--trial-timeout", type=at_least(0, float), metavar="SECONDS", help="time limit of a trial")
+    option("--diverged-exit-code", type=int, metavar="N", help="exit code that means divergence")
+    option("--diverged-pattern", metavar="REGEX", help="pattern in the log that means divergence")
+    option("--dry-run", action="store_true", default=None, help="print the commands, and run nothing")
+
+
+def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> dict[str, Any]:
+    """Return the arguments that `run_sweep` and `search_learning_rate` share.
+
+    Raises:
+        OptionError: when there are both a function and a command, or none, or an option of a command has no command.
+        DataError: when the function cannot be imported.
+    """
+    train = _read_train(options)
+    return {
+        "train": train,
+        "metric": options.metric,
+        "direction": options.direction,
+        "runner": _CommandPrinter(train) if options.dry_run else make_runner(options, plugins),
+        "journal": None if options.dry_run else Path(options.journal),
+        "max_retries": options.max_retries,
+        "label": options.label,
+        "keep_results": options.keep_results,
+    }
+
+
+class _CommandPrinter:
+    """A runner that prints the commands of the trials that wait, and ends the program."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def run(
+        self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
+    ) -> Iterator[TrialResult]:
+        for spec in source.take(len(source.waiting)):
+            print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
+        raise SystemExit(0)
+
+
+def _read_train(options: argparse.Namespace) -> TrainFunction:
+    if (options.function is None) == (options.command_line is None):
+        raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
+    given: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    if options.command_line is None:
+        if given or options.dry_run:
+            raise OptionError(f"--{next(iter(given), 'dry_run').replace('_', '-')} is for --command")
+        train: TrainFunction = import_function(options.function)
+        return train
+    from ..commands import CommandTask
+
+    beside = Path(options.journal).with_suffix("")
+    return CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
