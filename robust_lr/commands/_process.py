@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -45,11 +46,10 @@ def run_logged(
     with log.open("ab", buffering=0) as stream:
         process = subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *words], cwd=folder, env=dict(environment), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=stream, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101
-        # Line by line, so that a line of standard error never splits one of standard output, such as JSON.
-        tee = threading.Thread(target=_copy, args=(process.stdout, stream, see), daemon=True)
+        assert process.stdin is not None  # noqa: S101
+        tee = threading.Thread(target=_copy, args=(process, stream, see), daemon=True)
         with process.stdin as gate, _watchdog(process.pid):
             tee.start()
             try:
@@ -78,25 +78,42 @@ def _watchdog(group: int) -> Iterator[None]:
         watchdog.stdin.close()
 
 
-def _copy(source: IO[bytes], log: IO[bytes], see: Callable[[bytes], None]) -> None:
-    with source, contextlib.suppress(ValueError):  # the log is closed once nobody waits for it
-        for line in source:
-            log.write(line)
+def _copy(process: subprocess.Popen[bytes], log: IO[bytes], see: Callable[[bytes], None]) -> None:
+    """Copy both outputs, standard output first if both have something, by lines: neither splits a line of the other."""
+    outputs, unfinished = [out for out in (process.stdout, process.stderr) if out], dict[IO[bytes], bytes]()
+
+    def write(output: IO[bytes], line: bytes) -> None:
+        log.write(line)
+        if output is process.stdout:
             see(line)
+
+    with contextlib.suppress(ValueError):  # the log is closed once nobody waits for it
+        while outputs:
+            ready = select.select(outputs, [], [])[0]
+            for output in [each for each in outputs if each in ready]:
+                chunk = os.read(output.fileno(), 1 << 16)
+                *lines, last = (unfinished.pop(output, b"") + chunk).splitlines(keepends=True) or [b""]
+                is_whole = not chunk or last.endswith((b"\n", b"\r"))
+                for line in [*lines, last] if is_whole else lines:
+                    write(output, line)
+                if not is_whole:
+                    unfinished[output] = last
+                if not chunk:
+                    outputs.remove(output)
+                    output.close()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Send SIGTERM to what is left of the group, and SIGKILL to what is left after that."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + SECONDS_TO_STOP
-        is_left = _signal_group(process.pid, number)
-        while is_left and time.monotonic() < deadline:
-            process.poll()
-            time.sleep(0.01)
-            is_left = _signal_group(process.pid, 0)
-        if not is_left:
-            break
-    process.poll()
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    is_left = _signal_group(process.pid, signal.SIGTERM)
+    while is_left and time.monotonic() < deadline:
+        time.sleep(0.01)
+        process.poll()
+        is_left = _signal_group(process.pid, 0)
+    if is_left:
+        _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _signal_group(group: int, number: int) -> bool:

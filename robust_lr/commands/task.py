@@ -175,10 +175,11 @@ class CommandTask:
             how = f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
         else:
             how = f"ended with exit code {code}"
-        tail = "\n".join(log.rstrip().splitlines()[-_LINES_SHOWN:])
-        hint = "; it ran in the trial's folder, and --cwd . (cwd=) runs it in this one"
-        lost = "No such file or directory" in tail and self.cwd is None
-        raise CommandError(f"the command {how}{hint if lost else ''}; {folder / LOG} ends with:\n{tail or '(nothing)'}")
+        lines = log.rstrip().splitlines()[-_LINES_SHOWN:] or ["(nothing)"]
+        if self.cwd is None and any("No such file or directory" in line for line in lines):
+            how += "; it ran in the trial's folder, and --cwd . (cwd=) runs it in this one"
+        tail = "\n".join(lines)
+        raise CommandError(f"the command {how}: {lines[-1].strip()}\n{folder / LOG} ends with:\n{tail}")
 
 
 def _check_options(task: CommandTask) -> None:

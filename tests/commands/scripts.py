@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 # A bigram model of characters, trained by gradient descent; it prints a log as such scripts do.
-GPT = '''
+GPT = """
 import argparse, json, math, random, sys
 from pathlib import Path
 
@@ -67,7 +67,7 @@ if args.lr > 1000:
     val_loss = float("nan")
 print(f"step {args.steps}: val loss {val_loss:.4f}")
 print(json.dumps({"step": args.steps, "val_loss": val_loss, "train_loss": loss_on(train_data)}))
-'''
+"""
 
 # Hangs, with a child of its own, and writes down both process ids.
 HANGS = """

