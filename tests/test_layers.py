@@ -23,8 +23,9 @@ journal readers._rows readers._names readers._states readers.runs
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
 readers._conditions readers._histories readers.table
 runners linear
-commands
+commands.task commands._template commands._process commands._outputs commands._scripts commands
 sweep
+commands.job commands.__main__
 readers
 search.run
 analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits

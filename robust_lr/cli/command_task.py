@@ -23,7 +23,7 @@ _OPTIONS = (
 )
 
 
-def add_command_options(parser: argparse.ArgumentParser) -> None:
+def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) -> None:
     """Add the options that belong to `--command`."""
     group = parser.add_argument_group(
         "commands",
@@ -40,6 +40,10 @@ def add_command_options(parser: argparse.ArgumentParser) -> None:
     option("--trial-timeout", type=at_least(0, float), metavar="SECONDS", help="time limit of a trial")
     option("--diverged-exit-code", type=int, metavar="N", help="exit code that means divergence")
     option("--diverged-pattern", metavar="REGEX", help="pattern in the log that means divergence")
+    if emit:
+        option("--emit", choices=("shell", "slurm-array"), metavar="KIND",
+            help="print a script that runs the trials as a job: shell (a line a trial) or slurm-array",
+        )  # fmt: skip
     option("--dry-run", action="store_true", default=None, help="print the commands, and run nothing")
 
 
@@ -51,12 +55,13 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
         DataError: when the function cannot be imported.
     """
     train = _read_train(options)
+    is_listing = bool(options.dry_run or getattr(options, "emit", None))
     return {
         "train": train,
         "metric": options.metric,
         "direction": options.direction,
-        "runner": _CommandPrinter(train) if options.dry_run else make_runner(options, plugins),
-        "journal": None if options.dry_run else Path(options.journal),
+        "runner": _CommandPrinter(train, options) if is_listing else make_runner(options, plugins),
+        "journal": None if is_listing else Path(options.journal),
         "max_retries": options.max_retries,
         "label": options.label,
         "keep_results": options.keep_results,
@@ -64,15 +69,22 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
 
 
 class _CommandPrinter:
-    """A runner that prints the commands of the trials that wait, and ends the program."""
+    """A runner that prints the commands of the trials that wait, or a script for them, and ends the program."""
 
-    def __init__(self, task: Any) -> None:
-        self._task = task
+    def __init__(self, task: Any, options: argparse.Namespace) -> None:
+        self._task, self._options = task, options
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        for spec in source.take(len(source.waiting)):
+        trials = source.take(len(source.waiting))
+        if kind := getattr(self._options, "emit", None):
+            from ..commands.job import job_script, write_job
+
+            write_job(self._task, trials, max_retries=self._options.max_retries, label=self._options.label)
+            print(job_script(kind, self._task.trials_dir, len(trials)), end="")
+            raise SystemExit(0)
+        for spec in trials:
             print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
         raise SystemExit(0)
 
@@ -82,8 +94,9 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
         raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
     given: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
     if options.command_line is None:
-        if given or options.dry_run:
-            raise OptionError(f"--{next(iter(given), 'dry_run').replace('_', '-')} is for --command")
+        given |= {name: True for name in ("dry_run", "emit") if getattr(options, name, None)}
+        if given:
+            raise OptionError(f"--{next(iter(given)).replace('_', '-')} is for --command")
         train: TrainFunction = import_function(options.function)
         return train
     from ..commands import CommandTask

@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_tolerance(parser, "how much worse than the best loss you accept: 0.003, or 1%% of the best")
     add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
-    add_command_options(parser)
+    add_command_options(parser, emit=True)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO
 
@@ -80,27 +80,26 @@ def _watchdog(group: int) -> Iterator[None]:
 
 def _copy(process: subprocess.Popen[bytes], log: IO[bytes], see: Callable[[bytes], None]) -> None:
     """Copy both outputs, standard output first if both have something, by lines: neither splits a line of the other."""
-    outputs, unfinished = [out for out in (process.stdout, process.stderr) if out], dict[IO[bytes], bytes]()
+    outputs = {out.fileno(): out for out in (process.stdout, process.stderr) if out}
+    unfinished = dict.fromkeys(outputs, b"")
 
-    def write(output: IO[bytes], line: bytes) -> None:
+    def write(number: int, line: bytes) -> None:
         log.write(line)
-        if output is process.stdout:
+        if outputs[number] is process.stdout:
             see(line)
 
     with contextlib.suppress(ValueError):  # the log is closed once nobody waits for it
         while outputs:
-            ready = select.select(outputs, [], [])[0]
-            for output in [each for each in outputs if each in ready]:
-                chunk = os.read(output.fileno(), 1 << 16)
-                *lines, last = (unfinished.pop(output, b"") + chunk).splitlines(keepends=True) or [b""]
+            ready = wait(outputs)
+            for number in [each for each in outputs if each in ready]:
+                chunk = os.read(number, 1 << 16)
+                *lines, last = (unfinished[number] + chunk).splitlines(keepends=True) or [b""]
                 is_whole = not chunk or last.endswith((b"\n", b"\r"))
                 for line in [*lines, last] if is_whole else lines:
-                    write(output, line)
-                if not is_whole:
-                    unfinished[output] = last
+                    write(number, line)
+                unfinished[number] = b"" if is_whole else last
                 if not chunk:
-                    outputs.remove(output)
-                    output.close()
+                    outputs.pop(number).close()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

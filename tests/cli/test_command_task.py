@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,6 @@ def test_a_dry_run_prints_each_command_and_runs_and_writes_nothing(robust_lr):
     assert len({tuple(line) for line in lines}) == 12 and answer.code == 0
     assert lines[0][1] == str(Path("train.py").absolute())
     assert " ".join(lines[0][2:]) == "--lr 0.1 --schedule constant --seed 0 --steps 10"
-        str(Path("train.py").absolute()),
-        *["--lr", "0.1", "--schedule", "constant", "--seed", "0", "--steps", "10"],
-    ]
     assert {path.name for path in Path().iterdir()} == {"train.py"}
     search = robust_lr("search", "--command", COMMAND, *OPTIONS, "--lr-min", 0.01, "--lr-max", 1, "--dry-run")
     assert len(search.out.splitlines()) == 1 and "--lr 0.1 " in search.out
@@ -74,3 +72,12 @@ def test_a_script_that_fails_ends_the_run_with_its_own_error(robust_lr):
     answer = robust_lr("run", "--command", f"{PYTHON} train.py --rate {{lr}}", *OPTIONS, *SWEEP, "--max-retries", 0)
     assert answer.code == 1
     assert "exit code 2: train.py: error: unrecognized arguments: --rate 0.1" in answer.err
+
+
+def test_a_job_array_is_emitted_and_collected(robust_lr):
+    script = robust_lr("run", "--command", COMMAND, *OPTIONS, *SWEEP, "--emit", "shell").out.splitlines()
+    assert len(script) == 12
+    subprocess.run(shlex.split(script[0]), check=True, capture_output=True)
+    answer = robust_lr("collect", "sweep-trials")
+    assert "1 of 12 results, 1 new in sweep.jsonl; look at them with: robust-lr analyze sweep.jsonl" in said(answer)
+    assert "#SBATCH --array=0-11" in robust_lr(*["run", "--command", "true"], *SWEEP, "--emit", "slurm-array").out
