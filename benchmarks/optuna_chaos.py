@@ -36,7 +36,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr_optuna import GeometricGridSampler, cell_of, is_log_entry, journal_storage, safe_sqlite_storage
+from robust_lr_optuna import GeometricGridSampler, cell_of, fail_stale_trials, journal_storage, safe_sqlite_storage
+from robust_lr_optuna._trial_attributes import is_dead, worker_of
 
 STORAGES = ("journal", "safe sqlite", "sqlite", "postgresql")
 MANY_RETRIES = 1000  # a cell is to be missing for no other reason than a fault
@@ -73,7 +74,7 @@ class Outcome:
     twice: int
     missing: int
     failed: int
-    entries: int
+    superfluous: int
     running: int
     killed: int
     seconds: float
@@ -109,8 +110,6 @@ def work(kind: str, url: str, name: str, scenario: Scenario, index: int, seed: i
 
     def grow(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         nonlocal told
-        if trial.state == TrialState.PRUNED:
-            return  # nothing was left for it: this worker ends, and might be the last one
         told += 1
         if scenario.grows and told == 2 and index == 0:
             sampler.refine(study)
@@ -154,20 +153,18 @@ def run(kind: str, url: str, scenario: Scenario, seed: int) -> Outcome:
     if crashed:
         raise RuntimeError(f"{len(crashed)} workers crashed on {kind}: {scenario}")
     seconds, killed = time.monotonic() - began, sum(worker.exitcode == -9 for worker in workers)
-    outcome = outcome_of(study, seconds, killed)
+    outcome = outcome_of(study, scenario.sampler(), seconds, killed)
     if isinstance(storage, RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
     return outcome
 
 
-def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Outcome:
+def outcome_of(study: optuna.Study, sampler: GeometricGridSampler, seconds: float = 0.0, killed: int = 0) -> Outcome:
     """Count the completed trials of every cell that was ever added, from what the storage holds."""
-    everything = study.get_trials(deepcopy=False)
-    entries = [trial.system_attrs["robust_lr:order"] for trial in everything if is_log_entry(trial)]
-    trials = [trial for trial in everything if not is_log_entry(trial)]
-    lrs = {f"{lr:.9g}" for entry in entries for lr in entry["lrs"]}
-    wanted = {(lr, seed) for lr in lrs for entry in entries for seed in entry["seeds"]}
+    fail_stale_trials(study, is_dead=never_noted_or_dead)
+    trials = study.get_trials(deepcopy=False)
+    wanted = {(f"{cell.lr:.9g}", cell.seed) for cell in sampler.cells(study)}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     runs = Counter((f"{trial.params['lr']:.9g}", trial.params["seed"]) for trial in done)
     for trial in done:
@@ -180,11 +177,16 @@ def outcome_of(study: optuna.Study, seconds: float = 0.0, killed: int = 0) -> Ou
         twice=sum(n - 1 for n in runs.values()),
         missing=len(wanted - set(runs)),
         failed=sum(trial.state == TrialState.FAIL for trial in trials),
-        entries=len(entries),
+        superfluous=sum(trial.state == TrialState.PRUNED for trial in trials),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
         killed=killed,
         seconds=seconds,
     )
+
+
+def never_noted_or_dead(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether nobody runs a trial, now that all workers have ended: what the default finds out after a minute."""
+    return is_dead(trial) or worker_of(trial) is None
 
 
 def postgresql_programs() -> Path | None:
@@ -244,7 +246,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
 
     print(
-        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'entries':>8}"
+        f"{'storage':<12}{'scenario':<42}{'cells':>6}{'done':>6}{'twice':>6}{'missing':>8}{'failed':>7}{'extra':>8}"
         f"{'left':>5}{'killed':>7}{'s':>7}"
     )
     wrong = 0
@@ -264,7 +266,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 wrong += not result.is_exact
                 print(
                     f"{kind:<12}{scenario!s:<42}{result.cells:>6}{result.completed:>6}{result.twice:>6}"
-                    f"{result.missing:>8}{result.failed:>7}{result.entries:>8}{result.running:>5}{result.killed:>7}"
+                    f"{result.missing:>8}{result.failed:>7}{result.superfluous:>8}{result.running:>5}{result.killed:>7}"
                     f"{result.seconds:>7.1f}{'' if result.is_exact else '  WRONG'}",
                     flush=True,
                 )

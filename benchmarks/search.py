@@ -227,7 +227,7 @@ class RobustLR:
 
     def __init__(self, curve: Problem, seed: int, budget: int) -> None:
         low, high = math.exp(curve.low), math.exp(curve.high)
-        noise = curve.noise or None
+        noise = 0.0 if curve.exact else curve.noise or None
         options = SearchOptions(extend=False, max_trials=budget, noise=noise)
         self.search = LearningRateSearch(low, high, tolerance=TOLERANCE, options=options)
         self.lrs: dict[float, float] = {}

@@ -59,7 +59,7 @@ def searched(case: Case, start: float | None = None) -> SearchResult:
         math.exp(case.high),
         tolerance=TOLERANCE,
         schedule=schedule_of(case),
-        options=SearchOptions(extend=False, start=start, ratio=None if start is None else 2),
+        options=SearchOptions(noise=0.0, extend=False, start=start, ratio=None if start is None else 2),
     )
     while not search.done:
         for lr in search.ask():

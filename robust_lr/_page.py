@@ -24,17 +24,40 @@ class Table:
     rows: Sequence[Sequence[str]]  # a cell may have several lines
 
 
-Block = Line | Table
+@dataclass(frozen=True)
+class Box:
+    """The answer, before everything else: labels and what each says."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+    lead: bool = True  # whether the first row says more than the others
+
+
+Block = Line | Table | Box
+BOX_WIDTH = 96
 
 
 def to_text(blocks: Iterable[Block]) -> str:
-    parts = [
-        "  " * block.indented + block.text
-        if isinstance(block, Line)
-        else f"\n{block.caption}\n\n{table_text(block.header, block.rows)}\n"
-        for block in blocks
-    ]
+    parts = list[str]()
+    for block in blocks:
+        if isinstance(block, Line):
+            parts.append("  " * block.indented + block.text)
+        elif isinstance(block, Box):
+            parts.append(f"{box_text(block)}\n")
+        else:
+            parts.append(f"\n{block.caption}\n\n{table_text(block.header, block.rows)}\n")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip("\n")
+
+
+def box_text(box: Box, *, width: int = BOX_WIDTH) -> str:
+    """Return a box between two rules; it has no bars at its sides, so that its numbers can be copied."""
+    label = max((len(name) for name, _ in box.rows), default=0) + 2
+    width = min(width, BOX_WIDTH)
+    lines = [f"── {box.title} ".ljust(width, "─")]
+    for name, text in box.rows:
+        pieces = textwrap.wrap(text, max(width - label, 20), break_long_words=False, break_on_hyphens=False)
+        lines += [f"{head:{label}}{piece}" for head, piece in zip_longest([name], pieces or [""], fillvalue="")]
+    return "\n".join([*lines, "─" * width])
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int = 0) -> str:
@@ -67,6 +90,10 @@ def to_html(blocks: Iterable[Block]) -> str:
             items = []
         if isinstance(block, Line):
             parts.append(f"<p>{'<b>' * block.strong}{escape(block.text)}{'</b>' * block.strong}</p>")
+        elif isinstance(block, Box):
+            rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in block.rows)
+            kind = "answer lead" if block.lead else "answer"
+            parts.append(f"<section class='{kind}'><h2>{escape(block.title)}</h2><dl>{rows}</dl></section>")
         elif block is not None:
             parts.append(f"<h3>{escape(block.caption)}</h3>{_table_html(block)}")
     return "".join(parts)
@@ -90,6 +117,9 @@ def to_markdown(blocks: Iterable[Block]) -> str:
             lines.insert(1, ruler)
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
             parts.append(f"\n### {_escaped(block.caption)}\n\n{table}\n")
+        elif isinstance(block, Box):
+            rows = "\n".join(f"- **{_escaped(name)}**: {_escaped(text)}" for name, text in block.rows)
+            parts.append(f"\n**{_escaped(block.title)}**\n\n{rows}\n")
         else:
             text = _escaped(block.text)
             parts.append(f"\n**{text}**\n" if block.strong else f"{'  ' * block.indented}- {text}")

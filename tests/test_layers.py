@@ -27,10 +27,10 @@ commands.task commands._template commands._process commands._outputs commands._s
 sweep
 commands.job commands.__main__
 readers
-search.run
+search.run search.progress
 analysis._bounds analysis._selection analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
-analysis._entry report.words report.tables report.text
+analysis._entry report.words report.answer report.tables report.text
 analysis
 report
 cli

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from robust_lr._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ._assignments import Cell as Cell
+    from ._cells import Cell as Cell
     from ._outcomes import has_diverged as has_diverged
     from ._pruning_audit import PruningAudit as PruningAudit
     from ._pruning_audit import audit_pruning as audit_pruning
@@ -32,7 +32,7 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "_assignments": "Cell",
+            "_cells": "Cell",
             "_trial_attributes": "cell_of fail_stale_trials is_log_entry",
             "_outcomes": "has_diverged",
             "_pruning_audit": "PruningAudit audit_pruning",

@@ -17,7 +17,7 @@ from robust_lr.search import LearningRateSearch, SearchResult
 from ._outcomes import final_value, why_failed
 from ._parameter_values import is_same
 from ._trial_attributes import SEARCH, note_of, values_of
-from ._workers import this_worker
+from ._workers import in_this_process, this_worker
 
 Choices = Mapping[str, Any]  # one combination: name of a parameter -> value
 
@@ -88,7 +88,8 @@ def choices_of(trial: FrozenTrial, names: Iterable[str]) -> Choices | None:
 
 def lr_of(trial: FrozenTrial, name: str) -> float | None:
     """Return the learning rate that a trial runs, None if it has not chosen yet, or never will."""
-    lr = values_of(trial).get(name, search_note(trial).get("lr"))
+    has_ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)  # then only what it ran counts
+    lr = trial.params.get(name) if has_ended else values_of(trial).get(name, search_note(trial).get("lr"))
     return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
 
 
@@ -133,10 +134,17 @@ class Standing(NamedTuple):
         result = self.search.result
         return math.sqrt(math.prod(result.lr_range)) if math.isnan(result.lr) else result.lr
 
-    def waits_for_others(self) -> bool:
-        """Whether the next move depends on trials of other threads, processes or machines."""
-        here = this_worker()
-        return not self.search.done and any(search_note(trial).get("worker", here) != here for trial in self.running)
+    def waits_for_others(self) -> list[FrozenTrial]:
+        """Return the trials of other threads, processes or machines that the next move depends on.
+
+        Those that somebody asked for by hand in this process may never be told.
+        """
+        here, others = this_worker(), []
+        for trial in [] if self.search.done else self.running:
+            worker = search_note(trial).get("worker", here)
+            if worker != here and not (search_note(trial).get("asked") and in_this_process(worker)):
+                others.append(trial)
+        return others
 
 
 def standing_of(noted: Mapping[str, Any], study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> Standing:

@@ -15,12 +15,18 @@ def this_worker() -> dict[str, Any]:
     return {**_process(os.getpid()), "thread": threading.get_ident()}
 
 
-def is_in_other_thread(worker: Mapping[str, Any]) -> bool:
-    """Whether this is another thread of this process, and alive."""
-    if any(worker.get(name) != value for name, value in _process(os.getpid()).items()):
-        return False
-    idents = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
-    return worker.get("thread") in idents
+def in_this_process(worker: Mapping[str, Any]) -> bool:
+    return all(worker.get(name) == value for name, value in _process(os.getpid()).items())
+
+
+def where(worker: Mapping[str, Any] | None) -> str:
+    """Return where a worker runs, in words."""
+    if worker is None:
+        return "worker unknown"
+    if in_this_process(worker):
+        return "in this process"
+    machine, here = (str(each["machine"]) for each in (worker, _process(os.getpid())))
+    return f"process {worker['pid']}" + (f" on {machine.partition('/')[0]}" if machine != here else " on this machine")
 
 
 def is_gone(worker: Mapping[str, Any]) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -21,26 +21,28 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import GeometricGrid
 from robust_lr._checks import check_whole
-from robust_lr.exceptions import GridError, OptionError
+from robust_lr._text import listed
+from robust_lr.exceptions import GridError, OptionError, RobustLRWarning
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.sweep.axes import read_learning_rates, read_seeds
 from robust_lr.sweep.retries import MAX_RETRIES
 
-from ._assignments import Axes, Cell, LogEntry, as_axes
+from ._cells import Axes, Cell, as_axes
+from ._grid_state import GridState
+from ._growth import add_growth, growth_before, growth_of, take_back_growth
 from ._outcomes import note_why_failed
 from ._parameter_values import allowed_value, is_same
-from ._partial_sampler import PartialSampler, stop_study
-from ._study_state import StudyState
+from ._partial_sampler import PartialSampler, is_in_optimize, stop_study
 from ._trial_attributes import (
+    CELL,
     claim_of,
     fail_stale_trials,
-    is_enqueued,
     is_fixed,
-    repeated_by,
+    note_of,
+    values_of,
     write_claim,
-    write_log_entry,
 )
-from ._workers import is_in_other_thread
+from ._workers import in_this_process
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at the storage
 
@@ -55,7 +57,10 @@ class GeometricGridSampler(PartialSampler):
     Any number of threads, processes and machines may work on a study in one storage. All state is in the storage, so a
     study can be interrupted and continued. Coarse learning rates come first, each with all its seeds and schedules: a
     study that is stopped early is a complete sweep over a coarser grid. After the grid has grown, only new cells run.
+    A sampler with a smaller grid runs only what is left of that.
 
+    A cell is finished by a trial whose own parameters are its values. A trial that ran something else gives its cell
+    back, and says so; an objective that never asks for a parameter of the grid ends after its first trial.
     A failed trial is retried up to `max_retries` times. So is a trial whose process was killed, as soon as another
     worker on the same machine is idle (or `fail_stale_trials` is called). NaN, infinity, `TrialDiverged` and pruned
     trials are results. An enqueued trial counts for the cell that it names; a trial of another sampler counts if it has
@@ -85,6 +90,10 @@ class GeometricGridSampler(PartialSampler):
         [(0.001, 0), (0.001, 1), (0.01, 0), (0.01, 1), (0.1, 0), (0.1, 1), (1.0, 0), (1.0, 1)]
     """
 
+    _n_live: int
+    _n_threads: int
+    _last_end: float
+
     def __init__(
         self,
         grid: GeometricGrid | Iterable[float],
@@ -97,14 +106,14 @@ class GeometricGridSampler(PartialSampler):
         independent_sampler: BaseSampler | None = None,
         max_retries: int = MAX_RETRIES,
     ) -> None:
-        if isinstance(schedules, str):
-            raise OptionError(f"schedules must be a sequence of names, got {schedules!r}")
         self._axes = as_axes(
-            read_learning_rates(grid), dict.fromkeys(schedules or ()), () if seeds is None else read_seeds(seeds)
+            read_learning_rates(grid), _read_names(schedules), () if seeds is None else read_seeds(seeds)
         )
         self._names = {"lr": lr_name, "schedule": schedule_name, "seed": seed_name}
         if len(set(self._names.values())) < 3:
             raise OptionError(f"lr_name, schedule_name and seed_name must differ, got {list(self._names.values())}")
+        if isinstance(independent_sampler, GeometricGridSampler):
+            raise OptionError("a trial runs a cell of one grid, so independent_sampler must be no GeometricGridSampler")
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
         super().__init__(independent_sampler)
         self._forget()
@@ -112,12 +121,12 @@ class GeometricGridSampler(PartialSampler):
     def pending(self, study: Study) -> int:
         """Return the number of cells that wait for a trial: ``while sampler.pending(study): trial = study.ask()``."""
         with self._lock:
-            state = self._read(study)
-            log, entry = state.log, self._next_entry(state, None)
-            if entry != LogEntry():
-                log = copy.deepcopy(log)
-                log.read_entry(entry)
-            return log.n_waiting + state.n_idle(log)
+            return self._read(study).n_pending()
+
+    def cells(self, study: Study) -> list[Cell]:
+        """Return all cells of the study's grid, finished or not, in the order in which they run."""
+        with self._lock:
+            return self._read(study).axes.cells()
 
     def extend(self, study: Study, *, below: int = 0, above: int = 0, lrs: Iterable[float] = ()) -> None:
         """Add learning rates to the study's grid: `below` and `above` it, at the ratio of its ends, and those given.
@@ -142,11 +151,20 @@ class GeometricGridSampler(PartialSampler):
 
     def add_seeds(self, study: Study, seeds: Iterable[int]) -> None:
         """Add seeds to the study: every learning rate and schedule runs with them too."""
-        self._grow(study, seeds=seeds)
+        self._grow(study, seeds=read_seeds(seeds))
 
     def add_schedules(self, study: Study, schedules: Iterable[str]) -> None:
         """Add schedules to the study: each runs with every learning rate and seed."""
-        self._grow(study, schedules=schedules)
+        self._grow(study, schedules=_read_names(schedules))
+
+    def take_back(self, study: Study) -> None:
+        """Take back what any sampler added to the study's grid: the grid of this sampler is left to run.
+
+        Trials that have run stay, and running ones go on.
+        """
+        take_back_growth(study)
+        with self._lock:
+            self._states.get(study._storage, {}).pop(study._study_id, None)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -157,29 +175,39 @@ class GeometricGridSampler(PartialSampler):
             optuna.TrialPruned: if nothing is left to run.
             GridError: if the objective does not allow the value.
         """
-        claim = claim_of(trial) if param_name in self._names.values() else None
+        claim = claim_of(trial)
         axis = self._own_names(claim).get(param_name)
-        if axis is not None:
-            claim = claim or self._begin(study, trial)
-            if claim is not None:
-                return allowed_value(param_name, claim[axis], param_distribution)
-            if not is_enqueued(trial):
-                raise optuna.TrialPruned("every cell of the grid is done or running")
-        return super().sample_independent(study, trial, param_name, param_distribution)
+        if axis is None:
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        if claim is not None:
+            return allowed_value(param_name, claim[axis], param_distribution)
+        if axis == "lr" or self._names["lr"] not in values_of(trial):
+            raise optuna.TrialPruned(f"every cell of the grid is done or running, so {param_name!r} has no value")
+        # The user enqueued a learning rate that no cell waits for: it runs with the first schedule and seed.
+        first = self._axes.schedules if axis == "schedule" else self._axes.seeds
+        return allowed_value(param_name, first[0], param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Find the trial's cell; note the cell and the worker in the storage."""
+        """Claim a cell for the trial, which is noted with the worker in the storage.
+
+        Raises:
+            GridError: if nothing is left to run and `study.ask` was called by hand.
+            RobustLRError: if another worker took this one for dead.
+        """
         super().before_trial(study, trial)
         with self._lock:
-            state = self._states.get(study._storage, {}).get(study._study_id)
-            if state is None or state.log.axes == Axes():
-                state = self._read(study)
-        # Until an objective asks for a learning rate, the study may have another purpose.
-        if state.log.axes != Axes():
-            self._begin(study, trial)
+            self._has_stopped = False
+        fixed = values_of(trial)
+        cell = self._claim(study, trial, fixed)
+        with self._lock:
+            self._n_live += 1
+            is_new = self._n_live == 1 and time.monotonic() - self._last_end > _LONGEST_WAIT  # another `optimize`
+            self._n_threads = 1 if is_new else max(self._n_threads, self._n_live)
+        if cell is None and not any(name in fixed for name in self._names.values()):
+            self._say_that_nothing_is_left(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Note why a trial failed, which decides whether it is retried.
+        """Note why a trial failed, give its cell back if it ran something else, and stop when nothing is left.
 
         Raises:
             GridError: if the objective did not run the trial's cell.
@@ -187,14 +215,16 @@ class GeometricGridSampler(PartialSampler):
         claim = claim_of(trial)
         if claim is not None and state == TrialState.FAIL:
             note_why_failed(study, trial)
-        super().after_trial(study, trial, state, values)
-        if state == TrialState.COMPLETE and (claim is not None or not is_fixed(trial)):
-            for name, axis in self._own_names(claim).items():
-                wanted = "a value of the grid" if claim is None else claim[axis]
-                # If a distribution has only one value, Optuna takes it without asking a sampler.
-                if name in trial.params and not is_same(trial.params[name], wanted):
-                    ran = f"{name}={trial.params[name]!r}"
-                    raise GridError(f"trial {trial.number} should run {name}={wanted!r}, but the objective ran {ran}")
+        if claim is not None or trial.params:  # otherwise it ran nothing that the other sampler should know of
+            super().after_trial(study, trial, state, values)
+        ended = copy.copy(study._storage.get_trial(trial._trial_id))
+        ended.state, ended.values = state, values
+        began = time.monotonic()
+        while (grid := self._stop_or_go_on(study, ended, is_last=time.monotonic() - began > _LONGEST_WAIT)) is None:
+            time.sleep(_SHORTEST_WAIT / 4)
+        self._warn_of_failure(study, grid, ended)
+        if claim is not None and state == TrialState.COMPLETE:
+            self._check_what_ran(study, trial, claim, grid)
 
     def __repr__(self) -> str:
         lrs, schedules, seeds = (len(axis) for axis in (self._axes.lrs, self._axes.schedules, self._axes.seeds))
@@ -209,97 +239,121 @@ class GeometricGridSampler(PartialSampler):
 
     def _forget(self) -> None:
         self._lock = threading.RLock()
-        self._states: WeakKeyDictionary[BaseStorage, dict[int, StudyState]] = WeakKeyDictionary()
+        self._states: WeakKeyDictionary[BaseStorage, dict[int, tuple[Axes, GridState | None]]] = WeakKeyDictionary()
+        self._has_stopped = False
+        # Trials of this process that run, the most that ran at a time, and when the last one ended.
+        self._n_live, self._n_threads, self._last_end = 0, 0, 0.0
 
     def _owns(self, trial: FrozenTrial, name: str) -> bool:
         return name in self._own_names(claim_of(trial))
 
     def _own_names(self, claim: Mapping[str, Any] | None) -> dict[str, str]:
         """Parameter name -> axis, for the axes of the trial's cell, or else those of this sampler."""
-        if claim is None:
-            claim = {"lr": 1, "schedule": self._axes.schedules or None, "seed": self._axes.seeds or None}
-        return {name: axis for axis, name in self._names.items() if claim[axis] is not None}
+        names = self._axes.names(self._names) if claim is None else claim["names"]
+        return {name: axis for axis, name in names.items()}
 
-    def _begin(self, study: Study, trial: FrozenTrial) -> Mapping[str, Any] | None:
-        """Claim the trial's cell in the storage; return the claim, or None if there is nothing to run.
+    def _claim(self, study: Study, trial: FrozenTrial, fixed: Mapping[str, Any]) -> Cell | None:
+        """Claim a cell in the storage, and look whether another trial did too: then both give it back.
 
-        A suspicious worker records its suspicion, then checks for a claim; a worker claims, then checks for suspicion.
-        At least one side sees the other, so that no cell is run twice.
+        Of two workers that write and then look, at least one sees the other, and neither knows whether it was seen.
         """
-        cell = self._wait_for_cell(study, trial.number)
-        if cell is None:
-            self._finish(study, trial)
-            return None
-        write_claim(study, trial, cell)
-        if self._is_suspect(study, trial.number):
-            write_claim(study, trial, None)
-        return claim_of(trial)
-
-    def _is_suspect(self, study: Study, number: int) -> bool:
-        with self._lock:
-            log = self._states[study._storage][study._study_id].log
-            with contextlib.suppress(KeyError):  # nothing new, the usual case: checking is cheaper than reading
-                study._storage.get_trial_id_from_study_id_trial_number(study._study_id, log.n_read)
-                log = self._read(study).log
-            return log.is_suspect(number)
-
-    def _finish(self, study: Study, trial: FrozenTrial) -> None:
-        """Let a trial without a cell, and its worker, come to an end."""
-        if not is_fixed(trial):
-            stop_study(study)
-        elif (repeated := repeated_by(trial)) is not None:
-            with self._lock:
-                is_superfluous = repeated in self._read(study).log.assigned
-            # Another trial has taken the cell of this repeated trial; the objective gets an error when it asks.
-            for name in self._own_names(None) if is_superfluous else ():
-                trial.params.pop(name, None)
-                trial.distributions.pop(name, None)
-
-    def _wait_for_cell(self, study: Study, number: int) -> Cell | None:
-        wait, waited = _SHORTEST_WAIT, 0.0
+        wait, asked = _SHORTEST_WAIT, {} if is_in_optimize(study) else {"asked": True}
         while True:
             with self._lock:
-                state = self._read(study)
-                entry = self._next_entry(state, number)
-                if entry != LogEntry():
-                    write_log_entry(study, entry)
+                grid = self._read(study)
+                cell = next((each for each in grid.free(trial.number) if grid.agrees(each, fixed)), None)
+                if cell is None and fail_stale_trials(study):
                     continue
-                cell = state.log.assigned.get(number)
-                if cell is not None or state.is_fixed(number):
+                write_claim(study, trial, cell, grid.names, **asked)
+                if cell is None:
+                    return None
+                grid.read(study._storage.get_all_trials(study._study_id, deepcopy=False))
+                rivals = grid.rivals(cell, trial.number)
+                if rivals == []:
                     return cell
-                # Nothing is left, unless a running trial fails.
-                running = state.running()
-            if fail_stale_trials(study):
-                continue
-            claims = {trial.number: claim_of(trial) for trial in running}
-            unclaimed = tuple(other for other, claim in claims.items() if claim is None)
-            if unclaimed and waited > _LONGEST_WAIT:
-                write_log_entry(study, LogEntry(suspect=unclaimed))
-            elif not unclaimed and not any(is_in_other_thread(claim["worker"]) for claim in claims.values() if claim):
+                write_claim(study, trial, None, {}, **asked)
+            # All of them may be here. The first one chooses again at once, the others in turn.
+            time.sleep(wait * sum(rival < trial.number for rival in rivals or ()))
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _say_that_nothing_is_left(self, study: Study, trial: FrozenTrial) -> None:
+        with self._lock:
+            said = self._read(study).held_by_others(trial.number)
+        text = f"every cell of the grid is done{', or held: ' * bool(said)}{listed(said)}"
+        if is_fixed(trial):
+            warnings.warn(f"trial {trial.number} names no {self._names['lr']!r}, and {text}", RobustLRWarning, 2)
+        elif is_in_optimize(study):
+            stop_study(study)
+        else:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
+            raise GridError(f"nothing is left to ask for: {text}; ask while sampler.pending(study) is not 0")
+
+    def _stop_or_go_on(self, study: Study, ended: FrozenTrial, *, is_last: bool) -> GridState | None:
+        """Stop the study if nothing is left; return None while other threads are about to ask for the last cells.
+
+        A thread that does not ask for a while has reached its `n_trials`; `is_last` says that it is waited for no more.
+        """
+        with self._lock:
+            grid = self._read(study)
+            grid.end(ended)
+            if not grid.has_work(ended.number) and fail_stale_trials(study):
+                grid = self._read(study)
+            n_asking = 0 if is_last or not is_in_optimize(study) else max(self._n_threads - self._n_live, 0)
+            n_work = grid.n_work(ended.number, at_most=n_asking)
+            if 0 < n_work <= n_asking:
                 return None
-            else:
-                time.sleep(wait)
-                waited, wait = waited + wait, min(2 * wait, _LONGEST_WAIT)
+            if n_work == 0:
+                self._stop(study, ended, grid)
+            self._n_live, self._last_end = self._n_live - 1, time.monotonic()
+            return grid
 
-    def _read(self, study: Study) -> StudyState:
+    def _stop(self, study: Study, trial: FrozenTrial, grid: GridState) -> None:
+        self._has_stopped = stop_study(study)
+        never_told = [t for t in grid.running() if t.number != trial.number and _was_asked_here(t)]
+        if self._has_stopped and never_told:
+            numbers = listed([str(t.number) for t in never_told])
+            text = f"the study stops without trial {numbers}, asked for with study.ask and not told"
+            warnings.warn(f"{text}; tell it, or fail it and optimize again", RobustLRWarning, stacklevel=3)
+
+    def _warn_of_failure(self, study: Study, grid: GridState, ended: FrozenTrial) -> None:
+        failed = grid.has_failed(ended)
+        if failed is None:
+            return
+        numbers = [*grid.failed[failed], ended.number]
+        trials = f"trial{'s' * (len(numbers) > 1)} {listed([str(n) for n in numbers])}"
+        if grid.is_given_up(failed, more=1):
+            text = f"{failed} is given up: {trials} failed, and max_retries={self._max_retries}"
+        elif getattr(study, "_stop_flag", False) and is_in_optimize(study):
+            text = f"{failed} is left: {trials} failed while the study came to its end; call optimize again"
+        else:
+            return
+        warnings.warn(text, RobustLRWarning, stacklevel=3)
+
+    def _check_what_ran(self, study: Study, trial: FrozenTrial, claim: Mapping[str, Any], grid: GridState) -> None:
+        cell, names = Cell(claim["lr"], claim["schedule"], claim["seed"]), claim["names"]
+        for axis, name in names.items():
+            if name in trial.params:
+                # If a distribution has only one value, Optuna takes it without asking a sampler.
+                if not is_same(trial.params[name], claim[axis]):
+                    raise GridError(
+                        f"trial {trial.number} should run {name}={claim[axis]!r}, but the objective ran "
+                        f"{name}={trial.params[name]!r}: {cell} is left to run"
+                    )
+                continue
+            self._check_asked(axis, name, study, trial, names.values(), in_vain=grid.in_vain + 1)
+            text = f"trial {trial.number} did not ask for {name!r}, so it counts for no cell: {cell} is left to run"
+            warnings.warn(text, RobustLRWarning, stacklevel=3)
+
+    def _read(self, study: Study) -> GridState:
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        states = self._states.setdefault(study._storage, {})
-        state = states.get(study._study_id)
-        if state is None or not state.is_of(trials):
-            state = states[study._study_id] = StudyState(self._names)
-        state.read(trials)
-        return state
-
-    def _next_entry(self, state: StudyState, number: int | None) -> LogEntry:
-        """Return the entry that must be in the log before this trial can go on."""
-        log, grow = state.log, state.missing(self._axes)
-        retry, never_ran, found = state.lost(self._max_retries)
-        if grow != Axes():
-            found |= state.results_of_others(log.axes.grown(grow))
-        assign: tuple[int, ...] = ()
-        if number is not None and number not in log.assigned and not state.is_fixed(number):
-            assign = (number,) if log.n_waiting or grow != Axes() or retry or never_ran else ()
-        return LogEntry(grow, assign, tuple(retry), tuple(never_ran), found=found)
+        axes = self._axes.grown(growth_of(study, self._names))
+        known = self._states.setdefault(study._storage, {})
+        wanted, grid = known.get(study._study_id, (axes, None))
+        if grid is None or wanted != axes or not grid.is_of(trials):
+            grid = GridState(axes.grown(growth_before(study, trials)), self._names, self._max_retries)
+            known[study._study_id] = axes, grid
+        grid.read(trials)
+        return grid
 
     def _grow(
         self,
@@ -309,14 +363,21 @@ class GeometricGridSampler(PartialSampler):
         schedules: Iterable[str] = (),
         seeds: Iterable[int] = (),
     ) -> None:
-        """Add axes to the study, once it has those of this sampler."""
         with self._lock:
-            while (entry := self._next_entry(self._read(study), None)).grow != Axes():
-                write_log_entry(study, entry)
-            state = self._read(study)
-            lrs = set(new_lrs(state.log.axes.lrs))
+            lrs = set(new_lrs(self._read(study).axes.lrs))
             lrs = {float(f"{lr:.{SIGNIFICANT_DIGITS}g}") for lr in (read_learning_rates(lrs) if lrs else ())}
-            missing = state.missing(as_axes(lrs, schedules, seeds))
-            if missing != Axes():
-                found = state.results_of_others(state.log.axes.grown(missing))
-                write_log_entry(study, LogEntry(grow=missing, found=found))
+            add_growth(study, as_axes(lrs, schedules, seeds), self._names)
+            if self._has_stopped and is_in_optimize(study):  # by a callback of the last trial
+                study._stop_flag = self._has_stopped = False
+
+
+def _read_names(schedules: Iterable[str] | None) -> list[str]:
+    names = [] if schedules is None else [schedules] if isinstance(schedules, str) else list(schedules)
+    if isinstance(schedules, str) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"schedules must be a sequence of names, got {schedules!r}")
+    return list(dict.fromkeys(map(str, names)))
+
+
+def _was_asked_here(trial: FrozenTrial) -> bool:
+    note = note_of(trial, CELL) or {}
+    return bool(note.get("asked")) and in_this_process(note["worker"])

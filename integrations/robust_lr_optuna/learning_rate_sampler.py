@@ -19,13 +19,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import Schedule
 from robust_lr._checks import check_number, check_whole
+from robust_lr._text import listed
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.sweep.retries import MAX_RETRIES
 
-from ._outcomes import note_why_failed
+from ._never_asked import never_asked
+from ._outcomes import note_why_failed, seconds_of
 from ._parameter_values import is_same
-from ._partial_sampler import PartialSampler, stop_study
+from ._partial_sampler import PartialSampler, is_in_optimize, stop_study
 from ._study_search import (
     Choices,
     Standing,
@@ -35,10 +37,11 @@ from ._study_search import (
     standing_of,
     write_search_note,
 )
-from ._trial_attributes import fail_stale_trials, is_fixed, values_of
-from ._workers import this_worker
+from ._trial_attributes import fail_stale_trials, is_fixed, values_of, worker_of
+from ._workers import this_worker, where
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the storage
+_SAY_AFTER, _PATIENCE = 10.0, 600.0  # seconds of waiting for another worker
 
 
 class LearningRateSampler(PartialSampler):
@@ -88,7 +91,7 @@ class LearningRateSampler(PartialSampler):
         >>> study = optuna.create_study(sampler=LearningRateSampler(tolerance=0.005))
         >>> study.optimize(lambda trial: 0.03 * math.log(trial.suggest_float("lr", 1e-3, 0.1, log=True) / 0.02) ** 2)
         >>> len(study.trials), study.best_params
-        (5, {'lr': 0.02155})
+        (6, {'lr': 0.02155})
         >>> search_result(study).excess_bound < 0.005
         True
     """
@@ -154,13 +157,15 @@ class LearningRateSampler(PartialSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Note in the storage who runs the trial."""
         super().before_trial(study, trial)
-        write_search_note(study, trial, {"number": trial.number, "worker": this_worker()})
+        note = {"number": trial.number, "worker": this_worker()}
+        write_search_note(study, trial, note | ({} if is_in_optimize(study) else {"asked": True}))
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Note why a trial failed, warn if none has a learning rate, and stop the study when its searches are over.
 
         Raises:
-            GridError: if the objective allows only one learning rate, for which Optuna asks no sampler.
+            GridError: if the objective never asks for a learning rate, or allows only one, for which Optuna asks no
+                sampler.
             DataError: if the objective ran another choice than the trial's.
         """
         if state == TrialState.FAIL:
@@ -170,7 +175,7 @@ class LearningRateSampler(PartialSampler):
             return
         trials = list(study._storage.get_all_trials(study._study_id, deepcopy=False))
         if state == TrialState.COMPLETE:
-            self._check_what_ran(trial, trials)
+            self._check_what_ran(study, trial)
         ended = trials[trial.number] = copy.copy(trials[trial.number])
         ended.state, ended.values = state, values  # what Optuna stores after this
         if self._is_over(study, trials):
@@ -214,12 +219,14 @@ class LearningRateSampler(PartialSampler):
             raise GridError(f"the search goes from {low:g} to {high:g}, but the objective only allows {distribution}")
         return low, high
 
-    def _check_what_ran(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+    def _check_what_ran(self, study: Study, trial: FrozenTrial) -> None:
         # Some trials may ask for other parameters only; if none asks for a learning rate, it is a mistake.
-        if not self._has_warned and not any(self._lr_name in each.params for each in trials):
-            self._has_warned = True
-            said = f"trial {trial.number} has no parameter {self._lr_name!r} to search, only {list(trial.params)}"
-            warnings.warn(f"{said}; pass {type(self).__name__}(lr_name=...)", RobustLRWarning, stacklevel=3)
+        if self._lr_name not in trial.params:
+            own = [self._lr_name, *self._combinations[0]]
+            if not self._check_asked("lr", self._lr_name, study, trial, own) and not self._has_warned:
+                self._has_warned = True
+                text = never_asked("lr", self._lr_name, trial, own)
+                warnings.warn(f"trial {trial.number}: {text}", RobustLRWarning, stacklevel=3)
         # If a distribution has only one value, Optuna takes it without asking a sampler.
         note = search_note(trial)
         for name, wanted in note.get("choices", {}).items():
@@ -237,7 +244,7 @@ class LearningRateSampler(PartialSampler):
 
         Before the range is known there is no search, and only the combination is chosen.
         """
-        wait = _SHORTEST_WAIT
+        wait, waited, awaited = _SHORTEST_WAIT, 0.0, list[FrozenTrial]()
         while True:
             fail_stale_trials(study)
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
@@ -257,11 +264,17 @@ class LearningRateSampler(PartialSampler):
                 write_search_note(study, trial, note)
                 # All of them may be here. The first one chooses again at once, the others in turn.
                 time.sleep(wait * sum(rival < trial.number for rival in rivals))
-            elif any(standing.waits_for_others() for _, standing in standings if standing is not None):
-                time.sleep(wait)
             else:
-                break
+                awaited = [each for _, standing in standings if standing for each in standing.waits_for_others()]
+                if not awaited or waited > _patience(trials):
+                    break
+                time.sleep(wait)
+                if waited <= _SAY_AFTER < waited + wait:
+                    _say_whom(trial, awaited, "waits for")
+                waited += wait
             wait = min(2 * wait, _LONGEST_WAIT)
+        if awaited:
+            _say_whom(trial, awaited, "no longer waits for")
         if stop_study(study):
             raise optuna.TrialPruned("every search is over, or depends on running trials")
         choices, last = standings[0]
@@ -305,3 +318,15 @@ def _note(
     note: Mapping[str, Any], choices: Choices, search: Mapping[str, Any] | None, lr: float | None
 ) -> dict[str, Any]:
     return {**note, "choices": dict(choices)} | ({} if search is None else {"lr": lr, **search})
+
+
+def _patience(trials: Sequence[FrozenTrial]) -> float:
+    """Seconds to wait for the trials of others: ten times as long as any trial took."""
+    took = [seconds_of(trial) for trial in trials if trial.state.is_finished()]
+    return max([_PATIENCE, *(10 * seconds for seconds in took if not math.isnan(seconds))])
+
+
+def _say_whom(trial: FrozenTrial, awaited: Sequence[FrozenTrial], waits: str) -> None:
+    who = listed([f"trial {each.number} ({where(worker_of(each))})" for each in awaited])
+    way_out = "tell it, or pass fail_stale_trials(study, is_dead=...) what is dead"
+    warnings.warn(f"trial {trial.number} {waits} {who}: {way_out}", RobustLRWarning, stacklevel=3)

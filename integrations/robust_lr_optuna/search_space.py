@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr import GeometricGrid, Schedule
 from robust_lr._checks import check_number
@@ -107,6 +108,16 @@ class CoarseLearningRate(PartialSampler):
         """Return the proposal of the base sampler, a learning rate on the grid."""
         value = super().sample_independent(study, trial, param_name, param_distribution)
         return self._on_grid(value, param_distribution) if param_name == self._lr_name else value
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Let the base sampler learn from the trial.
+
+        Raises:
+            GridError: if the objective never asks for the learning rate, which then would be on no grid.
+        """
+        super().after_trial(study, trial, state, values)
+        if state == TrialState.COMPLETE and self._lr_name not in trial.params:
+            self._check_asked("lr", self._lr_name, study, trial, ())
 
     def _on_grid(self, value: Any, distribution: BaseDistribution) -> float:
         if not isinstance(distribution, FloatDistribution) or distribution.step is not None:

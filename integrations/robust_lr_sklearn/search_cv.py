@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 
@@ -34,6 +35,9 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
     The splits are drawn once, and every learning rate is scored on them. Tolerance and bound refer to the mean over
     them: a hard split lowers the score of every learning rate, so it adds no noise to their differences. If fits are
     random, set the estimator's ``random_state``, or a tolerance above the difference between two fits.
+
+    Accuracy, F1 and other metrics that count a classifier's predictions move in steps. They are not convex at the scale
+    of these steps, so such a search has no bound (`search_result_.stop` is "steps"); search by "neg_log_loss" for one.
 
     Failing fits, about which scikit-learn would warn, are results here:
 
@@ -136,7 +140,9 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         options = self.options or SearchOptions()
         if options.noise:
             raise OptionError(f"leave options.noise out: all are scored on the same splits, got {options.noise!r}")
-        options = replace(options, noise=0.0)  # the same splits and seeds: a repeated learning rate tells nothing new
+        # The same splits and seeds: a repeated learning rate tells nothing new.
+        stepwise = self._counts_predictions() if options.stepwise is None else options.stepwise
+        options = replace(options, noise=0.0, stepwise=stepwise)
         search = LearningRateSearch(self.lr_min, self.lr_max, tolerance=self.tolerance, options=options)
         self._check_options()
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
@@ -160,6 +166,20 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         if callable(refit):
             return int(super()._select_best_index(refit, refit_metric, results))
         return lrs.index(self.search_result_.lr)
+
+    def _counts_predictions(self) -> bool | None:
+        """Whether the metric counts right and wrong predictions of classes, as accuracy and F1 do; None if unknown."""
+        if not is_classifier(self.estimator):
+            return None
+        scoring, refit = self.scoring, self.refit if isinstance(self.refit, str) else ""
+        if isinstance(scoring, Mapping):
+            scoring = scoring.get(refit)
+        elif isinstance(scoring, (list, tuple, set)):
+            scoring = refit
+        if scoring is None and not refit:  # the estimator's own score: its accuracy
+            return True
+        scorer = get_scorer(scoring) if isinstance(scoring, str) and scoring else scoring
+        return True if getattr(scorer, "_response_method", None) == "predict" else None
 
     def _nothing_found(self) -> DataError:
         lrs = sorted(each.lr for each in self.search_result_.history)

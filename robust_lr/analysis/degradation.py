@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_confidence_level
-from .._text import count_of
+from .._page import Table, to_html, to_text
+from .._text import count_of, loss_text
 from ..exceptions import InsufficientDataError
+from ..readers.runs import called
 from ..sweep.results import SweepResult
 from ..sweep.unused_axes import find_unused_axes
 from ._bounds import mean_bounds
@@ -23,7 +25,7 @@ ROUNDED = 1.02  # learning rates written with three digits are off by up to 0.5 
 ONE_SEED = "one seed: each learning rate is chosen and scored on the same run, so figures are optimistic"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DegradationCurve:
     """Excess of the best loss on a coarser grid over the best loss on the full one, for each stride k = 1, 2, ...
 
@@ -76,6 +78,37 @@ class DegradationCurve:
     def best_lr(self) -> float:
         """The learning rate with the lowest mean loss."""
         return float(self.block.learning_rates[self.block.best])
+
+    def __repr__(self) -> str:
+        grid = f"{count_of(len(self.block.learning_rates), 'learning rate')}, {count_of(self.n_seeds, 'seed')}"
+        return f"DegradationCurve({self.schedule!r}, {grid}, best_lr={self.best_lr:g})"
+
+    def __str__(self) -> str:
+        """The curve as a table: what each coarser grid costs."""
+        return to_text([self._table()])
+
+    def _repr_html_(self) -> str:
+        return to_html([self._table()])
+
+    def _table(self) -> Table:
+        rows = []
+        for k in range(len(self.stride)):
+            costs = [_cost_text(self.worst[k]), _band_text(self.worst_interval[k])]
+            costs += [_cost_text(self.mean[k]), _band_text(self.mean_interval[k]), _cost_text(self.final_loss[k])]
+            mark = "" if self.covered[k] else "sweep too narrow"
+            rows.append([f"{self.ratio[k]:.4g}", str(self.n_trials[k]), *costs, mark])
+        band = f"{self.confidence_level:.0%} band"
+        header = ["ratio", "trials", "worst offset", band, "mean over offsets", band, "final loss", ""]
+        name = f"{called(self.schedule)}: excess loss of a coarser grid, best learning rate {self.best_lr:g}"
+        return Table(name, header, rows)
+
+
+def _cost_text(loss: float) -> str:
+    return loss_text(loss) if math.isfinite(loss) else "diverged"
+
+
+def _band_text(interval: Array) -> str:
+    return "-" if math.isnan(interval[0]) else f"[{loss_text(interval[0])}, {loss_text(interval[1])}]"
 
 
 def degradation_curve(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> DegradationCurve:

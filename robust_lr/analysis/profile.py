@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from .._checks import check_confidence_level
 from .._metrics import Direction, quantity
+from .._page import Table, to_html, to_text
 from .._text import loss_text
+from ..readers.runs import called
 from ..sweep.results import SweepResult
 from ._bounds import mean_bounds
 from ._selection import LossBlock, loss_block
@@ -25,7 +27,7 @@ CLIFF_FACTOR = 10.0
 CLIFF_POWER = 4.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LearningRateProfile:
     """Loss against learning rate under one schedule.
 
@@ -62,6 +64,34 @@ class LearningRateProfile:
         """Return a loss as people read it, a score if a larger value is better; with its name: "loss 0.3"."""
         text = loss_text(-loss if self.direction == "maximize" else loss)
         return f"{quantity(self.direction)} {text}" if named else text
+
+    def __repr__(self) -> str:
+        cliff = "" if self.cliff is None else f", cliff={self.cliff:g}"
+        return (
+            f"LearningRateProfile({self.schedule!r}, best_lr={self.best_lr:g}, best_loss={self.best_loss:.4g}{cliff})"
+        )
+
+    def __str__(self) -> str:
+        """The profile as a table: the mean loss at each learning rate, and its interval."""
+        return to_text([self._table()])
+
+    def _repr_html_(self) -> str:
+        return to_html([self._table()])
+
+    def _table(self) -> Table:
+        rows = []
+        for lr, loss, mean, (low, high) in zip(self.learning_rates, self.loss, self.mean, self.interval, strict=True):
+            n_diverged = int(np.isinf(loss).sum())
+            text = f"{n_diverged} of {len(loss)} diverged" if n_diverged else self.shown(mean)
+            ends = (high, low) if self.direction == "maximize" else (low, high)
+            interval = "-" if math.isnan(low) else f"[{', '.join(map(self.shown, ends))}]"
+            remark = "best" if lr == self.best_lr else "cliff" if lr == self.cliff else ""
+            rows.append([f"{lr:g}", text, interval, remark])
+        return Table(
+            f"{called(self.schedule)}: final {quantity(self.direction)}",
+            ["learning rate", "mean", "interval", ""],
+            rows,
+        )
 
 
 def learning_rate_profile(sweep: SweepResult, schedule: str, *, confidence_level: float = 0.95) -> LearningRateProfile:

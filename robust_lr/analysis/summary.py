@@ -65,11 +65,10 @@ class Analysis:
         return to_html(analysis_blocks(self))
 
     def to_markdown(self) -> str:
-        """Return the conclusion, the tables and the alerts as Markdown."""
+        """Return the answer, the tables and the alerts as Markdown."""
         from ..report.text import analysis_blocks
 
-        *blocks, conclusion = analysis_blocks(self, every_detail=False)
-        return to_markdown([conclusion, *blocks])
+        return to_markdown(analysis_blocks(self, every_detail=False))
 
 
 def analyze_sweep(sweep: SweepResult, *, tolerance: float | str, confidence_level: float = 0.95) -> Analysis:

@@ -56,7 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..analysis import analyze_sweep
-    from ..report.console import make_console, print_analysis, print_rows
+    from ..report.answer import overview_box
+    from ..report.console import make_console, print_analysis, print_box, print_rows
     from ..report.groups import group_rows
     from .output import figures, write_json
 
@@ -67,10 +68,11 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     wanted = {"tolerance": options.tolerance, "confidence_level": options.confidence_level}
     analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}
     console = make_console()
+    if len(analyses) > 1:
+        print_box(overview_box(analyses), console)
+        print_rows(console, group_rows(analyses), "Over the groups")
     for group, analysis in analyses.items():
         print_analysis(analysis, console, title=group)
-    if len(analyses) > 1:
-        print_rows(console, group_rows(analyses), "Over the groups")
     if options.json is not None:
         groups = {group: figures(analysis) for group, analysis in analyses.items()}
         write_json(Path(options.json), groups if grouped else groups[""])

@@ -48,7 +48,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..grids import GeometricGrid
     from ..report.console import make_console, print_analysis
     from ..report.html import write_report
-    from ..report.matplotlib_plots import degradation_figure, learning_rate_figure
+    from ..report.matplotlib_plots import answer_figure, degradation_figure, learning_rate_figure
     from ..runners import PackedRunner
     from ..sweep import run_sweep
     from .output import figures, write_json, writing
@@ -65,6 +65,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
     write_json(output / "analysis.json", figures(analysis))
     with writing(output):
+        answer_figure(analysis).savefig(output / "answer.png", dpi=130)
         learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)
         degradation_figure(analysis).savefig(output / "degradation.png", dpi=150)
         write_report(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def figures(analysis: Analysis) -> dict[str, Any]:
     """Return the figures of an analysis and its conclusion, as docs/analysis-json.md describes them."""
-    from ..report.words import conclusion
+    from ..report.answer import conclusion
 
     return analysis.to_dict() | {"conclusion": conclusion(analysis)}
 

@@ -58,6 +58,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             grid=grid,
             schedules=[parse_schedule(spec) for spec in split_specs(options.schedules)],
             seeds=options.seeds,
+            progress=True,
             **training_options(options, plugins),
         )
     if options.failed_as_diverged:

@@ -1,5 +1,5 @@
-"""Search for the best learning rate until no other can be better by more than the tolerance. The same command continues
-the search."""
+"""Search for the best learning rate until no other can be better by more than the tolerance. The journal lets the same
+command continue a search that was stopped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .command_task import add_command_options, training_options
 from .plugins import Plugin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..search import SearchResult
 
 SUMMARY = "search for the best learning rate, or continue a search"
@@ -48,36 +50,61 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--noise", type=float, metavar="LOSS",
         help="standard deviation of the loss over seeds [default: learned from repeated trials]",
     )  # fmt: skip
+    option(
+        "--noise-trials", type=at_least(0), default=6, metavar="N",
+        help="stop as limited by noise if more than N further trials would be needed [default: %(default)s]",
+    )  # fmt: skip
+    option(
+        "--stepwise", choices=("yes", "no"),
+        help="whether the metric moves in steps, as accuracy does: no bound [default: seen from the results]",
+    )  # fmt: skip
+    option("--report", metavar="FILE", help="write an HTML report")
     add_training(parser, journal="search.jsonl", n_jobs=1)
     add_command_options(parser)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    from pathlib import Path
+
     from ..report.console import make_console
+    from ..search._result import result_lines
     from .output import log_on_stderr
 
     with log_on_stderr():
         result = _search(options, plugins)
-    console = make_console()
-    headline, *sentences = str(result).splitlines()
+    console, report = make_console(), options.report
+    headline, *rest = result_lines(result, _flag)
     console.print(headline, style="bold")
-    for sentence in sentences:
-        console.print(sentence, soft_wrap=not console.is_terminal)
-    more = {
-        "max_trials": "a larger --max-trials",
-        "failures": "the same command",
-        "noise-limited": "--noise and a larger --tolerance",
-    }
-    how = more.get(result.stop or "", "a smaller --tolerance")
-    console.print(f"{options.journal} holds the trials; continue with {how}", soft_wrap=True)
+    for line in rest:
+        console.print(line, soft_wrap=not console.is_terminal)
+    console.print(f"{options.journal} holds the trials", soft_wrap=True)
+    if report is not None:
+        _write_report(result, Path(report))
+        console.print(f"report: {report}")
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
-    return 0 if within or result.stop == "noise-limited" else 1
+    return 0 if within or result.stop in ("noise-limited", "steps") else 1
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _write_report(result: SearchResult, path: Path) -> None:
+    import shlex
+    import sys
+
+    from ..report.search_report import write_search_report
+    from .output import writing
+
+    with writing(path):
+        write_search_report(result, path, reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"], option=_flag)
 
 
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
     from ..search import SearchOptions
     from ..search.run import search_learning_rate
 
+    stepwise = None if options.stepwise is None else options.stepwise == "yes"
     return search_learning_rate(
         lr_min=options.lr_min,
         lr_max=options.lr_max,
@@ -85,7 +112,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         schedule=options.schedule,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
-            noise=options.noise,
+            noise=options.noise, noise_trials=options.noise_trials, stepwise=stepwise,
         ),
         n_jobs=options.n_jobs,
         seed=options.seed,

@@ -18,6 +18,11 @@ DEFAULT_SCHEDULE = "sweep"
 Repeats = Literal["refuse", "first", "last"]
 
 
+def called(schedule: str) -> str:
+    """Return the name of a schedule for people; runs whose schedule nobody named have none."""
+    return "all runs" if schedule == DEFAULT_SCHEDULE else schedule
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One existing training run, whichever tool ran it.

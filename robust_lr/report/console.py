@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from .._page import Line, table_text
+from .._page import Box, Line, box_text, table_text
 from ..analysis import Analysis
 from .tables import Rows
 from .text import analysis_blocks
@@ -30,10 +30,17 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
             after_line = True
             text = Text("  " * block.indented + block.text, style="bold" if block.strong else "")
             console.print(text, soft_wrap=not console.is_terminal)
+        elif isinstance(block, Box):
+            print_box(block, console)
         else:
             console.print(end="\n" * after_line)
             after_line = False
             print_rows(console, (list(block.header), [list(row) for row in block.rows]), block.caption)
+
+
+def print_box(box: Box, console: Console) -> None:
+    """Print the answer."""
+    console.print(Text(box_text(box, width=console.width), style="bold"), soft_wrap=True, end="\n\n")
 
 
 def print_rows(console: Console, content: Rows, title: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -13,21 +14,77 @@ from numpy.typing import NDArray
 from .._text import count_of
 from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommendation
 from ..exceptions import ScheduleError
+from ..readers.runs import called
 from ..schedules.specs import parse_schedule
 from ..search import SearchResult
 from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
 from ._charts import Axis, Chart, Note, Panel, Trace
+from .answer import answer_of, picture_title
+from .words import as_good
 
 Array = NDArray[np.float64]
 
 COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
+GRID = "#0b7a3b"
+LABELS = {"minimize": "loss above the best", "maximize": "score below the best"}
+OTHERS = ("#e08a1e", "#5aa02c", "#8c564b", "#17a2b8", "#d16ba5", "#8a8f98")  # of the schedules that are not the answer
+DASHES = ("solid", "dash", "dot")
 SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; smaller values have no decades
 VALLEY = 20.0  # losses above the lowest by more than this factor are not shown
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
 WORST_LABEL = "worst offset (hollow: too narrow to tell)"
 NO_DATA = "No schedule has enough data to plot"
+
+
+def answer_chart(analysis: Analysis) -> Chart:
+    """Return the chart of the answer: how far each learning rate is from the best, all schedules in one panel.
+
+    The zero of the excess loss is the best of the recommended schedule; at the bottom lies what is no higher.
+    """
+    answer, tolerance = answer_of(analysis), analysis.tolerance
+    profiles = [e.profile for e in analysis.schedules if e.profile is not None]
+    x = _log_axis("peak learning rate", [lr for p in profiles for lr in p.learning_rates] or [0.1, 1.0])
+    y = Axis(label=LABELS[analysis.sweep.direction], low=tolerance / 30, high=tolerance * 300)
+    if answer is None:
+        return Chart(title=NO_DATA, panels=(), x=x, y=y)
+    best, advice = answer.profile, answer.entry.recommendation
+    excess = np.concatenate([p.mean - best.best_loss for p in profiles])
+    top = float(excess[np.isfinite(excess)].max(initial=3 * tolerance))
+    y = replace(y, high=min(max(top * 1.5, 3 * tolerance), 1000 * tolerance))
+    draw = _Drawing(x, y)
+    for number, profile in enumerate([best, *(p for p in profiles if p is not best)]):
+        color, dash = OTHERS[number % len(OTHERS)], DASHES[number // len(OTHERS) % len(DASHES)]
+        style: dict[str, Any] = {"color": color, "dash": dash, "width": 1.1}
+        style = {"width": 2.2, "marker": "circle"} if profile is best else style
+        heights = np.maximum(profile.mean - best.best_loss, y.low)
+        draw.line(called(profile.schedule), profile.learning_rates, heights, **style)
+    for low, high in as_good(best, tolerance):
+        if low <= best.best_lr <= high:
+            draw.span("as good", *_widened(low, high), COLOR, 0.13)
+            draw.write("as good", math.sqrt(low * high), y.at(0.9), COLOR)
+    draw.line("tolerance", (x.low, x.high), (tolerance,) * 2, LIMIT, width=1, dash="dash")
+    draw.write(f"tolerance {tolerance:.3g}", x.at(0.84), tolerance, LIMIT)
+    if advice is not None:
+        _draw_grid(advice, draw)
+    diverged = best.learning_rates[np.isinf(best.loss).any(axis=1)]
+    if diverged.size:
+        draw.marks("diverged", diverged, 0.97, DIVERGED, "x")
+    draw.line("best", [best.best_lr], [y.at(0.03)], width=0, marker="star", size=11)
+    return Chart(title="", panels=(draw.panel(*picture_title(analysis)),), x=x, y=y)
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    # A single learning rate is to be seen, too.
+    return (low, high) if high > low else (low / 1.08, high * 1.08)
+
+
+def _draw_grid(advice: Recommendation, draw: _Drawing) -> None:
+    for lr in advice.learning_rates if advice.trials_saved else ():
+        draw.line("next grid", (lr, lr), (draw.y.low, draw.y.high), GRID, width=1.2, dash="dot")
+        draw.write(f"try {lr:g}", lr, color=GRID)
+    draw.marks("next grid", advice.learning_rates, 0.03, GRID, "triangle-up")
 
 
 def learning_rate_chart(analysis: Analysis) -> Chart:
@@ -73,7 +130,7 @@ def _loss_panel(
         draw.marks("diverged", lrs[n_diverged > 0], 0.96, DIVERGED, "x", texts=texts)
     if advice is not None:
         draw.marks("recommended grid", advice.learning_rates, 0.03, LIMIT, "triangle-up")
-    return draw.panel(profile.schedule, f"best {profile.shown(profile.best_loss)} at {profile.best_lr:.4g}")
+    return draw.panel(called(profile.schedule), f"best {profile.shown(profile.best_loss)} at {profile.best_lr:.4g}")
 
 
 def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None) -> Chart:
@@ -122,9 +179,9 @@ def _excess_panel(
         draw.line(GUIDE_LABEL, ratio, np.maximum(guide, floor), GUIDE, width=0.9, dash="dash")
     draw.line("tolerance", (draw.x.low, draw.x.high), (tolerance,) * 2, LIMIT, width=1)
     if advice is None:
-        return draw.panel(curve.schedule, "no recommendation")
+        return draw.panel(called(curve.schedule), "no recommendation")
     draw.vertical("recommended ratio", advice.ratio)
-    return draw.panel(curve.schedule, f"ratio {advice.ratio:.3g}, {count_of(advice.n_trials, 'trial')}")
+    return draw.panel(called(curve.schedule), f"ratio {advice.ratio:.3g}, {count_of(advice.n_trials, 'trial')}")
 
 
 def search_chart(result: SearchResult) -> Chart:

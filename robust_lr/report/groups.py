@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ..analysis import Analysis, ScheduleAnalysis
+from ..readers.runs import called
 from .tables import Rows
 
 
@@ -39,7 +40,7 @@ def _row(name: str, entries: list[ScheduleAnalysis], wins: int) -> list[str]:
     ratios = [e.recommendation.ratio for e in entries if e.recommendation is not None]
     edges = sum(p.edge is not None for p in profiles)
     return [
-        name,
+        called(name),
         str(len(entries)),
         span,
         f"{wins} of {len(entries)}",

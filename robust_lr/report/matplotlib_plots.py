@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,13 +11,16 @@ from ..analysis import Analysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
 from ._charts import Chart, Note, Panel, Trace
-from .figures import degradation_chart, learning_rate_chart, search_chart
+from .figures import answer_chart, degradation_chart, learning_rate_chart, search_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE_LENGTH = 34  # characters that fit above a panel
+PANEL_SIZE, ONE_PANEL = (
+    (3.6, 2.7),
+    (4.2, 2.7),
+)  # inches; a screen of 390 pixels shows the text of one panel at its own size
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 _MARKERS = {"": "", "circle": "o", "star": "*", "x": "x", "triangle-up": "^"}
@@ -58,6 +62,15 @@ def search_figure(result: SearchResult) -> Figure:
     return draw(search_chart(result))
 
 
+def answer_figure(analysis: Analysis) -> Figure:
+    """Return the figure that shows the answer: how far each learning rate is from the best, all schedules in one panel.
+
+    Shows the tolerance, the learning rates that are as good as the best (shaded), the next grid (triangles and dotted
+    lines), and diverged runs as red crosses at the top.
+    """
+    return draw(answer_chart(analysis))
+
+
 def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
     """Draw a chart, one panel on each of the axes, and return the figure; without axes, make and lay out a new one.
 
@@ -69,10 +82,12 @@ def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
         if axes:
             for ax, panel in zip(axes, chart.panels, strict=False):
                 _draw_panel(panel, chart, ax)
+                _write_title(panel, ax, characters=40)
             return axes[0].get_figure(root=True)  # type: ignore[return-value]
         figure, own = _panels(len(chart.panels))
         for ax, panel in zip(own, chart.panels, strict=True):
             _draw_panel(panel, chart, ax)
+            _write_title(panel, ax, characters=int(12 * figure.get_figwidth() / min(len(own), 4)))
             place = ax.get_subplotspec()
             if place is not None and not place.is_first_col():
                 ax.set_ylabel("")
@@ -82,15 +97,43 @@ def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
         if shown:
             handles, n = list(shown.values()), 2 if len(own) < 3 else 4
             figure.legend(handles, list(shown), loc="outside lower center", ncols=n, fontsize=7, frameon=False)
-        figure.suptitle(chart.title, fontsize=10, parse_math=False)
-        engine = figure.get_layout_engine()
-        if engine is not None and own:
-            engine.execute(figure)
-        figure.set_layout_engine("none")
+        if chart.title:
+            title = _wrapped(chart.title, int(11 * figure.get_figwidth()))
+            figure.suptitle(title, fontsize=10, parse_math=False)
+        _lay_out(figure)
     return figure
 
 
-def _panels(n: int) -> tuple[Figure, list[Axes]]:
+def draw_panels(chart: Chart) -> list[Figure]:
+    """Draw each panel on a small figure of its own, without title and legend, for a page that places them itself."""
+    figures = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for panel in chart.panels:
+            figure = _figure(*(ONE_PANEL if len(chart.panels) == 1 else PANEL_SIZE))
+            _draw_panel(panel, chart, figure.subplots())
+            _lay_out(figure)
+            figures.append(figure)
+    return figures
+
+
+def _lay_out(figure: Figure) -> None:
+    engine = figure.get_layout_engine()
+    if engine is not None and figure.axes:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def _wrapped(text: str, characters: int) -> str:
+    return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, max(characters, 12)))
+
+
+def _write_title(panel: Panel, ax: Axes, characters: int) -> None:
+    title = f"{_wrapped(panel.name, characters)}\n{_wrapped(panel.finding, characters)}"
+    ax.set_title(title, fontsize=9, y=1.0, parse_math=False)
+
+
+def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -98,10 +141,15 @@ def _panels(n: int) -> tuple[Figure, list[Axes]]:
         if error.name != "matplotlib":
             raise
         raise RobustLRError("plots need matplotlib: pip install 'robust-lr[report]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
     columns = min(max(n, 1), 4)
     rows = max(-(-n // columns), 1)
-    figure = Figure(figsize=(max(3.1 * columns, 6.0), 2.8 * rows + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(max(3.1 * columns, 7.0), 2.8 * rows + 1.4)
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in axes[n:]:
         unused.remove()
@@ -127,10 +175,6 @@ def _draw_panel(panel: Panel, chart: Chart, ax: Axes) -> None:
     ax.set_ylabel(chart.y.label, fontsize=8)
     ax.tick_params(labelsize=8)
     ax.grid(True, which="major", lw=0.4, alpha=0.5)
-    name = panel.name
-    if len(name) > TITLE_LENGTH:
-        name = f"{name[: TITLE_LENGTH - 12]} … {name[-9:]}"
-    ax.set_title(f"{name}\n{panel.finding}", fontsize=9, y=1.0, parse_math=False)
 
 
 def _draw_trace(trace: Trace, ax: Axes) -> None:
@@ -156,5 +200,6 @@ def _write(note: Note, *, is_left: bool, ax: Axes) -> None:
         note.text, (note.x, 0.08 if note.y is None else note.y), (0 if not upright else 3 if is_left else -3, 4),
         xycoords=("data", "axes fraction") if upright else "data", textcoords="offset points", fontsize=7,
         rotation=90 if upright else 0, color=note.color, va="bottom",
-        ha="center" if not upright else "left" if is_left else "right",
+        ha="center" if not upright else "left" if is_left else "right", zorder=4,
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6},
     )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from .._metrics import quantity
 from ..analysis._entry import Analyzed
 from ..analysis.degradation import DegradationCurve
+from ..readers.runs import called
 
 Rows = tuple[list[str], list[list[str]]]
 MAX_STRIDE = 6  # with these columns the table fits into a terminal
@@ -39,7 +40,7 @@ def degradation_rows(analysis: Analyzed, *, bands: bool) -> Rows:
     header = ["schedule"]
     for k in strides:
         header.append(f"ratio {longest.ratio[k - 1]:.3g}\n{longest.n_trials[k - 1]} trials" if same else _every(k))
-    return header, [[curve.schedule, *(_cell(curve, k - 1, bands) for k in strides)] for curve in curves]
+    return header, [[called(curve.schedule), *(_cell(curve, k - 1, bands) for k in strides)] for curve in curves]
 
 
 def recommendation_rows(analysis: Analyzed) -> Rows:
@@ -52,10 +53,10 @@ def recommendation_rows(analysis: Analyzed) -> Rows:
         best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", profile.shown(profile.best_loss)]
         if advice is None:
             why = entry.missing.needed if entry.missing is not None else ""
-            rows.append([entry.schedule, *best, "-", "-", "-", "-", f"needs {why}"])
+            rows.append([called(entry.schedule), *best, "-", "-", "-", "-", f"needs {why}"])
             continue
         rows.append([
-            entry.schedule, *best, f"{advice.ratio:.4g}", str(advice.n_trials), f"{advice.excess_loss:.4f}",
+            called(entry.schedule), *best, f"{advice.ratio:.4g}", str(advice.n_trials), f"{advice.excess_loss:.4f}",
             f"{advice.confidence_interval[1]:.4f}", _LIMITS[advice.limited_by],
         ])  # fmt: skip
     return header, rows

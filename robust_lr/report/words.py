@@ -14,58 +14,45 @@ from ..analysis.comparison import ScheduleComparison
 from ..analysis.degradation import ONE_SEED, DegradationCurve
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
+from ..exceptions import InsufficientDataError
+from ..readers.runs import DEFAULT_SCHEDULE
+
+
+def under(schedule: str) -> str:
+    """Return `` under cosine``, or nothing where the schedule is unknown."""
+    return "" if schedule == DEFAULT_SCHEDULE else f" under {schedule}"
+
+
+def excess_text(excess: float) -> str:
+    """Return an excess loss; one that rounds to zero is not called zero."""
+    return "less than 0.0001" if 0 < excess < 0.00005 else loss_text(excess)
+
+
+def reason(schedule: str, missing: InsufficientDataError) -> str:
+    """Return why there is no recommendation, without the name of the schedule and what is needed."""
+    return str(missing).removeprefix(f"{schedule}: ").removesuffix(f"; needed: {missing.needed}")
+
+
+def keeping(advice: Recommendation) -> str:
+    """Return why to keep the grid."""
+    return f"a coarser grid may do, but {advice.limit}" if advice.limited_by == "grid" else advice.limit
 
 
 def headline(entry: ScheduleAnalysis) -> str:
-    """Return the recommendation for one schedule, or why there is none, in one sentence."""
-    advice = entry.recommendation
-    if advice is not None and entry.curve is not None:
-        trials = count_of(advice.n_trials, "trial")
-        if advice.trials_saved == 0:
-            return f"{advice.schedule}: keep the {trials} (ratio {advice.ratio:.4g}); {advice.limit}."
-        return (
-            f"{advice.schedule}: {trials} (ratio {advice.ratio:.4g}) lose at most "
-            f"{loss_text(advice.confidence_interval[1])} (measured {loss_text(advice.excess_loss)}; "
-            f"{entry.curve.confidence_level:.0%} confidence)."
-        )
-    if entry.missing is None:
-        return f"No recommendation for {entry.schedule}."
-    if "one seed" in str(entry.missing):
-        return f"No recommendation for {entry.schedule} from one seed."
-    return f"No recommendation for {entry.missing}."
-
-
-def conclusion(analysis: Analyzed) -> str:
-    """Return the conclusion in a few sentences: the best learning rate now, and the grid for the next search.
-
-    Eligible are the schedules whose recommended grid ends within the tolerance of the sweep's lowest loss, on held-out
-    seeds and on average over its offsets. Of these, the one with the fewest trials wins; ties go to the lowest loss.
-    """
-    recommended = [entry.recommendation for entry in analysis.schedules if entry.recommendation is not None]
-    if not recommended:
-        return "No recommendation yet; the line of each schedule says what is missing."
-    lowest = min(float(e.curve.final_loss[0]) for e in analysis.schedules if e.curve is not None)
-
-    def preference(advice: Recommendation) -> tuple[bool, int, float]:
-        within = advice.final_loss <= lowest + analysis.tolerance
-        return not within, advice.n_trials if within else 0, advice.final_loss
-
-    advice = min(recommended, key=preference)
-    best = min((e.profile for e in analysis.schedules if e.profile is not None), key=lambda p: p.best_loss)
-    repeated = analysis.sweep.unused_axes.repeated_schedules
-    matters = len(repeated) + 1 < len(analysis.sweep.schedules) or len(analysis.sweep.schedules) == 1
-    best_schedule, next_schedule = (f"{s} at " if matters else "" for s in (best.schedule, advice.schedule))
-    now = f"Best here: {best_schedule}learning rate {best.best_lr:.4g}, {best.shown(best.best_loss, named=True)}."
+    """Return the recommendation for one schedule, or why there is none and what to run next."""
+    advice, missing = entry.recommendation, entry.missing
+    name = "" if entry.schedule == DEFAULT_SCHEDULE else f"{entry.schedule}: "
+    if advice is None or entry.curve is None:
+        of = f" for {entry.schedule}" if name else ""
+        if missing is None:
+            return f"No recommendation{of}."
+        return f"No recommendation{of}: {reason(entry.schedule, missing)}; needed: {missing.needed}."
+    trials = count_of(advice.n_trials, "trial")
     if advice.trials_saved == 0:
-        return f"{now} Next time, keep the grid: {advice.limit}."
-    rates = ", ".join(f"{lr:.4g}" for lr in advice.learning_rates)
-    n_all = next(e.curve.n_trials[0] for e in analysis.schedules if e.curve and e.schedule == advice.schedule)
-    lost = advice.final_loss - lowest
-    cost = "nothing" if lost <= 0 else f"less than {loss_text(0.0001)}" if lost < 0.0001 else loss_text(lost)
+        return f"{name}keep the {trials} (ratio {advice.ratio:.4g}): {keeping(advice)}."
     return (
-        f"{now} Next time (other data, model size or length, same range), try {next_schedule}"
-        f"{count_of(advice.n_trials, 'learning rate')}: {rates}. {advice.n_trials} trials instead of {n_all} cost "
-        f"{cost} here on average."
+        f"{name}{trials} (ratio {advice.ratio:.4g}) lose at most {loss_text(advice.confidence_interval[1])} "
+        f"(measured {loss_text(advice.excess_loss)}; {entry.curve.confidence_level:.0%} confidence)."
     )
 
 
@@ -108,7 +95,7 @@ def _details(entry: ScheduleAnalysis, tolerance: float) -> Iterator[str]:
     if advice is not None and curve is not None and advice.trials_saved:
         yield f"Why not coarser: {advice.limit}."
         yield from _next_ratio(curve, advice)
-        yield f"This saves {advice.trials_saved} of {curve.block.loss.size} trials{_time(advice.seconds_saved)}."
+        yield f"This saves {advice.trials_saved} of {curve.block.loss.size} trials{duration(advice.seconds_saved)}."
     yield from _notes(entry)
 
 
@@ -120,15 +107,23 @@ def _notes(entry: ScheduleAnalysis) -> Iterator[str]:
             yield f"Note: {note}."
 
 
-def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
+def as_good(profile: LearningRateProfile, tolerance: float) -> list[tuple[float, float]]:
+    """Return the runs of neighbors whose mean loss is within the tolerance of the best, each as (first, last)."""
     within = np.flatnonzero(profile.mean <= profile.best_loss + tolerance)
     runs = np.split(profile.learning_rates[within], np.flatnonzero(np.diff(within) > 1) + 1)
-    span = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs)
-    span = span if len(within) > 1 else "no other in the sweep"
-    return (
-        f"Best learning rate {profile.best_lr:g}, {profile.shown(profile.best_loss, named=True)}; within "
-        f"{tolerance:.4g} of it: {span}."
-    )
+    return [(float(run[0]), float(run[-1])) for run in runs]
+
+
+def spans(profile: LearningRateProfile, tolerance: float) -> str:
+    """Return the same in words, such as ``2, 8 to 16``."""
+    return ", ".join(f"{low:g} to {high:g}" if high > low else f"{low:g}" for low, high in as_good(profile, tolerance))
+
+
+def _optimum(profile: LearningRateProfile, tolerance: float) -> str:
+    alone = as_good(profile, tolerance) == [(profile.best_lr, profile.best_lr)]
+    span = "no other in the sweep" if alone else spans(profile, tolerance)
+    value = profile.shown(profile.best_loss, named=True)
+    return f"Best learning rate {profile.best_lr:g}, {value}; within {tolerance:.4g} of it: {span}."
 
 
 def _dangers(entry: ScheduleAnalysis) -> Iterator[str]:
@@ -202,9 +197,9 @@ def comparison_sentences(analysis: Analyzed) -> list[str]:
     for answer, rows in answers:
         n = [comparison.n_trials[i] for i in rows]
         sign = -1.0 if analysis.sweep.direction == "maximize" else 1.0
-        loss = " / ".join(loss_text(sign * np.nanmin(comparison.final_loss[i])) for i in rows)
+        losses = " / ".join(loss_text(sign * np.nanmin(comparison.final_loss[i])) for i in rows)
         trials = count_of(n[0], "trial") if len(n) == 1 else f"{' / '.join(map(str, n))} trials"
-        sentences.append(f"With {trials}: {answer} ({quantity(analysis.sweep.direction)} {loss}).")
+        sentences.append(f"With {trials}: {answer} ({quantity(analysis.sweep.direction)} {losses} on held-out seeds).")
     return sentences
 
 
@@ -219,7 +214,8 @@ def _who_wins(comparison: ScheduleComparison, row: int, best: str) -> str:
     return f"{'all schedules' if len(tied) == len(others) > 1 else listed([lowest, *tied])} tie"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return ``, 3.0 h of training``, or nothing if the time is unknown."""
     if not math.isfinite(seconds):
         return ""
     if seconds < 120:

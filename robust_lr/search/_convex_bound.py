@@ -16,12 +16,13 @@ the first learning rate that diverged, there is one line. No line, no bound: +in
 the excess bound: nothing in the range is lower than the best by more. Outside of the core, one valley alone rules out
 a gain.
 
-With errors, ``|measured - f| <= e`` at each point, a gain line is raised by what they can do to it; b counts once::
+With noise, each loss has an error e, the half-width of its confidence interval. Errors of different points are
+independent, so a gain line is raised by the half-width of its own interval, in which b counts once::
 
-    e_b |1 - c_b| + sum over the pair, without b, of |c| e,     c = 1 + t for x_i, -t for x_j, c_b that of b (0 if none)
+    sqrt(e_b^2 (1 - c_b)^2 + sum over the pair, without b, of c^2 e^2),    c = 1 + t for x_i, -t for x_j, c_b that of b
 
-Then any two of the nearest three points may give the least line: a wider pair is less steep, but its slope is known
-better.
+This is convex in x, so between the ends of a gap its chord is a bound. Any two of the nearest three points may then
+give the least line: a wider pair is less steep, but its slope is known better.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -93,6 +94,24 @@ class ConvexBound:
     def bound_without_errors(self) -> float:
         return max((gap.max_improvement for gap in self._gaps(0.0)), default=0.0)
 
+    @cached_property
+    def best_interval(self) -> tuple[float, float]:
+        """The stretch that holds the minimum: outside of it, every x is worse than the best point."""
+        inside = [self.points[self.best].x]
+        for gap in self.gaps:
+            first, last = 0.0, 1.0
+            for near, far in self._pairs(gap.left, gap.right):
+                left, right = (self._gain(near, far, x, 1.0) for x in (gap.left, gap.right))
+                if left < 0 and right < 0:
+                    first, last = 1.0, 0.0
+                elif left < 0:
+                    first = max(first, left / (left - right))
+                elif right < 0:
+                    last = min(last, left / (left - right))
+            if first <= last:
+                inside += [gap.left + share * (gap.right - gap.left) for share in (first, last)]
+        return min(inside), max(inside)
+
     def max_improvement_at(self, x: float) -> float:
         """How much lower than the best point f can be at an x in a gap: negative if higher, +inf without a bound."""
         return min((self._gain(near, far, x, 1.0) for near, far in self._pairs(x, x)), default=math.inf)
@@ -108,8 +127,12 @@ class ConvexBound:
         return tuple(self._gap(left, right, errors) for left, right in inside if right > left)
 
     def _gap(self, left: float, right: float, errors: float) -> Gap:
-        pairs = self._pairs(left, right)
-        lines = [(self._gain(near, far, left, errors), self._gain(near, far, right, errors)) for near, far in pairs]
+        lines = list[tuple[float, float]]()
+        for near, far in self._pairs(left, right):
+            line = self._gain(near, far, left, errors), self._gain(near, far, right, errors)
+            if line[0] <= 0 and line[1] <= 0:
+                return Gap(left, right, 0.0, (left + right) / 2)
+            lines.append(line)
         share, gain = _highest_minimum(lines)
         return Gap(left, right, max(gain, 0.0), left + share * (right - left))
 
@@ -133,13 +156,13 @@ class ConvexBound:
         gain = (best.loss - near.loss) + t * (far.loss - near.loss)
         if not (best.error or near.error or far.error):
             return gain
-        own, raised = 0.0, 0.0
+        own, variance = 0.0, 0.0
         for weight, point in ((1 + t, near), (-t, far)):
             if point is best:
                 own = weight
             else:
-                raised += abs(weight) * point.error
-        return gain + errors * (abs(1 - own) * best.error + raised)
+                variance += (weight * point.error) ** 2
+        return gain + errors * math.sqrt(variance + ((1 - own) * best.error) ** 2)
 
 
 def height_above_chord(left: Point, middle: Point, right: Point) -> float:
@@ -173,13 +196,26 @@ def _highest_minimum(lines: Sequence[tuple[float, float]]) -> tuple[float, float
     """Return where on [0, 1] the lowest of the lines (value at 0, value at 1) is highest, and the value there."""
     if not lines:
         return 0.5, math.inf
-    highest = max((min(line[end] for line in lines), float(end)) for end in (0, 1))
-    for one, other in combinations(lines, 2):
-        (a0, a1), (b0, b1) = one, other
-        if (a0 - b0) * (a1 - b1) < 0:
-            share = (a0 - b0) / ((a0 - b0) - (a1 - b1))
-            # A line that falls from a loss of 1e30 has lost its digits by the time it crosses a flat one.
-            steep = max(one, other, key=lambda line: abs(line[1] - line[0]))
-            least = min((1 - share) * line[0] + share * line[1] for line in lines if line is not steep)
-            highest = max(highest, (least, share))
-    return highest[1], highest[0]
+    rising, falling = min(lines), min(lines, key=lambda line: line[::-1])
+    if rising[1] <= rising[0]:
+        return 0.0, rising[0]
+    if falling[0] <= falling[1]:
+        return 1.0, falling[1]
+    share = height = 0.0
+    for _ in lines:
+        share = (falling[0] - rising[0]) / ((falling[0] - rising[0]) - (falling[1] - rising[1]))
+        # A line that falls from a loss of 1e30 has lost its digits by the time it crosses a flat one.
+        height = _at(min(rising, falling, key=lambda line: abs(line[1] - line[0])), share)
+        others = [line for line in lines if line is not rising and line is not falling]
+        lowest = min(others, key=partial(_at, share=share), default=rising)
+        if _at(lowest, share) >= height:
+            break
+        if lowest[1] > lowest[0]:
+            rising = lowest
+        else:
+            falling = lowest
+    return share, height
+
+
+def _at(line: tuple[float, float], share: float) -> float:
+    return (1 - share) * line[0] + share * line[1]

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 
 from ._state import FINEST, SearchState
 
 # A cell of the first look at the range is at most this many coarse steps wide: at a ratio of 4, 1.8 decades.
 _STEPS_PER_CELL = 3
 _MOST_CELLS = 9
-# With this many repeated trials the noise is known.
-_REPEATS = 2
+# With this many trials in flight, one more measures the noise.
+_BATCH = 2
+# From this many tolerances on, noise may be what the bound shows.
+_NEAR = 4.0
 
 
 def place_to_look(state: SearchState, taken: Sequence[float]) -> float | None:
     """Return the log of the next learning rate to try regardless of the bound, or None."""
     tried = [math.log(lr) for lr in state.data.counts]
     if state.data.assumption_violation is not None:
-        again = next((x for x in _repeats(state) if _is_free(x, taken)), None)
-        return next(_empty_cells(state, _coarse_grid(state), [*tried, *taken]), None) if again is None else again
-    first = next(_openings(state, [*tried, *taken]), None)
-    return next((x for x in plateau_probes(state) if _is_free(x, taken)), None) if first is None else first
+        return next(chain(repeats(state, taken), _empty_cells(state, _coarse_grid(state), [*tried, *taken])), None)
+    probes = (x for x in plateau_probes(state) if _is_free(x, taken))
+    valley = state.valley
+    is_near = valley is not None and len(valley.points) >= 3 and valley.excess_bound <= _NEAR * state.tolerance
+    spare = repeats(state, taken) if is_near or (len(tried) >= 3 and len(taken) >= _BATCH) else ()
+    return next(chain(_openings(state, [*tried, *taken]), probes, spare), None)
 
 
 def initial_points(state: SearchState) -> tuple[float, ...]:
@@ -85,16 +89,20 @@ def _coarse_grid(state: SearchState) -> tuple[float, ...]:
     return _middles(low, high, max(3, math.ceil((high - low) / math.log(state.settings.ratio) - 1e-9)))
 
 
-def _repeats(state: SearchState) -> tuple[float, ...]:
-    """The points where a second seed tells whether a second valley is noise: the ridge, then the higher valley."""
-    valleys, counts = state.data.second_valley, state.data.counts
-    if state.settings.options.noise is not None or valleys is None:
-        return ()
-    left, ridge, right = valleys
-    higher = max(left, right, key=lambda p: p.loss)
-    once = {math.log(lr) for lr, n in counts.items() if n == 1}
-    repeated = sum(counts.values()) - len(counts)
-    return tuple(p.x for p in (ridge, higher) if p.x in once) if repeated < _REPEATS else ()
+def repeats(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
+    """The points where another seed tells how much noise there is, since the claim hangs on it.
+
+    The claim is a bound at the best (one repeat), or a second valley: its ridge and the higher valley (two).
+    """
+    valleys, points = state.data.second_valley, () if state.valley is None else state.valley.points
+    wanted, n = sorted(points, key=lambda p: p.loss)[:3], 1
+    if valleys is not None:
+        left, ridge, right = valleys
+        wanted, n = [ridge, max(left, right, key=lambda p: p.loss)], 2
+    failed, seen = {math.log(lr) for lr in state.failed}, {math.log(lr): n for lr, n in state.data.counts.items()}
+    pending = sum(p.x in taken and p.x not in failed for p in wanted)
+    if state.steps is None and state.data.dof + pending < n:
+        yield from sorted((p.x for p in wanted if _is_free(p.x, taken)), key=seen.__getitem__)
 
 
 def _empty_cells(state: SearchState, cells: Sequence[float], taken: Sequence[float]) -> Iterator[float]:

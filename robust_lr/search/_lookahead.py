@@ -10,6 +10,7 @@ from functools import cached_property
 
 from ._convex_bound import ConvexBound, Point
 from ._curves import curves_through
+from ._observations import student
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Lookahead:
     valley: ConvexBound
     counts: tuple[int, ...]  # results at each of its points
     error: float  # of a point with one result
+    dof: float  # of the noise
     tolerance: float
 
     @cached_property
@@ -29,14 +31,21 @@ class Lookahead:
         others = [p for p in three if p is not best]
         near = sorted((p for p in points[first : last + 1] if p not in three), key=lambda p: abs(p.x - best.x))[:2]
         curves = curves_through(best, others, near=near, tolerance=self.tolerance) if len(others) == 2 else ()
+        if self.error:  # noise hides what the unlikely ones would tell
+            curves = tuple(sorted(curves, key=lambda pair: -pair[0])[:3])
         return curves or ((1.0, self._parabola),)
 
     def after(self, xs: Sequence[float], curve: Callable[[float], float]) -> ConvexBound:
         """Return the valley after trials at these x, with losses from a curve, adjusted to be convex.
 
-        A repeated point keeps its loss, and its error shrinks. A trial beyond the cliff is left out.
+        A repeated point keeps its loss. Its error shrinks, and all do as the noise is known better. A trial beyond the
+        cliff is left out.
         """
         points, counts = list(self.valley.points), list(self.counts)
+        repeats = sum(x in self._xs for x in xs)
+        better = student(self.dof + repeats) / student(self.dof) if repeats and self.dof else 1.0
+        if better < 1:
+            points = [p._replace(error=p.error * better) for p in points]
         for x in xs:
             known = [p.x for p in points]
             if x in known:
@@ -46,7 +55,7 @@ class Lookahead:
             elif x < self.valley.high:
                 i = bisect(known, x)
                 low, high = self._limits(x)
-                points.insert(i, Point(x, min(max(curve(x), low), high), self.error))
+                points.insert(i, Point(x, min(max(curve(x), low), high), self.error * better))
                 counts.insert(i, 1)
         return ConvexBound(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
 
@@ -65,13 +74,17 @@ class Lookahead:
     def _limits(self, x: float) -> tuple[float, float]:
         """The smallest and largest loss that a convex curve can have at x."""
         points = self.valley.points
-        i = bisect([p.x for p in points], x)
+        i = bisect(self._xs, x)
         above = math.inf
         if 0 < i < len(points):
             share = (x - points[i - 1].x) / (points[i].x - points[i - 1].x)
             above = (1 - share) * points[i - 1].loss + share * points[i].loss
         gain = self.valley.max_improvement_at(x) if any(gap.left <= x <= gap.right for gap in self.valley.gaps) else 0.0
         return min(points[self.valley.best].loss - gain, above), above
+
+    @cached_property
+    def _xs(self) -> tuple[float, ...]:
+        return tuple(p.x for p in self.valley.points)
 
     @cached_property
     def _three(self) -> tuple[Point, ...]:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
 from ._convex_bound import Point, highest_ridge
 
 Status = Literal["ok", "diverged", "failed"]
-# Two-sided 95% points of Student's t for 1 to 10 degrees of freedom; beyond these 1.96 + 2.7 / dof is as good.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-_NORMAL = 1.96
+# Two-sided points of Student's t for 1 to 10 degrees of freedom; beyond these 2.33 + 4.3 / dof is as good. A claim uses
+# several losses, so 98% for each gives it 95% or more. With up to 3 repeats it is 99%: a search that looks at the noise
+# after each of them would otherwise stop at the first that happens to be small.
+_STUDENT = (63.66, 9.92, 5.84, 3.75, 3.36, 3.14, 3.00, 2.90, 2.82, 2.76)
+_NORMAL = 2.33
+_LARGEST_ERROR = 1e100  # its square is a float
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
 # learning rate.
 _TOLERANCES_TO_EXPLODE = 1000
 _JUMP_TO_EXPLODE = 100
+
+
+def student(dof: float) -> float:
+    """The two-sided point of Student's t for a claim of 95%; of the normal distribution for +inf."""
+    return _STUDENT[int(dof) - 1] if 1 <= dof <= len(_STUDENT) else _NORMAL + 4.3 / max(dof, 1)
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,11 @@ class Observations:
     """The results of a search ("ok" and "diverged") taken together, in any order.
 
     The loss of a learning rate is the mean of its results, or +inf if one of them diverged. Its error is the
-    half-width of a 95% interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
+    half-width of an interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
     else pooled over the learning rates with several results), q the quantile of the normal distribution or of
-    Student's t. A ridge between two valleys at most `slack` higher than the errors allow is no second valley: half its
-    height is added to the error of every point (`noise_margin`), so that one valley is left.
+    Student's t with `dof` degrees of freedom. A ridge between two valleys at most `slack` higher than the errors allow
+    is no second valley: half its height is added to the error of every point (`noise_margin`), so that one valley is
+    left.
     """
 
     results: tuple[Observation, ...]
@@ -64,12 +75,12 @@ class Observations:
     def means(self) -> dict[float, float]:
         """The mean loss of each learning rate that neither diverged nor exploded, ascending."""
         first = self.exploded[0] if self.exploded else math.inf
-        return {lr: mean for lr, mean in self._finite.items() if lr < first}
+        return {lr: mean for lr, mean in self.finite.items() if lr < first}
 
     @cached_property
     def exploded(self) -> tuple[float, ...]:
         """The learning rates above the best whose losses are finite but too large to be informative, ascending."""
-        means = self._finite
+        means = self.finite
         best = min(means, key=means.__getitem__, default=math.inf)
         highest = _TOLERANCES_TO_EXPLODE * self.slack / _JUMP_TO_EXPLODE
         for lr, mean in means.items():
@@ -85,7 +96,7 @@ class Observations:
         return tuple(sorted((*self.diverged, *self.exploded)))
 
     @cached_property
-    def _finite(self) -> dict[float, float]:
+    def finite(self) -> dict[float, float]:
         bad = set(self.diverged)
         return {
             lr: math.fsum(result.loss for result in self.results if result.lr == lr) / n
@@ -94,26 +105,22 @@ class Observations:
         }
 
     @cached_property
-    def half_width(self) -> float | None:
-        """The error of one result; None if the noise is unknown."""
-        if self.noise is not None:
-            return _NORMAL * self.noise
-        dof = self._dof
-        if dof == 0:
-            return None
-        return (_STUDENT[dof - 1] if dof <= len(_STUDENT) else _NORMAL + 2.7 / dof) * self.seed_std
+    def half_width(self) -> float:
+        """The error of one result; 0 while the noise is unknown."""
+        return min(student(self.dof) * (self.seed_std or 0.0), _LARGEST_ERROR)
 
     @cached_property
-    def seed_std(self) -> float:
-        """The standard deviation of the loss over seeds, given or pooled; 0 if unknown."""
-        if self.noise is not None or self._dof == 0:
-            return self.noise or 0.0
+    def seed_std(self) -> float | None:
+        """The standard deviation of the loss over seeds, given or pooled; None if unknown."""
+        if self.noise is not None or self.dof == 0:
+            return self.noise
         finite = [result for result in self.results if result.lr in self.means]
-        return math.sqrt(math.fsum((result.loss - self.means[result.lr]) ** 2 for result in finite) / self._dof)
+        return math.sqrt(math.fsum((result.loss - self.means[result.lr]) ** 2 for result in finite) / self.dof)
 
     @cached_property
-    def _dof(self) -> int:
-        return sum(self.counts[lr] - 1 for lr in self.means)
+    def dof(self) -> float:
+        """The degrees of freedom of the noise: repeats at known learning rates, +inf if the noise was given."""
+        return math.inf if self.noise is not None else sum(self.counts[lr] - 1 for lr in self.means)
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
@@ -128,18 +135,32 @@ class Observations:
     @property
     def error(self) -> float:
         """The error of a learning rate with one result."""
-        return (self.half_width or 0.0) + self.noise_margin
+        return self.half_width + self.noise_margin
 
     @cached_property
     def _bare_points(self) -> tuple[Point, ...]:
-        width = self.half_width or 0.0
-        return tuple(Point(math.log(lr), loss, width / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
+        error = self.half_width
+        return tuple(Point(math.log(lr), loss, error / math.sqrt(self.counts[lr])) for lr, loss in self.means.items())
 
     @cached_property
     def second_valley(self) -> tuple[Point, Point, Point] | None:
         """(valley, ridge, valley) if a point lies above others on both sides; else None."""
         ridge = highest_ridge(self.points)
         return None if ridge is None or ridge[0] <= self.slack else ridge[1]
+
+    @cached_property
+    def unit(self) -> float | None:
+        """The step of a metric that counts: about 1/n if all losses are ratios of whole numbers up to n; else None."""
+        losses = [result.loss for result in self.results if result.lr in self.means]
+        if len(self.means) < 3 or len(set(losses)) < 2:
+            return None
+        # Numbers that went through float32 have 24 bits; the fewer bits, the fewer ratios are still no coincidence.
+        single = all(struct.unpack("f", struct.pack("f", loss))[0] == loss for loss in losses)
+        precision, most = (2.0**-23, 400) if single else (2.0**-48, 100_000)
+        ratios = [Fraction(loss).limit_denominator(most) for loss in losses]
+        if any(abs(float(ratio) - loss) > precision * abs(loss) for ratio, loss in zip(ratios, losses, strict=True)):
+            return None
+        return 1 / max(ratio.denominator for ratio in ratios)
 
     @cached_property
     def assumption_violation(self) -> str | None:

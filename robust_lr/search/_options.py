@@ -23,9 +23,14 @@ class SearchOptions:
         extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
             tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the
             width of the range.
-        noise: the standard deviation of the loss over seeds, >= 0. By default it is pooled from the learning rates with
-            more than one result, and taken as 0 until there is one. With noise, the search may ask for a learning rate
-            again, for another seed there. 0 means no noise, so it never asks again.
+        noise: the standard deviation of the loss over seeds, >= 0. By default the search measures it: it repeats
+            learning rates near the best, and pools the differences. 0 means no noise, so it never repeats any.
+        noise_trials: end as "noise-limited" once more than this many further trials would be needed to bring the bound
+            within the tolerance, >= 0.
+        stepwise: whether the metric moves in steps, as accuracy and F1 do. Such a metric is not convex at the scale of
+            its steps, so the search gives no bound. By default it is one if two learning rates near the best have
+            equal losses to the last bit, or all losses are ratios of whole numbers with steps that the tolerance does
+            not dwarf.
 
     Raises:
         GridError: when `ratio` or `start` is out of range.
@@ -33,7 +38,7 @@ class SearchOptions:
 
     Example:
         >>> SearchOptions(start=0.02, max_trials=8)
-        SearchOptions(ratio=None, start=0.02, max_trials=8, extend=True, noise=None)
+        SearchOptions(ratio=None, start=0.02, max_trials=8, extend=True, noise=None, noise_trials=6, stepwise=None)
     """
 
     ratio: float | None = None
@@ -41,6 +46,8 @@ class SearchOptions:
     max_trials: int | None = None
     extend: bool = True
     noise: float | None = None
+    noise_trials: int = 6
+    stepwise: bool | None = None
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {"extend": check_flag("extend", self.extend)}
@@ -52,5 +59,8 @@ class SearchOptions:
             checked["max_trials"] = check_whole("max_trials", self.max_trials, at_least=1)
         if self.noise is not None:
             checked["noise"] = check_number("noise", self.noise, at_least=0)
+        checked["noise_trials"] = check_whole("noise_trials", self.noise_trials, at_least=0)
+        if self.stepwise is not None:
+            checked["stepwise"] = check_flag("stepwise", self.stepwise)
         for name, value in checked.items():
             object.__setattr__(self, name, value)

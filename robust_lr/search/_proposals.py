@@ -20,34 +20,29 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
 from ._convex_bound import ConvexBound
-from ._initial_points import place_to_look
+from ._initial_points import place_to_look, repeats
 from ._lookahead import Lookahead
 from ._state import FINEST, SearchState
 
-_N_SPREAD = 11
+_N_SPREAD, _N_SPREAD_IN_NOISE = 11, 5
 # Closer to the end of a gap than this share of it, a trial tells the slope there and little else.
 _MARGIN = 0.15
 _UNBOUNDED = 1e6
 
 
-class Proposal(NamedTuple):
-    """log of the learning rate to try next, None if nothing would help, and its score if the bound chose it."""
+def propose(state: SearchState, taken: Sequence[float]) -> float | None:
+    """Return the log of the learning rate to try next, None if nothing would help.
 
-    x: float | None
-    score: float | None = None
-
-
-def propose(state: SearchState, taken: Sequence[float]) -> Proposal:
-    """Return the next proposal, given the logs of the learning rates that are in flight or given up."""
+    Taken are the logs of the learning rates that are in flight or given up.
+    """
     x = place_to_look(state, taken)
-    if x is not None:
-        return Proposal(x)
-    if state.valley is None or len(state.valley.points) < 3:
-        return Proposal(_middle_of_widest(state, taken))
-    return _best_split(state.valley, state, taken)
+    if x is None and (state.valley is None or len(state.valley.points) < 3):
+        x = _middle_of_widest(state, taken)
+    elif x is None and state.valley is not None:
+        x = _best_split(state.valley, state, taken)
+    return next(repeats(state, taken), None) if x is None else x
 
 
 def _middle_of_widest(state: SearchState, taken: Sequence[float]) -> float | None:
@@ -67,10 +62,12 @@ def _middle_of_widest(state: SearchState, taken: Sequence[float]) -> float | Non
     return (left + right) / 2 if right - left > 2 * FINEST else None
 
 
-def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float]) -> Proposal:
-    """Return the candidate with the lowest score; (None, +inf) without a candidate."""
+def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float]) -> float | None:
+    """Return the candidate with the lowest score, None without a candidate."""
     counts = tuple(state.data.counts[lr] for lr in state.valley_lrs)
-    ahead = Lookahead(valley, counts, state.data.error, state.tolerance)
+    ahead = Lookahead(valley, counts, state.data.error, state.data.dof, state.tolerance)
+    # An unbounded outcome counts as far worse than the present.
+    worst = _UNBOUNDED * max(1.0, valley.excess_bound / state.tolerance if valley.excess_bound < math.inf else 1.0)
     last, limit = valley.points[-1].x, state.divergence_limit
 
     def score(x: float) -> tuple[float, float]:
@@ -80,15 +77,11 @@ def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float])
         if risk:
             cut = replace(ahead, valley=replace(valley, high=x))
             outcomes += [(risk * weight, cut.after(taken, curve)) for weight, curve in ahead.curves]
-        bounds = [(weight, min(after.excess_bound / state.tolerance, _UNBOUNDED)) for weight, after in outcomes]
+        bounds = [(weight, min(after.excess_bound / state.tolerance, worst)) for weight, after in outcomes]
         mean = math.fsum(weight * bound for weight, bound in bounds)
         return math.fsum(weight * math.log(max(bound, 1.0)) for weight, bound in bounds), mean
 
-    scores = [(*score(x), x) for x in _candidates(ahead, state, taken)]
-    if not scores:
-        return Proposal(None, math.inf)
-    best, _, x = min(scores)
-    return Proposal(x, best)
+    return min(((*score(x), x) for x in _candidates(ahead, state, taken)), default=(0.0, 0.0, None))[-1]
 
 
 def _candidates(ahead: Lookahead, state: SearchState, taken: Sequence[float]) -> Iterator[float]:
@@ -98,10 +91,14 @@ def _candidates(ahead: Lookahead, state: SearchState, taken: Sequence[float]) ->
     # While the best has no neighbor on one side, go there: a lower loss is worth more than a known slope, or than
     # another seed, which would lower the bound of an end without a second point by ever less, never enough.
     outer = [gap for gap in gaps if (gap.left == best == xs[-1]) or (gap.right == best == xs[0])]
+    n = _N_SPREAD
+    if state.data.half_width:
+        # Noise opens every gap a little; the places that matter are few, and none needs to be exact.
+        n, gaps = _N_SPREAD_IN_NOISE, tuple(gap for gap in gaps if gap.max_improvement >= valley.excess_bound / 2)
     for gap in outer or gaps:
         width = gap.right - gap.left
         near = max(_MARGIN * width, FINEST)
-        spread = [gap.left + near + k / (_N_SPREAD - 1) * (width - 2 * near) for k in range(_N_SPREAD)]
+        spread = [gap.left + near + k / (n - 1) * (width - 2 * near) for k in range(n)]
         if vertex is not None:
             spread.append(min(max(vertex, gap.left + near), gap.right - near))
         # If the parabola falls up to a free end of the range, that end is the place to try.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .._metrics import Direction, quantity
@@ -12,7 +13,15 @@ from .._text import count_of, listed
 from ._observations import Observation
 
 Stop = Literal[
-    "tolerance", "noise-limited", "max_trials", "assumption-violation", "diverged", "edge", "resolution", "failures"
+    "tolerance",
+    "steps",
+    "noise-limited",
+    "max_trials",
+    "assumption-violation",
+    "diverged",
+    "edge",
+    "resolution",
+    "failures",
 ]
 
 
@@ -30,6 +39,7 @@ class SearchResult:
         stop: why the search stopped; None while it continues.
 
             - "tolerance": nothing in the range is better by more than the tolerance;
+            - "steps": the metric moves in steps, as accuracy does, so there is no bound;
             - "noise-limited": the noise hides any remaining gain;
             - "max_trials": all trials are used;
             - "assumption-violation": the data contradict one valley; the search tried the full coarse grid, and
@@ -42,6 +52,10 @@ class SearchResult:
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
             Conservative: between two measured learning rates it ends where their chord reaches that loss, and a convex
             curve lies below its chords. None without an `lr`.
+        best_interval: (lowest, highest) learning rate between which the best one lies, under the assumption in
+            `bound_note`: all others are worse than `lr`. None when there is no bound.
+        noise: the standard deviation of the loss over seeds, given or measured by repeats; None while unknown, 0 if
+            every repeat gave the same loss to the last bit.
         cliff: the smallest learning rate above `lr` that diverged, or whose loss exploded; else None.
         assumption_violation: why the losses do not form one valley, in words; None if they may.
         failed: the learning rates that were given up, ascending.
@@ -52,6 +66,7 @@ class SearchResult:
             more than the tolerance; else None.
         schedule: the spec of the schedule of the trials, if given.
         direction: "maximize" if each loss is the negative of a score; texts and plots then show the score.
+        seeds: the seeds of the trials, ascending; empty if the search did not choose them.
         notes: caveats on what was optimized.
     """
 
@@ -63,6 +78,8 @@ class SearchResult:
     stop: Stop | None
     reason: str
     good_interval: tuple[float, float] | None
+    best_interval: tuple[float, float] | None
+    noise: float | None
     cliff: float | None
     assumption_violation: str | None
     failed: tuple[float, ...]
@@ -72,6 +89,7 @@ class SearchResult:
     edge: Literal["lower", "upper"] | None
     schedule: str | None
     direction: Direction = "minimize"
+    seeds: tuple[int, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = ()
 
     def shown(self, loss: float) -> float:
@@ -79,13 +97,7 @@ class SearchResult:
         return -loss if self.direction == "maximize" else loss
 
     def __str__(self) -> str:
-        rows = [
-            ("learning rate", quantity(self.direction), ""),
-            *((f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(self)),
-        ]
-        width = max(len(loss) for _, loss, _ in rows)
-        table = ["", *(f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows)]
-        return "\n".join([search_headline(self), *search_sentences(self), *(table if self.history else [])])
+        return "\n".join(result_lines(self))
 
     def __repr__(self) -> str:
         fields = ("lr", "loss", "n_trials", "excess_bound", "stop")
@@ -93,6 +105,15 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def result_lines(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:
+    """Return the description of a result: the headline, the findings, and a table of what was tried."""
+    rows = [("learning rate", quantity(result.direction), "")]
+    rows += [(f"{lr:.4g}", loss, mark) for lr, loss, mark in tried_rows(result)]
+    width = max(len(loss) for _, loss, _ in rows)
+    table = ["", *(f"{lr:>13}  {loss:<{width}}  {mark}".rstrip() for lr, loss, mark in rows)]
+    return [search_headline(result), *search_sentences(result, option), *(table if result.history else [])]
 
 
 def search_headline(result: SearchResult) -> str:
@@ -109,15 +130,22 @@ def search_headline(result: SearchResult) -> str:
     return f"Best learning rate: {result.lr:.4g} ({what} {result.shown(result.loss):.6g}, {trials})"
 
 
-def search_sentences(result: SearchResult) -> list[str]:
-    """Return the other findings of a search, final or so far, one sentence per item."""
+def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:
+    """Return the other findings of a search, final or so far, one sentence per item; for `option` see `what_next`."""
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
+    if result.best_interval is not None:
+        low, high = (f"{lr:.4g}" for lr in result.best_interval)
+        sentences.append(f"The best learning rate lies from {low} to {high}: these trials cannot say where.")
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
         where = f"From {low} to {high}" if low != high else f"At {low}"
         sentences.append(
             f"{where} the {quantity(result.direction)} is within {rounded_up(result.tolerance)} of the best."
         )
+    if result.noise:
+        sentences.append(f"Seeds differ by about {result.noise:.2g} (standard deviation).")
+    if setting := search_setting(result):
+        sentences.append(f"{setting[0].upper()}{setting[1:]}.")
     if result.cliff is not None:
         sentences.append(f"Training breaks at {result.cliff:.4g}, {result.cliff / result.lr:.2g} times the best.")
     if result.edge is not None:
@@ -128,8 +156,43 @@ def search_sentences(result: SearchResult) -> list[str]:
         sentences.append(f"Trials at lr = {failed} failed; the search left {them} out.")
     if result.stop is not None:
         # The bound's sentence has already said why there is none.
-        sentences.append(f"Stopped: {result.reason.removeprefix(f'{result.assumption_violation}; ')}.")
+        reason = result.reason.removeprefix(f"{result.assumption_violation}; ")
+        sentences.append(f"Stopped: {reason}.")
+        sentences.append(f"For more: {what_next(result, option)}.")
     return sentences
+
+
+def search_setting(result: SearchResult) -> str:
+    """Return the schedule, the seeds and the direction of a search, as far as they are known."""
+    schedule = "" if result.schedule is None else f"schedule {result.schedule}, "
+    if not result.seeds:
+        return schedule.removesuffix(", ")
+    first, last = result.seeds[0], result.seeds[-1]
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    return f"{schedule}{seeds}, {result.direction} the {quantity(result.direction)}"
+
+
+def what_next(result: SearchResult, option: Callable[[str], str] = str) -> str:
+    """Return what to run for more, in words.
+
+    Args:
+        result: the result of a search that is over.
+        option: writes the name of an option, as in Python by default.
+    """
+    tolerance, metric = option("tolerance"), quantity(result.direction)
+    met = "" if result.excess_bound is None else f", or accept a {tolerance} of {rounded_up(result.excess_bound)}"
+    return {
+        "tolerance": f"a smaller {tolerance} continues from these trials",
+        "steps": f"search by a smooth {metric}, such as cross-entropy, or compare learning rates near the best on more "
+        f"data and seeds",
+        "noise-limited": f"allow these trials with {option('noise_trials')}, average seeds in each trial{met}",
+        "max_trials": f"a larger {option('max_trials')}{met}",
+        "assumption-violation": f"plot the {metric} against the learning rate, and search each valley on its own",
+        "diverged": f"a smaller {option('lr_min')}",
+        "edge": f"a range beyond {result.lr_range[result.edge == 'upper']:.4g}",
+        "resolution": f"a larger {tolerance}: this one takes learning rates closer than half a percent",
+        "failures": "mend what fails, then search again: the trials that ended are kept in the journal",
+    }[result.stop or "max_trials"]
 
 
 def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
@@ -157,7 +220,7 @@ def _unused_axes(result: SearchResult) -> list[str]:
             "learning rate, so nothing follows from this search"
         )
     repeated = [losses for losses in by_lr.values() if len(losses) > 1 and math.isfinite(losses[0])]
-    if sum(map(len, repeated)) > len(repeated) + 1 and all(len(set(losses)) == 1 for losses in repeated):
+    if repeated and all(len(set(losses)) == 1 for losses in repeated):
         notes.append(
             "repeats have the same loss to the last bit: the training seems to ignore its seed, so nothing is known "
             "about the noise between seeds"

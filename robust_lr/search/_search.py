@@ -38,11 +38,16 @@ class LearningRateSearch:
 
         f(best) - min f <= excess_bound <= tolerance
 
-    This holds for every convex curve without noise. Where the loss flattens out far from the valley, the search uses
-    the convex part alone and says so. If the data contradict one valley (a loss above those on both of its sides, by
-    more than the tolerance and the noise), the search says so and gives no bound; it then tries the full coarse grid
-    and searches the valley of the best. The first look at the range takes three places, more if the range is wider than
-    ``ratio**9``, so a valley narrower than the distance between them can be missed.
+    Before it claims a bound, the search repeats the best learning rate: with another seed if the caller has seeds. If
+    the losses differ, it goes on to measure the noise, and the bound and the intervals account for it (95%). If they
+    are equal to the last bit, there is no noise, and nothing more to repeat. ``SearchOptions(noise=...)`` saves the
+    repeats. Metrics that move in steps, such as accuracy, get no bound; see `SearchOptions.stepwise`.
+
+    Without noise, the inequality holds for every convex curve. Where the loss flattens out far from the valley, the
+    search uses the convex part alone and says so. If the data contradict one valley (a loss above those on both of its
+    sides, by more than the tolerance and the noise), the search says so and gives no bound; it then tries the full
+    coarse grid and searches the valley of the best. The first look at the range takes three places, more if the range
+    is wider than ``ratio**9``, so a valley narrower than the distance between them can be missed.
 
     The search depends only on its options and on the observations, in any order; it uses no randomness and no I/O.
 
@@ -53,7 +58,8 @@ class LearningRateSearch:
         lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
         lr_max: the largest, at least 1.01 times `lr_min`.
         tolerance: how much worse than the best loss you accept, > 0; a number in units of the loss, or a share of the
-            best loss such as "1%". A share of a loss near 0 means nothing: give a number there.
+            best loss such as "1%". Near a loss of 0 a share means little, so it refers to at least a thousandth of how
+            far the losses rise beside the best.
         schedule: the schedule of the trials, a `Schedule` or its spec; theory derives the coarse step from it.
         options: a `SearchOptions`.
 
@@ -69,7 +75,7 @@ class LearningRateSearch:
         ...         search.tell(lr, 0.3 + 0.03 * math.log(lr / 0.02) ** 2)
         >>> result = search.result
         >>> result.lr, round(result.loss, 3), result.n_trials
-        (0.02155, 0.3, 5)
+        (0.02155, 0.3, 6)
         >>> result.excess_bound < 0.005
         True
     """

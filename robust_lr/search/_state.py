@@ -6,6 +6,7 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from .._tolerance import Tolerance
@@ -21,6 +22,9 @@ _STEPS_BELOW = 3
 FINEST = 0.005
 Edge = Literal["lower", "upper"]
 _DIGITS = 4
+_LEAST_SHARE = 1e-3
+# Steps below this share of the tolerance leave the bound as it is.
+_DWARFED = 0.02
 _SAME = 1e-9
 
 
@@ -53,12 +57,19 @@ class SearchState:
 
     @cached_property
     def tolerance(self) -> float:
-        """The tolerance as a loss."""
+        """The tolerance as a loss.
+
+        A share refers to the best loss, or to a thousandth of how far the losses on its sides rise above it if that is
+        more: a share of a loss near 0 would take ever more trials and mean nothing.
+        """
         given = self.settings.tolerance
         if not given.relative:
             return given.value
-        means = Observations(self.results, None, 0.0).means
-        return max(given.value * abs(min(means.values(), default=math.inf)), sys.float_info.min)
+        means = Observations(self.results, None, 0.0).finite
+        best = min(means, key=means.__getitem__, default=0.0)
+        sides = [[mean for lr, mean in means.items() if sign * lr > sign * best] for sign in (-1, 1)]
+        rise = min((max(side) for side in sides if side), default=0.0) - means.get(best, 0.0)
+        return max(given.value * max(abs(means.get(best, math.inf)), _LEAST_SHARE * rise), sys.float_info.min)
 
     @cached_property
     def data(self) -> Observations:
@@ -168,6 +179,23 @@ class SearchState:
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:
         return tuple(lr for lr in self.data.means if self.lower_limit < math.log(lr) < self.divergence_limit)
+
+    @cached_property
+    def steps(self) -> str | None:
+        """Why the loss cannot be taken as convex near the best, since it moves in steps, in words; None if it can."""
+        valley, given, unit = self.valley, self.settings.options.stepwise, self.data.unit
+        if valley is None or given is False:
+            return None
+        first, last = valley.core
+        near = list(zip(self.valley_lrs, valley.points, strict=True))[first : last + 1]
+        ties = [(a, b) for (a, p), (b, q) in pairwise(near) if p.loss == q.loss]
+        if len(near) > 2 and len(ties) == len(near) - 1:
+            return "every learning rate gave exactly the same result, as if the training ignored it"
+        if ties:
+            return f"lr = {ties[0][0]:.4g} and {ties[0][1]:.4g} gave exactly the same result, as a metric in steps does"
+        if unit is not None and unit > _DWARFED * self.tolerance:
+            return f"the results move in steps of about {unit:.1g}, as accuracy and rounded numbers do"
+        return "the metric moves in steps" if given else None
 
     @cached_property
     def open_gaps(self) -> tuple[Gap, ...]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._text import listed
-from ._proposals import Proposal, propose
+from ._observations import student
+from ._proposals import propose
 from ._result import Stop
 from ._state import SearchState
 
-# Stop as noise-limited if more than this many further trials would be needed.
-_MOST_AGAINST_NOISE = 6
+# What it takes to give up because of noise: so many repeats, from which it is known, and so many results.
+_LEAST_REPEATS, _LEAST_RESULTS = 4, 7
 _MOST_FAILURES = 3
-_ABOUT_ZERO = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,26 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
     if end := _end_by_results(state, taken, proposal):
         return end
     has_room = most is None or n_known + len(state.failed) + len(in_flight) < most
-    lr = None if proposal.x is None or not has_room else state.lr_at(proposal.x)
+    lr = None if proposal is None or not has_room else state.lr_at(proposal)
     if state.failed and (len(state.failed) >= _MOST_FAILURES or (lr is None and not in_flight)):
-        is_proved = proposal.x is None and state.data.assumption_violation is None and _has_proof(state)
+        is_proved = proposal is None and state.data.assumption_violation is None and _has_proof(state)
         return _end_in_valley(state) if is_proved else End("failures", _failures(state, has_room=has_room))
     return Ask(lr)
 
 
-def _end_by_results(state: SearchState, taken: Sequence[float], proposal: Proposal) -> End | None:
+def _end_by_results(state: SearchState, taken: Sequence[float], proposal: float | None) -> End | None:
     """The end that the results call for, whatever is in flight or has failed."""
-    from_noise = _is_mostly_noise(state)
-    if proposal.x is not None and not from_noise and len(state.failed) < _MOST_FAILURES:
+    noise_limited = _trials_against_noise(state) > state.settings.options.noise_trials
+    if proposal is not None and not noise_limited and len(state.failed) < _MOST_FAILURES:
         return None  # a proposal that helps beside taken trials also helps without them
     alone = propose(state, ()) if taken else proposal
-    noise_limited = from_noise and _trials_left(state, alone) > _MOST_AGAINST_NOISE
-    if alone.x is not None and not noise_limited:
+    if alone is not None and not noise_limited:
         return None
     if state.data.assumption_violation is not None:
         tried = "the search tried the coarse grid, then the valley around the best"
         return End("assumption-violation", f"{state.data.assumption_violation}; {tried}")
     if noise_limited:
-        return End("noise-limited", _noise(state, _trials_left(state, alone)))
+        return End("noise-limited", _noise(state))
     if state.valley is None:
         return End("diverged", "every learning rate diverged")
     return _end_in_valley(state)
@@ -75,44 +74,40 @@ def _has_proof(state: SearchState) -> bool:
 
 
 def _end_in_valley(state: SearchState) -> End:
+    if state.steps is not None:
+        return End("steps", "the trials are as close as a smooth loss would need; one that moves in steps has no bound")
     if _has_proof(state):
         end = f"; the best lies on its {state.edge} end" if state.edge else ""
         return End("tolerance", f"nothing in the range is better by more than the tolerance{end}")
     if state.edge:
         return End("edge", f"the loss still falls at the {state.edge} end of the range: widen it")
-    losses = list(state.data.means.values())
-    if state.settings.tolerance.relative and abs(min(losses)) < _ABOUT_ZERO * (max(losses) - min(losses)):
-        return End("resolution", "the best loss is about 0, and a share of 0 is not a tolerance: give a number instead")
     return End("resolution", "any better learning rate is too close to one already tried to tell them apart")
 
 
-def _is_mostly_noise(state: SearchState) -> bool:
-    valley = state.valley
-    if valley is None or not state.tolerance < valley.excess_bound < math.inf:
-        return False
-    return valley.excess_bound > 2 * valley.bound_without_errors
+def _trials_against_noise(state: SearchState) -> float:
+    """About how many further trials would bring the bound within the tolerance; 0 while noise is not what matters.
 
-
-def _trials_left(state: SearchState, proposal: Proposal) -> float:
-    """How many trials it takes to reach the tolerance if each lowers the log of the excess bound as the next one does.
-
-    0 during the first look at the range.
+    What the errors add to the bound falls like the root of the number of results at the best and its neighbors. Half
+    the tolerance is left to it; the rest is for the gaps between them.
     """
-    if state.valley is None or proposal.score is None:
+    valley, data = state.valley, state.data
+    if valley is None or not state.tolerance < valley.excess_bound < math.inf:
         return 0.0
-    now = math.log(state.valley.excess_bound / state.tolerance)
-    return now / (now - proposal.score) if proposal.score < now else math.inf
+    if data.dof < _LEAST_REPEATS or len(data.results) < _LEAST_RESULTS:
+        return 0.0
+    added = valley.excess_bound - valley.bound_without_errors
+    if added < valley.bound_without_errors:
+        return 0.0
+    near = state.valley_lrs[max(valley.best - 1, 0) : valley.best + 2]
+    factor = added * student(math.inf) / student(data.dof) / (state.tolerance / 2)
+    return sum(data.counts[lr] for lr in near) * (factor * factor - 1)
 
 
-def _noise(state: SearchState, trials_left: float) -> str:
-    assert state.valley is not None  # noqa: S101
-    points, std = state.valley.points, state.data.seed_std
-    best = points[state.valley.best]
-    close = [lr for lr, p in zip(state.valley_lrs, points, strict=True) if p.loss - p.error <= best.loss + best.error]
-    noise = f"seeds differ by about {std:.2g}" if std else f"the loss fluctuates by {state.data.noise_margin:.2g}"
-    hidden = f"{close[0]:.2g} to {close[-1]:.2g} cannot be told apart" if len(close) > 1 else "no more can be seen"
-    more = "many" if trials_left == math.inf else f"about {math.ceil(trials_left)}"
-    return f"{noise}, so {hidden}; {more} more trials would be needed"
+def _noise(state: SearchState) -> str:
+    trials = math.ceil(min(_trials_against_noise(state), 1000.0))
+    trials = trials if trials < 100 else round(trials, -1)
+    std, more = state.data.seed_std or state.data.noise_margin, "over 1000" if trials == 1000 else f"about {trials}"
+    return f"seeds differ by about {std:.2g}; it would take {more} more trials to bring the bound to the tolerance"
 
 
 def _failures(state: SearchState, *, has_room: bool) -> str:

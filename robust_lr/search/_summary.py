@@ -27,6 +27,8 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         stop=move.stop if isinstance(move, End) else None,
         reason=move.reason if isinstance(move, End) else "",
         good_interval=None if valley is None else _good_interval(valley, state),
+        best_interval=None if bound is None or valley is None else _best_interval(valley, state),
+        noise=state.data.seed_std,
         cliff=None if valley is None else state.cliff,
         assumption_violation=state.data.assumption_violation,
         failed=state.failed,
@@ -44,6 +46,8 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
         return None, "no loss is finite"
     if state.data.assumption_violation is not None:
         return None, f"the data contradict one convex valley: {state.data.assumption_violation}"
+    if state.steps is not None:
+        return None, state.steps
     if not math.isfinite(valley.excess_bound):
         return None, "too few learning rates were tried for a bound"
     first, last = valley.core
@@ -51,22 +55,32 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     lrs = state.valley_lrs
     conditions = ["the loss is convex in log(lr)" + ("" if whole else f" from {lrs[first]:.4g} to {lrs[last]:.4g}")]
     conditions += [] if whole else ["has one valley overall"]
-    conditions += ["the noise is within its 95% intervals"] if any(p.error for p in valley.points) else []
+    if state.data.half_width:
+        conditions.append("the noise is within its 95% intervals")
+    elif state.data.dof == 0:
+        conditions.append("has no noise, which no repeat has shown yet")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
     return valley.excess_bound, f"if {listed(conditions)}{edge}"
 
 
 def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:
-    points, level = valley.points, valley.points[valley.best].loss + state.tolerance
+    points, best = valley.points, valley.points[valley.best]
+    # How far each loss may lie above that of the best.
+    above = [0.0 if p is best else p.loss - best.loss + math.hypot(p.error, best.error) for p in points]
 
     def end(step: int) -> float:
         i = valley.best
-        while 0 <= i + step < len(points) and points[i + step].loss <= level:
+        while 0 <= i + step < len(points) and above[i + step] <= state.tolerance:
             i += step
         if not 0 <= i + step < len(points):
             return state.valley_lrs[i]
-        inner, outer = points[i], points[i + step]
-        share = (level - inner.loss) / (outer.loss - inner.loss)
-        return state.valley_lrs[i] * math.exp(share * (outer.x - inner.x))
+        # Between two points, a metric that moves in steps need not stay below their chord.
+        share = 0.0 if state.steps else (state.tolerance - above[i]) / (above[i + step] - above[i])
+        return state.valley_lrs[i] * math.exp(share * (points[i + step].x - points[i].x))
 
     return end(-1), end(1)
+
+
+def _best_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:
+    low, high = valley.best_interval
+    return state.lr_at(low), state.lr_at(high)

@@ -45,6 +45,11 @@ class SearchPlan:
         self._given_up = {result.spec for result in outcomes if not result.is_final}
         self._told, self._running = set[TrialSpec](), set[TrialSpec]()
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of all trials so far, ascending."""
+        return tuple(sorted({spec.seed for spec in self._told | self._running}))
+
     def next_trials(self) -> list[TrialSpec]:
         """Return the trials of the next round; none while a round is running, none at the end."""
         if self._running and self._n_jobs is not None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from .._metrics import quantity
-from .._text import main_line
+from ..sweep.progress import outcome_text
 from ..trials import TrialResult, TrialSpec
-from ._result import SearchResult, rounded_up, search_headline, search_sentences, tried_rows
+from ._result import SearchResult, rounded_up, search_headline, search_sentences, search_setting, tried_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -28,32 +28,34 @@ class SearchProgress:
         self._show = sys.stderr.isatty() if show is None else show
         self._console, self._live = console, None
         self._running: list[TrialSpec] = []
+        self._has_begun = False
 
     _live: Live | None
 
     def begin(self, trials: Sequence[TrialSpec], known: SearchResult) -> None:
         """Show that these trials run next."""
         self._running = list(trials)
+        if trials and self._live is None and self._console is not None and not self._has_begun:
+            low, high = known.lr_range
+            line = f"search from {low:.4g} to {high:.4g}: {search_setting(known)}"
+            self._console.print(line, soft_wrap=True)
+        self._has_begun = True
         self._draw(known)
 
     def add(self, result: TrialResult, known: SearchResult) -> None:
         """Show the outcome of a trial, and the best so far."""
         if self._live is not None or self._console is None:
             return
-        what = quantity(known.direction)
-        found = f"{what} {known.shown(result.loss):.6g}" if result.status == "ok" else result.status.replace("_", " ")
-        if not result.is_final:
-            found += f" ({main_line(result.error)})"
         bound = (
             "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
         )
         best = (
             f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{bound}"
             if known.lr > 0
-            else f"no finite {what} so far"
+            else f"no finite {quantity(known.direction)} so far"
         )
         number, spec = known.n_trials + len(known.failed), result.spec
-        line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {found}; {best}"
+        line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {outcome_text(result, known.direction)}; {best}"
         self._console.print(line, soft_wrap=True)
 
     def _draw(self, known: SearchResult) -> None:

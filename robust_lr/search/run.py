@@ -72,8 +72,8 @@ def search_learning_rate(
         options: everything else about the search; see `SearchOptions`.
         runner: carries out the trials; by default one after the other in this process.
         n_jobs: learning rates in a round, >= 1; by default as many as the runner runs at a time.
-        seed: seed of the first trial at a learning rate; each repeat, which the search asks for in the presence of
-            noise, has the next free seed.
+        seed: seed of the first trial at a learning rate; each repeat, by which the search measures the noise, has the
+            next free seed.
         journal: file for every finished trial, from which a stopped search continues.
         max_retries: how often a failed trial is retried, at least 0.
         label: name of the training function in the journal; see `run_sweep`.
@@ -97,7 +97,7 @@ def search_learning_rate(
         ...     return 0.3 + 0.03 * math.log(lr / 0.02) ** 2
         >>> result = search_learning_rate(train, 1e-3, 0.1, tolerance=0.005)
         >>> result.n_trials, result.stop
-        (5, 'tolerance')
+        (6, 'tolerance')
     """
     check_train(train)
     runner, objective = read_runner(runner), Objective(metric, direction)
@@ -111,9 +111,6 @@ def search_learning_rate(
         warnings.warn(on_direction[0], RobustLRWarning, levels_to_user())
     search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
 
-    def found() -> SearchResult:
-        return replace(search.result, direction=objective.direction or "minimize", notes=tuple(objective.notes(train)))
-
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label, keep_results=keep_results)
         known = [*stack.enter_context(book).finished.values(), *book.given_up.values()] if book else []
@@ -121,6 +118,11 @@ def search_learning_rate(
         if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
+
+        def found() -> SearchResult:
+            notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
+            return replace(search.result, direction=best, seeds=plan.seeds, notes=notes)
+
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
         view = stack.enter_context(SearchProgress(show=progress))
         view.begin(ledger.waiting, found())
@@ -132,5 +134,5 @@ def search_learning_rate(
         if book:
             n_new = sum(result.is_final for result in outcomes)
             report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
-    warn_of_failures(outcomes)
-    return found()
+        warn_of_failures(outcomes)
+        return found()

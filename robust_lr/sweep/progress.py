@@ -1,4 +1,4 @@
-"""A progress bar for a sweep, drawn by rich on stderr."""
+"""The progress of a sweep on stderr: a bar on a terminal, one line per trial elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, get_args
 
-from .._metrics import Direction, direction_of
+from .._metrics import Direction, direction_of, quantity
+from .._text import main_line
 from ..trials import Status, TrialResult
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class SweepProgress:
     Args:
         n_trials: number of trials in the sweep.
         finished: number of them already in the journal.
-        show: True draws, False does not, None draws only if stderr is a terminal.
+        show: True draws on a terminal and prints a line per trial to anything else; False does neither; None only
+            draws on a terminal.
         direction: "maximize" if the losses are negative scores, and to be shown as such.
         console: where rich draws, stderr by default.
 
@@ -44,6 +46,7 @@ class SweepProgress:
         self._n_trials, self._console = n_trials, console
         self._show = sys.stderr.isatty() if show is None else show
         self._sign, _ = direction_of(direction)
+        self._direction = direction or "minimize"
         self._counts: Counter[str] = Counter()
         self._best: TrialResult | None = None
         self._bar: Progress | None = None
@@ -64,9 +67,15 @@ class SweepProgress:
         return ", ".join(parts) or "no result yet"
 
     def add(self, result: TrialResult) -> None:
-        """Count a result and redraw."""
+        """Count a result, and redraw or print a line."""
         self._count(result)
-        if self._bar is not None:
+        if self._bar is None and self._console is not None:
+            spec, found = result.spec, outcome_text(result, self._direction)
+            trial = (
+                f"trial {self._counts.total()}/{self._n_trials}: {spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"
+            )
+            self._console.print(f"{trial}: {found}; {self.summary}", soft_wrap=True)
+        elif self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._counts.total(), summary=self.summary)
 
     def _count(self, result: TrialResult) -> None:
@@ -76,6 +85,12 @@ class SweepProgress:
 
     def __enter__(self) -> Self:
         if self._show:
+            from rich.console import Console
+
+            self._console = self._console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        else:
+            self._console = None
+        if self._console is not None and self._console.is_terminal:
             self._bar = _make_bar(self._console)
             self._bar.start()
             self._bar.add_task("", total=self._n_trials, completed=self._counts.total(), summary=self.summary)
@@ -87,8 +102,14 @@ class SweepProgress:
             self._bar = None
 
 
-def _make_bar(console: Console | None) -> Progress:
-    from rich.console import Console
+def outcome_text(result: TrialResult, direction: Direction = "minimize") -> str:
+    """Return the outcome of a trial, such as ``loss 0.213`` or ``failed (ValueError: no such file)``."""
+    if result.status == "ok":
+        return f"{quantity(direction)} {-result.loss if direction == 'maximize' else result.loss:.6g}"
+    return result.status.replace("_", " ") + ("" if result.is_final else f" ({main_line(result.error)})")
+
+
+def _make_bar(console: Console) -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -106,7 +127,7 @@ def _make_bar(console: Console | None) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console or Console(stderr=True),
+        console=console,
         refresh_per_second=4,
         # rich forgets updates older than 30 s, and with them the speed of trials that take minutes.
         speed_estimate_period=24 * 3600.0,

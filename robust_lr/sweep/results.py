@@ -20,7 +20,7 @@ from .._text import count_of, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
 from ..readers._to_sweep import arrange
-from ..readers.runs import Repeats, Run
+from ..readers.runs import DEFAULT_SCHEDULE, Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 from .unused_axes import UnusedAxes, find_unused_axes
@@ -153,8 +153,10 @@ class SweepResult:
         """Return a one-line summary."""
         lrs = self.learning_rates
         span = f"{lrs[0]:g}..{lrs[-1]:g}" if lrs.size > 1 else f"{lrs[0]:g}"
+        unnamed = self.schedules == (DEFAULT_SCHEDULE,)
+        schedules = "" if unnamed else f"{', '.join(self.schedules)}; "
         return (
-            f"{', '.join(self.schedules)}; {count_of(lrs.size, 'learning rate')} {span}; "
+            f"{schedules}{count_of(lrs.size, 'learning rate')} {span}; "
             f"{count_of(len(self.seeds), 'seed')}; {count_of(self.n_trials, 'result')}, "
             f"{int(self.diverged.sum())} diverged" + (f", {len(self.failures)} failed" if self.failures else "")
         )

@@ -314,6 +314,18 @@ def test_the_band_covers_the_true_cost_as_often_as_it_promises():
     assert min(hits.values()) >= 180  # 95 % of 200 less three standard errors
 
 
+def test_a_printed_curve_is_a_table_with_one_row_for_each_ratio():
+    sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4, 0.8, 1.6], (0,), [[[3.0], [1.5], [1.0], [1.25], [9.0]]])
+    curve = degradation_curve(sweep, "cosine")
+    title, _, head, _, *rows = str(curve).splitlines()
+    assert title == "cosine: excess loss of a coarser grid, best learning rate 0.4"
+    assert "  ".join(head.split()[:4]) == "ratio  trials  worst  offset" and head.count("95% band") == 2
+    assert rows[1].split() == ["4", "3", "0.2500", "-", "0.1250", "-", "1.1250"]
+    assert rows[2].endswith("sweep too narrow")
+    assert repr(curve) == "DegradationCurve('cosine', 5 learning rates, 1 seed, best_lr=0.4)"
+    assert "<table>" in curve._repr_html_()
+
+
 @pytest.mark.parametrize("per_decade", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("best", [-3.0, -2.0])
 def test_learning_rates_that_are_written_with_three_digits_reach_as_far_as_exact_ones(per_decade, best):

@@ -156,6 +156,16 @@ def test_a_smooth_parabola_in_the_learning_rate_is_no_cliff(best, n_points):
     assert profile_of([-5 + (lr - best) ** 2 for lr in lrs], lrs).cliff is None
 
 
+def test_a_printed_profile_is_a_table_that_marks_the_best_and_the_cliff():
+    sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4], (0, 1), [[[1.3, 1.4], [1.0, 1.1], [math.inf, 1.2]]])
+    profile = learning_rate_profile(sweep, "cosine")
+    rows = {line.split()[0]: line for line in str(profile).splitlines()[4:]}
+    assert rows["0.2"].split()[1] == "1.0500" and rows["0.2"].endswith("best")
+    assert "1 of 2 diverged" in rows["0.4"] and rows["0.4"].endswith("cliff")
+    assert repr(profile) == "LearningRateProfile('cosine', best_lr=0.2, best_loss=1.05, cliff=0.4)"
+    assert "<table>" in profile._repr_html_()
+
+
 @pytest.mark.parametrize("bad", [INF, 2.3])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_search_has_bad_runs_anywhere_and_they_are_no_cliff(bad, seed):

@@ -15,11 +15,13 @@ from hypothesis.extra.numpy import arrays
 from rich.console import Console
 
 from robust_lr import SweepResult
+from robust_lr._page import box_text
 from robust_lr.analysis import analyze_sweep
 from robust_lr.exceptions import OptionError
+from robust_lr.report.answer import answer_box, conclusion
 from robust_lr.report.console import print_analysis
 from robust_lr.report.tables import degradation_rows, recommendation_rows
-from robust_lr.report.words import alerts, caveats, comparison_sentences, conclusion, details, headline
+from robust_lr.report.words import alerts, caveats, comparison_sentences, details, headline
 
 INF, NAN = math.inf, math.nan
 
@@ -179,7 +181,7 @@ def test_an_analysis_prints_what_the_command_line_prints():
     text, console = str(analysis), Console(file=io.StringIO(), width=150)
     print_analysis(analysis, console)
     assert text.split() == console.file.getvalue().split()
-    assert text.endswith(conclusion(analysis)) and headline(analysis.schedules[0]) in text
+    assert text.startswith(box_text(answer_box(analysis))) and headline(analysis.schedules[0]) in text
     assert "\n" not in repr(analysis) and "recommended ratios: constant 8" in repr(analysis)
-    assert conclusion(analysis) in unescape(analysis._repr_html_())
-    assert analysis.to_markdown().startswith("**Best here: constant at learning rate 8")
+    assert all(text in unescape(analysis._repr_html_()) for _, text in answer_box(analysis).rows)
+    assert analysis.to_markdown().startswith("**Answer**\n\n- **Best learning rate**: 8 under constant, loss 2.0000")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr.report.words import conclusion
+from robust_lr.report.answer import conclusion
 from tests.cli.command_line import (
     GOOD,
     LLAMA,
@@ -27,7 +27,7 @@ def test_a_good_table_gives_the_ratio_and_exit_code_zero(robust_lr):
     write("good.csv", GOOD)
     answer = robust_lr("analyze", "good.csv", "--tolerance", 0.0501)
     assert answer.code == 0
-    assert "sweep: 3 trials (ratio 8) lose at most 0.0500 (measured 0.0500" in said(answer)
+    assert "3 trials (ratio 8) lose at most 0.0500 (measured 0.0500" in said(answer)
     assert answer.err == ""
 
 
@@ -195,7 +195,7 @@ def test_the_report_needs_nothing_beside_it_and_says_how_it_was_made(robust_lr):
     report = Path("my [b]report.html").read_text()
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:)""", report)
     assert "http" not in report
-    assert report.count("<img") == report.count("data:image/svg+xml;base64,") == 2
+    assert report.count("<img") == report.count("data:image/svg+xml;base64,") == 3
     shown = re.search(r"<pre>(.*?)</pre>", report)[1].replace("&#x27;", "'").replace("&quot;", '"')
     assert shown == """robust-lr analyze 'it'"'"'s good.csv' --report 'my [b]report.html' --tolerance 5%"""
 

@@ -8,7 +8,9 @@ import math
 import pickle
 import threading
 import time
+import warnings
 from collections import Counter
+from datetime import timedelta
 
 import numpy as np
 import optuna
@@ -17,8 +19,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
-from robust_lr.exceptions import GridError, OptionError, RobustLRError, TrialDiverged
-from robust_lr_optuna._assignments import Cell
+from robust_lr.exceptions import GridError, OptionError, RobustLRError, RobustLRWarning, TrialDiverged
+from robust_lr_optuna import _trial_attributes
+from robust_lr_optuna._cells import Cell
 from robust_lr_optuna._outcomes import has_diverged
 from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna._trial_attributes import cell_of, fail_stale_trials, is_log_entry
@@ -92,9 +95,97 @@ def test_a_seed_that_the_sweep_has_no_axis_for_is_any_other_parameter(study):
     assert completed(study) == once(GRID.values)
 
 
-def test_an_objective_that_never_asks_for_a_learning_rate_leaves_the_study_as_it_would_be(study):
-    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=7)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda trial: trial.suggest_float("learning_rate", 1e-4, 1.0, log=True),
+            "the objective never asked for 'lr'; it asked for 'learning_rate': pass lr_name='learning_rate'",
+        ),
+        (
+            lambda trial: trial.suggest_float("eta", 0.1, 1.0) * len(trial.suggest_categorical("opt", ["sgd", "adam"])),
+            "the objective never asked for 'lr'; it asked for 'eta' and 'opt': pass lr_name='eta'",
+        ),
+        (
+            lambda trial: trial.suggest_float("x", 0.1, 1.0) + trial.suggest_int("y", 1, 2),
+            "the objective never asked for 'lr'; it asked for 'x' and 'y': ask for it with trial.suggest_float('lr', "
+            "..., log=True), or pass lr_name=...",
+        ),
+        (lambda trial: 0.0, "the objective never asked for 'lr'; it asked for nothing: ask for it with trial"),
+    ],
+)
+def test_an_objective_that_never_asks_for_the_learning_rate_ends_after_its_first_trial(study, ask, message):
+    with pytest.raises(GridError) as caught:
+        study.optimize(ask)
+    assert str(caught.value).startswith(message)
+    assert len(study.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"seeds": 4},
+            "the objective never asked for 'seed'; it asked for 'lr' and 'dropout': ask for it with "
+            "trial.suggest_int('seed', ...), pass seed_name=..., or leave out seeds",
+        ),
+        (
+            {"schedules": ["constant", "cosine"], "seeds": 4},
+            "the objective never asked for 'schedule'; it asked for 'lr' and 'dropout': ask for it with "
+            "trial.suggest_categorical('schedule', [...]), pass schedule_name=..., or leave out schedules",
+        ),
+    ],
+)
+def test_an_objective_that_never_asks_for_an_axis_ends_after_its_first_trial(options, message):
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, **options))
+    with pytest.raises(GridError) as caught:
+        study.optimize(lambda trial: objective(trial) + trial.suggest_float("dropout", 0.0, 0.5))
+    assert str(caught.value) == message
+    assert len(study.trials) == 1
+
+
+def test_an_objective_that_calls_the_seed_otherwise_is_told_the_option():
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, seeds=4))
+    with pytest.raises(GridError, match="asked for 'lr' and 'rng_seed': pass seed_name='rng_seed'"):
+        study.optimize(lambda trial: objective(trial) + trial.suggest_int("rng_seed", 0, 9))
+
+
+def lion_has_no_lr(trial):
+    return 5.0 if trial.suggest_categorical("opt", ["lion", "sgd"]) == "lion" else objective(trial)
+
+
+def test_a_trial_that_asks_for_no_learning_rate_gives_its_cell_back_and_says_so():
+    others = optuna.samplers.RandomSampler(seed=1)
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, independent_sampler=others))
+    with pytest.warns(RobustLRWarning, match=r"did not ask for 'lr', so it counts for no cell: lr=.* is left to run"):
+        study.optimize(lion_has_no_lr)
+    done = [trial for trial in study.trials if "lr" in trial.params]
+    assert Counter(trial.params["lr"] for trial in done) == Counter(GRID.values)
+    assert all(cell_of(trial) is None for trial in study.trials if trial not in done)
+    assert len(done) < len(study.trials)
+
+
+@pytest.mark.filterwarnings("ignore:trial .* did not ask for 'lr'")
+def test_an_objective_whose_choices_never_lead_to_a_learning_rate_comes_to_an_end(study):
+    with pytest.raises(GridError, match="the objective never asked for 'lr'; it asked for 'opt'"):
+        study.optimize(lambda trial: len(trial.suggest_categorical("opt", ["lion", "sgd"])))
+    assert len(study.trials) == 21
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_a_parameter_that_was_fixed_from_outside_is_not_taken_for_the_value_of_the_grid():
+    sampler = GeometricGridSampler([0.01, 0.1], schedules=["constant", "cosine"])
+    study = optuna.create_study(sampler=optuna.samplers.PartialFixedSampler({"schedule": "cosine"}, sampler))
+
+    def sweep(trial):
+        return objective(trial) + (trial.suggest_categorical("schedule", ["constant", "cosine"]) == "constant")
+
+    for _ in range(4):
+        with pytest.raises(GridError, match="should run schedule='constant', but the objective ran schedule='cosine'"):
+            study.optimize(sweep)
+    assert {trial.params["schedule"] for trial in study.trials} == {"cosine"}
+    assert {cell_of(trial) for trial in study.trials} == {None}
+    assert sampler.pending(study) == 3, "that of 0.01 and cosine has run"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +202,9 @@ def test_an_objective_whose_range_does_not_hold_the_grid_is_told_so(study, ask, 
 
 
 def test_an_objective_that_allows_one_value_only_is_told_that_it_ran_something_else(study):
-    with pytest.raises(GridError, match=r"trial 0 should run lr='a value of the grid', but the objective ran lr=0\.5"):
+    with pytest.raises(
+        GridError, match=r"trial 0 should run lr=0\.0001, but the objective ran lr=0\.5: lr=0\.0001 is left"
+    ):
         study.optimize(lambda trial: trial.suggest_float("lr", 0.5, 0.5, log=True))
     study.optimize(objective, n_trials=1)
     with pytest.raises(GridError, match=r"trial \d should run lr=.*, but the objective ran lr=0\.5"):
@@ -130,7 +223,7 @@ def test_several_objectives(sampler):
 @pytest.mark.parametrize("value", [float("nan"), np.float32("nan"), np.float64("nan")])
 def test_nan_is_a_result_and_is_not_run_again(study, value):
     study.optimize(lambda trial: value if objective(trial) > 0.05 else 0.0)
-    assert len(trials_of(study)) == 5 + 1  # the last one has nothing to run
+    assert len(trials_of(study)) == 5
     assert sum(has_diverged(trial) for trial in study.trials) == 2
 
 
@@ -186,7 +279,9 @@ def test_a_trial_that_always_fails_is_run_again_as_often_as_was_said(retries):
         objective(trial)
         raise RuntimeError
 
-    study.optimize(failing, catch=(RuntimeError,))
+    numbers = {0: "trial 0", 1: "trials 0 and 1", 3: "trials 0, 1, 2 and 3"}[retries]
+    with pytest.warns(RobustLRWarning, match=rf"lr=0\.1 is given up: {numbers} failed, and max_retries={retries}"):
+        study.optimize(failing, catch=(RuntimeError,))
     assert len(trials_of(study, TrialState.FAIL)) == 1 + retries
 
 
@@ -204,7 +299,8 @@ def test_a_failure_that_ends_the_worker_is_run_again_by_the_next(study):
 
 
 @pytest.mark.parametrize("repeat", range(5))
-def test_threads_run_every_cell_once_and_wait_for_one_that_may_fail(repeat):
+@pytest.mark.filterwarnings("ignore:lr=.* is left. trial")
+def test_threads_run_every_cell_once_and_say_what_failed_at_the_very_end(repeat):
     study = optuna.create_study(sampler=GeometricGridSampler(GRID, seeds=2, max_retries=100))
     random = np.random.default_rng(repeat)
 
@@ -215,8 +311,25 @@ def test_threads_run_every_cell_once_and_wait_for_one_that_may_fail(repeat):
             raise RuntimeError
         return value
 
-    study.optimize(flaky, n_jobs=4, catch=(RuntimeError,))
+    while study.sampler.pending(study):
+        study.optimize(flaky, n_jobs=4, catch=(RuntimeError,))
     assert completed(study, "lr", "seed") == Counter(itertools.product(GRID.values, range(2)))
+
+
+def test_a_trial_that_fails_while_the_other_threads_are_at_their_end_is_named():
+    study, rest = optuna.create_study(sampler=GeometricGridSampler([0.1, 1.0])), threading.Event()
+
+    def fails_last(trial):
+        if objective(trial) == 0.1:
+            rest.wait(WAIT)
+            time.sleep(0.2)
+            raise RuntimeError
+        rest.set()
+        return 0.0
+
+    with pytest.warns(RobustLRWarning, match=r"lr=0\.1 is left: trial . failed while the study came to its end"):
+        study.optimize(fails_last, n_jobs=2, catch=(RuntimeError,))
+    assert study.sampler.pending(study) == 1
 
 
 @pytest.mark.timeout(WAIT)
@@ -224,8 +337,21 @@ def test_a_thread_that_has_died_with_a_trial_keeps_nobody_waiting(study):
     thread = threading.Thread(target=lambda: objective(study.ask()))
     thread.start()
     thread.join()
-    study.optimize(objective)
+    with pytest.warns(RobustLRWarning, match="the study stops without trial 0, asked for with study.ask and not told"):
+        study.optimize(objective)
     assert len(completed(study)) == 4
+
+
+@pytest.mark.timeout(WAIT)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_trial_that_was_asked_for_and_not_told_is_named_and_not_waited_for(study, n_jobs):
+    asked = study.ask()
+    objective(asked)
+    with pytest.warns(RobustLRWarning, match="the study stops without trial 0, asked for with study.ask and not told"):
+        study.optimize(objective, n_jobs=n_jobs)
+    assert len(completed(study)) == 4
+    study.tell(asked, 0.0)
+    assert completed(study) == once(GRID.values)
 
 
 def test_several_trials_may_be_asked_for_before_one_is_told(study, sampler):
@@ -314,7 +440,105 @@ def test_hyperband_which_shows_a_sampler_a_part_of_the_study(sampler):
     assert completed(study) == once(GRID.values)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2, 4])
+def test_the_objective_begins_once_for_each_cell_and_callbacks_see_only_trials_with_parameters(n_jobs):
+    began, seen = [], []
+
+    def counted(trial):
+        began.append(trial.number)
+        time.sleep(0.01)
+        return objective(trial)
+
+    study = optuna.create_study(sampler=GeometricGridSampler(GeometricGrid(1e-4, 1.0, 9)))
+    study.optimize(counted, n_jobs=n_jobs, callbacks=[lambda study, trial: seen.append(trial.params)])
+    assert len(began) == len(study.trials) == len(seen) == 9 and all(seen)
+
+
+def test_a_sampler_with_constraints_for_the_others_never_sees_a_trial_without_parameters():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        others = optuna.samplers.NSGAIISampler(constraints_func=lambda trial: (trial.params["decay"] - 0.5,))
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, independent_sampler=others))
+    for _ in range(2):  # the second time there is nothing to run
+        study.optimize(lambda trial: objective(trial) + trial.suggest_float("decay", 0.0, 1.0))
+    assert completed(study) == once(GRID.values)
+
+
+def test_asking_once_too_often_says_so_and_leaves_no_running_trial(study):
+    asked = [study.ask() for _ in range(5)]
+    with pytest.raises(GridError, match=r"or held: lr=0\.0001 by trial 0 \(in this process\), .*; ask while sampler"):
+        for _ in range(2):
+            objective(study.ask())
+    assert [trial.number for trial in study.get_trials(states=[TrialState.RUNNING])] == [t.number for t in asked]
+
+
 # Growth
+
+
+def test_a_grid_that_was_made_smaller_runs_only_what_is_left_of_it(study):
+    study.sampler = GeometricGridSampler([*GRID.values, 100.0, 1000.0])
+    study.optimize(lambda trial: trial.suggest_float("lr", 1e-5, 1e4, log=True), n_trials=2)
+    study.sampler = GeometricGridSampler(GRID)
+    study.optimize(objective)
+    assert set(completed(study)) >= {(lr,) for lr in GRID.values}
+    assert len(completed(study)) <= 5 + 2
+
+
+def test_growth_can_be_taken_back(study, sampler):
+    study.optimize(objective, n_trials=3)
+    sampler.extend(study, above=2)
+    sampler.add_seeds(study, range(40))
+    assert sampler.pending(study) == 7 * 40, "the runs without a seed count for none"
+    GeometricGridSampler(GRID).take_back(study)
+    assert sampler.pending(study) == 2
+    study.optimize(objective)
+    assert completed(study) == once(GRID.values)
+
+
+def test_a_callback_of_the_last_trial_may_extend_the_grid(study, sampler):
+    def go_on(study, trial):
+        if len(study.trials) == 5:
+            sampler.extend(study, below=2)
+
+    study.optimize(lambda trial: trial.suggest_float("lr", 1e-7, 10.0, log=True), callbacks=[go_on])
+    assert completed(study) == once([1e-6, 1e-5, *GRID.values])
+
+
+def test_two_samplers_with_other_names_in_one_study_do_not_hand_out_each_others_rates(study):
+    study.optimize(objective)
+    study.sampler = GeometricGridSampler([0.1, 0.2], lr_name="learning_rate")
+    study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-5, 10.0, log=True))
+    trials = study.get_trials(states=[TrialState.COMPLETE])
+    assert [trial.params["learning_rate"] for trial in trials[5:]] == [0.1, 0.2]
+
+
+def test_a_trial_that_was_enqueued_without_a_learning_rate_runs_on_the_grid_or_not_at_all(study):
+    def with_decay(trial):
+        return objective(trial) + trial.suggest_float("decay", 0.0, 1.0)
+
+    study.enqueue_trial({"decay": 0.25})
+    study.optimize(with_decay)
+    assert study.trials[0].params["decay"] == 0.25 and completed(study) == once(GRID.values)
+    study.enqueue_trial({"decay": 0.75})
+    with pytest.warns(RobustLRWarning, match="trial 5 names no 'lr', and every cell of the grid is done"):
+        study.optimize(with_decay)
+    assert completed(study) == once(GRID.values)
+
+
+def test_an_enqueued_learning_rate_off_the_grid_runs_with_the_first_seed():
+    study = optuna.create_study(sampler=GeometricGridSampler(GRID, seeds=[3, 4]))
+    study.enqueue_trial({"lr": 0.5})
+    study.optimize(with_seeds)
+    assert study.trials[0].params == {"lr": 0.5, "seed": 3}
+    assert len(study.trials) == 11
+
+
+@pytest.mark.parametrize("seeds", [np.arange(3), np.int64(3), range(3), (0, 1, 2)])
+def test_axes_of_numpy_are_axes(seeds):
+    sampler = GeometricGridSampler(np.array([0.1, 1.0]), seeds=seeds, schedules=np.array(["cosine", "linear"]))
+    cells = sampler.cells(optuna.create_study())
+    assert {cell.seed for cell in cells} == {0, 1, 2} and {cell.schedule for cell in cells} == {"cosine", "linear"}
+    assert all(type(cell.seed) is int and type(cell.schedule) is str for cell in cells)
 
 
 def test_growth_runs_what_is_new(study, sampler):
@@ -336,8 +560,9 @@ def test_seeds_and_schedules_may_be_added_to_a_sweep_that_had_none(study, sample
 
     study.optimize(sweep)
     new = [trial for trial in trials_of(study, TrialState.COMPLETE) if "seed" in trial.params]
+    # What ran before says nothing about a seed or a schedule.
     assert sorted((t.params["lr"], t.params["seed"], t.params["schedule"]) for t in new) == [
-        (lr, 8, "cosine") for lr in GRID.values
+        (lr, seed, "cosine") for lr in GRID.values for seed in (7, 8)
     ]
 
 
@@ -428,18 +653,24 @@ def test_a_cell_whose_trial_never_began_is_run_by_another(study, sampler):
     assert study._storage.get_trial(lost).state == TrialState.RUNNING
 
 
-@pytest.mark.timeout(WAIT)
-def test_a_worker_that_was_taken_for_dead_before_it_began_gives_its_cell_up(study, sampler):
+def test_a_worker_that_was_taken_for_dead_before_it_began_is_told_so(study, sampler, monkeypatch):
     study.optimize(objective, n_trials=1)
     slow_id = study._storage.create_new_trial(study._study_id)
-    study.optimize(objective)
-    slow = optuna.Trial(study, slow_id)  # it was not dead after all
-    with pytest.raises(optuna.TrialPruned):
-        objective(slow)
-    study.tell(slow, state=TrialState.PRUNED)
+    assert fail_stale_trials(study) == [], "it may begin at any moment"
+    monkeypatch.setattr(_trial_attributes, "_TIME_TO_BEGIN", timedelta(seconds=0))
     study.optimize(objective)
     assert completed(study) == once(GRID.values)
-    assert cell_of(study.trials[slow.number]) is None
+    assert study._storage.get_trial(slow_id).state == TrialState.FAIL
+    with pytest.raises(RobustLRError, match="took this one for dead and failed its trial 1, which had not begun"):
+        optuna.Trial(study, slow_id)  # it was not dead after all
+
+
+def test_a_trial_of_another_tool_that_has_not_begun_is_left_alone(study, monkeypatch):
+    monkeypatch.setattr(_trial_attributes, "_TIME_TO_BEGIN", timedelta(seconds=0))
+    study.optimize(objective, n_trials=1)
+    study.add_trial(optuna.create_trial(params={"lr": 0.3}, distributions=SPACE, value=0.0))
+    study._storage.create_new_trial(study._study_id)
+    assert fail_stale_trials(study) == []
 
 
 def test_a_trial_that_runs_elsewhere_is_left_alone_unless_it_is_said_to_be_dead(study, sampler):
@@ -475,6 +706,10 @@ def test_a_trial_is_reaped_once(study, sampler):
         ({"schedules": "cosine"}, "schedules must be a sequence of names, got 'cosine'"),
         ({"seeds": 0}, "a number of seeds must be at least 1, got 0"),
         ({"seeds": True}, "seeds must be a sequence, got True"),
+        ({"independent_sampler": GeometricGridSampler([0.1])}, "a trial runs a cell of one grid"),
+        ({"seeds": [0.5]}, r"seeds must be whole numbers, got \[0\.5\]"),
+        ({"seeds": 3.0}, r"seeds must be a sequence, got 3\.0"),
+        ({"schedules": [1, 2]}, r"schedules must be a sequence of names, got \[1, 2\]"),
         ({"max_retries": -1}, "max_retries must be a whole number of at least 0, got -1"),
         ({"max_retries": 1.0}, "max_retries must be a whole number of at least 0, got 1.0"),
         ({"lr_name": "seed"}, "lr_name, schedule_name and seed_name must differ"),

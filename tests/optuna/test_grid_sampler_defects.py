@@ -17,6 +17,7 @@ import pytest
 from optuna.trial import TrialState
 
 from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError
 from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna._trial_attributes import is_log_entry
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
@@ -134,8 +135,9 @@ def test_6_ask_and_tell_comes_to_its_end_without_an_error():
         trial = study.ask()
         study.tell(trial, objective(trial))
     assert completed(study) == once(GRID.values)
-    trial = study.ask()
-    study.tell(trial, state=TrialState.PRUNED)
+    with pytest.raises(GridError, match="nothing is left to ask for: every cell of the grid is done"):
+        study.ask()
+    assert not study.get_trials(states=[TrialState.RUNNING])
 
 
 def test_7_a_finished_study_that_is_started_again_runs_nothing():
@@ -224,6 +226,7 @@ def test_12_a_study_that_is_stopped_early_has_all_seeds_of_the_learning_rates_th
 KILLED = """
 import os, signal, sys, optuna
 from robust_lr import GeometricGrid
+from robust_lr.exceptions import GridError
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 from robust_lr_optuna._storages import journal_storage
 

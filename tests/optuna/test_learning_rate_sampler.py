@@ -17,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 from robust_lr import search_learning_rate
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning, ScheduleError, TrialDiverged
 from robust_lr.search import LearningRateSearch, SearchOptions
+from robust_lr_optuna import learning_rate_sampler
 from robust_lr_optuna._storages import journal_storage
 from robust_lr_optuna._study_search import search_result
 from robust_lr_optuna._trial_attributes import fail_stale_trials
@@ -167,7 +168,8 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
 def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
-    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.001)))
+    options = SearchOptions(noise=0.002, noise_trials=40)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
 
     def fails_on_another_seed(trial):
         if suggest(trial) in lrs_of(study, TrialState.COMPLETE):
@@ -199,13 +201,33 @@ def test_other_parameters_come_from_the_independent_sampler():
     assert len({trial.params["momentum"] for trial in study.trials}) == len(study.trials)
 
 
-def test_an_objective_that_never_asks_for_the_learning_rate_is_warned_of_once(study):
-    with pytest.warns(RobustLRWarning) as caught:
-        study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-4, 1.0, log=True), n_trials=4)
-    assert [str(warning.message) for warning in caught] == [
-        "trial 0 has no parameter 'lr' to search, only ['learning_rate']; pass LearningRateSampler(lr_name=...)"
-    ]
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+def test_an_objective_that_never_asks_for_the_learning_rate_ends_after_its_first_trial(study):
+    with pytest.raises(GridError) as caught:
+        study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-4, 1.0, log=True))
+    assert str(caught.value) == (
+        "the objective never asked for 'lr'; it asked for 'learning_rate': pass lr_name='learning_rate'"
+    )
+    assert len(study.trials) == 1
+
+
+def test_an_objective_with_choices_that_never_asks_for_the_learning_rate_is_warned_of_once(study):
+    with pytest.warns(RobustLRWarning, match="trial 0: the objective never asked for 'lr'") as caught:
+        study.optimize(lambda trial: len(trial.suggest_categorical("opt", ["sgd", "adam"])), n_trials=4)
+    assert len(caught) == 1
+    with pytest.raises(GridError, match="the objective never asked for 'lr'"):
+        study.optimize(lambda trial: len(trial.suggest_categorical("opt", ["sgd", "adam"])), n_trials=100)
+    assert len(study.trials) == 21
+
+
+def test_a_choice_without_a_learning_rate_is_no_result_and_comes_to_an_end():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, choices={"opt": ["sgd", "lion"]}))
+
+    def lion_has_none(trial):
+        return 0.1 if trial.suggest_categorical("opt", ["sgd", "lion"]) == "lion" else objective(trial)
+
+    with pytest.raises(GridError, match="the last 21 trials did not ask for 'lr': let the objective ask"):
+        study.optimize(lion_has_none)
+    assert search_result(study, {"opt": "sgd"}).loss >= 0.3
 
 
 def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of_only_before_it_ever_did(study):
@@ -217,7 +239,8 @@ def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of
 
 
 def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
-    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.001)))
+    options = SearchOptions(noise=0.0015, noise_trials=40)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
     study.optimize(lambda trial: valley(suggest(trial), best=0.3))
     assert len(set(lrs_of(study))) < len(study.trials)
     assert search_result(study).stop == "tolerance"
@@ -429,7 +452,9 @@ def test_a_trial_is_pruned_when_another_ran_its_choice_meanwhile_and_the_search_
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.COMPLETE]
 
 
-def test_threads_try_no_learning_rate_twice(study):
+def test_threads_try_no_learning_rate_twice():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(noise=0.0)))
+
     def slow(trial):
         value = objective(trial)
         time.sleep(0.02)
@@ -439,6 +464,33 @@ def test_threads_try_no_learning_rate_twice(study):
     lrs = lrs_of(study, TrialState.COMPLETE)
     assert len(set(lrs)) == len(lrs) <= 14
     assert search_result(study).stop == "tolerance"
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_that_was_asked_for_here_and_never_told_is_not_waited_for():
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(max_trials=3)))
+    objective(study.ask())
+    study.optimize(objective, n_jobs=2)
+    assert len(lrs_of(study, TrialState.COMPLETE)) == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_of_another_worker_is_waited_for_so_long_and_named(monkeypatch):
+    monkeypatch.setattr(learning_rate_sampler, "_SAY_AFTER", 0.1)
+    monkeypatch.setattr(learning_rate_sampler, "_PATIENCE", 0.5)
+    study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=SearchOptions(max_trials=1)))
+    trial = study.ask()
+    suggest(trial)
+    note = study.trials[0].system_attrs["robust_lr:search"]
+    worker = {**note["worker"], "machine": "node3/boot/ns", "pid": 7}
+    study._storage.set_trial_system_attr(trial._trial_id, "robust_lr:search", {**note, "worker": worker})
+    with pytest.warns(RobustLRWarning) as caught:
+        study.optimize(objective)
+    assert [str(each.message).partition(":")[0] for each in caught] == [
+        "trial 1 waits for trial 0 (process 7 on node3)",
+        "trial 1 no longer waits for trial 0 (process 7 on node3)",
+    ]
+    assert study.trials[1].state == TrialState.PRUNED
 
 
 def test_a_trial_of_a_machine_that_is_lost_is_run_again_once_it_is_reaped(study):
@@ -513,17 +565,19 @@ def test_an_objective_that_does_not_allow_the_range_is_told_so():
 # relative space it applies. Its objectives have no learning rate.
 
 
-WITHOUT_LR = pytest.mark.filterwarnings("ignore:trial .* has no parameter 'lr':robust_lr.exceptions.RobustLRWarning")
+class WithoutLr(LearningRateSampler):
+    """The suite's objectives have no learning rate, for which the sampler ends a study."""
+
+    def _check_what_ran(self, study, trial):
+        pass
 
 
-@WITHOUT_LR
 class TestAlone(BasicSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self):
-        return lambda: LearningRateSampler(tolerance=TOLERANCE)
+        return lambda: WithoutLr(tolerance=TOLERANCE)
 
 
-@WITHOUT_LR
 class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self):
@@ -531,6 +585,6 @@ class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, Sin
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 tpe = optuna.samplers.TPESampler(n_startup_trials=0, multivariate=True)
-            return LearningRateSampler(tolerance=TOLERANCE, independent_sampler=tpe)
+            return WithoutLr(tolerance=TOLERANCE, independent_sampler=tpe)
 
         return make

@@ -112,7 +112,7 @@ def test_it_is_a_sampler_like_any_other_inside_another():
 
 
 def _around_tpe():
-    return CoarseLearningRate(GRID, TPESampler(n_startup_trials=0))
+    return WithoutLr(GRID, TPESampler(n_startup_trials=0))
 
 
 def test_a_proposal_goes_to_the_nearest_point_by_ratio_and_what_the_user_enqueued_stays():
@@ -138,9 +138,23 @@ def test_a_study_goes_on_with_a_grid_that_has_grown():
     assert set(lrs_of(study)) <= set(wide.values) and set(lrs_of(study)[:12]) <= set(GRID.values)
 
 
+class WithoutLr(CoarseLearningRate):
+    """The suite's objectives have no learning rate, for which the sampler ends a study after its first trial."""
+
+    def _check_asked(self, *args, **options):
+        return True
+
+
 class TestOptunasSuite(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     """All that applies: `SingleOnlySamplerTestCase` is for samplers that refuse several objectives; TPE does not."""
 
     @pytest.fixture
     def sampler(self):
         return _around_tpe
+
+
+def test_a_learning_rate_of_another_name_is_not_left_off_the_grid_without_a_word():
+    study = optuna.create_study(sampler=CoarseLearningRate(GeometricGrid(1e-3, 1.0, 7)))
+    with pytest.raises(GridError, match="it asked for 'learning_rate': pass lr_name='learning_rate'"):
+        study.optimize(lambda trial: trial.suggest_float("learning_rate", 1e-4, 1.0, log=True))
+    assert len(study.trials) == 1

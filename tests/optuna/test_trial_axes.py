@@ -5,8 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from robust_lr_optuna._assignments import Cell
-from robust_lr_optuna._trial_axes import TrialAxes, cells_of
+from robust_lr_optuna._trial_axes import TrialAxes
 from robust_lr_optuna.grid_sampler import GeometricGridSampler
 
 
@@ -62,9 +61,20 @@ def test_a_name_that_is_given_has_the_last_word():
     assert found and found <= {"a", "b"}
 
 
-def test_a_result_that_the_sampler_found_in_the_study_has_its_cell():
+def test_a_result_from_before_the_grid_is_read_like_one_of_the_grid():
     study = optuna.create_study(sampler=optuna.samplers.GridSampler({"lr": [0.1, 1.0]}))
     study.optimize(lambda trial: trial.suggest_float("lr", 1e-3, 1e3))
     study.sampler = GeometricGridSampler([0.1, 1.0, 10.0])
     study.optimize(lambda trial: trial.suggest_float("lr", 1e-3, 1e3))
-    assert sorted(cells_of(study.trials).values()) == [Cell(0.1), Cell(1.0), Cell(10.0)]
+    axes = TrialAxes(study.trials)
+    assert sorted(axes.values_of(trial)["lr"] for trial in study.trials) == [0.1, 1.0, 10.0]
+
+
+def test_an_axis_that_no_trial_asked_for_is_none():
+    """Version 0.1 took the seeds that it had handed out for those that ran."""
+    claim = {"lr": 0.1, "schedule": None, "seed": 3, "number": 0}
+    space = {"lr": optuna.distributions.FloatDistribution(0.01, 1.0)}
+    trial = optuna.create_trial(
+        params={"lr": 0.1}, distributions=space, value=0.5, system_attrs={"robust_lr:cell": claim}
+    )
+    assert TrialAxes([trial]).values_of(trial) == {"lr": 0.1, "schedule": "sweep", "seed": None}

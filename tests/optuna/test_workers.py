@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from robust_lr_optuna._workers import is_gone, is_in_other_thread, this_worker
+from robust_lr_optuna._workers import in_this_process, is_gone, this_worker, where
 
 ASK = "import json; from robust_lr_optuna._workers import this_worker; print(json.dumps(this_worker()))"
 
@@ -49,20 +48,10 @@ def test_of_a_process_on_another_machine_nothing_is_known():
     assert not is_gone({**worker_of_a_process_that_has_ended(), "machine": "another"})
 
 
-def test_another_thread_is_known_while_it_lives():
-    there, go_on, seen = threading.Event(), threading.Event(), []
-
-    def run():
-        seen.append(this_worker())
-        there.set()
-        go_on.wait()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    there.wait()
-    assert is_in_other_thread(seen[0])
-    assert not is_in_other_thread(this_worker())
-    assert not is_in_other_thread({**seen[0], "pid": seen[0]["pid"] + 1})
-    go_on.set()
-    thread.join()
-    assert not is_in_other_thread(seen[0])
+def test_a_worker_says_where_it_runs():
+    here = this_worker()
+    assert in_this_process(here) and where(here) == "in this process"
+    assert not in_this_process({**here, "pid": here["pid"] + 1})
+    assert where({**here, "pid": 7}) == "process 7 on this machine"
+    assert where({**here, "machine": "node3/boot/ns", "pid": 7}) == "process 7 on node3"
+    assert where(None) == "worker unknown"

@@ -119,8 +119,8 @@ def test_a_failure_that_was_made_good_does_not_count():
     def fails_at_first(lr):
         return lr not in failed and not failed.add(lr)
 
-    searcher, n_run = search_where(fails_at_first)
-    assert searcher.result == search_where(lambda lr: False)[0].result
+    searcher, n_run = search_where(fails_at_first, options=SearchOptions(noise=0.0))
+    assert searcher.result == search_where(lambda lr: False, options=SearchOptions(noise=0.0))[0].result
     assert n_run == 2 * searcher.result.n_trials
 
 
@@ -209,7 +209,8 @@ def test_a_state_older_than_the_journal_goes_on_from_the_journal(tmp_path):
 @pytest.mark.parametrize("fails", [lambda lr: lr < 0.003, lambda lr: 0.009 < lr < 0.011])
 def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, tmp_path):
     def search(journal, n_trials=99):
-        searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, max_retries=0, journal=tmp_path / journal)
+        options = {"max_retries": 0, "journal": tmp_path / journal, "options": SearchOptions(noise=0.0)}
+        searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, **options)
         lrs = list[float]()
         while len(lrs) < n_trials and isinstance(config := searcher.suggest(str(len(lrs))), dict):
             lrs.append(config["lr"])

@@ -15,8 +15,15 @@ from matplotlib.colors import to_hex
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
-from robust_lr.report.figures import DIVERGED, GUIDE_LABEL, WORST_LABEL, degradation_chart, learning_rate_chart
+from robust_lr.report.figures import (
+    DIVERGED,
+    GUIDE_LABEL,
+    WORST_LABEL,
+    degradation_chart,
+    learning_rate_chart,
+)
 from robust_lr.report.matplotlib_plots import (
+    answer_figure,
     degradation_figure,
     draw,
     learning_rate_figure,
@@ -129,6 +136,47 @@ def test_without_a_schedule_that_theory_knows_there_is_no_guide(spec):
     assert GUIDE_LABEL not in [line.get_label() for line in ax.lines]
 
 
+def test_the_answer_shows_excess_tolerance_what_is_as_good_and_the_next_grid_of_all_schedules_in_one_panel():
+    figure = answer_figure(analysis_of([v + 0.2 for v in VALLEY], VALLEY))
+    (ax,) = figure.axes
+    drawn(ax)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    by_label = {line.get_label(): line for line in ax.lines}
+    best = by_label["cosine"]
+    assert best.get_ydata()[[0, 3, 5, 8]] == pytest.approx([2.0, 0.05, 0.04, 3.0])
+    assert by_label["constant"].get_ydata()[4] == pytest.approx(0.2)
+    assert set(by_label["tolerance"].get_ydata()) == {0.0501}
+    grid = [line for line in ax.lines if line.get_label() == "next grid"]
+    assert {x for line in grid for x in line.get_xdata()} == {2, 16, 128}
+    (shade,) = ax.collections
+    assert shade.get_paths()[0].vertices[:, 0].min() == 8
+    assert shade.get_paths()[0].vertices[:, 0].max() == 32
+    assert {"try 2", "try 16", "try 128", "as good", "tolerance 0.0501"} <= {text.get_text() for text in ax.texts}
+    assert ax.get_title() == "Best learning rate: 16 under cosine; as good: 8 to 32\nNext grid: 2, 16, 128"
+
+
+def test_the_answer_marks_what_diverged_and_what_to_run_without_a_recommendation():
+    ax = drawn(answer_figure(analysis_of([3.0, 1.2, 1.0, INF, INF], shift=(0.0,))).axes[0])
+    (crosses,) = lines_at(ax, "x")
+    assert list(crosses.get_xdata()) == [8, 16]
+    assert "Run next: 2 more seeds" in ax.get_title()
+    assert not lines_at(ax, "^")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_long_titles_are_wrapped_and_stay_inside_their_figure(n):
+    names = [f"warmup(0.0{i})+wsd(cooldown=0.2, shape=1-sqrt)+a name that never ends" for i in range(1, 4)]
+    analysis = analysis_of(*[VALLEY] * n, names=names)
+    for figure in (answer_figure(analysis), learning_rate_figure(analysis), degradation_figure(analysis)):
+        figure.savefig(io.BytesIO(), format="png", dpi=100)
+        for text in [ax.title for ax in figure.axes] + [figure._suptitle] * bool(figure.get_suptitle()):
+            box = text.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        for ax in figure.axes:
+            assert "never" in ax.get_title() or ax.get_title().startswith("Best")
+
+
 def test_a_plot_is_drawn_on_the_axes_that_are_given():
     from matplotlib.figure import Figure
 
@@ -188,7 +236,7 @@ def test_titles_and_panels_do_not_overlap():
 @pytest.mark.parametrize("shift", [(0.0,), (0.0, 1.0)])
 def test_poor_data_are_drawn_as_far_as_they_go(valleys, shift):
     analysis = analysis_of(*valleys, shift=shift)
-    for figure in (learning_rate_figure(analysis), degradation_figure(analysis)):
+    for figure in (answer_figure(analysis), learning_rate_figure(analysis), degradation_figure(analysis)):
         figure.savefig(io.BytesIO(), format="svg")
     if not any(np.isfinite(v).any() for v in valleys):
         assert "No schedule has enough data" in learning_rate_figure(analysis).get_suptitle()
@@ -221,7 +269,7 @@ def test_a_schedule_may_have_any_name(name):
 def test_any_losses_can_be_drawn(loss):
     sweep = SweepResult(["a", "cosine", "c"][: len(loss)], 3.0 ** np.arange(loss.shape[1]), range(loss.shape[2]), loss)
     analysis = analyze_sweep(sweep, tolerance=0.1)
-    for figure in (learning_rate_figure(analysis), degradation_figure(analysis)):
+    for figure in (answer_figure(analysis), learning_rate_figure(analysis), degradation_figure(analysis)):
         figure.canvas.draw()
 
 
@@ -238,14 +286,15 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     figure = search_figure(result)
     (ax,) = figure.axes
     drawn(ax)
-    (mean,) = lines_at(ax, "o")
+    mean = lines_at(ax, "o")[-1]  # above the trials at each learning rate
     ok = {tell.lr: tell.loss for tell in result.history if tell.status == "ok"}
     assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == ok
     (star,) = lines_at(ax, "*")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (result.lr, result.loss)
     assert {lr for cross in lines_at(ax, "x") for lr in cross.get_xdata()} == {t.lr for t in result.history} - set(ok)
     numbers = {text.get_text() for text in ax.texts}
-    assert {str(i) for i, tell in enumerate(result.history, 1) if tell.status == "ok"} <= numbers
+    first = {tell.lr: str(i) for i, tell in reversed(list(enumerate(result.history, 1))) if tell.status == "ok"}
+    assert set(first.values()) <= numbers
     explained = {text.get_text() for text in figure.legends[0].get_texts()}
     assert f"nothing is better by more than {result.excess_bound:.2g}" in explained
     assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()

@@ -26,7 +26,8 @@ def slow_gain(points, best, x):
             weights = dict.fromkeys((best, near, far), 0.0)
             for point, weight in ((best, 1.0), (near, -1 - t), (far, t)):
                 weights[point] += weight
-            gains.append(sum(w * p.loss + abs(w) * p.error for p, w in weights.items()))
+            error = math.hypot(*(w * p.error for p, w in weights.items()))
+            gains.append(sum(w * p.loss for p, w in weights.items()) + error)
     return min(gains, default=math.inf)
 
 
@@ -67,8 +68,8 @@ def test_where_the_loss_flattens_out_the_convex_part_alone_is_used():
 def test_errors_raise_the_bound():
     exact, rough = valley([1.0, 0.0, 0.5]), valley([1.0, 0.0, 0.5], error=0.01)
     assert rough.bound_without_errors == exact.excess_bound
-    # The line through the best and the worst of its two neighbors, each wrong by 0.01: 1.0 + 2 * 0.01.
-    assert rough.excess_bound == pytest.approx(1.02)
+    # The line through the best and the worst of its two neighbors, each with an error of 0.01.
+    assert rough.excess_bound == pytest.approx(1.0 + 0.01 * math.sqrt(2))
 
 
 @pytest.mark.parametrize("error", [0.0, 0.003])

@@ -171,7 +171,7 @@ def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, n_job
     for n_lines in range(1, len(lines) + 1):
         part = tmp_path / f"{n_lines}.jsonl"
         part.write_bytes(b"".join(lines[:n_lines]))
-        finished = {r.spec.lr for r in read_journal(part).results if r.is_final}
+        finished = {(r.spec.lr, r.spec.seed) for r in read_journal(part).results if r.is_final}
         rest = Recorder(loss)
         again = run(rest, journal=part, **options)
         assert (again.lr, again.stop, again.reason, again.failed) == (
@@ -181,7 +181,7 @@ def test_killed_after_any_trial_it_goes_around_what_fails_as_before(fails, n_job
             result.failed,
         )
         assert set(trials_in(part)) == set(trials_in(journal))
-        assert finished.isdisjoint(lr for lr, _ in rest.calls)
+        assert finished.isdisjoint(rest.calls)
 
 
 def test_killed_for_real_at_random_moments_with_a_pool_of_processes(tmp_path):
@@ -314,8 +314,8 @@ def test_a_learning_rate_at_which_training_fails_is_given_up_and_the_search_goes
     train = Recorder(fails_below)
     with pytest.warns(RobustLRWarning, match=r"trials failed and count as missing; the first: OSError: the disk is"):
         result = run(train, tolerance=0.005, max_retries=1, journal=journal)
-    tries = Counter(lr for lr, _ in train.calls)
-    assert {lr for lr, n in tries.items() if n == 2} == set(result.failed) == {lr for lr in tries if lr < 0.001}
+    tries = Counter(train.calls)
+    assert {lr for (lr, _), n in tries.items() if n == 2} == set(result.failed) == {lr for lr, _ in tries if lr < 0.001}
     assert {r.spec.lr for r in read_journal(journal).results if r.status == "failed"} == set(result.failed)
     healed = Recorder()
     run(healed, tolerance=0.005, journal=journal, keep_results=True)
@@ -405,8 +405,9 @@ def test_elsewhere_than_on_a_terminal_the_progress_is_a_line_a_trial(capsys):
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
-    assert len(lines) == result.n_trials
-    assert lines[0].startswith("trial 1: lr ")
+    assert len(lines) == 1 + result.n_trials
+    assert lines[0] == "search from 0.0001 to 1: schedule cosine, seed 0, minimize the loss"
+    assert lines[1].startswith("trial 1: lr ")
     assert any("diverged" in line for line in lines)
     assert lines[-1].endswith(f"nothing is better by more than {rounded_up(result.excess_bound)}")
     run()

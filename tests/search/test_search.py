@@ -52,7 +52,7 @@ def new_search(low=1e-3, high=0.1, *, tolerance=TOLERANCE, schedule=None, **opti
 def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, most):
     for best in np.geomspace(3 * low, high / 3, 9):
         for bend in (0.0026, 0.01, 0.05):
-            result, _ = run(new_search(low, high), parabola(best, bend))
+            result, _ = run(new_search(low, high, noise=0.0), parabola(best, bend))
             assert result.n_trials <= most
             assert result.loss - 0.3 <= result.excess_bound <= TOLERANCE
             assert result.stop == "tolerance"
@@ -61,9 +61,22 @@ def test_a_smooth_valley_takes_few_trials_and_more_decades_few_more(low, high, m
 def test_two_decades_take_five_trials_on_average():
     bends = np.geomspace(0.0026, 0.052, 7)
     trials = [
-        run(new_search(), parabola(best, bend))[0].n_trials for best in np.geomspace(1.6e-3, 0.063, 9) for bend in bends
+        run(new_search(noise=0.0), parabola(best, bend))[0].n_trials
+        for best in np.geomspace(1.6e-3, 0.063, 9)
+        for bend in bends
     ]
     assert np.mean(trials) <= 5
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_without_noise_one_repeat_shows_it_and_is_the_only_further_trial(n):
+    for best in np.geomspace(4e-4, 0.3, 9):
+        known, _ = run(new_search(1e-4, 1.0, noise=0.0), parabola(best), n=n)
+        found, _ = run(new_search(1e-4, 1.0), parabola(best), n=n)
+        assert found.n_trials - known.n_trials <= (1 if n == 1 else 2)
+        assert len(found.history) - len({each.lr for each in found.history}) == 1
+        assert (found.noise, found.stop) == (0.0, "tolerance")
+        assert "the training seems to ignore its seed" in str(found)
 
 
 def test_four_workers_need_two_rounds_in_the_median():
@@ -77,7 +90,7 @@ def test_the_first_trial_is_the_center_of_the_range_or_the_start():
 
 
 def test_a_good_start_saves_the_look_at_a_wide_range():
-    result, _ = run(new_search(1e-6, 100.0, start=0.02), parabola(0.03))
+    result, _ = run(new_search(1e-6, 100.0, start=0.02, noise=0.0), parabola(0.03))
     assert result.n_trials <= 5
 
 
@@ -115,9 +128,10 @@ def test_a_tolerance_too_fine_for_learning_rates_half_a_percent_apart_ends_by_th
     assert result.excess_bound > 1e-5
 
 
-def test_losses_that_are_all_equal_leave_nothing_to_gain():
+def test_losses_that_are_all_equal_end_the_search_without_a_bound():
     result, _ = run(new_search(), lambda lr: 1.0)
-    assert (result.n_trials, result.excess_bound) == (3, 0.0)
+    assert (result.n_trials, result.stop, result.excess_bound) == (3, "steps", None)
+    assert result.bound_note == "every learning rate gave exactly the same result, as if the training ignored it"
 
 
 # --- cliffs and edges -------------------------------------------------------------------------------------------------
@@ -299,9 +313,68 @@ def test_noise_above_the_tolerance_ends_a_search_as_noise_limited():
 def test_another_seed_is_asked_for_where_it_helps_more_than_another_learning_rate():
     repeats = 0
     for seed in range(3):
-        result, _ = run(new_search(noise=0.0015), noisy(parabola(0.02), 0.0015, seed))
+        result, _ = run(new_search(noise=0.0015, noise_trials=30), noisy(parabola(0.02), 0.0015, seed))
         repeats += result.n_trials - len({t.lr for t in result.history})
     assert repeats > 0
+
+
+def test_noise_that_nobody_told_is_measured_before_a_bound_is_claimed():
+    for size in (0.0005, 0.005):
+        for seed in range(5):
+            result, _ = run(new_search(1e-4, 1.0), noisy(parabola(0.02), size, seed))
+            assert result.noise > 0
+            assert "95% intervals" in result.bound_note
+            assert parabola(0.02)(result.lr) - 0.3 <= result.excess_bound <= 20 * size + TOLERANCE
+            assert f"Seeds differ by about {result.noise:.2g} (standard deviation)." in str(result)
+
+
+@pytest.mark.parametrize("noise", [0.02, 10.0, 1e100, 1e308])
+def test_however_large_the_noise_is_a_search_ends_within_few_trials_and_with_a_bound(noise):
+    result, _ = run(new_search(1e-4, 1.0, noise=noise), parabola(0.02))
+    assert (result.stop, result.excess_bound < math.inf) == ("noise-limited", True)
+    assert 7 <= result.n_trials <= 12
+
+
+def test_a_search_that_noise_limits_says_what_to_run_for_more_and_goes_on_if_told():
+    result, _ = run(new_search(noise=0.004), noisy(parabola(0.02), 0.004, 0))
+    assert result.stop == "noise-limited"
+    assert re.search(r"seeds differ by about 0\.004; it would take (?:about \d+|over 1000) more trials", result.reason)
+    assert "For more: allow these trials with noise_trials, average seeds in each trial, or accept a tolerance of " in (
+        str(result)
+    )
+    further, _ = run(new_search(noise=0.004, noise_trials=1000, max_trials=30), noisy(parabola(0.02), 0.004, 0))
+    assert further.excess_bound < result.excess_bound
+    assert further.n_trials > result.n_trials
+
+
+def test_the_best_learning_rate_lies_in_its_interval():
+    for best in np.geomspace(2e-4, 0.5, 13):
+        result, _ = run(new_search(1e-4, 1.0, extend=False), parabola(best))
+        low, high = result.best_interval
+        assert low * (1 - 1e-3) <= best <= high * (1 + 1e-3)
+        assert low <= result.lr <= high
+        assert f"The best learning rate lies from {low:.4g} to {high:.4g}" in str(result)
+
+
+@pytest.mark.parametrize("n", [40, 400, 10_000])
+def test_a_metric_that_counts_has_no_bound(n):
+    for best in np.geomspace(1e-3, 0.1, 5):
+        result, _ = run(new_search(1e-4, 1.0), lambda lr, best=best: round(n * parabola(best)(lr)) / n)
+        assert (result.stop, result.excess_bound, result.best_interval) == ("steps", None, None) or n == 10_000
+        assert "in steps" in result.bound_note or n == 10_000
+
+
+def test_float32_accuracies_are_seen_as_steps_and_losses_are_not():
+    accuracy, _ = run(new_search(1e-4, 1.0), lambda lr: float(np.float32(round(150 * parabola(0.02)(lr)) / 150)))
+    loss, _ = run(new_search(1e-4, 1.0), lambda lr: float(np.float32(parabola(0.02)(lr))))
+    assert (accuracy.stop, loss.stop) == ("steps", "tolerance")
+
+
+def test_whoever_knows_that_a_metric_moves_in_steps_may_say_so_or_deny_it():
+    told, _ = run(new_search(stepwise=True), parabola(0.02))
+    assert (told.stop, told.bound_note) == ("steps", "the metric moves in steps")
+    denied, _ = run(new_search(stepwise=False), lambda lr: round(400 * parabola(0.02)(lr)) / 400)
+    assert denied.excess_bound is not None
 
 
 def test_several_tells_at_one_learning_rate_are_averaged_and_tell_the_noise():
@@ -490,7 +563,8 @@ def test_a_state_that_version_0_1_0_wrote_goes_on():
         "asked": [0.0004642, 0.01, 0.2154],
     }  # fmt: skip
     search = LearningRateSearch.from_dict(state)
-    assert search.to_dict() == state
+    later = {"noise_trials": 6, "stepwise": None}  # options of later versions
+    assert search.to_dict() == state | {"settings": state["settings"] | later}
     assert search.in_flight == (0.0004642,)
     assert search.result.tolerance == pytest.approx(0.0031)
     assert [each.external for each in search.result.history] == [False, False, True]
@@ -771,9 +845,20 @@ def test_a_seed_that_diverged_is_told_from_a_learning_rate_that_did():
     assert search.result.assumption_violation == "lr = 0.02 diverged in 1 of 3 trials, but the larger lr = 0.08 did not"
 
 
-def test_a_share_of_a_loss_near_zero_is_said_to_be_no_tolerance():
-    result, _ = run(new_search(tolerance="1%"), parabola(0.02, floor=0.0))
-    assert result.reason == "the best loss is about 0, and a share of 0 is not a tolerance: give a number instead"
+@pytest.mark.parametrize("floor", [1e-3, 1e-5, 0.0])
+def test_a_share_of_a_loss_near_zero_ends_within_few_trials(floor):
+    result, _ = run(new_search(1e-4, 1.0, tolerance="1%"), parabola(0.0213, floor=floor))
+    assert result.n_trials <= 12
+    assert result.stop == "tolerance"
+    assert result.tolerance >= 1e-6
+
+
+def test_a_tolerance_far_below_what_learning_rates_can_show_ends_within_few_trials():
+    for tolerance in (1e-10, 1e-100, 1e-300):
+        result, _ = run(new_search(1e-4, 1.0, tolerance=tolerance), parabola(0.02))
+        assert result.n_trials <= 15
+        assert result.stop == "resolution"
+        assert result.loss <= 0.3 + 1e-5
 
 
 def test_results_beyond_max_trials_are_counted_in_the_reason():
