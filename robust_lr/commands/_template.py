@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -87,6 +88,17 @@ def anchored(word: str, folder: Path, *, shell: bool = False) -> str:
     return option + sign + _anchor(value, folder) if sign else word
 
 
+def filled_path(word: str, values: Mapping[str, str], folder: Path) -> str:
+    """Return a word with its placeholders replaced, absolute if it then is the path of a file, as `anchored` sees it."""
+    filled = fill(word, values)
+    is_path = filled != word and _looks_like_a_path(_PLACEHOLDER.sub("", word))
+    return anchored(filled, folder) if is_path else filled
+
+
+def _looks_like_a_path(text: str) -> bool:
+    return "/" in text or "." in text.strip(".") or text in (".", "..")
+
+
 def _anchor(text: str, folder: Path) -> str:
-    looks_like_a_path = "/" in text or Path(text).suffix or text in (".", "..")
-    return str(folder / text) if looks_like_a_path and "{" not in text and (folder / text).exists() else text
+    is_path = _looks_like_a_path(text) and "{" not in text
+    return str(folder / text) if is_path and os.path.exists(folder / text) else text  # Path.exists raises if too long

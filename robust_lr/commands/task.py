@@ -17,7 +17,7 @@ from ..schedules.closed_forms import Schedule
 from ._outputs import JsonLines, read_by_pattern, read_from_file
 from ._process import run_logged
 from ._scripts import script_digests
-from ._template import anchored, check_files, check_placeholders, fill, split_command
+from ._template import anchored, check_files, check_placeholders, fill, filled_path, split_command
 
 LOG, COMMAND = "log.txt", "command.txt"
 _LINES_SHOWN = 20
@@ -110,8 +110,10 @@ class CommandTask:
     def words(self, *, lr: float, schedule: Schedule | str, seed: int) -> list[str]:
         """Return the words of the command for a trial."""
         values = self._values(lr, schedule, seed)
-        values = {name: shlex.quote(value) for name, value in values.items()} if self.shell else values
-        return [fill(word, values) for word in self._words]
+        if self.shell:
+            quoted = {name: shlex.quote(value) for name, value in values.items()}
+            return [fill(word, quoted) for word in self._words]
+        return [filled_path(word, values, self._folder) for word in self._words]
 
     def __call__(self, *, lr: float, schedule: Schedule, seed: int) -> dict[str, float]:
         """Run the command once; return its metrics.

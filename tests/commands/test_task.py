@@ -218,6 +218,16 @@ print('{"loss": %d}' % sum(map(os.path.isfile, files)))
     assert task(lr=0.1, schedule=Constant(), seed=0) == {"loss": 2.0}
 
 
+def test_a_path_with_a_placeholder_means_that_folder_too_and_a_value_never_does(folder):
+    for name in ("0.1", "seed-0.yaml", "wsd(cooldown=0.2)"):
+        write_script(name, "")
+    task = CommandTask(f"true {{lr}} --config=seed-{{seed}}.yaml {{schedule}} {'x' * 300}.y")
+    words = task.words(lr=0.1, schedule=parse_schedule("wsd(0.2)"), seed=0)
+    assert words[1:4] == ["0.1", f"--config={folder / 'seed-0.yaml'}", "wsd(cooldown=0.2)"]
+    assert task.words(lr=0.1, schedule="cosine", seed=1)[2] == "--config=seed-1.yaml", "there is no such file"
+    assert task.__robust_lr_fingerprint__()["command"] == task.command
+
+
 def test_a_script_that_reads_relative_paths_runs_in_a_folder_that_is_named(folder):
     write_script("data.txt", "2.5")
     code = "print('{\"loss\": %s}' % open('data.txt').read())"
