@@ -21,7 +21,7 @@ def script_digests(words: Sequence[str], folder: Path) -> dict[str, str]:
             path = folder / name
             if i and words[i - 1] == "-m":
                 path = folder.joinpath(*name.split(".")).with_suffix(".py")
-            if not name or not os.path.isfile(path):  # Path.is_file raises if the name is too long
+            if not name or not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if the name is too long
                 continue
             if path.suffix == ".py":
                 _add_module(path, folder, found)

@@ -89,7 +89,7 @@ def anchored(word: str, folder: Path, *, shell: bool = False) -> str:
 
 
 def filled_path(word: str, values: Mapping[str, str], folder: Path) -> str:
-    """Return a word with its placeholders replaced, absolute if it then is the path of a file, as `anchored` sees it."""
+    """Return a word with its placeholders replaced; absolute if it then is the path of a file, see `anchored`."""
     filled = fill(word, values)
     is_path = filled != word and _looks_like_a_path(_PLACEHOLDER.sub("", word))
     return anchored(filled, folder) if is_path else filled
@@ -100,5 +100,7 @@ def _looks_like_a_path(text: str) -> bool:
 
 
 def _anchor(text: str, folder: Path) -> str:
-    is_path = _looks_like_a_path(text) and "{" not in text
-    return str(folder / text) if is_path and os.path.exists(folder / text) else text  # Path.exists raises if too long
+    if not _looks_like_a_path(text) or "{" in text:
+        return text
+    path = folder / text
+    return str(path) if os.path.exists(path) else text  # noqa: PTH110  # Path.exists raises if the name is too long

@@ -105,7 +105,7 @@ class CommandTask:
         name = re.sub(r"[^\w.=]+", "-", text).strip("-.")[:60]
         if name != text:  # two schedules must not share a folder
             name += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-        return Path(self.trials_dir) / f"{name}-lr{lr!r}-seed{seed}"
+        return Path(self.trials_dir) / f"{name}-lr{float(lr)!r}-seed{seed}"
 
     def words(self, *, lr: float, schedule: Schedule | str, seed: int) -> list[str]:
         """Return the words of the command for a trial."""
