@@ -15,6 +15,8 @@ from typing import IO
 
 SECONDS_TO_STOP = 5  # between SIGTERM and SIGKILL
 
+TIME_LIMIT = b"\n[time limit reached: ending the command]\n"
+
 # The command waits for a line, which comes once the watchdog is on guard. If this process dies first, no line comes.
 _GATE = 'read -r go && exec "$@" </dev/null'
 # The watchdog's input ends when this process does; the kernel closes the pipe even after a SIGKILL.
@@ -57,6 +59,7 @@ def run_logged(
                 gate.close()
                 return process.wait(timeout)
             except subprocess.TimeoutExpired:
+                stream.write(TIME_LIMIT)
                 return None
             finally:
                 _end_group(process)

@@ -15,7 +15,7 @@ from .._labels import spec_text
 from ..exceptions import CommandError, OptionError, TrialDiverged
 from ..schedules.closed_forms import Schedule
 from ._outputs import JsonLines, read_by_pattern, read_from_file
-from ._process import run_logged
+from ._process import TIME_LIMIT, run_logged
 from ._scripts import script_digests
 from ._template import anchored, check_files, check_placeholders, fill, filled_path, split_command
 
@@ -173,6 +173,7 @@ class CommandTask:
             return
         if code is None:
             how = f"timed out after {self.trial_timeout:g} s"
+            log = log.partition(TIME_LIMIT.decode())[0]  # below is what SIGTERM made of it
         elif code < 0:
             how = f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
         else:

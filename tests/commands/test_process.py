@@ -43,6 +43,20 @@ def test_a_hung_trial_is_ended_by_its_time_limit_in_every_runner(folder, runner)
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
+def test_a_timeout_is_told_as_one_although_the_script_prints_a_traceback_when_it_is_ended(folder):
+    code = """import signal, time
+def stop(*_): raise ValueError("stopped")
+signal.signal(signal.SIGTERM, stop)
+print("epoch 3", flush=True)
+time.sleep(600)
+"""
+    write_script("handles.py", code)
+    task = CommandTask(f"{PYTHON} handles.py", trials_dir="trials", trial_timeout=1.0)
+    with pytest.raises(TrialError, match=r"timed out after 1 s: epoch 3$"):
+        run_sweep(task, [0.1], ["constant"], 1, max_retries=0)
+    assert "ValueError: stopped" in (folder / "trials/constant-lr0.1-seed0/log.txt").read_text()
+
+
 def test_a_trial_that_ignores_sigterm_is_killed_and_its_children_too(folder, monkeypatch):
     monkeypatch.setattr(_process, "SECONDS_TO_STOP", 0.5)
     task = hanging(folder, trial_timeout=1.0)
