@@ -55,7 +55,7 @@ def main_line(error: str | None) -> str:
     below = lines[frames[-1] + 1 :] if frames else lines
     while len(below) > 1 and below[0][0].isspace():
         del below[0]
-    message = [line.strip() for line in below] or ["no reason given"]
+    message = [line.strip().removeprefix("robust_lr.exceptions.") for line in below] or ["no reason given"]
     return " ".join(message[: 2 if message[0].endswith(":") else 1])
 
 

@@ -37,6 +37,10 @@ class TrialDiverged(RobustLRError):
     """Raise this inside a training function to end a trial as *diverged*: a result, not a failure."""
 
 
+class CommandError(RobustLRError):
+    """The command of a trial failed: it ended with an error or a signal, or exceeded its time limit."""
+
+
 class InsufficientDataError(RobustLRError):
     """The sweep does not support the requested conclusion; `estimate` holds what it does support.
 

@@ -24,6 +24,7 @@ readers._to_sweep readers._delimited readers._json_records readers._parquet read
 readers._conditions readers._histories readers.table
 runners linear
 sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
+commands.task commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
@@ -31,6 +32,7 @@ analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis
 sweep
+commands.job commands.__main__
 report
 cli
 testing training __main__

@@ -22,7 +22,7 @@ sys.modules["readme_output"] = readme_output
 _SPEC.loader.exec_module(readme_output)
 PYTHON = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "print(" in code]
 PAGES = "".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-_COMMAND = r"^ {4,}.*?(robust-lr (?:plan|run|search|analyze|demo) .*)$"
+_COMMAND = r"^ {4,}.*?(robust-lr (?:plan|run|search|collect|analyze|demo) .*)$"
 COMMANDS = sorted(set(re.findall(_COMMAND, PAGES, re.MULTILINE)))
 SCRIPTS = sorted(set(re.findall(r"python ((?:benchmarks|examples)/\w+\.py[^`\n]*)", PAGES)))
 

@@ -108,8 +108,13 @@ def add_failed_as_diverged(parser: argparse.ArgumentParser) -> None:
 def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int | None) -> None:
     """Add the options for training that `run` and `search` share: function, journal, trials at a time."""
     parser.add_argument(
-        "function", metavar="FUNCTION", help="module:function or file.py:function, called with lr, schedule and seed"
-    )
+        "function", metavar="FUNCTION", nargs="?",
+        help="module:function or file.py:function, called with lr, schedule and seed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--command", dest="command_line", metavar="LINE",
+        help='instead of FUNCTION: command of a trial, such as "python train.py --lr {lr} --seed {seed}"',
+    )  # fmt: skip
     parser.add_argument(
         "--journal", default=journal, metavar="FILE", help="file that keeps every finished trial [default: %(default)s]"
     )
@@ -124,7 +129,7 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--max-retries", type=at_least(0), default=2, metavar="N",
         help="how often to retry a failed trial [default: %(default)s]",
     )  # fmt: skip
-    add_objective(parser, "what is optimized: loss, or a key of the mapping that FUNCTION returns")
+    add_objective(parser, "what is optimized: loss, or what else FUNCTION returns or the command prints")
     add_n_jobs(parser, default=n_jobs)
 
 

@@ -13,17 +13,16 @@ from .arguments import (
     add_range,
     add_training,
     at_least,
-    import_function,
-    make_runner,
     split_specs,
 )
+from .command_task import add_command_options, training_options
 from .plugins import Plugin
 
 if TYPE_CHECKING:
     from ..grids import GeometricGrid
 
 SUMMARY = "run a sweep, or continue one"
-USAGE = "FUNCTION --lr-min LR --lr-max LR (--n-points N | --ratio R) --schedules LIST [options]"
+USAGE = "(FUNCTION | --command LINE) --lr-min LR --lr-max LR (--n-points N | --ratio R) --schedules LIST [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_noise(parser)
     add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
+    add_command_options(parser, emit=True)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    from pathlib import Path
-
     from .._tolerance import read_tolerance
     from ..analysis import analyze_sweep
     from ..report.console import make_console, print_analysis
@@ -59,21 +57,14 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
     if options.tolerance is not None:
         read_tolerance(options.tolerance)
-    grid, runner = _grid(options), make_runner(options, plugins)
+    grid = _grid(options)
     with log_on_stderr():
         sweep = run_sweep(
-            import_function(options.function),
-            grid,
-            [parse_schedule(spec) for spec in split_specs(options.schedules)],
-            _seed_plan(options),
-            metric=options.metric,
-            direction=options.direction,
-            runner=runner,
-            journal=Path(options.journal),
-            max_retries=options.max_retries,
-            label=options.label,
+            grid=grid,
+            schedules=[parse_schedule(spec) for spec in split_specs(options.schedules)],
+            seeds=_seed_plan(options),
             progress=True,
-            keep_results=options.keep_results,
+            **training_options(options, plugins),
         )
     if options.failed_as_diverged:
         sweep = sweep.with_failed_as_diverged()

@@ -7,7 +7,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .arguments import add_range, add_tolerance, add_training, at_least, import_function, make_runner
+from .arguments import add_range, add_tolerance, add_training, at_least
+from .command_task import add_command_options, training_options
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..search import SearchResult
 
 SUMMARY = "search for the best learning rate, or continue a search"
-USAGE = "FUNCTION --lr-min LR --lr-max LR [options]"
+USAGE = "(FUNCTION | --command LINE) --lr-min LR --lr-max LR [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
     add_training(parser, journal="search.jsonl", n_jobs=1)
+    add_command_options(parser)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -99,30 +101,21 @@ def _write_report(result: SearchResult, path: Path) -> None:
 
 
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
-    from pathlib import Path
-
     from ..search import SearchOptions
     from ..search.run import search_learning_rate
 
     stepwise = None if options.stepwise is None else options.stepwise == "yes"
     return search_learning_rate(
-        import_function(options.function),
-        options.lr_min,
-        options.lr_max,
+        lr_min=options.lr_min,
+        lr_max=options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
-        metric=options.metric,
-        direction=options.direction,
         options=SearchOptions(
             ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise, noise_trials=options.noise_trials, stepwise=stepwise,
         ),
-        runner=make_runner(options, plugins),
         n_jobs=options.n_jobs,
         seed=options.seed,
-        journal=Path(options.journal),
-        max_retries=options.max_retries,
-        label=options.label,
-        keep_results=options.keep_results,
         progress=True,
+        **training_options(options, plugins),
     )  # fmt: skip

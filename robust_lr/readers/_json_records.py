@@ -31,7 +31,7 @@ def read_json(path: str | Path, text: str) -> Table:
 
 def as_table(records: Iterable[tuple[int, Mapping[str, Any]]], noun: str) -> Table:
     """Return numbered records as a table of texts with all their columns."""
-    rows = [Row(f"{noun} {number}", dict(_flat(record))) for number, record in records]
+    rows = [Row(f"{noun} {number}", dict(flat(record))) for number, record in records]
     columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
     blank = dict.fromkeys(columns, "")
     return Table(columns, tuple(Row(where, {**blank, **cells}) for where, cells in rows if any(cells.values())))
@@ -79,10 +79,11 @@ def _lines(path: str | Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _flat(record: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, str]]:
+def flat(record: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the values of a record as texts, by name; nested ones have names such as "config/lr"."""
     for name, value in record.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{outer}{name}/")
+            yield from flat(value, f"{outer}{name}/")
         else:
             yield f"{outer}{name}".strip(), _text(value)
 

@@ -95,7 +95,7 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
         loss, metrics = _read_return(train(lr=spec.lr, schedule=schedule, seed=spec.seed))
     except TrialDiverged as error:
         return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
-    except _WrongReturnError as error:
+    except WrongReturnError as error:
         seconds = time.perf_counter() - start
         return replace(failed_trial(spec, str(error), seconds), is_worth_retrying=False)
     except (Exception, SystemExit) as error:
@@ -131,15 +131,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-class _WrongReturnError(RobustLRError):
-    """The training function returned something that is not a loss."""
+class WrongReturnError(RobustLRError):
+    """The training function returned something that is not a loss; another attempt would do the same."""
 
 
 def _read_return(returned: object) -> tuple[float | None, dict[str, float]]:
     if not isinstance(returned, Mapping):
         return _as_number("its loss", returned), {}
     if not returned:
-        raise _WrongReturnError(missing_metric("loss", returned))
+        raise WrongReturnError(missing_metric("loss", returned))
     metrics = {str(key): _as_number(f"the metric {key!r}", value) for key, value in returned.items() if key != "loss"}
     return _as_number("its loss", returned["loss"]) if "loss" in returned else None, metrics
 
@@ -149,11 +149,11 @@ def _as_number(what: str, value: object) -> float:
         try:
             value = value.item()
         except (TypeError, ValueError, RuntimeError) as error:
-            raise _WrongReturnError(
+            raise WrongReturnError(
                 f"train must return {what} as a number, got {type(value).__name__}: {error}"
             ) from None
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         text = " ".join(repr(value).split())[:60]
         got = "None" if value is None else f"an object of type {type(value).__name__}: {text}"
-        raise _WrongReturnError(f"train must return {what} as a number, got {got}")
+        raise WrongReturnError(f"train must return {what} as a number, got {got}")
     return float(value)

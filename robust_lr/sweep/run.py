@@ -102,7 +102,7 @@ def run_sweep(
             n_new += result.is_final
         if book:
             n_old = sum(result.is_final for result in plan.results) - n_new
-            report_counts(book, n_old=n_old, n_new=n_new, n_other=len(finished) - n_old, show=progress)
+            report_counts(book, n_old=n_old, n_new=n_new, n_other=len(finished) - n_old - n_new, show=progress)
     warn_of_failures(plan.results)
     return plan.sweep(notes=objective.notes(train), direction=objective.direction or "minimize")
 

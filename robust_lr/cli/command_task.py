@@ -1,0 +1,105 @@
+"""The options of commands as trials, and what `run` and `search` train: a function, or a command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import OptionError
+from .arguments import at_least, import_function, make_runner
+from .plugins import Plugin
+
+if TYPE_CHECKING:
+    from ..runners import TrialSource
+    from ..schedules import Schedule
+    from ..trials import TrainFunction, TrialResult
+
+_OPTIONS = (
+    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell", "trial_timeout"),
+    *("diverged_exit_code", "diverged_pattern"),
+)
+
+
+def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) -> None:
+    """Add the options that belong to `--command`."""
+    group = parser.add_argument_group(
+        "commands",
+        "{lr}, {schedule}, {seed}, {total_steps} and {trial_dir} in the command stand for the values of a trial. The "
+        "metric is read from the last line of JSON on standard output that holds it.",
+    )
+    option = group.add_argument
+    option("--metric-regex", metavar="REGEX", help=r"read the metric by a pattern instead: 'val loss (\S+)'")
+    option("--metric-file", metavar="FILE", help="read it from a JSON, JSON lines or CSV file in the trial's folder")
+    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}")
+    option("--trials-dir", metavar="DIR", help="folder for the trials' folders [default: beside the journal]")
+    option("--cwd", metavar="DIR", help="run all commands in DIR, not each in the folder of its trial")
+    option("--shell", action="store_true", default=None, help="run the command by /bin/sh, for pipes and variables")
+    option("--trial-timeout", type=at_least(0, float), metavar="SECONDS", help="time limit of a trial")
+    option("--diverged-exit-code", type=int, metavar="N", help="exit code that means divergence")
+    option("--diverged-pattern", metavar="REGEX", help="pattern in the log that means divergence")
+    if emit:
+        option("--emit", choices=("shell", "slurm-array"), metavar="KIND",
+            help="print a script that runs the trials as a job: shell (a line a trial) or slurm-array",
+        )  # fmt: skip
+    option("--dry-run", action="store_true", default=None, help="print the commands, and run nothing")
+
+
+def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> dict[str, Any]:
+    """Return the arguments that `run_sweep` and `search_learning_rate` share.
+
+    Raises:
+        OptionError: when there are both a function and a command, or none, or an option of a command has no command.
+        DataError: when the function cannot be imported.
+    """
+    train = _read_train(options)
+    is_listing = bool(options.dry_run or getattr(options, "emit", None))
+    return {
+        "train": train,
+        "metric": options.metric,
+        "direction": options.direction,
+        "runner": _CommandPrinter(train, options) if is_listing else make_runner(options, plugins),
+        "journal": None if is_listing else Path(options.journal),
+        "max_retries": options.max_retries,
+        "label": options.label,
+        "keep_results": options.keep_results,
+    }
+
+
+class _CommandPrinter:
+    """A runner that prints the commands of the trials that wait, or a script for them, and ends the program."""
+
+    def __init__(self, task: Any, options: argparse.Namespace) -> None:
+        self._task, self._options = task, options
+
+    def run(
+        self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
+    ) -> Iterator[TrialResult]:
+        trials = source.take(len(source.waiting))
+        if kind := getattr(self._options, "emit", None):
+            from ..commands.job import job_script, write_job
+
+            write_job(self._task, trials, max_retries=self._options.max_retries, label=self._options.label)
+            print(job_script(kind, self._task.trials_dir, len(trials)), end="")
+            raise SystemExit(0)
+        for spec in trials:
+            print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
+        raise SystemExit(0)
+
+
+def _read_train(options: argparse.Namespace) -> TrainFunction:
+    if (options.function is None) == (options.command_line is None):
+        raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
+    given: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
+    if options.command_line is None:
+        given |= {name: True for name in ("dry_run", "emit") if getattr(options, name, None)}
+        if given:
+            raise OptionError(f"--{next(iter(given)).replace('_', '-')} is for --command")
+        train: TrainFunction = import_function(options.function)
+        return train
+    from ..commands import CommandTask
+
+    beside = Path(options.journal).with_suffix("")
+    return CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
