@@ -42,8 +42,16 @@ def run_logged(
     """Run a command; return its exit code (-n: ended by signal n), or None if it took longer than `timeout` seconds.
 
     Its standard output and standard error go to the log, as they come; `see` gets each line of standard output. What
-    the command leaves running in its process group is ended.
+    the command leaves running in its process group is ended. An error of `see` is raised after the end.
     """
+    errors = list[Exception]()
+
+    def see_safely(line: bytes) -> None:  # a dead thread would leave the pipe full, and the command hanging
+        try:
+            see(line)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
     log.unlink(missing_ok=True)
     with log.open("ab", buffering=0) as stream:
         process = subprocess.Popen(
@@ -51,19 +59,22 @@ def run_logged(
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         assert process.stdin is not None  # noqa: S101
-        tee = threading.Thread(target=_copy, args=(process, stream, see), daemon=True)
+        tee = threading.Thread(target=_copy, args=(process, stream, see_safely), daemon=True)
         with process.stdin as gate, _watchdog(process.pid):
             tee.start()
             try:
                 gate.write(b"\n")
                 gate.close()
-                return process.wait(timeout)
+                code: int | None = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 stream.write(TIME_LIMIT)
-                return None
+                code = None
             finally:
                 _end_group(process)
                 tee.join(SECONDS_TO_STOP)  # a process that has left the group may hold the pipe
+    if errors:
+        raise errors[0]
+    return code
 
 
 @contextlib.contextmanager

@@ -19,25 +19,34 @@ def script_digests(words: Sequence[str], folder: Path) -> dict[str, str]:
     for i, word in enumerate(words):
         for name in dict.fromkeys((word, word.partition("=")[2])):
             path = folder / name
-            if i and words[i - 1] == "-m":
-                path = folder.joinpath(*name.split(".")).with_suffix(".py")
+            if name and i and words[i - 1] == "-m":
+                for each in _module_files(folder, f"{name}.__main__"):
+                    _add_module(each, folder, (folder,), found)
+                continue
             if not name or not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises if the name is too long
                 continue
             if path.suffix == ".py":
-                _add_module(path, folder, found)
+                _add_module(path, folder, (path.parent, folder), found)
             elif path.suffix.lower() in _SETTINGS or path.read_bytes()[:2] == b"#!":
                 found[f"file {name}"] = digest_of(path.read_text(encoding="utf-8", errors="replace"))
     return found
 
 
-def _add_module(path: Path, folder: Path, found: dict[str, str]) -> None:
-    name = f"file {path.relative_to(folder) if path.is_relative_to(folder) else path.name}"
+def _add_module(path: Path, folder: Path, roots: Sequence[Path], found: dict[str, str]) -> None:
+    name = f"file {path.relative_to(folder) if path.is_relative_to(folder) else path}"
     if name in found:
         return
     source = source_of(str(path))
     found[name] = digest_of(canonical(source.tree.body) if source else path.read_text("utf-8", "replace"))
     for module, level in imports_in(source.tree.body) if source else ():
-        base = path.parents[max(level - 1, 0)].joinpath(*module.split("."))
-        for each in (base.with_suffix(".py"), base / "__init__.py"):
-            if each.is_file():
-                _add_module(each, folder, found)
+        bases = [path.parents[min(level, len(path.parents)) - 1]] if level else roots
+        for each in (file for base in dict.fromkeys(bases) for file in _module_files(base, module)):
+            _add_module(each, folder, roots, found)
+
+
+def _module_files(base: Path, module: str) -> list[Path]:
+    """The files that run when a module is imported: its own, and those of the packages around it."""
+    parts = module.split(".")
+    paths = [base.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+    files = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
+    return [file for file in files if file.is_file()]

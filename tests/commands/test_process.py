@@ -140,3 +140,14 @@ def test_a_command_whose_parent_dies_before_it_began_never_begins(folder):
         ["/bin/sh", "-c", _process._GATE, "sh", "touch", "began"], check=False, stdin=subprocess.DEVNULL
     )
     assert done.returncode != 0 and not (folder / "began").exists()
+
+
+def test_an_error_of_the_reader_neither_hangs_the_command_nor_gets_lost(folder):
+    def see(line):
+        raise ValueError(line)
+
+    words = [PYTHON, "-c", "for _ in range(3000): print('x' * 100)"]
+    options = {"folder": folder, "environment": os.environ, "log": folder / "log", "timeout": 60}
+    with pytest.raises(ValueError, match="xxx"):
+        _process.run_logged(words, see=see, **options)
+    assert (folder / "log").stat().st_size == 3000 * 101

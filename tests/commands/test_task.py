@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import re
 import shlex
 from pathlib import Path
 
@@ -107,12 +108,32 @@ def test_schedules_with_similar_texts_have_folders_of_their_own():
         ('{"loss": 2}\n{"loss": nan, "step": 3}', {"loss": math.nan, "step": 3.0}),
         ('{"loss": 2}\n{"loss":-inf}', {"loss": -math.inf}),
         ('{"loss": 2}\n{"loss": "Infinity"}', {"loss": math.inf}),
-        ('{"loss": 2}\n{"loss": null}\n{broken', {"loss": 2.0}),
+        ('{"loss": 2}\n{"loss": null}\n{broken', {"loss": math.nan}),
+        ('{"loss": 2}\nINFO {"loss": 0.5, "lr": 1} done', {"loss": 0.5, "lr": 1.0}),
+        ('{"loss": true}\n{"loss": 0.5}\n{"train": {"loss": 3}}', {"loss": 0.5}),
+        ('{"loss": 2}\nthe "loss" is plotted', {"loss": 2.0}),
+        ('{"loss": 2}\n' + '{"a":' * 3000 + "1" + "}" * 3000, {"loss": 2.0}),
     ],
 )
 def test_the_last_line_of_json_that_holds_the_metric_counts(printed, metrics):
     found = python(f"print({printed!r})")(lr=0.1, schedule=Constant(), seed=0)
     assert found == pytest.approx(metrics, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        ("{'loss': 9.5}", "is no JSON: .*json.dumps"),
+        ('{\n  "loss": 9.5\n}', "is no JSON"),
+        ('{"loss": 9.5', "is no JSON"),
+        ('{"loss": [1, 2]}', "must be a number, got"),
+        ('{"loss": true}', "must be a number, got"),
+    ],
+)
+def test_an_unreadable_last_line_with_the_metric_never_lets_an_earlier_step_count(last, says):
+    code = f"""print('{{"loss": 2}}')\nprint({last!r})\nfor _ in range(3000): print("x" * 100)"""
+    result = result_of(python(code, trial_timeout=60))
+    assert result.status == "failed" and re.search(says, result.error)
 
 
 def test_lines_on_standard_error_neither_count_nor_break_a_line_of_standard_output():
@@ -132,6 +153,13 @@ for i in range(300):
         (r"val loss ([\d.]+)", "val loss 2.5\nval loss nan", math.nan),
         (r"val loss (\d+\.\d+)", "val loss 2.5\nval loss inf", math.nan),
         (r"val loss (\S+)", "val loss 2.5\nval loss -inf", math.nan),
+        (r"loss ([\d.]+)", "loss 2.5\nloss 9.5e-05", 9.5e-05),
+        (r"loss ([\d.]+)", "loss 2.5\nloss -nan", math.nan),
+        (r"loss ([\d.]+)", "loss 2.5\nloss -1.5, epoch 3", -1.5),
+        (r"loss.*?([\d.]+)", "loss=-1.5", -1.5),
+        (r"loss (\d)", "loss 2.5 at -3", 2.5),
+        (r"loss (\d\.\d+e-\d+)$", "lr 1e-3, loss 2.5e-01\nlr 1e-3, loss nan", math.nan),
+        (r"loss ([\d.]+)", "lr 1e-5, -0.5, loss 2.5.\nepoch-3", 2.5),
         (r"^acc=([-+.\de]+)$", "acc=1e-3\nacc=x", 1e-3),
     ],
 )
@@ -140,19 +168,32 @@ def test_a_pattern_reads_its_last_match_and_never_an_earlier_number_for_nan(patt
     assert found == pytest.approx({"loss": value}, nan_ok=True)
 
 
+def test_a_last_match_that_is_no_number_is_refused():
+    for last in ("None", "1.2.3"):
+        result = result_of(python(f"print('loss 2.5'); print('loss {last}')", metric_regex=r"loss ([\d.]+)"))
+        assert result.status == "failed" and f"{last!r}, which is no number" in result.error
+
+
 @pytest.mark.parametrize(
     ("name", "content", "metrics"),
     [
         ("m.json", '{"loss": 0.5, "steps": 10}', {"loss": 0.5, "steps": 10.0}),
         ("m.json", '{"eval": {"x": 1}, "loss": 0.5, "curve": [1, 2]}', {"loss": 0.5, "eval/x": 1.0}),
         ("m.jsonl", '{"loss": 2}\n{"loss": 0.5}\n{"time": 1}\n', {"loss": 0.5}),
-        ("sub/m.csv", "step,loss\n1,2.0\n2,0.5\n3,\n", {"step": 2.0, "loss": 0.5}),
+        ("m.jsonl", '{"loss": 2}\n{"loss": null}\n{"time": 1}\n', {"loss": math.nan}),
+        ("m.json", '[{"loss": 2}, {"loss": null}]', {"loss": math.nan}),
+        ("sub/m.csv", "step,loss\n1,2.0\n2,0.5\n", {"step": 2.0, "loss": 0.5}),
         ("m.csv", "step,loss\n1,2.0\n2,nan\n", {"step": 2.0, "loss": math.nan}),
     ],
 )
 def test_a_file_in_the_folder_of_the_trial_may_hold_the_metric(name, content, metrics):
     code = f"import os; os.makedirs('sub', exist_ok=True); open({name!r}, 'w').write({content!r})"
     assert python(code, metric_file=name)(lr=0.1, schedule=Constant(), seed=0) == pytest.approx(metrics, nan_ok=True)
+
+
+def test_a_blank_last_cell_is_an_error_and_no_earlier_row_counts():
+    result = result_of(python("open('m.csv', 'w').write('step,loss\\n1,2.0\\n2,\\n')", metric_file="m.csv"))
+    assert result.status == "failed" and "line 3 has no 'loss', and an earlier row is no result" in result.error
 
 
 def test_the_file_of_an_earlier_attempt_is_no_result_but_its_checkpoint_stays():
@@ -294,6 +335,19 @@ def test_a_journal_notices_an_edit_of_the_command_its_script_and_what_the_script
         run_sweep(python(code), **sweep)
     write_script("helper.py", "SCALE = 1")
     run_sweep(python(code, trial_timeout=100, trials_dir="elsewhere"), **sweep)
+
+
+def test_a_journal_notices_packages_around_imported_modules_and_the_main_module_of_a_package(folder):
+    (folder / "pack/sub").mkdir(parents=True)
+    names = ("pack/__init__.py", "pack/__main__.py", "pack/sub/__init__.py", "pack/sub/a.py", "helper.py")
+    for name in names:
+        write_script(name, "")
+    write_script("pack/__main__.py", "import pack.sub.a")
+    write_script("pack/sub/a.py", "import helper")
+    module = CommandTask(f"{PYTHON} -m pack").__robust_lr_fingerprint__()
+    script = python("import pack.sub.a").__robust_lr_fingerprint__()
+    assert {f"file {name}" for name in names} <= set(module)
+    assert {f"file {name}" for name in names if "main" not in name} <= set(script)
 
 
 def test_a_task_is_a_value_that_pickles():
