@@ -6,6 +6,7 @@ import bisect
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -97,10 +98,8 @@ def _last_group(pattern: str, log: str, stand_in: str | None) -> tuple[int, int]
         parts += [log[end:a], stand_in or ""]
         starts.append(length + a - end)
         length, end = starts[-1] + len(parts[-1]), b
-    match = None
-    for match in re.finditer(pattern, "".join([*parts, log[end:]]), re.MULTILINE):
-        pass
-    if match is None:
+    last = deque(re.finditer(pattern, "".join([*parts, log[end:]]), re.MULTILINE), maxlen=1)
+    if not last:
         return None
 
     def place(at: int, *, is_end: bool) -> int:
@@ -110,7 +109,7 @@ def _last_group(pattern: str, log: str, stand_in: str | None) -> tuple[int, int]
         past = at - starts[i] - len(stand_in or "")
         return replaced[i][1] + past if past > -1 + is_end else replaced[i][is_end]
 
-    return place(match.start(1), is_end=False), place(match.end(1), is_end=True)
+    return place(last[0].start(1), is_end=False), place(last[0].end(1), is_end=True)
 
 
 def read_from_file(path: Path, metric: str) -> dict[str, float]:

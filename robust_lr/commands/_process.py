@@ -49,7 +49,7 @@ def run_logged(
     def see_safely(line: bytes) -> None:  # a dead thread would leave the pipe full, and the command hanging
         try:
             see(line)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             errors.append(error)
 
     log.unlink(missing_ok=True)

@@ -33,7 +33,8 @@ def script_digests(words: Sequence[str], folder: Path) -> dict[str, str]:
 
 
 def _add_module(path: Path, folder: Path, roots: Sequence[Path], found: dict[str, str]) -> None:
-    name = f"file {path.relative_to(folder) if path.is_relative_to(folder) else path}"
+    root = next((each for each in (folder, *roots) if path.is_relative_to(each)), path.parent)
+    name = f"file {path.relative_to(root)}"
     if name in found:
         return
     source = source_of(str(path))

@@ -39,7 +39,7 @@ class CommandTask:
         command: command line, split into words as a shell does, but run without one.
         metric: name of the metric to look for.
         metric_regex: regular expression with one group; its last match in the log holds the metric.
-        metric_file: file in the trial's folder (JSON, JSON lines, CSV); its last record with `metric` counts.
+        metric_file: file in the trial's folder; its last record of JSON with `metric` counts, or a table's last row.
         total_steps: value of {total_steps}, at least 1.
         trials_dir: folder for the folders of the trials.
         cwd: folder in which all commands run, instead of their own, for scripts that read relative paths.
