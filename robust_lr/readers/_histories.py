@@ -78,11 +78,18 @@ def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> 
         for log in logs.values()
         for a, b in pairwise(log)
     )
-    if rising and any(len({row.cells[columns.lr] for row in log}) > 1 for log in logs.values()):
+    if rising and any(_is_curve([number_or_nan(row.cells[columns.lr]) for row in log]) for log in logs.values()):
         raise DataError(
             f"{path} looks like the training log of {count_of(len(logs), 'run')}: {columns.step} rises while "
             f"{columns.lr} varies; name the run of each row in a column run_id"
         )
+
+
+def _is_curve(rates: Sequence[float]) -> bool:
+    # Whether rates vary and mostly go on in one direction, as under a schedule; those of a random search do not.
+    moves = [b > a for a, b in pairwise(rates) if a != b]
+    turns = sum(a != b for a, b in pairwise(moves))
+    return bool(moves) and 2 * turns < max(len(rates) - 2, 1)
 
 
 def _by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:

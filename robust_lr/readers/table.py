@@ -46,9 +46,9 @@ def read_table(
 
     Columns that are not given are found by their names, as people and trackers write them ("lr", "config/lr",
     "params.lr", "Learning rate"); a note says which were taken. A loss of nan, inf or "diverged" marks a diverged run.
-    Runs without a loss or a learning rate are excluded, and so are those whose state, or a column of true and false such
-    as "failed" or "ok", says that they did not finish; "diverged" makes the loss infinite. If a table holds the history
-    of each run, the last row counts.
+    Runs without a loss or a learning rate are excluded, and so are those whose state, or a column of true and false
+    such as "failed" or "ok", says that they did not finish; "diverged" makes the loss infinite. If a table holds the
+    history of each run, the last row counts.
 
     Args:
         path: the file.

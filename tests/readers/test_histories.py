@@ -113,3 +113,8 @@ def test_the_log_of_one_run_is_no_sweep(sweep, n_seeds):
         sweep(rows, "seed,step,lr,loss")
     runs = [[f"r{i}", *row] for i, row in enumerate(rows)]
     assert sweep(runs, "run_id,seed,step,lr,loss").n_trials == len(rows)
+
+
+def test_trials_of_a_random_search_may_be_numbered_by_a_step(sweep):
+    rows = [[i, lr, 3 - i / 10] for i, lr in enumerate([0.1, 0.03, 0.2, 0.01, 0.05])]
+    assert sweep(rows, "iteration,lr,loss").n_trials == 5
