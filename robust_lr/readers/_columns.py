@@ -11,6 +11,7 @@ from pathlib import Path
 from .._metrics import looks_like_a_score
 from ..exceptions import DataError
 from ._names import (
+    flag_word,
     is_config,
     is_lr,
     is_schedule,
@@ -23,8 +24,8 @@ from ._names import (
     run_id_rank,
     words,
 )
-from ._rows import Row, Table, is_missing, number_or_nan
-from ._states import is_known
+from ._rows import Row, Table, is_missing, number_or_nan, read_time
+from ._states import ending, is_flag
 
 _OURS = ("schedule", "lr", "seed", "loss", "seconds")  # how `SweepResult.to_csv` begins
 _FEWEST_STEPS = 3  # of a history without the name of a run
@@ -39,6 +40,7 @@ class Columns:
     Attributes:
         lr, loss, schedule, seed: of the trial.
         state: how the run ended.
+        flags: true and false of how it ended, such as "diverged".
         step: counts the steps or epochs of a run.
         time: when the run began.
         run: names the run.
@@ -52,6 +54,7 @@ class Columns:
     schedule: str
     seed: str
     state: str
+    flags: tuple[str, ...]
     step: str
     time: str
     run: str
@@ -153,7 +156,7 @@ def choose_columns(
     choice.choose("schedule", schedule_name, choice.named(is_schedule), "schedule")
     choice.choose("seed", seed_name, sorted(choice.named(is_seed), key=lambda c: c != "seed"), "seed")
     _refuse_missing(choice, lr_name is None or metric is None)
-    states = [c for c in choice.candidates(is_state) if any(map(is_known, choice.values(c)))]
+    states = [c for c in choice.candidates(is_state) if any(map(ending, choice.values(c)))]
     if states:
         choice.use("state", states[0], default=False)
     found = choice.found
@@ -165,8 +168,9 @@ def choose_columns(
     run = _run_column(choice, wanted, step)
     return Columns(
         **{kind: found.get(kind, "") for kind in _TITLES},
+        flags=tuple(c for c in choice.candidates(flag_word) if c not in wanted and _is_boolean(choice, c)),
         step=step,
-        time=next(iter(choice.candidates(is_time)), ""),
+        time=next((c for c in choice.candidates(is_time) if _has_times(choice, c)), ""),
         run=run,
         settings=tuple(c for c in dict.fromkeys(table.columns) if c not in (*wanted, run) and _is_setting(choice, c)),
         groups=groups,
@@ -246,6 +250,14 @@ def are_histories(rows: Sequence[Row], key: Sequence[str], step: str) -> bool:
     long = [each for each in steps.values() if len(each) >= _FEWEST_STEPS and 2 * min(each) <= max(each)]
     alike = Counter(min(each) for each in steps.values()).most_common(1)
     return bool(alike) and 2 * len(long) >= len(steps) and 2 * alike[0][1] >= len(steps)
+
+
+def _is_boolean(choice: _Choice, column: str) -> bool:
+    return all(is_flag(text) for text in choice.values(column) if text)
+
+
+def _has_times(choice: _Choice, column: str) -> bool:
+    return any(not math.isnan(read_time(text)) for text in choice.values(column))
 
 
 def _is_setting(choice: _Choice, column: str) -> bool:

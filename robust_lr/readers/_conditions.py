@@ -39,7 +39,8 @@ def read_conditions(path: str | Path, table: Table, where: Sequence[str]) -> lis
         name, sign, value = text.partition("=")
         equal = not name.endswith("!")
         column = name.removesuffix("!").strip()
-        if not sign or not column:
+        is_other = value.startswith("=") or (column not in table.columns and column.endswith(("<", ">", "~")))
+        if not sign or not column or is_other:
             raise OptionError(f"where must be like 'column=value' or 'column!=value', got {text!r}")
         alike = [c for c in table.columns if c == column] or [c for c in table.columns if words(c) == words(column)]
         if len(set(alike)) != 1:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from .._text import count_of
+from ..exceptions import DataError
 from ._columns import Columns, are_histories
-from ._rows import Row, is_missing, number_or_nan
+from ._rows import Row, is_missing, number_or_nan, refuse
 
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
 
 
-def last_rows(rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, str]], list[str]]:
-    """Return the last row with a loss of each run, with the reason why it does not count or "", and notes."""
+def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, str]], list[str]]:
+    """Return the last row with a loss of each run, with the reason why it does not count or "", and notes.
+
+    Raises:
+        DataError: when a step is no number, or rows without the name of a run seem to be the log of one.
+    """
+    _refuse_unread_steps(path, rows, columns)
+    _refuse_one_log(path, rows, columns)
     by_run = _by_run(rows, columns)
     if all(len({row.cells[columns.step] for row in each}) == 1 for each in by_run.values()):
         return _once_each(rows, columns), []
@@ -31,6 +42,54 @@ def last_rows(rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, st
         last = [_at_peak(row, each, columns.lr) for row, each in zip(last, by_run.values(), strict=True)]
         notes.append(f"{columns.lr} varies within runs, as under a schedule: its highest value counts")
     return [(row, why if early else "") for row, early in zip(last, is_early, strict=True)], notes
+
+
+def _refuse_unread_steps(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:
+    """Refuse steps such as "10k" and "10,000" if a run has several: its last row is unknown."""
+    trial = (columns.lr, columns.schedule, columns.seed, *columns.groups, *columns.settings)
+    key = [columns.run] if columns.run else [name for name in trial if name]
+    steps: dict[tuple[str, ...], set[str]] = {}
+    for row in rows if columns.step else ():
+        steps.setdefault(tuple(row.cells[column] for column in key), set()).add(row.cells[columns.step])
+    if any(len(each) > 1 for each in steps.values()):
+        texts = [(row.where, row.cells[columns.step]) for row in rows]
+        refuse(
+            path,
+            [
+                f"{where}: {columns.step} must be a plain number, got {text!r}"
+                for where, text in texts
+                if _THOUSANDS.fullmatch(text)
+                or (not is_missing(text) and text.lower() != "nan" and math.isnan(number_or_nan(text)))
+            ],
+            way_out="; without it the last row of a run is unknown",
+        )
+
+
+def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:
+    """Refuse rows of one seed and configuration whose learning rate varies from step to step."""
+    key = [name for name in (columns.schedule, columns.seed, *columns.groups, *columns.settings) if name]
+    if columns.run or not columns.step or not are_histories(rows, key, columns.step):
+        return
+    logs: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        logs.setdefault(tuple(row.cells[column] for column in key), []).append(row)
+    rising = all(
+        number_or_nan(a.cells[columns.step]) < number_or_nan(b.cells[columns.step])
+        for log in logs.values()
+        for a, b in pairwise(log)
+    )
+    if rising and any(_is_curve([number_or_nan(row.cells[columns.lr]) for row in log]) for log in logs.values()):
+        raise DataError(
+            f"{path} looks like the training log of {count_of(len(logs), 'run')}: {columns.step} rises while "
+            f"{columns.lr} varies; name the run of each row in a column run_id"
+        )
+
+
+def _is_curve(rates: Sequence[float]) -> bool:
+    # Whether rates vary and mostly go on in one direction, as under a schedule; those of a random search do not.
+    moves = [b > a for a, b in pairwise(rates) if a != b]
+    turns = sum(a != b for a, b in pairwise(moves))
+    return bool(moves) and 2 * turns < max(len(rates) - 2, 1)
 
 
 def _by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:

@@ -18,7 +18,14 @@ def read_json(path: str | Path, text: str) -> Table:
         DataError: when the text is no JSON, or holds no records.
     """
     try:
-        return as_table(enumerate(_records(json.loads(text)), 1), "record")
+        return _read(path, text)
+    except RecursionError:
+        raise DataError(f"cannot read {path} as JSON: it is nested too deeply") from None
+
+
+def _read(path: str | Path, text: str) -> Table:
+    try:
+        return as_table(enumerate(_records(_content(path, text)), 1), "record")
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise DataError(f"cannot read {path} as JSON: {error}") from None
@@ -42,6 +49,15 @@ def by_rows(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
+def _content(path: str | Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # more digits than Python reads
+        raise DataError(f"cannot read {path} as JSON: a whole number in it has too many digits") from None
+
+
 class _NoRecordsError(Exception):
     """The JSON is none of a list of records or columns."""
 
@@ -52,6 +68,9 @@ def _records(content: Any) -> list[dict[str, Any]]:
     if not isinstance(content, dict) or not content:
         raise _NoRecordsError
     if isinstance(content.get("data"), list) and isinstance(content.get("columns"), list):  # pandas, orient="split"
+        names_are_lists = any(isinstance(name, (list, dict)) for name in content["columns"])
+        if names_are_lists or not all(isinstance(values, list) for values in content["data"]):
+            raise _NoRecordsError
         return [dict(zip(content["columns"], values, strict=False)) for values in content["data"]]
     values = list(content.values())
     inner = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
@@ -71,7 +90,7 @@ def _lines(path: str | Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = _content(path, line)
         except json.JSONDecodeError as error:
             raise DataError(f"cannot read {path} as JSON lines: line {number}: {error.msg}") from None
         if not isinstance(record, dict):

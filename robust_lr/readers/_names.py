@@ -26,9 +26,11 @@ _SETTINGS = _words(
 _NO_SETTINGS = _words(
     "notes note comment comments tags user host hostname commit created updated started ended date timestamp time",
     "runtime duration seconds minutes hours sweep source uri url path state status seed epoch iteration iter step loss",
-    "diverged id index number run trial replicate repeat rep fold datetime",
+    "diverged failed crashed killed aborted pruned ok success succeeded id index number run trial replicate repeat rep",
+    "fold datetime",
 )
 _STEPS = _words("step global_step trainer_global_step epoch train_epoch iteration iter training_iteration")
+_FLAGS = _words("diverged failed crashed killed aborted pruned ok success succeeded")
 _RUN_IDS = ("run_id", "id", "run_uuid", "uuid", "trial_id", "run_name", "trial_name", "name", "run", "trial", "number")
 _TIMES = _words("created created_at start_time started started_at datetime_start timestamp date datetime time")
 
@@ -100,6 +102,12 @@ def is_seed(name: str) -> bool:
 def is_state(name: str) -> bool:
     """Return whether the column may say how a run ended."""
     return words(name)[-1:] in (["state"], ["status"])
+
+
+def flag_word(name: str) -> str:
+    """Return what a column of true and false says of a run, as "failed" in "is_failed"; "" if its name says nothing."""
+    own = [word for word in words(name) if word not in ("is", "has", "was", "did")]
+    return own[0] if len(own) == 1 and own[0] in _FLAGS else ""
 
 
 def is_step(name: str) -> bool:

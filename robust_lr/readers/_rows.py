@@ -14,6 +14,7 @@ from ..exceptions import DataError
 _MOST_PROBLEMS = 10
 _MISSING = frozenset(("", "-", "--", "\u2013", "\u2014", "?", "na", "n/a", "#n/a", "<na>", "none", "null", "nat"))
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_EARLIEST = 1e8  # seconds since 1970: March 1973
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
 
 
@@ -92,13 +93,15 @@ def mixed_decimals(column: str, rows: Sequence[Row]) -> list[str]:
 
 
 def read_time(text: str) -> float:
-    """Return a date and time as seconds since 1970, NaN if the text is neither a number, nor ISO 8601, nor day.month.
+    """Return a date and time as seconds since 1970, NaN if the text is neither ISO 8601 nor day.month.year.
+
+    A number counts above 1e8 only: a smaller one is a duration.
 
     Example:
         >>> read_time("1970-01-01T00:01:00Z"), read_time("1.1.1970 00:01"), read_time("1/2/2026")
         (60.0, 60.0, nan)
     """
-    if (number := number_or_nan(text)) == number:
+    if _EARLIEST < (number := number_or_nan(text)) < float("inf"):
         return number
     if german := _GERMAN_DATE.fullmatch(text):
         day, month, year, rest = german.groups()

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .._text import count_of
+from .._text import count_of, listed
 from ..exceptions import DataError
 from ._columns import Columns, choose_columns
 from ._conditions import left_out, read_conditions
 from ._files import read_records
 from ._histories import last_rows
+from ._names import flag_word
 from ._rows import Row, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse
-from ._states import is_unfinished
+from ._states import ending, state_of_flag
 from .runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 
 _NO_LOSS = "no loss (write nan or inf for a diverged run)"
@@ -45,8 +46,9 @@ def read_table(
 
     Columns that are not given are found by their names, as people and trackers write them ("lr", "config/lr",
     "params.lr", "Learning rate"); a note says which were taken. A loss of nan, inf or "diverged" marks a diverged run.
-    Runs without a loss or a learning rate are excluded, and so are those whose state says that they did not finish. If
-    a table holds the history of each run, the last row counts.
+    Runs without a loss or a learning rate are excluded, and so are those whose state, or a column of true and false
+    such as "failed" or "ok", says that they did not finish; "diverged" makes the loss infinite. If a table holds the
+    history of each run, the last row counts.
 
     Args:
         path: the file.
@@ -71,17 +73,25 @@ def read_table(
     )  # fmt: skip
     conditions = read_conditions(path, table, where)
     reasons = {id(row): left_out(conditions, row) for row in table.rows}
-    wanted, on_history = last_rows([row for row in table.rows if not reasons[id(row)]], columns)
-    by_state = bool(columns.state) and columns.state not in {condition.column for condition in conditions}
-    reader = _RowReader(columns, by_state, has_seeds=_has_any(table.rows, columns.seed))
+    kept, on_states = _with_divergence([row for row in table.rows if not reasons[id(row)]], columns)
+    wanted, on_history = last_rows(path, kept, columns)
+    reader = _RowReader(
+        columns, {condition.column for condition in conditions}, has_seeds=_has_any(table.rows, columns.seed)
+    )
     reader.problems += table.problems
     for column in (columns.lr, columns.loss):
         reader.problems += mixed_decimals(column, [row for row, _ in wanted])
     runs = [reader.run(row, why) for row, why in wanted]
+    reader.problems += _words_among_numbers(columns.seed, runs)
     refuse(path, reader.problems)
     others = Counter(why for why in reasons.values() if why)
     notes = [columns.said] if columns.said else []
-    notes += [*on_history, *(f"{count_of(n, 'row')} left out: {why}" for why, n in others.items())]
+    notes += [
+        *on_history,
+        *on_states,
+        *reader.on_unknown_states(),
+        *(f"{count_of(n, 'row')} left out: {why}" for why, n in others.items()),
+    ]
     if all(run.excluded for run in runs):
         counts = Counter(run.excluded for run in runs)
         said = [*notes, *(f"{count_of(n, 'row')} left out: {why}" for why, n in counts.items())]
@@ -97,12 +107,51 @@ def _is_blank(text: str) -> bool:
     return is_missing(text) or text.lower() == "nan"
 
 
+def _with_divergence(rows: Sequence[Row], columns: Columns) -> tuple[list[Row], list[str]]:
+    """Let the loss of a row be "diverged" if its state or a flag says so."""
+    found, why = [], []
+    for row in rows:
+        said = [column for column, state in _states_of(row, columns) if ending(state) == "diverged"]
+        if said:
+            if math.isfinite(number_or_nan(row.cells[columns.loss])):
+                why.append(f"{said[0]} is {row.cells[said[0]]}")
+            row = Row(row.where, {**row.cells, columns.loss: "diverged"})
+        found.append(row)
+    return found, [f"{count_of(n, 'row')} with a loss counted as diverged: {text}" for text, n in Counter(why).items()]
+
+
+def _states_of(row: Row, columns: Columns) -> list[tuple[str, str]]:
+    """How the run ended, by column."""
+    flags = [(column, state_of_flag(flag_word(column), row.cells[column])) for column in columns.flags]
+    return [*([(columns.state, row.cells[columns.state])] if columns.state else []), *flags]
+
+
+def _words_among_numbers(seed: str, runs: Sequence[Run]) -> list[str]:
+    named = [(run.where, str(run.seed)) for run in runs if run.seed is not None and not run.excluded]
+    texts = [(where, text) for where, text in named if math.isnan(number_or_nan(text))]
+    return [
+        f"{where}: {seed} is {text!r} among numbers (--where '{seed}!={text}' leaves such rows out)"
+        for where, text in texts
+        if len(texts) < len(named)
+    ]
+
+
 class _RowReader:
     """Turns rows into runs, and collects what is wrong with them."""
 
-    def __init__(self, columns: Columns, by_state: bool, *, has_seeds: bool) -> None:
-        self.columns, self.by_state, self.has_seeds = columns, by_state, has_seeds
+    def __init__(self, columns: Columns, conditioned: set[str], *, has_seeds: bool) -> None:
+        self.columns, self.conditioned, self.has_seeds = columns, conditioned, has_seeds
         self.problems: list[str] = []
+        self.unknown: dict[str, None] = {}
+
+    def on_unknown_states(self) -> list[str]:
+        """Return a note on the states that count because nothing is known of them."""
+        name, texts = self.columns.state, list(self.unknown)
+        if not texts:
+            return []
+        verb, them = ("counts", "it") if len(texts) == 1 else ("count", "each")
+        leave = f"leave {them} out with --where '{name}!={texts[0]}'"
+        return [f"{name} {listed(map(repr, texts))} {verb} as finished: {leave}"]
 
     def run(self, row: Row, why: str) -> Run:
         columns, cells = self.columns, row.cells
@@ -129,17 +178,24 @@ class _RowReader:
 
     def _excluded(self, row: Row, why: str) -> str:
         lr, loss = row.cells[self.columns.lr], row.cells[self.columns.loss]
-        state = row.cells[self.columns.state] if self.by_state else ""
-        if is_unfinished(state):
+        for column, state in _states_of(row, self.columns):
+            if column in self.conditioned or ending(state) != "unfinished" or loss == "diverged":
+                continue
+            text = row.cells[column]
             ended = not is_missing(loss) and not math.isfinite(number_or_nan(loss))
-            keep = f"--where '{self.columns.state}={state}'"
+            keep = f"--where '{column}={text}'"
             hint = f", with a loss of {loss} (to count these as diverged, give --where for each state, such as {keep})"
-            return f"{self.columns.state} is {state}{hint if ended else ''}"
-        if is_unfinished(loss):
+            return f"{column} is {text}{hint if ended else ''}"
+        if ending(loss) == "unfinished":
             return f"{self.columns.loss} is {loss}"
         if why or is_missing(loss):
             return why or _NO_LOSS
-        return "no learning rate" if _is_blank(lr) else ""
+        if _is_blank(lr):
+            return "no learning rate"
+        state = row.cells[self.columns.state] if self.columns.state not in ("", *self.conditioned) else ""
+        if not is_missing(state) and ending(state) is None:
+            self.unknown[state] = None
+        return ""
 
     def _number(self, row: Row, column: str) -> float:
         text = row.cells[column]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from robust_lr.exceptions import DataError
 from robust_lr.readers.read import read_sweeps
 
 FINAL = {(0.1, 0): 1.0, (0.1, 1): 1.5, (0.2, 0): 2.0, (0.2, 1): 2.5}
@@ -88,3 +89,32 @@ def test_replicates_that_ended_at_different_epochs_are_no_history(sweep):
 def test_a_column_that_groups_the_runs_is_no_history(sweep):
     rows = [[lr, steps, lr * steps] for lr in (0.1, 0.2) for steps in (10, 20, 30)]
     assert sweep(rows, "lr,step,loss", schedule_name="step").n_trials == 6
+
+
+@pytest.mark.parametrize("steps", [("500", '"1,000"', '"10,000"'), ("9k", "10k", "11k"), ("epoch 9", "epoch 10", "x")])
+@pytest.mark.parametrize("header", ["run_id,lr,seed,epoch,val_loss", "name_of_it,lr,seed,epoch,val_loss"])
+def test_steps_that_are_no_plain_numbers_are_refused_in_a_history(sweep, header, steps):
+    rows = [[NAMES[key], *key, step, FINAL[key] + 2 - i] for key in FINAL for i, step in enumerate(steps)]
+    with pytest.raises(DataError, match=r"epoch must be a plain number, got .*the last row of a run is unknown"):
+        sweep(rows, header)
+
+
+def test_steps_with_a_decimal_comma_are_numbers(sweep):
+    rows = [[*row[:3], f'"{row[3]},5"', row[4]] for row in ALL]
+    assert losses(sweep(rows)) == FINAL
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_the_log_of_one_run_is_no_sweep(sweep, n_seeds):
+    rows = [
+        [seed, 100 * i, lr, 3 - i / 10] for seed in range(n_seeds) for i, lr in enumerate([0.1, 0.3, 0.2, 0.05, 0.01])
+    ]
+    with pytest.raises(DataError, match=r"looks like the training log of .*: step rises while lr varies; .* run_id"):
+        sweep(rows, "seed,step,lr,loss")
+    runs = [[f"r{i}", *row] for i, row in enumerate(rows)]
+    assert sweep(runs, "run_id,seed,step,lr,loss").n_trials == len(rows)
+
+
+def test_trials_of_a_random_search_may_be_numbered_by_a_step(sweep):
+    rows = [[i, lr, 3 - i / 10] for i, lr in enumerate([0.1, 0.03, 0.2, 0.01, 0.05])]
+    assert sweep(rows, "iteration,lr,loss").n_trials == 5

@@ -38,6 +38,13 @@ def sweep(tmp_path):
         "crashed (OOM)",
         "in progress",
         "not finished",
+        "OUT_OF_MEMORY",
+        "InProgress",
+        "NotResponding",
+        "TimedOut",
+        "Paused",
+        "SUSPENDED",
+        "lost",
     ],
 )
 def test_a_run_that_did_not_finish_is_left_out_with_a_note(sweep, state):
@@ -48,6 +55,46 @@ def test_a_run_that_did_not_finish_is_left_out_with_a_note(sweep, state):
 @pytest.mark.parametrize("state", ["finished", "COMPLETE", "done", "TERMINATED", "success", "", "best so far"])
 def test_any_other_state_counts(sweep, state):
     assert sweep(TEXT.format(state=state, loss=0.01)).n_trials == 4
+
+
+def test_a_state_of_which_nothing_is_known_counts_with_a_note(sweep):
+    note = "State 'terminated' counts as finished: leave it out with --where 'State!=terminated'"
+    assert note in sweep(TEXT.format(state="terminated", loss=0.01)).notes
+    assert not any("counts as" in note for note in sweep(TEXT.format(state="", loss=0.01)).notes)
+    chosen = sweep(TEXT.format(state="terminated", loss=0.01), where=["State!=terminated"])
+    assert chosen.n_trials == 3 and note not in chosen.notes
+
+
+@pytest.mark.parametrize("loss", ["0.01", ""])
+def test_a_state_of_diverged_is_an_infinite_loss(sweep, loss):
+    found = sweep(TEXT.format(state="diverged", loss=loss))
+    assert found.n_trials == 4 and found.diverged.sum() == 1
+    assert ("1 row with a loss counted as diverged: State is diverged" in found.notes) == bool(loss)
+
+
+FLAGS = "lr,seed,loss,{}\n0.1,0,1,{false}\n0.1,1,0.01,{true}\n0.2,0,2,{false}\n0.2,1,3,{false}\n"
+
+
+@pytest.mark.parametrize("name", ["diverged", "is_diverged", "isDiverged"])
+@pytest.mark.parametrize(("true", "false"), [("True", "False"), ("1", "0"), ("yes", "")])
+def test_a_run_that_a_column_flags_as_diverged_has_an_infinite_loss(sweep, name, true, false):
+    found = sweep(FLAGS.format(name, true=true, false=false))
+    assert found.loss[0, :, 0].tolist() == [1, 2] and found.loss[0, :, 1].tolist() == [float("inf"), 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [("failed", "True", "False"), ("crashed", "1", "0"), ("ok", "false", "true"), ("success", "no", "yes")],
+)
+def test_a_run_that_a_column_flags_as_failed_is_left_out_with_a_note(sweep, name, bad, good):
+    text = FLAGS.format(name, true=bad, false=good)
+    found = sweep(text)
+    assert found.n_trials == 3 and f"1 trial left out: {name} is {bad}" in found.notes
+    assert sweep(text, where=[f"{name}={bad}", f"{name}={good}"]).n_trials == 4
+
+
+def test_a_column_of_other_values_is_no_flag(sweep):
+    assert sweep(FLAGS.format("failed", true="3", false="0")).n_trials == 4
 
 
 def test_a_column_of_other_words_is_no_state(sweep):
@@ -93,6 +140,10 @@ def test_only_rows_that_meet_the_conditions_count(sweep, where, losses, said):
     [
         ("State", OptionError, "where must be like 'column=value' or 'column!=value', got 'State'"),
         ("=x", OptionError, "where must be like"),
+        ("lr>=0.1", OptionError, "where must be like .* got 'lr>=0.1'"),
+        ("lr <= 0.1", OptionError, "where must be like"),
+        ("Name~=a", OptionError, "where must be like"),
+        ("lr==0.1", OptionError, "where must be like"),
         ("stat=finished", DataError, "has no column 'stat'; its columns are Name, State, lr, seed, val/loss"),
         ("State=done", DataError, "holds no row with a value in 'val/loss'; .*4 rows left out: not State=done"),
     ],
@@ -120,6 +171,21 @@ def test_without_times_a_rerun_is_refused_until_the_user_says_which_counts(sweep
     with pytest.raises(DataError, match=says):
         sweep(text)
     assert [sweep(text, repeats=which).loss[0, 0, 0] for which in ("first", "last")] == [1, 2]
+
+
+@pytest.mark.parametrize("column", ["time", "Created"])
+def test_durations_do_not_say_which_rerun_is_the_latest(sweep, column):
+    with pytest.raises(DataError, match=r"give one trial .* two losses"):
+        sweep(RERUN.replace("Created", column).format("90.5", "100", "110.25"))
+    assert sweep(RERUN.replace("Created", column).format("1.76e9", "1.76e9", "1.77e9")).loss[0, 0, 0] == 2
+
+
+def test_a_word_among_seeds_that_are_numbers_is_no_seed(sweep):
+    text = "lr,seed,loss\n0.1,0,1\n0.1,1,2\n0.1,mean,1.5\n0.2,0,3\n0.2,1,4\n"
+    with pytest.raises(DataError, match=r"line 4: seed is 'mean' among numbers \(--where 'seed!=mean' leaves"):
+        sweep(text)
+    assert sweep(text, where=["seed!=mean"]).n_trials == 4
+    assert sweep("lr,seed,loss\n0.1,a,1\n0.1,b,2\n0.2,a,3\n0.2,b,4\n").n_trials == 4
 
 
 def test_from_csv_takes_the_same_options(tmp_path):

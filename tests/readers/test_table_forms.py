@@ -171,3 +171,22 @@ def test_files_that_were_joined_repeat_their_header(sweep):
 def test_learning_rates_that_are_equal_up_to_float32_are_one(sweep):
     found = sweep("lr,seed,loss\n0.001,0,1\n0.0010000000474974513,1,2\n0.009999999776482582,0,3\n0.01,1,4\n")
     assert found.learning_rates.tolist() == [0.001, 0.01] and found.seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"columns": ["lr", "loss"], "data": [0.1, 1]}', "neither a journal nor a table"),
+        ('{"columns": [["a", "lr"], ["a", "loss"]], "data": [[0.1, 1]]}', "neither a journal nor a table"),
+        ('[{"lr": 0.1, "loss": ' + "1" * 5000 + "}]", "a whole number in it has too many digits"),
+        ('{"lr": 0.1, "loss": 1}\n{"lr": 0.1, "loss": ' + "1" * 5000 + "}", "a whole number in it has too many digits"),
+        ("[" * 5000 + "]" * 5000, "neither a journal nor a table|nested too deeply"),
+        ('{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
+        ("[" * 500_000, "nested too deeply"),
+    ],
+)
+def test_json_that_is_no_table_is_refused_in_one_line(tmp_path, text, says):
+    (tmp_path / "runs.json").write_text(text)
+    with pytest.raises(DataError, match=says) as caught:
+        read_sweeps(tmp_path / "runs.json")
+    assert "\n" not in str(caught.value)
