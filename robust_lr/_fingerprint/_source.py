@@ -11,6 +11,8 @@ from functools import cached_property
 from types import CodeType
 from typing import Any
 
+from ._usage import Usage
+
 _OMITTED = {"annotation", "returns", "type_comment", "type_params", "kind", "ctx"}
 
 
@@ -91,7 +93,24 @@ class Source:
     @cached_property
     def bindings(self) -> dict[str, list[ast.AST]]:
         """For each global the statements of the module that give it its value, with the conditions around them."""
-        return _bindings(self.tree.body)
+        found = _bindings(self.tree.body)
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                for name in self._filled_by(statement.value):
+                    if name in found and statement not in found[name]:
+                        found[name].append(statement)
+        return found
+
+    def _filled_by(self, call: ast.Call) -> set[str]:
+        """The globals that a call at the top of the module may fill: by functions of the module, or as arguments."""
+        functions = {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+        reached, waiting = set[str](), {node.id for node in ast.walk(call.func) if isinstance(node, ast.Name)}
+        while waiting := (waiting & functions.keys()) - reached:
+            reached |= waiting
+            bodies = [functions[name] for name in waiting]
+            waiting = {node.id for body in bodies for node in ast.walk(body) if isinstance(node, ast.Name)}
+        given = {node.id for node in call.args if isinstance(node, ast.Name)} if reached else set[str]()
+        return Usage(functions[name] for name in reached).changes | given
 
     @cached_property
     def origins(self) -> dict[str, tuple[str, str]]:
