@@ -283,6 +283,32 @@ def test_the_page_lists_every_kind_of_edit_with_its_outcome():
     assert {c[0] for c in NO_CHANGES} == {kind for kind, outcome in rows.items() if outcome == "reused"}
 
 
+FILLED = """
+settings, history = {}, []
+def put(store, rate):
+    store["rate"] = rate
+def fill(rate):
+    put(settings, rate)
+    settings["x"] = rate
+def main():
+    sweep_of(train, 3)
+def sweep_of(function, n): pass
+def train(*, lr, schedule, seed):
+    history.append(lr)
+    return lr * settings["x"]
+if settings == {}:
+    done = fill(1)
+main()
+"""
+
+
+@pytest.mark.parametrize(("old", "new", "is_seen"), [("fill(1)", "fill(2)", True), ("(train, 3)", "(train, 4)", False)])
+def test_a_call_counts_if_it_fills_a_global_that_the_function_reads(project, old, new, is_seen):
+    (project / TRAIN).write_text(FILLED)
+    found = edited(project, "train", TRAIN, old, new)
+    assert found == ([f"{TRAIN}:settings"] if is_seen else [])
+
+
 def test_an_environment_variable_that_the_code_names_counts(project, monkeypatch):
     before = fingerprint_of(load("train"))
     monkeypatch.setenv("EDITED_SIZE", "7")
