@@ -3,6 +3,7 @@ sign."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ class Objective:
 def missing_metric(metric: str, returned: Mapping[str, object]) -> str:
     """Return the error for a mapping without the metric, which says what it holds."""
     keys = ", ".join(map(repr, returned)) or "an empty mapping"
-    some = next(iter(returned), "")
+    some = next(iter(difflib.get_close_matches(metric, list(returned), 1) or returned), "")
     other = f"; to optimize another, pass metric={some!r} (--metric {some})" if some else ""
     must = "its loss, or a mapping with the key 'loss'" if metric == "loss" else f"a mapping with the key {metric!r}"
     return f"train must return {must}; it returned {keys}{other}"

@@ -41,6 +41,8 @@ class Parser(argparse.ArgumentParser):
         if match := re.match(r"argument COMMAND: invalid choice: '([^']*)' \(choose from (.*)\)", message):
             known = re.findall(r"[\w-]+", match[2])
             message = f"unknown command {match[1]!r}{did_you_mean(match[1], known) or f'; known: {listed(known)}'}"
+        if match := re.match(r"unrecognized arguments: ([^-].*)", message):
+            message = f"unexpected {match[1]!r}: write a list without spaces, as in --schedules constant,cosine"
         raise OptionError(f"{message}{' See' if message.endswith('?') else '; see'}: {self.prog} --help")
 
 

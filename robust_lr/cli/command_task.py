@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import OptionError
-from .arguments import at_least, import_function, make_runner
+from ..exceptions import OptionError, RobustLRWarning
+from .arguments import at_least, import_function, make_runner, split_specs
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -89,6 +90,14 @@ class _CommandPrinter:
         raise SystemExit(0)
 
 
+def _warn_of_unused_axes(options: argparse.Namespace) -> None:
+    axes = ["lr", *(["schedule"] if len(split_specs(getattr(options, "schedules", ""))) > 1 else [])]
+    for axis in axes:
+        if f"{{{axis}}}" not in options.command_line:
+            said = f"the command has no {{{axis}}}: it must read the environment variable ROBUST_LR_{axis.upper()}"
+            warnings.warn(said, RobustLRWarning, stacklevel=2)
+
+
 def _read_train(options: argparse.Namespace) -> TrainFunction:
     if (options.function is None) == (options.command_line is None):
         raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
@@ -102,4 +111,6 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
     from ..commands import CommandTask
 
     beside = Path(options.journal).with_suffix("")
-    return CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
+    task = CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
+    _warn_of_unused_axes(options)
+    return task

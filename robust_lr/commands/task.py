@@ -52,9 +52,9 @@ class CommandTask:
         OptionError: when an option is wrong, a placeholder is unknown, or the program or its script does not exist.
 
     Example:
-        >>> task = CommandTask("echo '{\"loss\": {lr}}'", trials_dir="/tmp/trials")
+        >>> task = CommandTask("echo {lr}", metric_regex="(.*)", trials_dir="/tmp/trials")
         >>> task.words(lr=0.1, schedule="cosine", seed=0)
-        ['echo', '{"loss": 0.1}']
+        ['echo', '0.1']
     """
 
     command: str

@@ -47,6 +47,10 @@ def arrange(
         f"{count_of(n, 'trial')} left out: {why}" for why, n in Counter(r.excluded for r in runs if r.excluded).items()
     ]
     counted = _with_equal_rates([run for run in runs if not run.excluded])
+    n_lost = Counter(run.lr for run in runs if run.excluded and math.isfinite(run.lr))
+    if emptied := sorted({lr for lr, n in n_lost.items() if n > 1} - {run.lr for run in counted}):
+        rates = listed(f"{lr:g}" for lr in emptied)
+        said.append(f"no run is left at {rates}: where runs have diverged, give them the loss inf")
     counted, on_repeats = _without_repeats(counted, repeats, source)
     said += on_repeats
     if not any(run.has_result for run in counted):

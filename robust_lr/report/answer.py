@@ -92,7 +92,7 @@ def picture_title(analysis: Analyzed) -> tuple[str, str]:
     advice = answer.entry.recommendation
     best = f"Best learning rate: {_best_and_as_good(answer, analysis)}"
     if advice is not None and advice.trials_saved:
-        return best, f"Next grid: {rates_text(advice)}"
+        return best, f"Enough for the next job of this kind: {rates_text(advice)}"
     return best, next(f"{name}: {rows[name]}" for name in ("Next grid", "Run next") if name in rows)
 
 
@@ -108,7 +108,9 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
         return
     entry, profile, seeds = answer.entry, answer.profile, answer.profile.loss.shape[1]
     equal = "equal for every seed" if analysis.sweep.unused_axes.repeated_seeds else "one seed"
-    mean = equal if seeds == 1 else f"mean of {seeds} seeds"
+    n_here = int(profile.n_seeds[np.flatnonzero(profile.learning_rates == profile.best_lr)[0]])
+    adjusted = f"{n_here} of {seeds} seeds, adjusted for the rest"
+    mean = equal if seeds == 1 else f"mean of {seeds} seeds" if n_here == seeds else adjusted
     value = profile.shown(profile.best_loss, named=True)
     yield "Best learning rate", f"{profile.best_lr:g}{_under(answer, analysis)}, {value} ({mean})"
     yield "As good", _as_good_text(profile, analysis.tolerance)

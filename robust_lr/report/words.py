@@ -219,5 +219,5 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return ""
     if seconds < 120:
-        return f", {seconds:.0f} s of training"
+        return f", {seconds:.0f} s of training" if seconds >= 10 else f", {seconds:.1f} s of training"
     return f", {seconds / 3600:.1f} h of training" if seconds >= 5400 else f", {seconds / 60:.0f} min of training"

@@ -84,7 +84,8 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
         )
     else:
         known = f"; known names: {', '.join(_BY_NAME)}; any other is function(module:name)"
-        raise ScheduleError(f"unknown schedule {name!r} in {spec!r}{_way_to_write(name) or known}")
+        where = "" if name == spec.strip() else f" in {spec!r}"
+        raise ScheduleError(f"unknown schedule {name!r}{where}{_way_to_write(name) or known}")
     if cooldown is not None:
         inner = schedule
         schedule = _build(lambda *a, **k: Cooldown(inner, *a, **k), cooldown[1], cooldown[2], spec, of=Cooldown)

@@ -135,7 +135,8 @@ def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
     if result.best_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.best_interval)
-        sentences.append(f"The best learning rate lies from {low} to {high}: these trials cannot say where.")
+        where = f"between {low} and {high}" if low != high else f"at {low}"
+        sentences.append(f"The true optimum lies {where}; the best one tried is {result.lr:.4g}.")
     if result.good_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.good_interval)
         where = f"From {low} to {high}" if low != high else f"At {low}"
@@ -191,7 +192,8 @@ def what_next(result: SearchResult, option: Callable[[str], str] = str) -> str:
         "diverged": f"a smaller {option('lr_min')}",
         "edge": f"a range beyond {result.lr_range[result.edge == 'upper']:.4g}",
         "resolution": f"a larger {tolerance}: this one takes learning rates closer than half a percent",
-        "failures": "mend what fails, then search again: the trials that ended are kept in the journal",
+        "failures": "mend what fails, then search again: the trials that ended are kept in the journal; if a learning "
+        "rate was too large, return NaN or raise TrialDiverged there",
     }[result.stop or "max_trials"]
 
 

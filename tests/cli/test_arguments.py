@@ -56,6 +56,10 @@ def test_a_file_that_another_module_hides_is_refused_rather_than_mistaken(folder
         ),
         (["run", "t.py:train", "--schedule=cosine"], "unrecognized argument '--schedule'; did you mean '--schedules'?"),
         (["analyze", "a.csv", "--metrics", "x"], "did you mean '--metric'?"),
+        (
+            ["run", "t.py:train", *RANGE, "--n-points=3", "--schedules", "constant", "linear"],
+            "as in --schedules constant,",
+        ),
         (["analyze", "swep.csv"], "cannot read swep.csv: No such file or directory; did you mean 'sweep.csv'?"),
         (["analyze", "sweep.csv", "--confidence-level", "95"], "got 95.0; 95% is 0.95"),
         (["search", "trian.py:train", *RANGE], "no file trian.py in "),

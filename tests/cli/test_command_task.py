@@ -26,7 +26,7 @@ def test_a_script_is_swept_from_the_command_line_and_the_same_command_continues(
     arguments = ("run", "--command", COMMAND, *OPTIONS, *SWEEP, "--journal", "out.jsonl", "--tolerance", 1)
     answer = robust_lr(*arguments)
     assert "out.jsonl: 12 results" in said(answer)
-    assert answer.err.startswith("0 results from out.jsonl, 12 new\n")
+    assert answer.err.endswith("0 results from out.jsonl, 12 new\n")
     assert "12 results from out.jsonl, 0 new\n" in robust_lr(*arguments).err
     assert len(list(Path("out-trials").iterdir())) == 12
 

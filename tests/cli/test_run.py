@@ -113,7 +113,7 @@ def test_a_packed_sweep_gives_the_same_journal_and_says_how_it_was_packed(robust
     assert trials == [f"trial {i}/10" for i in range(1, 11)]
     answer = robust_lr(*sweep_arguments(function, journal="packed.jsonl", **{"n-jobs": jobs}), "--packed")
     counts, choice = "0 results from packed.jsonl, 10 new", f"packed, 5 slots in each of {jobs}: 7.0 times as fast"
-    assert (answer.code, without_trials(answer.err)) == (0, [counts, choice])
+    assert (answer.code, without_trials(answer.err)) == (0, [choice, counts])
     one, packed = ({r.spec: r.loss for r in read_journal(f"{n}.jsonl").results} for n in ("one", "packed"))
     assert one == packed
     assert len(one) == 10
@@ -123,7 +123,7 @@ def test_a_packed_sweep_gives_the_same_journal_and_says_how_it_was_packed(robust
 def test_a_function_that_cannot_be_packed_is_run_all_the_same(robust_lr, module):
     answer = robust_lr(*sweep_arguments(f"{module()}:train", journal="j.jsonl"), "--packed")
     assert (answer.code, n_calls()) == (0, 10)
-    _, warning = without_trials(answer.err)
+    warning, _ = without_trials(answer.err)
     assert warning.startswith("warning: training sequentially: ")
 
 
@@ -183,7 +183,7 @@ def test_wrong_options_of_a_sweep_are_wrong_usage(robust_lr, module, changes):
 
 def test_a_function_that_fails_at_once_stops_the_sweep_with_its_error(robust_lr, module):
     answer = robust_lr(*sweep_arguments(f"{module()}:bad"))
-    _, *attempts, error = without_trials(answer.err)
+    *attempts, error = without_trials(answer.err)
     assert (answer.code, answer.out) == (1, "")
     assert error.startswith("error: train failed on each of the first 3 trials")
     assert "MemoryError: too small a machine" in error and "line 9)" in error

@@ -171,7 +171,7 @@ def test_several_groups_share_one_box_with_a_line_each():
 
 def test_the_two_lines_of_the_picture_say_what_is_best_and_what_to_run():
     assert picture_title(analysis_of(VALLEY)) == (
-        "Best learning rate: 16 under constant; as good: 8 to 32", "Next grid: 2, 16, 128"
+        "Best learning rate: 16 under constant; as good: 8 to 32", "Enough for the next job of this kind: 2, 16, 128"
     )  # fmt: skip
     assert picture_title(analysis_of(VALLEY[:5]))[1] == "Run next: 1 learning rate above 16: 32"
 

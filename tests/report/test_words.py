@@ -83,7 +83,7 @@ def test_the_trials_saved_are_those_of_this_schedule_with_their_time():
     lines = said(analysis_of(VALLEY, seconds=600.0))
     assert "This saves 18 of 27 trials, 3.0 h of training." in lines
     assert "This saves 18 of 27 trials, 18 min of training." in said(analysis_of(VALLEY, seconds=60.0))
-    assert "This saves 18 of 27 trials, 9 s of training." in said(analysis_of(VALLEY, seconds=0.5))
+    assert "This saves 18 of 27 trials, 9.0 s of training." in said(analysis_of(VALLEY, seconds=0.5))
     assert "This saves 18 of 27 trials." in said(analysis_of(VALLEY))
 
 

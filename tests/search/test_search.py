@@ -364,7 +364,8 @@ def test_the_best_learning_rate_lies_in_its_interval():
         low, high = result.best_interval
         assert low * (1 - 1e-3) <= best <= high * (1 + 1e-3)
         assert low <= result.lr <= high
-        assert f"The best learning rate lies from {low:.4g} to {high:.4g}" in str(result)
+        where = f"between {low:.4g} and {high:.4g}" if f"{low:.4g}" != f"{high:.4g}" else f"at {low:.4g}"
+        assert f"The true optimum lies {where}; the best one tried is {result.lr:.4g}." in str(result)
 
 
 @pytest.mark.parametrize("n", [40, 400, 10_000])
