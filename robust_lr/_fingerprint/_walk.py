@@ -216,7 +216,7 @@ class Walk:
             if name != "__class__" and (content := _content(cell)) is not cell:
                 self._values.append((f"{key}, closure value {name}", name, content, []))
         for name, value in vars(function).items():
-            if not name.startswith("_"):
+            if not name.startswith("_") and name != "label":  # the label names the results, and is no code
                 self._add_attribute(function, name, value, f"{key}, attribute {name}")
         self._visit_globals(global_names(code), function.__globals__, code.co_names)
         decorators = [d for node in nodes for d in getattr(node, "decorator_list", [])]
