@@ -62,7 +62,7 @@ def _is_cache(member: object) -> bool:
 
 def functions_of(member: object) -> list[types.FunctionType]:
     """Return the functions behind a member of a class: a method, a static one, those of a property."""
-    found = [member, *(getattr(member, name, None) for name in ("__func__", "fget", "fset", "func"))]
+    found = [member, *(getattr(member, name, None) for name in ("__func__", "fget", "fset", "func", "dispatcher"))]
     functions = [each for each in found if isinstance(each, types.FunctionType)]
     # What dataclasses write follows from the body of the class.
     return [each for each in functions if not inspect.unwrap(each).__code__.co_filename.startswith("<string")]

@@ -11,6 +11,8 @@ from functools import cached_property
 from types import CodeType
 from typing import Any
 
+from ._usage import Usage
+
 _OMITTED = {"annotation", "returns", "type_comment", "type_params", "kind", "ctx"}
 
 
@@ -91,7 +93,12 @@ class Source:
     @cached_property
     def bindings(self) -> dict[str, list[ast.AST]]:
         """For each global the statements of the module that give it its value, with the conditions around them."""
-        return _bindings(self.tree.body)
+        found = _bindings(self.tree.body)
+        functions = {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+        for call in _calls_in(self.tree.body):
+            for name in _filled_by(call, functions) & found.keys():
+                found[name].append(call)
+        return found
 
     @cached_property
     def origins(self) -> dict[str, tuple[str, str]]:
@@ -136,6 +143,39 @@ def _bindings(body: Iterable[ast.stmt]) -> dict[str, list[ast.AST]]:
         for name, nodes in parts.items():
             found.setdefault(name, []).extend(nodes)
     return found
+
+
+def _calls_in(body: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    # What runs when the module is loaded, in order.
+    for node in body:
+        is_guard = isinstance(node, ast.If) and "__main__" in canonical(node.test)
+        if not is_guard and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            if isinstance(node, ast.Call):
+                yield node
+            yield from _calls_in(ast.iter_child_nodes(node))
+
+
+def _filled_by(call: ast.Call, functions: dict[str, ast.FunctionDef]) -> set[str]:
+    """The globals that a call fills by functions of its module, directly or through those that they call."""
+    waiting, reached, found = {_called(call)} & functions.keys(), set[str](), set[str]()
+    while waiting:
+        function = functions[name := waiting.pop()]
+        reached.add(name)
+        inner = list(ast.walk(function))
+        parameters = [each.arg for each in inner if isinstance(each, ast.arg)]
+        declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
+        stored = {n.id for n in inner if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} - declared
+        changes = Usage([function]).changes
+        found |= changes - stored - set(parameters)
+        if name == _called(call):
+            given = zip(call.args, parameters, strict=False)
+            found |= {_root(value) or "" for value, parameter in given if parameter in changes}
+        waiting |= ({_called(each) for each in inner if isinstance(each, ast.Call)} & functions.keys()) - reached
+    return found
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
 def _names_set(nodes: Iterable[ast.AST]) -> dict[str, None]:

@@ -33,33 +33,37 @@ class Usage:
     """What pieces of code do: the names they change, and the files and environment variables they name.
 
     Attributes:
-        changes: names of variables that the code rebinds or mutates, and ``.name`` for attributes.
-        reads: texts in calls that read files.
+        changes: names of variables that the code rebinds or mutates.
+        stores: attributes that it rebinds or mutates, such as ``self.calls``, but not in a constructor.
+        reads: texts in calls that read files, or that a call may take for the name of a file.
         writes: texts and identifiers in calls that write files.
         environment: names of the environment variables that it reads.
         is_volatile: whether it asks for the time, a random number, the machine or a place on it.
     """
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
-        self.changes, self.reads, self.writes = set[str](), set[str](), set[str]()
-        self.environment = set[str]()
+        self.changes, self.stores, self.reads, self.writes = set[str](), set[str](), set[str](), set[str]()
+        self.environment, self._idle = set[str](), set[int]()
         self.is_volatile = False
         for top in nodes:
-            in_constructor = getattr(top, "name", None) in _CONSTRUCTORS
             for node in ast.walk(top):
-                self._look(node, in_constructor=in_constructor)
+                self._look(node)
+            if getattr(top, "name", None) in _CONSTRUCTORS:
+                self.stores.clear()
         self.reads -= self.writes
         self.environment = {name for name in self.environment if not name.startswith(_PLACES)}
 
-    def _look(self, node: ast.AST, *, in_constructor: bool) -> None:
+    def _look(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             self.changes.update(node.names)
         elif isinstance(node, (ast.Name, ast.Attribute)):
             self.is_volatile |= (node.id if isinstance(node, ast.Name) else node.attr) in _VOLATILE
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and not in_constructor:
-            self.changes.add(f".{node.attr}")
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):  # self.width = self.width
+            self._idle.update(id(each) for each in node.targets if ast.unparse(each) == ast.unparse(node.value))
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and id(node) not in self._idle:
+            self._change(node)
         elif isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            self.changes.add(_holder(node.value))
+            self._change(node.value)
         elif isinstance(node, ast.Subscript) and _holder(node.value).endswith("environ"):
             self.environment.update(_texts(node.slice))
         elif isinstance(node, ast.Call):
@@ -71,13 +75,23 @@ class Usage:
         if name == "getenv" or of.endswith("environ"):
             self.environment.update(text for argument in node.args[:1] for text in _texts(argument))
         if of and (name in _MUTATORS or (name.endswith("_") and not name.startswith("_"))):
-            self.changes.add(of)
+            self._change(getattr(node.func, "value", node))
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         if any(word in name for word in _WRITERS) or (name == "open" and any(map(_is_mode_of_writing, arguments))):
             for part in (*arguments, node.func):
                 self.writes |= set() if any(map(_is_reading, ast.walk(part))) else _words(part)
         elif _is_reading(node):
             self.reads |= set(_texts(node))
+        else:
+            self.reads |= {text for each in arguments if isinstance(each, ast.Constant) for text in _texts(each)}
+
+    def _change(self, node: ast.AST) -> None:
+        while isinstance(node, ast.Subscript):
+            node = node.value
+        if isinstance(node, ast.Attribute):
+            self.stores.add(ast.unparse(node))
+        elif isinstance(node, ast.Name):
+            self.changes.add(node.id)
 
 
 def starts_empty(bindings: Iterable[ast.AST]) -> bool:

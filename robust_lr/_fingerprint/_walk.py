@@ -41,6 +41,7 @@ class Walk:
         self._kinds: dict[str, str] = {}
         self._queue: deque[types.FunctionType | type] = deque()
         self._values: list[tuple[str, str, object, list[ast.AST]]] = []
+        self._stored_as: dict[int, set[str]] = {}  # names of attributes in the stores of code, by place in the values
         self._changes, self._writes = set[str](), set[str]()
         self._blind = set[str]()  # names that code without a source uses, which may change them
         self._is_exploring = True  # follows the code in values, and does not read them yet
@@ -60,10 +61,9 @@ class Walk:
                 self._text_or_type(value, key, name)
         # Values come last, because only now is it known which variables the code changes itself.
         volatile, self._is_exploring = self._volatile_names(), False
-        for key, name, value, bindings in self._values:
-            is_state = (
-                not self._changes.isdisjoint((key, name, f".{name}")) or name in volatile or starts_empty(bindings)
-            )
+        for place, (key, name, value, bindings) in enumerate(self._values):
+            names = {key, name, *self._stored_as.get(place, ())}
+            is_state = not self._changes.isdisjoint(names) or name in volatile or starts_empty(bindings)
             if bindings and (is_state or not is_simple(value)):
                 self._add(key, canonical(bindings))
                 if isinstance(value, (str, Path)) and name not in self._writes:
@@ -126,7 +126,14 @@ class Walk:
             parts = hook(value) if hook is not None else attributes_of(value)
             items = parts.items() if isinstance(parts, Mapping) else [("fingerprint", parts)]
             of = "" if place == "train" else f" of {place}"
-            self._values += [(f"attribute {name}{of}", f".{name}", each, []) for name, each in items]
+            for name, each in items:
+                self._add_attribute(value, name, each, f"attribute {name}{of}")
+
+    def _add_attribute(self, owner: object, name: str, value: object, key: str) -> None:
+        kinds = owner.__mro__ if isinstance(owner, type) else type(owner).__mro__
+        stored = {f"{kind.__module__}:{kind.__qualname__}.{name}" for kind in kinds}
+        self._stored_as[len(self._values)] = {*stored, f"{id(owner)}.{name}"}
+        self._values.append((key, f".{name}", value, []))
 
     def _text_or_type(self, value: object, key: str, name: str) -> str:
         try:
@@ -186,7 +193,9 @@ class Walk:
             return
         if not is_own(code.co_filename) or not is_own_module(module):
             self.visit(wrapped_in(function), "")
+            self._visit_implementations(function)
             return
+        is_first = not self._texts
         source = self._source(code.co_filename)
         nodes = source.nodes_of(code) if source else []
         key = f"{file_name(module)}:{code.co_qualname.replace('<locals>.', '')}"
@@ -194,6 +203,7 @@ class Walk:
             self._add(key, canonical(nodes))
             usage = self._use(nodes, function.__globals__, code)
             self._changes.update(f"{key}, default of {name}" for name in usage.changes)
+            self._add_stores(usage.stores, function, key, is_first=is_first)
         else:
             self._add(key, code_text(code), compiler())
             self._changes.update(_stored(code))
@@ -205,9 +215,46 @@ class Walk:
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__" and (content := _content(cell)) is not cell:
                 self._values.append((f"{key}, closure value {name}", name, content, []))
+        for name, value in vars(function).items():
+            if not name.startswith("_") and name != "label":  # the label names the results, and is no code
+                self._add_attribute(function, name, value, f"{key}, attribute {name}")
         self._visit_globals(global_names(code), function.__globals__, code.co_names)
         decorators = [d for node in nodes for d in getattr(node, "decorator_list", [])]
         self._visit_names(decorators, function.__globals__)
+
+    def _visit_implementations(self, function: types.FunctionType) -> None:
+        """Visit what functools.singledispatch registered, by type: annotations, which may give it, are no code."""
+        found = getattr(function, "registry", None)
+        if isinstance(found, types.MappingProxyType):
+            names = sorted(f"{kind.__qualname__}: {each.__qualname__}" for kind, each in found.items())
+            self._add(f"{file_name(function.__module__)}:{function.__qualname__}, implementations", "\n".join(names))
+            for each in found.values():
+                self.visit(each, "")
+
+    def _add_stores(self, stores: set[str], function: types.FunctionType, key: str, *, is_first: bool) -> None:
+        """Note whose attributes a function stores, where that is sure: of its class, its argument, or a known value."""
+        code, module = function.__code__, function.__globals__.get("__name__")
+        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        local = {name for each in nested_codes(code) for name in (*each.co_varnames, *each.co_cellvars)}
+        closure = zip(code.co_freevars, map(_content, function.__closure__ or ()), strict=True)
+        known = {**function.__globals__, **dict(closure)}
+        for root, *path, name in (text.split(".") for text in stores):
+            if root in local:
+                if not path and parameters[:1] == (root,):
+                    self._changes.add(f"{module}:{code.co_qualname.rpartition('.')[0]}.{name}")
+                if not path and root in parameters and is_first:
+                    of = (f"argument {root}", f"{key}, default of {root}")
+                    self._changes.update(f"attribute {name} of {each}" for each in of)
+                continue
+            owner = known.get(root)
+            for each in path:
+                owner = inspect.getattr_static(owner, each, None)
+            if isinstance(owner, types.ModuleType):
+                self._changes.add(f"{file_name(owner.__name__)}:{name}")
+            elif isinstance(owner, type):
+                self._changes.add(f"{owner.__module__}:{owner.__qualname__}.{name}")
+            elif owner is not None:
+                self._changes.add(f"{id(owner)}.{name}")
 
     def _visit_class(self, kind: type) -> None:
         for each in kind.__mro__:
@@ -225,7 +272,8 @@ class Walk:
                 self._use(nodes, scope, None)
                 self._visit_names(nodes, scope)
             constants = {n: v for n, v in vars(each).items() if not n.startswith("_") and is_simple(v)}
-            self._values += [(f"{key}.{name}", f".{name}", value, []) for name, value in constants.items()]
+            for name, value in constants.items():
+                self._add_attribute(each, name, value, f"{key}.{name}")
 
     def _use(self, nodes: list[ast.AST], scope: Mapping[str, Any], code: types.CodeType | None) -> Usage:
         """Note what the code changes, and add the files, environment variables and late imports that it names."""

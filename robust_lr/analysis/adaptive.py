@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,9 +81,7 @@ class AdaptiveSeeds:
 
     def next_cells(self, sweep: SweepResult) -> Collection[tuple[str, float]]:
         """Return the schedules and learning rates to train with the next seed; none if the results suffice."""
-        evidence, unused = sweep.without_repeated_seeds(), sweep.unused_axes
-        left_out = {*unused.learning_rates, *unused.repeated_schedules}
-        blocks = _blocks(evidence, [name for name in sweep.schedules if name not in left_out], self.noise)
+        blocks = _blocks(sweep, self.noise)
         curves = [curve_of(b, self._sure) for b in blocks if len(b.learning_rates) > 2 and b.fit.df > 0]
         allowed = allowed_excess(sweep, blocks, self.tolerance)
         places = {curve.schedule: _open_strides(curve, allowed, self.max_seeds) for curve in curves}
@@ -91,17 +89,28 @@ class AdaptiveSeeds:
             places[curve.schedule].update(ExcessBounds(curve.block, LEVEL).possible_bests.tolist())
         return {(c.schedule, float(c.block.learning_rates[place])) for c in curves for place in places[c.schedule]}
 
+    def late_trials(self, sweep: SweepResult) -> Collection[tuple[str, float, int]]:
+        """Return the seeds that diverged somewhere and that a learning rate lacks which may be the best."""
+        found = set[tuple[str, float, int]]()
+        for block in _blocks(sweep, self.noise):
+            for place in {block.best, *ExcessBounds(block, LEVEL).possible_bests.tolist()}:
+                lacks = np.isinf(block.loss).any(axis=0) & np.isnan(block.loss[place])
+                lr = float(block.learning_rates[place])
+                found.update((block.schedule, lr, block.seeds[k]) for k in np.flatnonzero(lacks))
+        return found
+
     def notes(self, n_trials: int, n_full: int) -> Sequence[str]:
         """Return what the plan saved, in words."""
         everywhere = f"{n_full} ({self.max_seeds} seeds everywhere)"
         return [f"adaptive seeds: {count_of(n_trials, 'training')} instead of {everywhere}"]
 
 
-def _blocks(sweep: SweepResult, schedules: Iterable[str], noise: float | None) -> list[LossBlock]:
-    found = []
-    for name in schedules:
+def _blocks(sweep: SweepResult, noise: float | None) -> list[LossBlock]:
+    evidence, unused, found = sweep.without_repeated_seeds(), sweep.unused_axes, []
+    left_out = {*unused.learning_rates, *unused.repeated_schedules}
+    for name in (each for each in sweep.schedules if each not in left_out):
         try:
-            found.append(loss_block(sweep, name, noise=noise))
+            found.append(loss_block(evidence, name, noise=noise))
         except InsufficientDataError:
             continue
     return found

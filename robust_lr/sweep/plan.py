@@ -34,6 +34,9 @@ class SeedPlan(Protocol):
     def next_cells(self, sweep: SweepResult) -> Collection[tuple[str, float]]:
         """Return the schedules and learning rates to train with the next seed; none if the results suffice."""
 
+    def late_trials(self, sweep: SweepResult) -> Collection[tuple[str, float, int]]:
+        """Return the schedules, learning rates and seeds used before that are to be trained first, once each."""
+
     def notes(self, n_trials: int, n_full: int) -> Sequence[str]:
         """Return the notes of a sweep that ran `n_trials` trials; all seeds everywhere would have been `n_full`."""
 
@@ -51,6 +54,10 @@ class FixedSeeds:
 
     def next_cells(self, sweep: SweepResult) -> Collection[tuple[str, float]]:
         """Return nothing: there is no further seed."""
+        return ()
+
+    def late_trials(self, sweep: SweepResult) -> Collection[tuple[str, float, int]]:
+        """Return nothing: every learning rate has every seed."""
         return ()
 
     def notes(self, n_trials: int, n_full: int) -> Sequence[str]:
@@ -119,14 +126,21 @@ class SweepPlan:
 
     def _ask(self) -> None:
         # Rounds whose results are all known are over at once.
-        while not self._waiting and self._n_seeds < len(self._seed_plan.seeds):
-            cells, seed = set(self._seed_plan.next_cells(self.sweep())), self._seed_plan.seeds[self._n_seeds]
-            if not cells:
-                break
-            self._n_seeds += 1
-            asked = [t for t in expand_trials(self._specs, self._lrs, [seed]) if (t.schedule, t.lr) in cells]
+        while not self._waiting and (asked := self._late() or self._further()):
             self.trials += asked
             self._waiting = self._without_known(asked)
+
+    def _late(self) -> list[TrialSpec]:
+        late, asked = set(self._seed_plan.late_trials(self.sweep())), set(self.trials)
+        trials = expand_trials(self._specs, self._lrs, self.seeds)
+        return [t for t in trials if (t.schedule, t.lr, t.seed) in late and t not in asked]
+
+    def _further(self) -> list[TrialSpec]:
+        if self._n_seeds == len(self._seed_plan.seeds):
+            return []
+        cells, seed = set(self._seed_plan.next_cells(self.sweep())), self._seed_plan.seeds[self._n_seeds]
+        self._n_seeds += bool(cells)
+        return [t for t in expand_trials(self._specs, self._lrs, [seed]) if (t.schedule, t.lr) in cells]
 
     def _without_known(self, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
         self.results += [self._known[trial] for trial in trials if trial in self._known]

@@ -110,6 +110,19 @@ def test_what_further_seeds_cannot_mend_gets_none(loss):
     assert not AdaptiveSeeds(tolerance=0.01).next_cells(sweep_of(loss, 2))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seed_that_diverges_is_trained_at_the_best_that_lacked_it(seed):
+    loss = losses(0.003, seed=seed)
+    loss[:, 2:] = np.inf
+    sweep = carried_out(loss, AdaptiveSeeds(tolerance=0.012))
+    assert len(sweep.seeds) > 2 and np.isinf(sweep.loss[0]).any(axis=1).all()
+    loss = losses(0.003, seed=seed)
+    loss[3:, 2:] = np.inf  # only the low side survives, and has every seed that diverged above
+    sweep = carried_out(loss, AdaptiveSeeds(tolerance=0.012))
+    best = np.where(np.isinf(sweep.loss[0]).any(axis=1), np.inf, np.nanmean(loss[:, :2], axis=1)).argmin()
+    assert best < 3 and np.isfinite(sweep.loss[0, best, np.isinf(sweep.loss[0]).any(axis=0)]).all()
+
+
 def test_two_learning_rates_are_trained_twice():
     assert run_sweep(train, [1.0, 2.0], ["cosine"], "adaptive").n_trials == 4
 

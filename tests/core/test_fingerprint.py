@@ -42,6 +42,7 @@ MODULES = {
     TABLE = "table.csv"
     WORDS = Path(__file__).parent / "words.txt"
     filled = []
+    settings = {}
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", default=0.5)
     ARGUMENTS = parser.parse_args([])
@@ -53,6 +54,26 @@ MODULES = {
     def inner(x):
         """Double."""
         return x * 2
+
+    def fill():
+        settings["rate"] = 0.1
+        settings["x"] = 1
+    fill()
+
+    def shifted(x):
+        return x + shifted.by
+    shifted.by = 3
+
+    @functools.singledispatch
+    def size_of(x):
+        return 1
+
+    @size_of.register
+    def _(x: float):
+        return 5
+
+    def spread(*, lr, schedule, seed):
+        return lr * settings["x"] + shifted(lr) + size_of(lr) + edited_helpers.rows("rows.csv")
 
     @decorate
     def train(*, lr, schedule, seed, momentum=0.9, act=inner):
@@ -69,6 +90,9 @@ MODULES = {
         total = rows + int(os.environ.get("EDITED_SIZE", "1")) + SCALES[0]
         return step(loss(lr) + edited_helpers.penalty(WIDTH)) + total + ARGUMENTS.rate + growth(0)
 
+    class Log:
+        pass
+
     def made(width):
         def train(*, lr, schedule, seed):
             return lr * width
@@ -82,7 +106,8 @@ MODULES = {
         label = "task"
         factor = 3
 
-        def __init__(self, width):
+        def __init__(self, width, form="plain"):
+            self.form = form
             self.width, self.calls = width, 0
             self.model = Net()
 
@@ -92,6 +117,9 @@ MODULES = {
 
         def __call__(self, *, lr, schedule, seed):
             self.calls += 1
+            self.width = self.width
+            log = Log()
+            log.form = "once"
             return self.model.forward(lr) * self.width * self.factor + self.offset
 
     def tabulated(*, lr, schedule, seed):
@@ -99,7 +127,7 @@ MODULES = {
 
     local = made(3)
     partly = functools.partial(train, momentum=0.8)
-    task = Task(2)
+    task = Task(2, "long")
     first = lambda *, lr, schedule, seed: lr
     if __name__ == "__main__":
         print(train)
@@ -116,6 +144,10 @@ MODULES = {
 
     def penalty(w):
         return 0.1 * w
+
+    def rows(name):
+        with open(name) as lines:
+            return len(lines.read())
 
     def unused():
         return 0
@@ -136,7 +168,7 @@ MODULES = {
     """,
     "edited_late": "def offset():\n    return 1\n",
 }
-FILES = {"words.txt": "one", "data.csv": "1,2\n", "table.csv": "3\n", "log.txt": "begun\n"}
+FILES = {"words.txt": "one", "data.csv": "1,2\n", "table.csv": "3\n", "rows.csv": "7\n", "log.txt": "begun\n"}
 
 # (function, file, old text, new text, the parts that change)
 TRAIN, HELPERS, LATE = (f"{name}.py" for name in MODULES)
@@ -165,7 +197,7 @@ CHANGES = [
     ("decorator removed", "train", TRAIN, "@decorate\n", "", None),
     ("closure value", "local", TRAIN, "made(3)", "made(4)", [f"{TRAIN}:made.train, closure value width"]),
     ("partial argument", "partly", TRAIN, "momentum=0.8", "momentum=0.7", ["argument momentum"]),
-    ("attribute of an object", "task", TRAIN, "Task(2)", "Task(5)", ["attribute width"]),
+    ("attribute of an object", "task", TRAIN, "Task(2,", "Task(5,", ["attribute width"]),
     ("method", "task", TRAIN, "* self.width", "+ self.width", [f"{TRAIN}:Task.__call__"]),
     ("class attribute", "task", TRAIN, "factor = 3", "factor = 4", [f"{TRAIN}:Task", f"{TRAIN}:Task.factor"]),
     ("class of an attribute", "task", HELPERS, "+ penalty(x)", "- penalty(x)", [f"{HELPERS}:Net.forward"]),
@@ -175,6 +207,12 @@ CHANGES = [
     ("import in a function", "late", LATE, "return 1", "return 2", [LATE]),
     ("data file", "train", "data.csv", "1,2", "1,3", ["file data.csv"]),
     ("data file named by a constant", "train", "table.csv", "3", "4", ["file table.csv"]),
+    ("data file given to a function", "spread", "rows.csv", "7", "8", ["file rows.csv"]),
+    ("function that fills a global", "spread", TRAIN, '["x"] = 1', '["x"] = 2', [f"{TRAIN}:fill"]),
+    ("attribute of a function", "spread", TRAIN, "shifted.by = 3", "shifted.by = 4", None),
+    ("implementation for a type", "spread", TRAIN, "return 5", "return 6", [f"{TRAIN}:_"]),
+    ("type of an implementation", "spread", TRAIN, "x: float", "x: int", None),
+    ("attribute that another class changes", "task", TRAIN, '"long")', '"short")', ["attribute form"]),
     ("data file beside the module", "train", "words.txt", "one", "two", None),
 ]
 NO_CHANGES = [
@@ -245,6 +283,32 @@ def test_the_page_lists_every_kind_of_edit_with_its_outcome():
     assert {c[0] for c in NO_CHANGES} == {kind for kind, outcome in rows.items() if outcome == "reused"}
 
 
+FILLED = """
+settings, history = {}, []
+def put(store, rate):
+    store["rate"] = rate
+def fill(rate):
+    put(settings, rate)
+    settings["x"] = rate
+def main():
+    sweep_of(train, 3)
+def sweep_of(function, n): pass
+def train(*, lr, schedule, seed):
+    history.append(lr)
+    return lr * settings["x"]
+if settings == {}:
+    done = fill(1)
+main()
+"""
+
+
+@pytest.mark.parametrize(("old", "new", "is_seen"), [("fill(1)", "fill(2)", True), ("(train, 3)", "(train, 4)", False)])
+def test_a_call_counts_if_it_fills_a_global_that_the_function_reads(project, old, new, is_seen):
+    (project / TRAIN).write_text(FILLED)
+    found = edited(project, "train", TRAIN, old, new)
+    assert found == ([f"{TRAIN}:settings"] if is_seen else [])
+
+
 def test_an_environment_variable_that_the_code_names_counts(project, monkeypatch):
     before = fingerprint_of(load("train"))
     monkeypatch.setenv("EDITED_SIZE", "7")
@@ -273,7 +337,7 @@ def test_a_project_that_moved_is_the_same(project, monkeypatch, tmp_path_factory
 
 
 def test_training_does_not_change_the_fingerprint(project):
-    for name in ("train", "task", "late"):
+    for name in ("train", "task", "late", "spread"):
         function = load(name)
         before = fingerprint_of(function)
         function(lr=0.1, schedule=None, seed=0)

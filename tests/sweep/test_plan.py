@@ -19,6 +19,9 @@ class OnlyTheBest:
     def next_cells(self, sweep):
         return [("a", sweep.learning_rates[sweep.loss[0, :, 0].argmin()])] if sweep.loss[0, :, 0].min() < 1 else []
 
+    def late_trials(self, sweep):
+        return ()
+
     def notes(self, n_trials, n_full):
         return [f"{n_trials} of {n_full}"]
 
@@ -48,6 +51,15 @@ def test_a_further_seed_is_trained_where_the_plan_says():
     assert carry_out(plan, lambda trial: trial.lr - 1) == [[(1.0, 3), (2.0, 3)], [(1.0, 1)], [(1.0, 2)]]
     assert plan.sweep(notes=["first"]).notes == ("first", "4 of 6")
     assert isinstance(OnlyTheBest(), SeedPlan) and isinstance(FixedSeeds([0]), SeedPlan)
+
+
+def test_a_seed_that_was_used_elsewhere_is_made_up_for_once():
+    class Late(OnlyTheBest):
+        def late_trials(self, sweep):
+            return [("a", 2.0, seed) for seed in sweep.seeds]
+
+    plan = SweepPlan(SPECS, [1.0, 2.0], Late(), {})
+    assert carry_out(plan, lambda t: t.lr - 1) == [[(1.0, 3), (2.0, 3)], [(1.0, 1)], [(2.0, 1)], [(1.0, 2)], [(2.0, 2)]]
 
 
 def test_a_plan_that_asks_for_nothing_is_over():
