@@ -79,7 +79,10 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def near_file(path: Path) -> str:
     """Return the end of an error about a missing file: the file of the same folder that was probably meant, if any."""
     folder = path.absolute().parent
-    return did_you_mean(path.name, (each.name for each in folder.iterdir())) if folder.is_dir() else ""
+    if not folder.is_dir():
+        return ""
+    # A common suffix alone makes short names alike.
+    return did_you_mean(path.name, [each.name for each in folder.iterdir() if did_you_mean(path.stem, [each.stem])])
 
 
 def place_of(error: str | None) -> str:

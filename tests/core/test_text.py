@@ -55,3 +55,10 @@ def test_a_missing_file_is_answered_with_the_one_beside_it(tmp_path):
     (tmp_path / "sweep.csv").touch()
     assert near_file(tmp_path / "swep.csv") == "; did you mean 'sweep.csv'?"
     assert near_file(tmp_path / "none" / "sweep.csv") == ""
+
+
+def test_a_missing_file_is_not_taken_for_another_that_shares_only_its_suffix(tmp_path):
+    for name in ("conftest.py", "train.py"):
+        (tmp_path / name).touch()
+    assert near_file(tmp_path / "nofile.py") == ""
+    assert near_file(tmp_path / "trian.py") == "; did you mean 'train.py'?"
