@@ -40,6 +40,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
     option("--start", type=float, metavar="LR", help="first learning rate [default: the center of the range]")
     option(
+        "--start-factor", type=float, metavar="F",
+        help="how far off the start may be: within F in two of three cases [default: 2, or --ratio]",
+    )  # fmt: skip
+    option(
         "--ratio",
         type=float,
         metavar="R",
@@ -111,7 +115,8 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         tolerance=options.tolerance,
         schedule=options.schedule,
         options=SearchOptions(
-            ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
+            ratio=options.ratio, start=options.start, start_factor=options.start_factor,
+            max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise, noise_trials=options.noise_trials, stepwise=stepwise,
         ),
         n_jobs=options.n_jobs,
