@@ -140,7 +140,9 @@ def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_th
     options = ["--decades", "1", "--thin", "20", "--jobs", "1"]
     done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    schedules, factors = (rows_of(block) for block in done.stdout.split("\n\n") if block.startswith("|"))
+    schedules, factors, spreads = (rows_of(block) for block in done.stdout.split("\n\n") if block.startswith("|"))
+    assert [float(row["spread"]) for row in spreads] == [1.1, 1.4, 2, 3]
+    assert all(float(row["factor 1.4"]) < float(row["cold"]) for row in spreads[:2])
     assert [row["to"] for row in schedules] == ["linear", "cosine", "all"]
     assert [float(row["off by"]) for row in factors] == [0.3, 1, 3]
     for row in schedules + factors:
