@@ -40,7 +40,7 @@ from robust_lr import LearningRateSearch, SearchOptions, SearchResult, transfer_
 
 SCHEDULES = ("constant", "linear", "cosine")
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-SPREADS, TOLD = (1.1, 1.4, 2.0, 3.0), (1.4, 2.0, 3.0, 5.0)
+SPREADS, TOLD = (1.1, 1.4, 2.0, 3.0), (1.4, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)

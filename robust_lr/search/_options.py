@@ -21,7 +21,7 @@ class SearchOptions:
             the whole range first. By default it begins at the geometric center.
         start_factor: how far off the start may be, a factor > 1: the best learning rate lies within it of `start` in
             about two of three cases. The first step is its square root, at least 1.2; by default `ratio` if given,
-            else 1.4.
+            else 2.
         max_trials: stop after this many results and failed learning rates together, >= 1; by default no limit.
         extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
             tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the

@@ -103,7 +103,7 @@ def test_a_bad_start_walks_downhill_by_growing_steps():
 @pytest.mark.parametrize(
     ("options", "step"),
     [
-        ({}, 2**0.5),
+        ({}, 2.0),
         ({"start_factor": 4.0}, 2.0),
         ({"start_factor": 1.1}, 1.2),
         ({"ratio": 3.0}, 3.0),
