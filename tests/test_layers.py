@@ -17,17 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = """
 exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
 grids schedules theory
-trials divergence _metrics
+trials divergence loss_curves _metrics
 search
 journal readers._rows readers._names readers._states readers.runs
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
-readers._conditions readers._histories readers.table
+readers._conditions readers._histories readers.curves readers.table
 runners linear
 sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
 commands.task commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress
-analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
+analysis.pruning_audit analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from ..exceptions import OptionError
 from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name
 from .plugins import Plugin, SweepSource, naming_the_extra
+from .pruning_audit import print_pruning_audit
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
+    from ..loss_curves import LossCurve
     from ..sweep import SweepResult
 
 SUMMARY = "analyze results: journals, tables, and what plug-ins read"
@@ -48,6 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(
         "--confidence-level", type=float, default=0.95, metavar="P", help="level of the bands [default: %(default)s]"
     )
+    option(
+        "--pruning-audit", action="store_true",
+        help="instead: how often the learning rate that leads in the middle of training is not the best at its end",
+    )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
     option("--json", metavar="FILE", help="write the figures as JSON")
     for new, old in (("lr_name", "lr"), ("metric", "loss"), ("schedule_name", "schedule"), ("seed_name", "seed")):
@@ -61,6 +67,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.groups import group_rows
     from .output import figures, write_json
 
+    if options.pruning_audit:
+        return print_pruning_audit(options, _source(options, plugins)[1].read_curves)
     source, sweeps = _read(options, plugins)
     if options.failed_as_diverged:
         sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
@@ -104,11 +112,25 @@ class _Files(Plugin):
                 where=options.where, repeats=options.repeats,
             )  # fmt: skip
 
+        def read_curves() -> tuple[Sequence[LossCurve], Sequence[str]]:
+            from ..readers.curves import read_curves
+
+            return read_curves(
+                options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
+                schedule_name=options.schedule_name, seed_name=options.seed_name, where=options.where,
+            )  # fmt: skip
+
         name = Path(options.file).name
-        return SweepSource(name=name, description=name, read=read)
+        return SweepSource(name=name, description=name, read=read, read_curves=read_curves)
 
 
 def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[SweepSource, Mapping[str, SweepResult]]:
+    reader, source = _source(options, plugins)
+    with naming_the_extra(reader):
+        return source, source.read()
+
+
+def _source(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Plugin, SweepSource]:
     readers = [_Files(), *plugins]
     found = [(reader, source) for reader in readers if (source := reader.sweep_source(options)) is not None]
     if len(found) != 1:
@@ -118,9 +140,7 @@ def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Sweep
         raise OptionError("--group-by is for tables; --schedule-name takes any parameter of a trial")
     if options.file is None and options.where:
         raise OptionError("--where is for tables")
-    reader, source = found[0]
-    with naming_the_extra(reader):
-        return source, source.read()
+    return found[0]
 
 
 def _write_report(analyses: Mapping[str, Analysis], grouped: bool, source: SweepSource, path: Path) -> None:

@@ -25,7 +25,7 @@ def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[
     """
     _refuse_unread_steps(path, rows, columns)
     _refuse_one_log(path, rows, columns)
-    by_run = _by_run(rows, columns)
+    by_run = rows_by_run(rows, columns)
     if all(len({row.cells[columns.step] for row in each}) == 1 for each in by_run.values()):
         return _once_each(rows, columns), []
     last = [_last(each, columns) for each in by_run.values()]
@@ -92,7 +92,7 @@ def _is_curve(rates: Sequence[float]) -> bool:
     return bool(moves) and 2 * turns < max(len(rates) - 2, 1)
 
 
-def _by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:
+def rows_by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:
     """The rows of each run, if the table holds histories."""
     trial = (columns.lr, columns.schedule, columns.seed, *columns.groups)
     by_run: dict[tuple[str, ...], list[Row]] = {}
