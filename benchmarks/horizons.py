@@ -16,6 +16,10 @@ lengths, so nothing is ranked by the middle of a run. The rows:
 The columns: pairs; cost: the mean in trainings of full length, of which short trials and long trials; within: the share
 of pairs whose learning rate is within the tolerance of the least loss of the long sweep, of 95% at most so much above
 it; stated: the share of the searches that state such a claim.
+
+The second table is the drift of the best learning rate from the shorter to the longer of any two sweeps that agree in
+`--same`, by how many times as long it is: its mean and its root mean square, as factors; the exponent is the mean of
+log(lr ratio) / log(length ratio), and its correlation is that with the log of each column of `--same`.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +151,27 @@ def outcomes(pairs: list[tuple[Sweep, Sweep]], sweeps: list[Sweep], left_out: in
             yield name, result.cost, n_short, result.n_trials, excess, result.stop in ("horizons", "tolerance")
 
 
+def drifts(sweeps: list[Sweep], same: list[str], tolerance: float) -> Iterator[dict[str, object]]:
+    """Yield a row for each range of length ratios."""
+    best = {id(sweep): sweep.optimum(tolerance) for sweep in sweeps}
+    pairs = [(a, b) for a in sweeps for b in sweeps if a.same == b.same and b.length > a.length]
+    for low, high in pairwise((1.0, 2.0, 4.0, 8.0, 16.0, math.inf)):
+        own = [(a, b) for a, b in pairs if low <= b.length / a.length < high]
+        if len(own) < 3:
+            continue
+        moved = np.array([best[id(b)] - best[id(a)] for a, b in own])
+        exponents = moved / np.log([b.length / a.length for a, b in own])
+        logs = np.log([b.same for _, b in own])
+        related = {
+            f"corr {name}": (float(np.corrcoef(exponents, logs[:, i])[0, 1]) if len(set(logs[:, i])) > 1 else None)
+            for i, name in enumerate(same)
+        }
+        yield {
+            "times as long": f"{low:g} to {high:g}", "pairs": len(own), "mean": float(np.exp(moved.mean())),
+            "rms": float(np.exp(np.sqrt(np.mean(moved**2)))), "exponent": float(exponents.mean()), **related,
+        }  # fmt: skip
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -170,7 +195,7 @@ def main() -> None:
         trials = {"short trials": float(n_short.mean()), "long trials": float(n_long.mean())}
         rows.append({"search": name, "pairs": len(each), "cost": float(cost.mean()), **trials, **within,
                      "stated": float(stated.mean())})  # fmt: skip
-    print(markdown(rows))
+    print(f"{markdown(rows)}\n\n{markdown(list(drifts(sweeps, same, args.tolerance)))}")
 
 
 if __name__ == "__main__":

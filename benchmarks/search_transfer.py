@@ -105,9 +105,7 @@ def displaced(case: Case) -> list[Pair]:
 def spread_out(case: Case) -> list[float]:
     """Return the trials without a start, and from a start off by each spread, told each factor."""
     z = np.random.default_rng(case.number).standard_normal()
-    starts = [
-        min(max(case.table.optimum * spread**z, math.exp(case.low)), math.exp(case.high)) for spread in SPREADS
-    ]
+    starts = [min(max(case.table.optimum * spread**z, math.exp(case.low)), math.exp(case.high)) for spread in SPREADS]
     return [searched(case).n_trials, *(searched(case, start, told).n_trials for start in starts for told in TOLD)]
 
 

@@ -1,7 +1,9 @@
 """The benchmarks run, and what they write into the docs goes between its markers and nowhere else."""
 
 import importlib.util
+import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -149,6 +151,27 @@ def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_th
         assert int(row["cases"]) > 0
         assert float(row["warm - cold"]) <= int(row["most"])
         assert all(0 <= float(share) <= 1 for share in row["right"].split("/"))
+
+
+def test_short_trainings_save_long_ones_and_a_law_saves_more(tmp_path):
+    rows = ["params,tokens,batch_size,lr,loss"]
+    for params, tokens, batch in itertools.product((1e8, 2e8, 4e8), (1e9, 4e9, 16e9), (64, 256)):
+        best = 0.01 * (params / 2e8) ** -0.5 * (batch / 128) ** 0.4 * (tokens / 4e9) ** (0.2 if batch > 100 else -0.2)
+        rows += [
+            f"{params:g},{tokens:g},{batch},{best * off:.6g},{2 + 0.02 * math.log(off) ** 2:.6f}"
+            for off in (0.06, 0.12, 0.25, 0.5, 1, 2, 4, 8, 16)
+        ]
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    command = [sys.executable, str(ROOT / "benchmarks" / "horizons.py"), str(tmp_path / "runs.csv")]
+    options = ["--length", "tokens", "--same", "params,batch_size", "--leave-out", "params"]
+    done = subprocess.run([*command, *options], check=True, capture_output=True, text=True, timeout=200)
+    searches, drifts = (rows_of(block) for block in done.stdout.strip().split("\n\n"))
+    found = {row["search"]: row for row in searches}
+    assert [float(row["corr batch_size"]) > 0.9 for row in drifts] == [True] * len(drifts)
+    assert {row["pairs"] for row in found.values()} == {"18"}
+    cost = {name: float(row["cost"]) for name, row in found.items()}
+    assert cost["horizons, law"] < cost["horizons"] < cost["full length"]
+    assert float(found["horizons, law"]["within"]) > 0.9
 
 
 def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_initial_points():

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from .._checks import check_number
 from ..exceptions import OptionError
@@ -37,15 +37,14 @@ def at_length(train: Any, steps: int) -> TrainFunction:
     Raises:
         OptionError: when it has none.
     """
-    if is_dataclass(train) and not isinstance(train, type):
-        own = {field.name for field in fields(train) if field.init}
-        if getattr(train, "command", None) is not None and "{total_steps}" not in train.command:
-            raise OptionError("the command has no {total_steps}: add it, so that each horizon runs its full schedule")
-        if "total_steps" in own:
-            # A command's trials of different lengths must not share their folders.
-            folder = {"trials_dir": f"{train.trials_dir}/{steps}-steps"} if "trials_dir" in own else {}
-            task: TrainFunction = replace(train, total_steps=steps, **folder)
-            return task
+    if "{total_steps}" not in getattr(train, "command", "{total_steps}"):
+        raise OptionError("the command has no {total_steps}: add it, so that each horizon runs its full schedule")
+    own = {field.name for field in fields(train) if field.init} if is_dataclass(train) else set[str]()
+    if "total_steps" in own and not isinstance(train, type):
+        # A command's trials of different lengths must not share their folders.
+        folder = {"trials_dir": f"{train.trials_dir}/{steps}-steps"} if "trials_dir" in own else {}
+        task: Any = replace(train, total_steps=steps, **folder)
+        return cast("TrainFunction", task)
     if not callable(train) or not _takes_total_steps(train):
         name = getattr(train, "__qualname__", type(train).__qualname__)
         raise OptionError(

@@ -39,7 +39,7 @@ _SPACING, _LEAST_SPACING, _MOST_SPACING = 1.2, 0.3, 0.5
 
 @dataclass(frozen=True)
 class Carried:
-    """What the shorter trainings say about a longer one, in x = log(lr): where its best lies, how wide its valley is."""
+    """The expectation for a longer training, in x = log(lr): where its best lies, and how wide its valley is."""
 
     center: float
     std: float
@@ -90,7 +90,7 @@ class Carried:
             return True
         left, right = points
         aside = (right.x - left.x) / 2
-        # In units of the tolerance the valley is (x / half_width)^2, so the difference of two losses tells where it lies.
+        # In units of the tolerance the valley is (x / half_width)^2, so two losses tell where it lies.
         place = (left.loss - right.loss) / self.tolerance * self.half_width**2 / (4 * aside)
         return abs(place) <= aside + self.half_width
 
@@ -155,7 +155,9 @@ class ConfirmingSearch(LearningRateSearch):
         if len(planned) < 3 and len(points) <= 2 and carried.fits(points):
             return End("horizons", carried.reason(abs(planned[-1] - planned[0]) / 2))
         if _is_bracketed(state, 2.5 * carried.spacing):
-            return End("horizons", f"the best has worse neighbors within a factor of {math.exp(1.25 * carried.spacing):.2g}")
+            return End(
+                "horizons", f"the best has worse neighbors within a factor of {math.exp(1.25 * carried.spacing):.2g}"
+            )
         ends = [(-1, points[0].x), (1, points[-1].x)]
         beyond = [best + side * carried.spacing for side, end in ends if best == end]
         inside = [x for x in beyond if low < x < min(high, state.divergence_limit - FINEST)]

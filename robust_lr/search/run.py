@@ -215,9 +215,9 @@ def _make_search(
     elif carried is not None:
         start = _inside(math.exp(carried.center), lr_min, lr_max)
         options = replace(options, start=start, start_factor=math.exp(carried.std))
-    if is_last and carried is None:
-        return LearningRateSearch(lr_min, lr_max, options=options, **given)
     if is_last:
+        if carried is None:
+            return LearningRateSearch(lr_min, lr_max, options=options, **given)
         return ConfirmingSearch(lr_min, lr_max, options=options, carried=carried, **given)
     if options.start is not None:
         options = replace(options, start_factor=max(options.start_factor or WIDE, WIDE))

@@ -33,9 +33,10 @@ def transfer_learning_rate(
     It is a start with its spread, not an answer. Pass it on as ``SearchOptions(start=start.lr,
     start_factor=start.factor)``; it must lie in the range of that search.
 
-    *Another length* keeps the learning rate. Over 151 pairs of lengths of language models (three sizes of the Step Law
+    *Another length* keeps the learning rate. Over 161 pairs of lengths of language models (three sizes of the Step Law
     study, one batch size at a time) the best learning rate neither fell nor rose on average. In two of three pairs it
-    stayed within a factor of 1.25 at up to twice the length, 1.5 at five times, 1.8 at 25 times.
+    stayed within a factor of 1.25 at up to twice the length, 1.5 at five times, 1.8 at 25 times
+    (docs/horizons.md).
 
     *Another schedule* takes the power 2/3 of theory's factor (`robust_lr.theory.transfer_ratio`): from constant to
     cosine theory says 3.2; networks needed 1 to 4.
@@ -94,4 +95,3 @@ def transfer_learning_rate(
         move, spread = _DAMPING * theory, math.hypot(_SHARE_OF_NETWORKS * theory, DRIFT * math.log(after / before))
     factor = math.exp(math.hypot(OF_A_SEARCH, spread))
     return SearchStart(lr=result.lr * math.exp(move) if move else result.lr, factor=factor)
-

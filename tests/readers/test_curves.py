@@ -35,9 +35,7 @@ def test_the_learning_rate_of_a_run_is_its_peak(tmp_path):
 
 
 def test_a_run_that_was_stopped_is_left_out_and_one_that_diverged_is_not(tmp_path):
-    path = table(
-        tmp_path, [*rows_of("a", 0.1, [3, 2, 1]), *rows_of("b", 0.2, [3, 2]), *rows_of("c", 0.4, [3, "inf"])]
-    )
+    path = table(tmp_path, [*rows_of("a", 0.1, [3, 2, 1]), *rows_of("b", 0.2, [3, 2]), *rows_of("c", 0.4, [3, "inf"])])
     curves, notes = read_curves(path)
     assert [each.lr for each in curves] == [0.1, 0.4]
     assert notes == ["1 run left out: stopped before the last step of the others; it might have become the best"]
