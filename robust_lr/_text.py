@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
+# All but tab and newline; and the marks that turn the direction of writing around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def count_of(n: int, noun: str) -> str:
@@ -35,6 +37,16 @@ def without_passwords(text: str) -> str:
     """
     text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which control characters are spelled out, so that a name from a file cannot steer a terminal.
+
+    Example:
+        >>> printable("cosine\x1b[2J")
+        'cosine\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def loss_text(value: float) -> str:
