@@ -73,7 +73,15 @@ def main_line(error: str | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or the name of its class if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return next(iter(text_of(error).strip().splitlines()), type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, which may be the user's own and raise; then empty."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
