@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -48,6 +50,7 @@ def search_learning_rate(
     label: str | None = None,
     keep_results: bool = False,
     progress: bool | None = None,
+    time_budget: float | None = None,
     total_steps: int | None = None,
     horizons: Sequence[float] | None = None,
     start_at: StartAt | None = None,
@@ -95,6 +98,8 @@ def search_learning_rate(
         keep_results: whether the results in the journal stay valid although the code has changed; see `run_sweep`.
         progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
             so only on a terminal, and False never.
+        time_budget: seconds after which no further trial begins; those that run end as usual. The same call with the
+            same journal continues. None for no limit.
         total_steps: the steps of a training of full length, >= 1, for a `train` that takes `total_steps` as a
             parameter, or is a task with such a field.
         horizons: ascending shares of `total_steps` that end with 1, such as ``[0.1, 0.3, 1]``.
@@ -129,16 +134,20 @@ def search_learning_rate(
     (rule,) = named.values()
     job = _Job(
         train, named, objective, runner, n_jobs, check_whole("seed", seed), journal, max_retries, label, keep_results,
-        progress,
+        progress, time_budget,
     )  # fmt: skip
     make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options)
     if total_steps is None:
         return job.carry_out(make())
-    shorter = list[SearchResult]()
+    results, began = list[SearchResult](), time.monotonic()
     for steps in read_horizons([1] if horizons is None else horizons, total_steps):
-        search = make(shorter=shorter, steps=steps, is_last=steps == total_steps, start_at=start_at)
-        shorter.append(job.at(steps).carry_out(search, total_steps=steps))
-    return replace(shorter[-1], shorter=tuple(shorter[:-1]))
+        search = make(shorter=results, steps=steps, is_last=steps == total_steps, start_at=start_at)
+        results.append(job.at(steps, spent=time.monotonic() - began).carry_out(search, total_steps=steps))
+        if results[-1].stop in (None, "failures"):  # the time is over, or the code has to be mended
+            break
+    last = results[-1]
+    notes = last.notes if last.total_steps == total_steps else (*last.notes, "no training of full length has run yet")
+    return replace(last, shorter=tuple(results[:-1]), notes=notes)
 
 
 @dataclass(frozen=True)
@@ -156,12 +165,14 @@ class _Job:
     label: str | None
     keep_results: bool
     progress: bool | None
+    time_budget: float | None
 
-    def at(self, steps: int) -> _Job:
+    def at(self, steps: int, *, spent: float) -> _Job:
         """The same job with trainings of another length, which have a label of their own in the journal."""
         label = label_of(self.train) if self.label is None else self.label
         own = None if is_vague(label) else f"{label}(total_steps={steps})"
-        return replace(self, train=at_length(self.train, steps), label=own)
+        left = None if self.time_budget is None else max(self.time_budget - spent, sys.float_info.min)
+        return replace(self, train=at_length(self.train, steps), label=own, time_budget=left)
 
     def carry_out(self, search: LearningRateSearch, *, total_steps: int | None = None) -> SearchResult:
         train, objective, (name,) = self.train, self.objective, self.schedules
@@ -179,7 +190,8 @@ class _Job:
                 )  # fmt: skip
 
             ledger = TrialLedger(
-                plan, journal=book, max_retries=self.max_retries, label=self.label, objective=objective
+                plan, journal=book, max_retries=self.max_retries, label=self.label, objective=objective,
+                time_budget=self.time_budget,
             )  # fmt: skip
             view = stack.enter_context(SearchProgress(show=self.progress))
             view.begin(ledger.waiting, found())
@@ -192,7 +204,8 @@ class _Job:
                 n_new = sum(result.is_final for result in outcomes)
                 report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=self.progress)
             warn_of_failures(outcomes)
-            return found()
+            last = found()
+            return replace(last, notes=(*last.notes, *ledger.notes))
 
 
 def _make_search(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from robust_lr import CommandTask, SearchOptions, search_learning_rate
-from robust_lr.exceptions import JournalError, OptionError, RobustLRError
+from robust_lr.exceptions import JournalError, OptionError, RobustLRError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
 from robust_lr.search import SearchStart
 from robust_lr.search.horizons import Carried
@@ -146,6 +147,35 @@ def test_max_trials_holds_at_each_length():
     result = search(Training(), options=SearchOptions(noise=0.0, max_trials=2))
     assert (result.shorter[0].n_trials, result.n_trials) == (2, 2)
     assert result.stop in ("max_trials", "horizons")
+
+
+def test_a_search_whose_time_is_over_says_that_the_full_length_is_left_and_goes_on_later(tmp_path):
+    class Slow(Training):
+        def __call__(self, **trial):
+            time.sleep(0.02)
+            return super().__call__(**trial)
+
+    options = {"journal": tmp_path / "search.jsonl"}
+    first = search(Slow(), time_budget=0.03, **options)
+    assert (first.stop, first.total_steps, first.shorter) == (None, 100, ())
+    assert first.notes[-1] == "no training of full length has run yet"
+    last = search(Slow(), **options)
+    assert (last.stop, last.total_steps) == ("horizons", TOTAL)
+
+
+def test_code_that_fails_at_a_short_length_is_not_run_at_full_length():
+    class Broken(Training):
+        def __call__(self, **trial):
+            loss = super().__call__(**trial)
+            if len(self.calls) > 1:
+                raise OSError("the disk is away")
+            return loss
+
+    train = Broken()
+    with pytest.warns(RobustLRWarning, match="the disk is away"):
+        result = search(train, max_retries=0)
+    assert result.stop == "failures"
+    assert {steps for steps, _, _ in train.calls} == {100}
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------
