@@ -18,7 +18,7 @@ its end. The columns of the first table:
 - right: the share in which the loss is within 0.005 of the least in the range, warm/cold.
 
 The second table has the same for starts in the range that are off by a given factor from the best learning rate, with
-no spread given. The third has the mean number of trials from starts that are off at random, by a normal deviate of
+no spread given, or that of `--start-factor`. The third has the mean number of trials from starts that are off at random, by a normal deviate of
 log(lr) with this spread: a column for each `start_factor`, and one for a search without a start.
 """
 
@@ -30,7 +30,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from search import TOLERANCE, markdown
@@ -96,10 +96,10 @@ def transferred(case: Case) -> list[Pair]:
     return pairs
 
 
-def displaced(case: Case) -> list[Pair]:
+def displaced(case: Case, told: float | None) -> list[Pair]:
     """Return the pairs for starts that are off by a factor from the best learning rate of the curve."""
     starts = {f"{factor:g}": factor * case.table.optimum for factor in FACTORS}
-    return [pair(case, start, None, off) for off, start in starts.items() if case.low < math.log(start) < case.high]
+    return [pair(case, start, told, off) for off, start in starts.items() if case.low < math.log(start) < case.high]
 
 
 def spread_out(case: Case) -> list[float]:
@@ -109,9 +109,9 @@ def spread_out(case: Case) -> list[float]:
     return [searched(case).n_trials, *(searched(case, start, told).n_trials for start in starts for told in TOLD)]
 
 
-def all_of(case: Case) -> tuple[list[Pair], list[Pair], list[float]]:
+def all_of(case: Case, told: float | None) -> tuple[list[Pair], list[Pair], list[float]]:
     """Return the pairs of the first table, those of the second, and the trials of the third."""
-    return transferred(case), displaced(case), spread_out(case)
+    return transferred(case), displaced(case, told), spread_out(case)
 
 
 def figures(pairs: Iterable[Pair]) -> dict[str, object]:
@@ -159,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--decades", nargs="+", type=float, default=[2, 4])
     parser.add_argument("--thin", type=int, default=1, help="take every so many-th case")
+    parser.add_argument("--start-factor", type=float, help="the spread that the second table is told")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     schedules, factors, spreads = (list[dict[str, object]]() for _ in range(3))
@@ -167,7 +168,7 @@ def main() -> None:
             chosen = cases(decades, "mean", 1, told=False)[:: args.thin]
             if not chosen:
                 sys.exit(f"--decades must be in the tables, which hold no range of {decades:g} decades")
-            found = list(pool.map(all_of, chosen, chunksize=4))
+            found = list(pool.map(partial(all_of, told=args.start_factor), chosen, chunksize=4))
             schedules += by_schedules(decades, [p for pairs, _, _ in found for p in pairs])
             factors += by_factor(decades, [p for _, pairs, _ in found for p in pairs])
             spreads += by_spread(decades, [trials for _, _, trials in found])
