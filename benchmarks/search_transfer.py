@@ -18,8 +18,9 @@ its end. The columns of the first table:
 - right: the share in which the loss is within 0.005 of the least in the range, warm/cold.
 
 The second table has the same for starts in the range that are off by a given factor from the best learning rate, with
-no spread given, or that of `--start-factor`. The third has the mean number of trials from starts that are off at random, by a normal deviate of
-log(lr) with this spread: a column for each `start_factor`, and one for a search without a start.
+no spread given, or that of `--start-factor`. The third has the mean number of trials from starts that are off at
+random, by a normal deviate of log(lr) with this spread: a column for each `start_factor`, and one for a search without
+a start.
 """
 
 from __future__ import annotations
