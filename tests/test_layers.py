@@ -31,6 +31,7 @@ analysis._two_way analysis._selection analysis._bounds analysis.degradation anal
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis
+collection
 sweep
 commands.job commands.__main__
 report
