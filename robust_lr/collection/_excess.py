@@ -1,0 +1,119 @@
+"""What coarser grids cost in each sweep of a collection, at ratios that all of them share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._text import count_of
+from ..analysis._bounds import by_offset
+from ..analysis._selection import loss_block
+from ..analysis.degradation import ROUNDED, curve_of
+from ..exceptions import InsufficientDataError
+from .sweeps import CollectedSweep
+
+Array = NDArray[np.float64]
+
+NOT_TRIED = "no result"
+FEWEST = 3  # learning rates of a sweep that counts
+STRIDES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)  # of the ratios, as far as two learning rates are left
+_COARSER = 1.1  # a ratio at least this many times a sweep's own one is coarser than its grid
+_UNEVEN = 1.5  # largest step over smallest, in logarithms; two neighbors of a geometric grid may lack the one between
+
+
+@dataclass(frozen=True, eq=False)
+class SweepExcess:
+    """One schedule of one sweep.
+
+    Attributes:
+        sweep: the sweep.
+        best_lr, best_loss: its lowest mean loss.
+        edge: "lower" or "upper" if that is the last learning rate on its side, else "".
+        step: smallest factor between neighbors of the sub-grids of stride 1, 2, ..., L - 1.
+        worst: excess loss at the worst offset of these strides.
+        highest: excess loss of the worst learning rate.
+        own_ratio: typical factor between its learning rates.
+        uneven: whether its learning rates are far from a geometric grid.
+        one_seed: whether the excess is measured on the runs themselves; else it is scored on held-out seeds.
+    """
+
+    sweep: CollectedSweep
+    best_lr: float
+    best_loss: float
+    edge: str
+    step: Array
+    worst: Array
+    highest: float
+    own_ratio: float
+    uneven: bool
+    one_seed: bool
+
+    @property
+    def n_trials(self) -> int:
+        """The number of its learning rates."""
+        return len(self.step) + 1
+
+    def at(self, ratio: float) -> tuple[float, int]:
+        """Return the excess loss of a grid of this ratio and its trials; NaN if its own grid is no finer.
+
+        Of its sub-grids it is the finest whose steps are all at least `ratio`, so that uneven grids err upwards.
+        """
+        if ratio < _COARSER * self.own_ratio:
+            return math.nan, 0
+        wide = np.flatnonzero(self.step[1:] * ROUNDED >= ratio)
+        if not wide.size:
+            return self.highest, 1
+        stride = int(wide[0]) + 2
+        return float(self.worst[stride - 1]), -(-self.n_trials // stride)
+
+
+def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
+    """Return what coarser grids cost under one schedule of a sweep, or why it cannot show that."""
+    points = member.points(schedule)
+    if points is None:
+        return NOT_TRIED
+    lrs, loss, n = points.learning_rates, points.loss, len(points.learning_rates)
+    if n < FEWEST:
+        return f"fewer than {count_of(FEWEST, 'learning rate')}"
+    if not np.isfinite(loss).any():
+        return "every learning rate diverged"
+    best, log = int(loss.argmin()), np.diff(np.log(lrs))
+    one_seed = int(points.n_seeds.max()) == 1
+    return SweepExcess(
+        sweep=member,
+        best_lr=float(lrs[best]),
+        best_loss=float(loss[best]),
+        edge="lower" if best == 0 else "upper" if best == n - 1 else "",
+        step=np.exp([np.log(lrs[k:] / lrs[:-k]).min() for k in range(1, n)]),
+        worst=_of_runs(loss) if one_seed else _of_means(member, schedule),
+        highest=float(loss.max() - loss[best]),
+        own_ratio=float(np.exp(np.median(log))),
+        uneven=bool(log.max() > _UNEVEN * log.min() and np.sum(log > _UNEVEN * np.median(log)) > 1),
+        one_seed=one_seed,
+    )
+
+
+def _of_runs(loss: Array) -> Array:
+    return np.asarray([by_offset(loss, k).min(axis=0).max() for k in range(1, len(loss))]) - float(loss.min())
+
+
+def _of_means(member: CollectedSweep, schedule: str) -> Array:
+    try:
+        return curve_of(loss_block(member.sweep, schedule), 0.95).worst
+    except InsufficientDataError:  # pragma: no cover - the points have shown that there are enough
+        raise AssertionError(member.label) from None
+
+
+def common_ratios(found: Sequence[SweepExcess]) -> Array:
+    """Return the ratio of the typical grid of these sweeps, and those of its coarser sub-grids, ascending."""
+    half = np.median([each.n_trials for each in found]) / 2
+    ratios = [float(np.median([each.own_ratio for each in found]))]
+    for stride in STRIDES:
+        steps = [each.step[stride - 1] for each in found if each.n_trials > stride]
+        if stride <= half + 0.5 and steps and np.median(steps) > ratios[-1] * _COARSER:
+            ratios.append(float(np.median(steps)))
+    return np.array(ratios)
