@@ -31,23 +31,21 @@ class SweepExcess:
 
     Attributes:
         sweep: the sweep.
-        best_lr, best_loss: its lowest mean loss.
+        learning_rates, loss: its learning rates with a result and their mean losses, shape (L,), +inf where diverged.
         edge: "lower" or "upper" if that is the last learning rate on its side, else "".
         step: smallest factor between neighbors of the sub-grids of stride 1, 2, ..., L - 1.
         worst: excess loss at the worst offset of these strides.
-        highest: excess loss of the worst learning rate.
         own_ratio: typical factor between its learning rates.
         uneven: whether its learning rates are far from a geometric grid.
         one_seed: whether the excess is measured on the runs themselves; else it is scored on held-out seeds.
     """
 
     sweep: CollectedSweep
-    best_lr: float
-    best_loss: float
+    learning_rates: Array
+    loss: Array
     edge: str
     step: Array
     worst: Array
-    highest: float
     own_ratio: float
     uneven: bool
     one_seed: bool
@@ -55,7 +53,17 @@ class SweepExcess:
     @property
     def n_trials(self) -> int:
         """The number of its learning rates."""
-        return len(self.step) + 1
+        return len(self.loss)
+
+    @property
+    def best_lr(self) -> float:
+        """The learning rate with the lowest mean loss."""
+        return float(self.learning_rates[self.loss.argmin()])
+
+    @property
+    def best_loss(self) -> float:
+        """The lowest mean loss."""
+        return float(self.loss.min())
 
     def at(self, ratio: float) -> tuple[float, int]:
         """Return the excess loss of a grid of this ratio and its trials; NaN if its own grid is no finer.
@@ -66,7 +74,7 @@ class SweepExcess:
             return math.nan, 0
         wide = np.flatnonzero(self.step[1:] * ROUNDED >= ratio)
         if not wide.size:
-            return self.highest, 1
+            return float(self.loss.max() - self.loss.min()), 1
         stride = int(wide[0]) + 2
         return float(self.worst[stride - 1]), -(-self.n_trials // stride)
 
@@ -85,12 +93,11 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
     one_seed = int(points.n_seeds.max()) == 1
     return SweepExcess(
         sweep=member,
-        best_lr=float(lrs[best]),
-        best_loss=float(loss[best]),
+        learning_rates=lrs,
+        loss=loss,
         edge="lower" if best == 0 else "upper" if best == n - 1 else "",
         step=np.exp([np.log(lrs[k:] / lrs[:-k]).min() for k in range(1, n)]),
         worst=_of_runs(loss) if one_seed else _of_means(member, schedule),
-        highest=float(loss.max() - loss[best]),
         own_ratio=float(np.exp(np.median(log))),
         uneven=bool(log.max() > _UNEVEN * log.min() and np.sum(log > _UNEVEN * np.median(log)) > 1),
         one_seed=one_seed,
