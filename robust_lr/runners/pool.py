@@ -13,13 +13,14 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
+from .time_limit import timed_out
 from .worker_slots import Slot, fair_share
 
 _EARLY_LOSSES_ALLOWED = 3
@@ -51,6 +52,8 @@ class WorkerLost:
 
 # A trial that fails may leave its process broken, as a failed assertion on a GPU does.
 _SPENT = WorkerLost("an earlier trial failed in the same process", is_blameless=True)
+
+_RECYCLED = WorkerLost("it has run as many trials as it may", is_blameless=True)
 
 
 class Worker:
@@ -114,6 +117,8 @@ class _Place:
     worker: Worker | None = None
     is_ready: bool = False  # the worker has had room for a trial
     last_busy: float = 0.0
+    begun: dict[TrialSpec, float] = field(default_factory=dict)  # when each trial in flight was submitted
+    n_submitted: int = 0  # trials of this worker
 
 
 class Pool:
@@ -126,6 +131,8 @@ class Pool:
         capacity: how many trials a worker may have in flight, at least 1.
         wait: waits for any of the workers' `refs`, for so many seconds, and returns those that are ready.
         waiting: what the pool waits for while no worker is up, in words.
+        trial_timeout: seconds after which a trial in flight has failed and its worker is ended; None for no limit.
+        trials_per_worker: number of trials after which a worker is replaced by a new one; None for no limit.
     """
 
     def __init__(
@@ -137,9 +144,12 @@ class Pool:
         capacity: int,
         wait: Callable[[list[Any], float], Iterable[Any]],
         waiting: str,
+        trial_timeout: float | None = None,
+        trials_per_worker: int | None = None,
     ) -> None:
         self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
         self._wait_for, self._waiting = wait, waiting
+        self._trial_timeout, self._trials_per_worker = trial_timeout, trials_per_worker
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
@@ -182,13 +192,19 @@ class Pool:
             has_trials = place.slot.suspects or len(self._source.waiting) > self._n_starting
             if place.worker is None and has_trials and len(self._running) < self._n_workers:
                 place.worker, place.is_ready = self._start(place.number, place.slot.limit), False
+                place.begun, place.n_submitted = {}, 0
         share = fair_share([place.slot for place, _ in self._running], len(self._source.waiting))
         for place, worker in self._running:
             slot = place.slot
             if worker.room and not place.is_ready:
                 place.is_ready, self._early_losses = True, 0
             limit = slot.limit if slot.suspects else share
+            if self._trials_per_worker is not None:
+                limit = min(limit, self._trials_per_worker - place.n_submitted + len(slot.in_flight))
             if trials := slot.take(min(worker.room, limit - len(slot.in_flight))):
+                if self._trial_timeout is not None:
+                    place.begun |= dict.fromkeys(trials, time.monotonic())
+                place.n_submitted += len(trials)
                 worker.submit(trials)
             if slot.in_flight or not place.is_ready:
                 place.last_busy = time.monotonic()
@@ -223,9 +239,18 @@ class Pool:
         results, lost = worker.poll(ready), worker.lost
         for result in results:
             place.slot.finish(result)
+            place.begun.pop(result.spec, None)
         if worker.capacity == 1 and any(not result.is_final for result in results):
             lost = lost or _SPENT
+        lost = lost or self._too_long(place)
         return results if lost is None else results + self._handle_loss(place, worker, lost)
+
+    def _too_long(self, place: _Place) -> WorkerLost | None:
+        """Why the pool itself ends a worker: a trial has taken too long, or it was the last one of this worker."""
+        limit, most = self._trial_timeout, self._trials_per_worker
+        if limit is not None and place.begun and time.monotonic() - min(place.begun.values()) > limit:
+            return WorkerLost(timed_out(limit))
+        return _RECYCLED if most is not None and place.n_submitted >= most and not place.slot.in_flight else None
 
     def _handle_loss(self, place: _Place, worker: Worker, lost: WorkerLost | RobustLRError) -> list[TrialResult]:
         slot = place.slot
