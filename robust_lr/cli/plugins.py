@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..exceptions import OptionError
 
 if TYPE_CHECKING:
+    from ..collection import SweepCollection
     from ..runners import Runner
     from ..sweep import SweepResult
 
@@ -29,12 +30,12 @@ class SweepSource:
     Attributes:
         name: title of the report.
         description: where the results come from; completes the sentence "Read from ...".
-        read: returns the sweeps by group; the key of a single group is ``""``.
+        read: returns one sweep under the key ``""``, or several, by their names or with their covariates.
     """
 
     name: str
     description: str
-    read: Callable[[], Mapping[str, SweepResult]]
+    read: Callable[[], Mapping[str, SweepResult] | SweepCollection]
 
 
 class Plugin:

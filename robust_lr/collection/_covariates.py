@@ -40,6 +40,11 @@ def covariate_text(value: Value) -> str:
     return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 
+def label_of(covariates: Mapping[str, Value]) -> str:
+    """Return the name of a sweep, such as ``params = 1000000, data = c4``."""
+    return ", ".join(f"{name} = {covariate_text(value)}" for name, value in covariates.items())
+
+
 def from_path(path: Path) -> dict[str, str]:
     """Return the covariates in the parts of a path, such as ``params=1e9/tokens=2e10,batch_size=64.jsonl``."""
     parts = [entry for part in path.with_suffix("").parts for entry in part.split(",")]

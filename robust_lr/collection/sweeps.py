@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -18,7 +18,7 @@ from ..exceptions import DataError, InsufficientDataError
 from ..readers.read import read_groups
 from ..readers.runs import Direction, Repeats
 from ..sweep.results import SweepResult
-from ._covariates import Value, covariate_text, from_path, read_covariates
+from ._covariates import Value, from_path, label_of, read_covariates
 
 Array = NDArray[np.float64]
 
@@ -127,7 +127,7 @@ class SweepCollection:
         """
         pairs = list(sweeps)
         covariates = read_covariates([values for values, _ in pairs])
-        names = list(labels) if labels is not None else [_label(values) for values in covariates]
+        names = list(labels) if labels is not None else [label_of(values) for values in covariates]
         return cls(
             tuple(
                 CollectedSweep(name, MappingProxyType(values), sweep)
@@ -205,7 +205,7 @@ class SweepCollection:
         files = [Path(path) for path in paths]
         found: list[tuple[dict[str, str], SweepResult]] = []
         for file in files:
-            of_file: dict[str, str] = from_path(file)
+            of_file = from_path(file) if len(files) > 1 else {}
             if len(files) > 1 and not of_file and not group_by:
                 of_file = {"file": file.stem if len({each.stem for each in files}) == len(files) else str(file)}
             groups = read_groups(
@@ -213,7 +213,12 @@ class SweepCollection:
                 group_by=group_by, where=where, repeats=repeats, direction=direction,
             )  # fmt: skip
             found += [({**of_file, **group.values}, group.sweep) for group in groups]
-        return cls.from_sweeps(found)
+        # The texts of the files, as conditions on their rows would be written.
+        return cls.from_sweeps(found, labels=[label_of(values) for values, _ in found])
+
+    def map(self, change: Callable[[SweepResult], SweepResult]) -> Self:
+        """Return the collection with each sweep changed, such as by `SweepResult.with_failed_as_diverged`."""
+        return replace(self, sweeps=tuple(replace(each, sweep=change(each.sweep)) for each in self.sweeps))
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -270,7 +275,3 @@ class SweepCollection:
 
     def __repr__(self) -> str:
         return f"SweepCollection({self.describe()})"
-
-
-def _label(covariates: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {covariate_text(value)}" for name, value in covariates.items())

@@ -48,7 +48,8 @@ thead th { border-bottom: 2px solid #9aa3ad; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: 600; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: .8rem 1rem; }
 .panels.one { grid-template-columns: minmax(0, 40rem); }
-.panels.small { grid-template-columns: repeat(auto-fill, minmax(min(11rem, 46%), 1fr)); font-size: .8rem; }
+.panels.small { grid-template-columns: repeat(auto-fill, minmax(min(11rem, 46%), 1fr)); font-size: .82rem; }
+.small .panel span { font-size: .78rem; }
 svg.small { display: block; width: 100%; height: auto; font: 9px system-ui, sans-serif; fill: #57606a; }
 .panel p { margin: .4rem 0 0; line-height: 1.3; } .panel span { color: #57606a; font-size: .9rem; }
 img { display: block; width: 100%; height: auto; }

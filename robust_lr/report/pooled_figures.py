@@ -50,7 +50,7 @@ def _pooled_panel(pooled: PooledRecommendation, x: Axis, y: Axis) -> Panel:
         Trace(name="tolerance", x=(x.low, x.high), y=(pooled.tolerance,) * 2, color=LIMIT, width=1),
     ]
     notes = [
-        Note(text=f"tolerance {pooled.excess_text(pooled.tolerance)}", x=x.at(0.98), y=pooled.tolerance, color=LIMIT)
+        Note(text=f"tolerance {pooled.excess_text(pooled.tolerance)}", x=x.at(0.84), y=pooled.tolerance, color=LIMIT)
     ]
     if not pooled.keeps_the_grid:
         traces.append(

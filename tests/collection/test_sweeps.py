@@ -23,7 +23,7 @@ def test_a_table_becomes_one_sweep_for_each_combination_of_values(tmp_path):
     assert len(collection) == 4
     assert collection.numeric == ("params",) and collection.categorical == ("data",)
     assert dict(collection.sweeps[1].covariates) == {"params": 1e6, "data": "pile"}
-    assert collection.sweeps[1].label == "params = 1000000, data = pile"
+    assert collection.sweeps[1].label == "params = 1e6, data = pile"
 
 
 def train(*, lr, schedule, seed):
