@@ -70,8 +70,8 @@ _HOW_TO_READ = (
     "Each learning rate is chosen on all seeds but one and scored on that one."
 )
 _GUIDE = (
-    "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
-    "a bound, not a prediction. It ignores stability cliffs."
+    "The dashed guide compares two bounds over all convex problems (arXiv:2503.09411), scaled to the last trustworthy "
+    "point: a shape, neither a bound for this problem nor a prediction. It ignores stability cliffs."
 )
 # Text stays text: small, and sharp at every size.
 _SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "robust-lr", "font.sans-serif": ["DejaVu Sans"]}
