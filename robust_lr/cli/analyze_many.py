@@ -32,12 +32,12 @@ def analyze_many(collection: SweepCollection, options: argparse.Namespace, sourc
         analyses = {each.label: _single(each.sweep, options) for each in collection}
     shown = dict(islice(analyses.items(), FEW))
     if isinstance(pooled, CollectionAnalysis):
-        print_blocks(collection_blocks(pooled), console)
+        print_blocks(collection_blocks(pooled, n_shown=0 if is_few else None), console)
     else:
         console.print(f"No recommendation for further sweeps: {pooled}.")
+        print_rows(console, group_rows(analyses), "Over the groups")
     if is_few or isinstance(pooled, InsufficientDataError):
         print_box(overview_box(shown), console)
-        print_rows(console, group_rows(analyses), "Over the groups")
     for label, analysis in analyses.items() if options.details else ():
         print_analysis(analysis, console, title=label)
     if options.json is not None:

@@ -58,13 +58,14 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if len(grid) > 1:
         guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps)
         say(
-            f"bound on the suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "
-            f"{guarantee.mean:.4g} on average"
+            f"bound on the suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of "
+            f"the optimum, {guarantee.mean:.4g} on average"
         )
     say(f"constant needs ratio {constant_ratio:.4g}, {count_of(len(constant), 'trial')}, for the same")
     say(
-        "Each factor compares two upper bounds over all convex problems, that of the grid and that of the tuned learning "
-        "rate. It is no bound for a single problem, whose tuned learning rate may end far below its bound, and no "
-        "prediction. It is about f - f*, not the loss itself, and ignores stability cliffs. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
+        "Each factor compares two upper bounds over all convex problems, that of the grid and that of the tuned "
+        "learning rate. It is no prediction, and no bound for a single problem, whose tuned learning rate may end far "
+        "below its own bound. It is about f - f*, not the loss itself, and ignores stability cliffs. It plans the "
+        "first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
     )
     return 0

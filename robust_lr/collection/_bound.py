@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+FEWEST = 4  # sweeps
 CONFIDENCE = 0.95  # that at most twice as many sweeps as promised exceed the limit
 _MANY = 500.0  # independent sweeps, from which on the normal approximation of the limit is exact enough
+_FLOOR = 1 / 16  # of the median: how far below it an excess is says nothing about the largest ones
 _CAP = 2.0  # an infinite excess counts in the model as this multiple of the largest finite one
 
 
@@ -36,12 +38,13 @@ def upper_limit(excess: Array, cluster: NDArray[np.intp], share: float) -> float
         share: in (0.5, 1).
 
     Returns:
-        The limit; +inf if one sweep is all there is.
+        The limit; +inf from fewer than four sweeps.
     """
     finite = excess[np.isfinite(excess)]
-    if len(excess) < 2 or not finite.size:
+    if len(excess) < FEWEST or not finite.size:
         return math.inf
-    model = _hierarchical(fourth_root(np.minimum(excess, _CAP * finite.max())), cluster, share) ** 4
+    typical = np.clip(excess, _FLOOR * np.median(excess), _CAP * finite.max())
+    model = _hierarchical(fourth_root(typical), cluster, share) ** 4
     return max(model, conformal_quantile(excess, share))
 
 
@@ -76,7 +79,7 @@ def _hierarchical(root: Array, cluster: NDArray[np.intp], share: float) -> float
 
     of_mean: float = of_means / n_clusters
     prediction = float(stdtrit(df(of_means + of_mean), share)) * math.sqrt(total + of_mean)
-    n_independent = total / of_mean if of_mean > 0 else float(len(root))
+    n_independent = min(total / max(of_mean, 1e-300), float(len(root)))
     tolerance = _tolerance_factor(2 * share - 1, df(of_means), n_independent) * math.sqrt(total)
     return max(mean + max(prediction, tolerance), 0.0)
 

@@ -20,9 +20,12 @@ Array = NDArray[np.float64]
 
 NOT_TRIED = "no result"
 FEWEST = 3  # learning rates of a sweep that counts
-STRIDES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)  # of the ratios, as far as two learning rates are left
+STRIDES = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # of the ratios, if two learning rates are left
+MOST_RATIOS = 10
+_SHARED = 0.1  # of the sweeps have a ratio that counts
 _COARSER = 1.1  # a ratio at least this many times a sweep's own one is coarser than its grid
-_UNEVEN = 1.5  # largest step over smallest, in logarithms; two neighbors of a geometric grid may lack the one between
+_GAP = 1.5  # times the typical step, in logarithms: the learning rate between two neighbors is missing
+_MOST_GAPS = 0.15  # share of the steps of a geometric grid that may be gaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,8 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
         return f"fewer than {count_of(FEWEST, 'learning rate')}"
     if not np.isfinite(loss).any():
         return "every learning rate diverged"
+    if not np.ptp(loss):
+        return "every learning rate has the same loss"
     best, log = int(loss.argmin()), np.diff(np.log(lrs))
     one_seed = int(points.n_seeds.max()) == 1
     return SweepExcess(
@@ -99,7 +104,7 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
         step=np.exp([np.log(lrs[k:] / lrs[:-k]).min() for k in range(1, n)]),
         worst=_of_runs(loss) if one_seed else _of_means(member, schedule),
         own_ratio=float(np.exp(np.median(log))),
-        uneven=bool(log.max() > _UNEVEN * log.min() and np.sum(log > _UNEVEN * np.median(log)) > 1),
+        uneven=bool(np.mean(np.maximum(log / np.median(log), np.median(log) / log) > _GAP) > _MOST_GAPS),
         one_seed=one_seed,
     )
 
@@ -116,11 +121,17 @@ def _of_means(member: CollectedSweep, schedule: str) -> Array:
 
 
 def common_ratios(found: Sequence[SweepExcess]) -> Array:
-    """Return the ratio of the typical grid of these sweeps, and those of its coarser sub-grids, ascending."""
-    half = np.median([each.n_trials for each in found]) / 2
-    ratios = [float(np.median([each.own_ratio for each in found]))]
-    for stride in STRIDES:
-        steps = [each.step[stride - 1] for each in found if each.n_trials > stride]
-        if stride <= half + 0.5 and steps and np.median(steps) > ratios[-1] * _COARSER:
-            ratios.append(float(np.median(steps)))
-    return np.array(ratios)
+    """Return the ratio of the typical grid of these sweeps, and those of their coarser sub-grids, ascending."""
+    own = float(np.quantile([each.own_ratio for each in found], 0.5, method="lower"))
+    steps = np.sort([
+        each.step[stride - 1] for each in found for stride in STRIDES if stride <= (each.n_trials + 1) // 2
+    ])  # fmt: skip
+    ratios = list[float]()
+    while (steps := steps[steps > _COARSER * (ratios[-1] if ratios else own)]).size:
+        alike = steps[steps <= _COARSER * steps[0]]
+        if len(alike) >= _SHARED * len(found):
+            ratios.append(float(np.median(alike)))
+        steps = steps[len(alike) :]
+    while len(ratios) > MOST_RATIOS:
+        ratios = ratios[::-2][::-1]
+    return np.array([own, *ratios])

@@ -141,7 +141,7 @@ def _pooled_dict(found: PooledRecommendation) -> dict[str, Any]:
     )  # fmt: skip
     return {name: getattr(found, name) for name in names} | {
         "left_out": dict(found.left_out),
-        "ratios": [vars(row) for row in found.ratios],
+        "quantiles": [vars(row) for row in found.ratios],
         "sweeps": [
             {
                 "label": each.sweep.label,

@@ -14,33 +14,37 @@ from ..collection._analyzed import AnalyzedCollection
 from ..collection._excess import SweepExcess
 from ..collection.paired import PairedSchedules
 from ..collection.pooled import PooledRatio, PooledRecommendation
-from ..collection.sweeps import SweepCollection
 from ..readers.runs import called
 from .words import under
 
-SHOWN = 8  # sweeps that lose most, in a table
-MOST_NOTES, MOST_PAIRS = 4, 5
+SHOWN = 8  # sweeps that lose most, in a table; half as many below several schedules
+MOST_NOTES, MOST_PAIRS, MOST_SCHEDULES = 4, 4, 9
 
 
-def collection_blocks(analysis: AnalyzedCollection, *, n_shown: int = SHOWN) -> list[Block]:
+def collection_blocks(analysis: AnalyzedCollection, *, n_shown: int | None = None) -> list[Block]:
     """Return the answer in a box, then caveats, what each ratio costs, the schedules, and the sweeps that lose most.
 
     Args:
         analysis: of a collection.
-        n_shown: sweeps in the last table.
+        n_shown: sweeps in the last table, by default a few.
     """
-    return list(_blocks(analysis, n_shown))
+    few = SHOWN if len(analysis.pooled) == 1 else SHOWN // 2
+    return list(_blocks(analysis, few if n_shown is None else n_shown))
 
 
 def _blocks(analysis: AnalyzedCollection, n_shown: int) -> Iterator[Block]:
     answer, collection = analysis.answer, analysis.collection
     yield Box("Answer", list(_answer_rows(analysis)))
-    yield from (Line(f"Note: {note}.") for note in _notes(answer, collection))
+    yield from (Line(f"Note: {note}.") for note in _notes(analysis))
     yield Table(*_ratio_table(answer))
     if len(analysis.pooled) > 1:
-        yield Table("Over the groups", *_schedule_table(analysis))
+        header, rows = _schedule_table(analysis)
+        yield Table("Over the groups", header, rows[:MOST_SCHEDULES])
+        if len(rows) > MOST_SCHEDULES:
+            yield Line(f"and {len(rows) - MOST_SCHEDULES} more schedules")
         yield from (Line(_pair_sentence(pair)) for pair in _pairs_of(answer, analysis.pairs))
-    yield Table(*_sweep_table(answer, n_shown))
+    if n_shown:
+        yield Table(*_sweep_table(answer, n_shown))
     yield Line(f"{collection.describe()}.")
 
 
@@ -50,36 +54,29 @@ def _answer_rows(analysis: AnalyzedCollection) -> Iterator[tuple[str, str]]:
     if answer.beyond:
         wider = "higher" if answer.beyond == "upper" else "lower"
         n = sum(each.edge == answer.beyond for each in answer.sweeps)
-        yield (
-            "Next sweep",
-            f"{wider} learning rates{where}: in {n} of {count_of(answer.n_sweeps, 'sweep')} the best is at that edge",
-        )
-        yield "Ratio until then", f"keep {answer.ratio:.3g}" if answer.keeps_the_grid else f"{answer.ratio:.3g}"
+        why = f"the best of {n} of {answer.n_sweeps} sweeps is at that edge"
+        yield "Next sweep", f"{wider} learning rates{where}, at ratio {answer.ratio:.3g} as here: {why}"
     elif answer.keeps_the_grid:
         yield "Next sweep", f"keep the grid{where}: ratio {answer.ratio:.3g}, {count_of(answer.n_trials, 'trial')}"
+        yield "Why not coarser", answer.why
     else:
-        yield (
-            "Next sweep",
-            f"ratio {answer.ratio:.3g}{where}, {count_of(answer.n_trials, 'trial')} instead of {answer.n_trials_full}",
-        )
-        yield (
-            "Loses",
-            f"at most {answer.excess_text(answer.bound)} against the full grid, in {answer.share:.0%} of such sweeps",
-        )
-    if not answer.beyond:
+        trials = f"{count_of(answer.n_trials, 'trial')} instead of {answer.n_trials_full}"
+        yield "Next sweep", f"ratio {answer.ratio:.3g}{where}, {trials}"
+        loss = f"at most {answer.excess_text(answer.bound)} against the full grid"
+        yield "Loses", f"{loss}, in {answer.share:.0%} of such sweeps"
         yield "Why not coarser", answer.why
     yield "Measured", measured_text(answer)
-    best = np.array([each.best_lr for each in answer.sweeps])
-    low, high = np.quantile(best, [0.05, 0.95], method="nearest")
+    best = sorted(each.best_lr for each in answer.sweeps)
+    low, high = best[len(best) // 20], best[-1 - len(best) // 20]
     yield "Best learning rates", f"{low:.3g} to {high:.3g} in nine of ten sweeps" if high > low else f"{low:.3g}"
 
 
 def measured_text(answer: PooledRecommendation) -> str:
     """Return what the sweeps show, in one sentence."""
     costs = [(f"{row.ratio:.3g}", answer.excess_text(row.high)) for row in answer.ratios[1:4] if row.n_sweeps]
-    across = f"across {count_of(answer.n_sweeps, 'sweep')} ({clusters_text(answer)})"
+    across = f"across {count_of(answer.n_sweeps, 'sweep')} ({clusters_text(answer)}),"
     if not costs:
-        return f"{across} no coarser grid can be judged"
+        return f"{across} which are too narrow to judge a coarser grid"
     (ratio, cost), *others = costs
     first = f"grids of ratio {ratio} lose at most {cost} in {answer.share:.0%} of them"
     return f"{across} {', '.join([first, *(f'ratio {ratio} {cost}' for ratio, cost in others)])}"
@@ -92,14 +89,17 @@ def clusters_text(answer: PooledRecommendation) -> str:
     return f"{count_of(answer.n_clusters, 'cluster')} of equal {listed(answer.cluster_by)}"
 
 
-def _notes(answer: PooledRecommendation, collection: SweepCollection) -> list[str]:
-    kind = listed(answer.cluster_by) if answer.cluster_by else "their covariates"
+def _notes(analysis: AnalyzedCollection) -> list[str]:
+    answer, collection = analysis.answer, analysis.collection
+    kind = listed(answer.cluster_by or collection.covariates)
     one_seed = sum(each.one_seed for each in answer.sweeps)
     found = [
         f"the bounds are for further sweeps like these at other values of {kind}; they say nothing about other kinds",
         *answer.warnings,
         *(f"{count_of(n, 'sweep')} left out: {why}" for why, n in answer.left_out.items()),
     ]
+    if unjudged := [name for name in collection.schedules if name not in {each.schedule for each in analysis.pooled}]:
+        found.append(f"nothing is said of {listed(unjudged)}: two sweeps of three learning rates are needed")
     if one_seed:
         found.append(
             f"{'each sweep has' if one_seed == answer.n_sweeps else f'{one_seed} sweeps have'} one run per learning "
@@ -150,7 +150,7 @@ def _schedule_table(analysis: AnalyzedCollection) -> tuple[list[str], list[list[
         rows.append([
             called(each.schedule), str(each.n_sweeps), span, str(sum(bool(sweep.edge) for sweep in each.sweeps)),
             f"{lowest[each.schedule]} of {each.n_sweeps}", f"{each.ratio:.3g}", str(each.n_trials),
-            each.excess_text(each.bound),
+            "0" if each.keeps_the_grid else each.excess_text(each.bound),
         ])  # fmt: skip
     return header, rows
 
@@ -174,7 +174,7 @@ def _pair_sentence(pair: PairedSchedules) -> str:
     verdict = "; this may be noise" if pair.tied else ""
     return (
         f"{called(pair.lower)} ends {loss_text(pair.difference)}{band} below {called(pair.higher)} on average, and in "
-        f"{pair.n_lower} of the {count_of(pair.n_sweeps, 'sweep')} with both{verdict}."
+        f"{pair.n_lower} of {count_of(pair.n_sweeps, 'sweep')} with both{verdict}."
     )
 
 
