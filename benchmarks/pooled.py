@@ -121,7 +121,8 @@ def main() -> None:
     parser.add_argument("--leave-out", action="store_true")
     options = parser.parse_args()
     if options.file is None:
-        return print_populations(options.splits)
+        print_populations(options.splits)
+        return
     collection = SweepCollection.from_table(options.file, group_by=options.group_by.split(","))
     schedule = options.schedule or collection.schedules[0]
     found = [each for member in collection if isinstance(each := sweep_excess(member, schedule), SweepExcess)]
