@@ -20,6 +20,7 @@ from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
+from .nodes import NodeRecords
 from .time_limit import timed_out
 from .worker_slots import Slot, fair_share
 
@@ -29,6 +30,8 @@ _SECONDS_BETWEEN_LOOKS = 5.0  # at how many workers there may be
 _SECONDS_TO_COMPLAIN = 30.0
 _SECONDS_IDLE = 30.0  # before a worker without trials is stopped; a search may be about to ask for more
 _SECONDS_TO_STOP = 5.0
+_TRIALS_PASSED_OVER = 20  # in a search for one that a node has not failed
+_A_CLUSTER = 2  # nodes
 
 _log = logging.getLogger("robust_lr")
 
@@ -64,12 +67,14 @@ class Worker:
         capacity: how many trials it trains at a time, known once it is up.
         lost: why it can run nothing more, once that is so; a RobustLRError if no other worker can either.
         room: how many more trials it takes now.
+        node: name of the machine on which it runs, known once it is up; empty if there is only one.
     """
 
     is_up: bool = False
     capacity: int = 1
     lost: WorkerLost | RobustLRError | None = None
     room: int = 0
+    node: str = ""
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
         """Begin these trials, at most `room` of them."""
@@ -149,6 +154,7 @@ class Pool:
     ) -> None:
         self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
         self._wait_for, self._waiting = wait, waiting
+        self._nodes = NodeRecords()
         self._trial_timeout, self._trials_per_worker = trial_timeout, trials_per_worker
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
@@ -169,10 +175,12 @@ class Pool:
                 if self._error is not None:
                     yield from finished
                     raise self._error
-                self._start_and_assign()
+                if all(result.is_final for result in finished):  # else retries come before new trials
+                    self._start_and_assign()
                 if finished:
                     yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
-                    self._start_and_assign()  # the result may have brought new trials
+                    if not finished or finished[0].is_final:
+                        self._start_and_assign()  # the result may have brought new trials
         finally:
             self._stop_all()
             atexit.unregister(self._stop_all)
@@ -201,7 +209,7 @@ class Pool:
             limit = slot.limit if slot.suspects else share
             if self._trials_per_worker is not None:
                 limit = min(limit, self._trials_per_worker - place.n_submitted + len(slot.in_flight))
-            if trials := slot.take(min(worker.room, limit - len(slot.in_flight))):
+            if trials := self._take(place, worker, min(worker.room, limit - len(slot.in_flight))):
                 if self._trial_timeout is not None:
                     place.begun |= dict.fromkeys(trials, time.monotonic())
                 place.n_submitted += len(trials)
@@ -210,6 +218,18 @@ class Pool:
                 place.last_busy = time.monotonic()
             elif time.monotonic() - place.last_busy > _SECONDS_IDLE:
                 self._stop(place)
+
+    def _take(self, place: _Place, worker: Worker, room: int) -> list[TrialSpec]:
+        """The next trials for a worker: of the first ones that wait, those that its node has not failed."""
+        slot, taken, others = place.slot, list[TrialSpec](), list[TrialSpec]()
+        nodes = {each.node for _, each in self._running if each.is_up}
+        while len(taken) < room and len(others) < _TRIALS_PASSED_OVER and (next_ones := slot.take(room - len(taken))):
+            if slot.suspects or len(nodes) < _A_CLUSTER:
+                return taken + next_ones
+            mine, not_mine = self._nodes.split(worker.node, next_ones, nodes)
+            taken, others = taken + mine, others + not_mine
+        slot.give_back(others)
+        return taken
 
     @property
     def _running(self) -> list[tuple[_Place, Worker]]:
@@ -238,6 +258,7 @@ class Pool:
     def _poll(self, place: _Place, worker: Worker, ready: Set[Any]) -> list[TrialResult]:
         results, lost = worker.poll(ready), worker.lost
         for result in results:
+            self._nodes.note(worker.node, result)
             place.slot.finish(result)
             place.begun.pop(result.spec, None)
         if worker.capacity == 1 and any(not result.is_final for result in results):
