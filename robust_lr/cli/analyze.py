@@ -96,11 +96,11 @@ class _Files(Plugin):
         if options.file is None:
             return None
 
-        def read() -> SweepCollection:
-            from ..collection import SweepCollection
+        def read() -> dict[str, SweepResult]:
+            from ..readers.read import read_sweeps
 
-            return SweepCollection.from_files(
-                [options.file], lr_name=options.lr_name, metric=options.metric, direction=options.direction,
+            return read_sweeps(
+                options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
                 schedule_name=options.schedule_name, seed_name=options.seed_name, where=options.where,
                 group_by=list_of_names(options.group_by), repeats=options.repeats,
             )  # fmt: skip
@@ -127,6 +127,4 @@ def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Sweep
 def _collected(found: Mapping[str, SweepResult] | SweepCollection) -> SweepCollection:
     from ..collection import SweepCollection
 
-    if isinstance(found, SweepCollection):
-        return found
-    return SweepCollection.from_sweeps([({"sweep": name}, sweep) for name, sweep in found.items()], labels=list(found))
+    return found if isinstance(found, SweepCollection) else SweepCollection.from_named(found)

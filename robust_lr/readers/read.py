@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from .._metrics import direction_of
 from .._text import listed
@@ -13,18 +12,6 @@ from ..sweep.results import SweepResult
 from ._files import is_journal
 from .runs import Direction, Repeats, Run
 from .table import read_table
-
-
-class Group(NamedTuple):
-    """One sweep of a file: the text in each column by which the file is grouped, and the results."""
-
-    values: dict[str, str]
-    sweep: SweepResult
-
-    @property
-    def name(self) -> str:
-        """The group like "steps = 100, width = 64"; "" without columns."""
-        return _name(self.values)
 
 
 def read_sweeps(
@@ -60,26 +47,6 @@ def read_sweeps(
         DataError: when the file cannot be read, or holds no sweep.
         OptionError: when an option of tables is given for a journal.
     """
-    groups = read_groups(
-        path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by,
-        where=where, repeats=repeats, direction=direction,
-    )  # fmt: skip
-    return {group.name: group.sweep for group in groups}
-
-
-def read_groups(
-    path: str | Path,
-    *,
-    lr_name: str | None = None,
-    metric: str | None = None,
-    schedule_name: str | None = None,
-    seed_name: str | None = None,
-    group_by: Sequence[str] = (),
-    where: Sequence[str] = (),
-    repeats: Repeats = "refuse",
-    direction: Direction | None = None,
-) -> list[Group]:
-    """Return the sweeps in a file and what groups them; see `read_sweeps`."""
     if is_journal(path):
         of_tables = {
             "lr_name": lr_name, "schedule_name": schedule_name, "seed_name": seed_name, "group_by": group_by,
@@ -87,7 +54,7 @@ def read_groups(
         }  # fmt: skip
         if given := [name for name, value in of_tables.items() if value]:
             raise OptionError(f"{given[0]} is for tables; {path} is a journal, which is one sweep without columns")
-        return [Group({}, SweepResult.from_journal(path, metric=metric or "loss", direction=direction))]
+        return {"": SweepResult.from_journal(path, metric=metric or "loss", direction=direction)}
     table = read_table(
         path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by,
         where=where, direction=direction,
@@ -95,29 +62,21 @@ def read_groups(
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in table.runs:
         groups.setdefault(run.group, []).append(run)
-    ordered = {group: dict(zip(table.group_by, group, strict=True)) for group in sorted(groups, key=_natural)}
-    empty = {group for group in ordered if all(run.excluded for run in groups[group])}
+    names = {
+        group: ", ".join(f"{column} = {value}" for column, value in zip(table.group_by, group, strict=True))
+        for group in sorted(groups, key=_natural)
+    }
+    empty = [name for group, name in names.items() if all(run.excluded for run in groups[group])]
     notes = [*table.notes, *direction_of(direction, table.metric)[1]]
-    notes += (
-        [f"no run has a result where {listed((_name(ordered[g]) for g in ordered if g in empty), at_most=5)}"]
-        if empty
-        else []
-    )
-    return [
-        Group(
-            values,
-            SweepResult.from_runs(
-                groups[group], repeats=repeats, direction=direction,
-                source=f"{path}, {_name(values)}" if values else str(path), notes=notes,
-            ),
+    notes += [f"no run has a result where {listed(empty)}"] if empty else []
+    return {
+        name: SweepResult.from_runs(
+            groups[group], repeats=repeats, direction=direction,
+            source=f"{path}, {name}" if name else str(path), notes=notes,
         )
-        for group, values in ordered.items()
-        if group not in empty
-    ]  # fmt: skip
-
-
-def _name(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{column} = {value}" for column, value in values.items())
+        for group, name in names.items()
+        if name not in empty
+    }  # fmt: skip
 
 
 def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
