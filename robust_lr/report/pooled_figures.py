@@ -17,6 +17,7 @@ from ._charts import Axis, Chart, Note, Panel, Trace
 
 COLOR, LIMIT, TYPICAL = "#1f5fa8", "#7a4fa3", "#8a8f98"
 MOST_PANELS, MOST_LINES = 48, 24  # of the small multiples; more would not be looked at
+MOST_SCHEDULES = 12
 _SHADES = ((0xA9, 0xC8, 0xEA), (0x12, 0x3F, 0x73))  # from the first sweep of a panel to the last
 
 
@@ -30,7 +31,7 @@ def pooled_chart(analysis: AnalyzedCollection) -> Chart:
     what = "excess final loss" + (" (share of the lowest)" if analysis.answer.relative else "")
     y = Axis(label=what, low=max(min(shown) / 2, max(shown) / 1e4), high=max(shown) * 1.6)
     x = Axis(label="ratio of the grid", low=min(ratios) / 1.1, high=max(ratios) * 1.1)
-    panels = tuple(_pooled_panel(each, x, y) for each in judged)
+    panels = tuple(_pooled_panel(each, x, y) for each in judged[:MOST_SCHEDULES])
     return Chart(title=f"What coarser grids lose over {len(analysis.collection)} sweeps", panels=panels, x=x, y=y)
 
 
@@ -85,7 +86,7 @@ def valleys_chart(analysis: AnalyzedCollection) -> Chart:
     lines = "each line one sweep" + (f", darker with {within[0]}" if len(within) == 1 and answer.cluster_by else "")
     some = f"{len(shown)} of {len(groups)} " if len(shown) < len(groups) else ""
     by = f"{some}panels by {listed(answer.cluster_by)}" if answer.cluster_by else f"{some}sweeps"
-    title = f"Loss above the best of the sweep, against the peak learning rate: {by}, {lines}"
+    title = f"Loss above the best of the sweep, against the peak learning rate: {by}, {lines}; dashed: the tolerance"
     return Chart(title=title, panels=panels, x=x, y=y, small=True)
 
 
