@@ -212,3 +212,18 @@ def test_the_benchmark_of_adaptive_seeds_counts_trainings_and_agreement():
     trainings = {" ".join(row[:-8]): float(row[-8]) for row in rows}
     assert head[:3] == ["11", "sweeps", "trainings"]
     assert trainings["2 seeds"] == 32 <= trainings["adaptive"] < 80 == trainings["5 seeds"] == trainings["5 others"]
+
+
+def test_the_benchmark_of_many_sweeps_checks_on_clusters_that_did_not_recommend(tmp_path):
+    rows = [
+        f"{size},{batch},{2.0**i},{2 + 0.01 * (i - (size + batch) % 3) ** 2}"
+        for size in range(8) for batch in range(4) for i in range(-6, 7)
+    ]  # fmt: skip
+    (tmp_path / "runs.csv").write_text("\n".join(["size,batch,lr,loss", *rows]))
+    script = [sys.executable, str(ROOT / "benchmarks" / "pooled.py"), str(tmp_path / "runs.csv")]
+    options = ["--group-by", "size,batch", "--cluster-by", "size", "--splits", "5", "--tolerance", "0.05"]
+    out = subprocess.run([*script, *options], check=True, capture_output=True, text=True, timeout=100).stdout
+    assert out.startswith("32 sweeps, 8 clusters by size")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| 0.05")]
+    assert [row[1] for row in rows] == ["found", "given", "sweeps"]
+    assert all(float(row[6]) == 1.0 for row in rows)  # every valley has the same width

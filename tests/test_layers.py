@@ -32,6 +32,8 @@ analysis._two_way analysis._selection analysis._bounds analysis.degradation anal
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis
+collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection.pooled
+collection.paired collection._analyzed report.pooled_text collection
 sweep
 commands.job commands.__main__
 report

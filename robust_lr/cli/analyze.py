@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name
+from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name, list_of_names
 from .plugins import Plugin, SweepSource, naming_the_extra
 from .pruning_audit import print_pruning_audit
 
 if TYPE_CHECKING:
-    from ..analysis import Analysis
+    from ..collection import SweepCollection
     from ..loss_curves import LossCurve
     from ..sweep import SweepResult
 
@@ -43,8 +42,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "latest if the table has times]",
     )  # fmt: skip
     option(
-        "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
-    )
+        "--group-by", default="", metavar="A,B",
+        help="table: one sweep for each combination of values in these columns; with several, what they say together",
+    )  # fmt: skip
+    option(
+        "--cluster-by", metavar="A,B",
+        help="of these columns, those within which sweeps may be alike, or none [default: found by the data]",
+    )  # fmt: skip
+    option("--details", action="store_true", help="print the analysis of each sweep too")
     add_failed_as_diverged(parser)
     add_noise(parser)
     option(
@@ -61,39 +66,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    from ..analysis import analyze_sweep
-    from ..report.answer import overview_box
-    from ..report.console import make_console, print_analysis, print_box, print_rows
-    from ..report.groups import group_rows
-    from .output import figures, write_json
-
     if options.pruning_audit:
         return print_pruning_audit(options, _source(options, plugins)[1].read_curves)
-    source, sweeps = _read(options, plugins)
+    source, collection = _read(options, plugins)
     if options.failed_as_diverged:
-        sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
-    grouped = bool(_columns(options))
-    wanted = {
-        "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
-    }  # fmt: skip
-    analyses = {group: analyze_sweep(sweep, **wanted) for group, sweep in sweeps.items()}
+        collection = collection.map(lambda sweep: sweep.with_failed_as_diverged())
+    if len(collection) > 1:
+        from .analyze_many import analyze_many
+
+        return analyze_many(collection, options, source)
+    from ..analysis import analyze_sweep
+    from ..report.console import make_console, print_analysis
+    from .output import figures, write_json, writing_report
+
+    (member,) = collection
+    analysis = analyze_sweep(
+        member.sweep, tolerance=options.tolerance, confidence_level=options.confidence_level, noise=options.noise
+    )
     console = make_console()
-    if len(analyses) > 1:
-        print_box(overview_box(analyses), console)
-        print_rows(console, group_rows(analyses), "Over the groups")
-    for group, analysis in analyses.items():
-        print_analysis(analysis, console, title=group)
+    print_analysis(analysis, console, title=member.label)
     if options.json is not None:
-        groups = {group: figures(analysis) for group, analysis in analyses.items()}
-        write_json(Path(options.json), groups if grouped else groups[""])
+        content = figures(analysis)
+        write_json(Path(options.json), {member.label: content} if member.label else content)
     if options.report is not None:
-        _write_report(analyses, grouped, source, Path(options.report))
+        from ..report.html import write_report
+
+        with writing_report(options, source) as report:
+            write_report([(member.label, analysis)] if member.label else analysis, **report)
         console.print(f"report: {options.report}")
-    return 0 if any(analysis.recommendations for analysis in analyses.values()) else 1
-
-
-def _columns(options: argparse.Namespace) -> list[str]:
-    return [name.strip() for name in options.group_by.split(",") if name.strip()]
+    return 0 if analysis.recommendations else 1
 
 
 class _Files(Plugin):
@@ -108,8 +109,8 @@ class _Files(Plugin):
 
             return read_sweeps(
                 options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
-                schedule_name=options.schedule_name, seed_name=options.seed_name, group_by=_columns(options),
-                where=options.where, repeats=options.repeats,
+                schedule_name=options.schedule_name, seed_name=options.seed_name, where=options.where,
+                group_by=list_of_names(options.group_by), repeats=options.repeats,
             )  # fmt: skip
 
         def read_curves() -> tuple[Sequence[LossCurve], Sequence[str]]:
@@ -124,10 +125,10 @@ class _Files(Plugin):
         return SweepSource(name=name, description=name, read=read, read_curves=read_curves)
 
 
-def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[SweepSource, Mapping[str, SweepResult]]:
+def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[SweepSource, SweepCollection]:
     reader, source = _source(options, plugins)
     with naming_the_extra(reader):
-        return source, source.read()
+        return source, _collected(source.read())
 
 
 def _source(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Plugin, SweepSource]:
@@ -136,25 +137,14 @@ def _source(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Plu
     if len(found) != 1:
         names = ", ".join(reader.source_option for reader in readers if reader.source_option)
         raise OptionError(f"give one of {names}; see: robust-lr analyze --help")
-    if options.file is None and _columns(options):
+    if options.file is None and list_of_names(options.group_by):
         raise OptionError("--group-by is for tables; --schedule-name takes any parameter of a trial")
     if options.file is None and options.where:
         raise OptionError("--where is for tables")
     return found[0]
 
 
-def _write_report(analyses: Mapping[str, Analysis], grouped: bool, source: SweepSource, path: Path) -> None:
-    import shlex
+def _collected(found: Mapping[str, SweepResult] | SweepCollection) -> SweepCollection:
+    from ..collection import SweepCollection
 
-    from .._text import without_passwords
-    from ..report.html import write_report
-    from .output import writing
-
-    with writing(path):
-        write_report(
-            list(analyses.items()) if grouped else analyses[""],
-            path,
-            title=f"Learning-rate sweep: {source.name}",
-            source=f"Read from {source.description}.",
-            reproduce=[f"robust-lr {shlex.join(map(without_passwords, sys.argv[1:]))}"],
-        )
+    return found if isinstance(found, SweepCollection) else SweepCollection.from_named(found)

@@ -47,6 +47,11 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(f"{message}{' See' if message.endswith('?') else '; see'}: {self.prog} --help")
 
 
+def list_of_names(text: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class _OldName(argparse.Action):
     """An option under its old name, which still works for now."""
 

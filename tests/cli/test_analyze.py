@@ -149,9 +149,10 @@ def test_groups_are_analyzed_apart_in_their_natural_order(robust_lr):
     )  # fmt: skip
     assert answer.code == 0
     content = json.loads(Path("a.json").read_text())
+    assert content.pop("pooled")["n_sweeps"] == 3
     assert list(content) == ["steps = 50, model = m", "steps = 100, model = m", "steps = 2000, model = m"]
     assert content["steps = 50, model = m"]["schedules"][0]["best_loss"] == pytest.approx(11.5)
-    assert "Over the groups" in answer.out
+    assert "Answer for each group" in answer.out
     report = Path("r.html").read_text()
     assert all(f"<h2>{name}</h2>" in report for name in content)
 
