@@ -44,10 +44,17 @@ def unwrapped(value: Any, name: str, kind: type) -> Any:
 def schedulers_of(optimizer: Optimizer) -> list[LRScheduler]:
     """Return the schedulers that set the rates of an optimizer, without those that another one of them steps."""
     groups = optimizer.param_groups
-    found = [each for each in gc.get_objects() if issubclass(type(each), LRScheduler)]
+    kinds = {LRScheduler, *_subclasses(LRScheduler)}
+    found = [each for each in gc.get_objects() if type(each) in kinds]
     own = [each for each in found if getattr(each.__dict__.get("optimizer"), "param_groups", None) is groups]
     inner = {id(each) for scheduler in own for each in _schedulers_inside(scheduler)}
     return [each for each in own if id(each) not in inner]
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _schedulers_inside(scheduler: LRScheduler) -> Iterator[LRScheduler]:
@@ -55,6 +62,13 @@ def _schedulers_inside(scheduler: LRScheduler) -> Iterator[LRScheduler]:
         for each in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(each, LRScheduler) and each is not scheduler:
                 yield each
+
+
+def position_of(scheduler: LRScheduler) -> int:
+    """Return the number of a scheduler's steps; a ChainedScheduler has that of its parts."""
+    while isinstance(scheduler, torchs.ChainedScheduler):
+        scheduler = scheduler._schedulers[0]
+    return int(scheduler.last_epoch)
 
 
 def promise_of(scheduler: LRScheduler, *, n_steps: int) -> Promise:
@@ -115,7 +129,7 @@ def _one_cycle(name: str, s: Any, n_steps: int) -> Promise:
 def _linear(name: str, s: Any, n_steps: int) -> Promise:
     if s.end_factor >= s.start_factor:
         return Promise(name=name, peak_at=int(s.total_iters), warmup=int(s.total_iters), end=1.0)
-    return Promise(name=name, horizon=int(s.total_iters), peak_at=0, end=s.end_factor / s.start_factor)
+    return Promise(name=name, horizon=int(s.total_iters), peak_at=0, end=s.end_factor / s.start_factor, may_stay=True)
 
 
 def _constant(name: str, s: Any, n_steps: int) -> Promise:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,18 +18,18 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from robust_lr._checks import check_whole
 from robust_lr._text import count_of
 from robust_lr.doctor import Evidence, Finding, Promise, Record, Records, diagnose, findings_text
-from robust_lr.exceptions import RobustLRWarning
+from robust_lr.doctor.source import can_end_early, has_relative_floor
 
-from ._parameter_moves import ParameterMoves, has_strangers
-from ._promises import promise_of, schedulers_of, unwrapped
+from ._parameter_moves import ParameterMoves, gradients_elsewhere
+from ._promises import position_of, promise_of, schedulers_of, unwrapped
 from ._surroundings import Surroundings, n_processes, surroundings
 
 _FIRST_LOOK = 16  # steps; then after twice as many
 _JOINT_STEPS = 3
 
 
-def _warn(finding: Finding) -> None:
-    warnings.warn(str(finding), RobustLRWarning, stacklevel=2)
+def _log(finding: Finding) -> None:  # a warning may be turned into an error, and would stop the training
+    logging.getLogger("robust_lr").warning("schedule doctor: %s", finding)
 
 
 class ScheduleDoctor:
@@ -44,13 +44,11 @@ class ScheduleDoctor:
         scheduler: its scheduler, if it has one. Without it the doctor looks for schedulers of the optimizer itself.
         total_steps: optimizer steps that the whole run is meant to take, >= 1, if you know. Else the steps taken count,
             unless the training loop can end early (a `break` in it, say).
-        on_finding: called at once with each finding that is certain; it warns by default.
+        on_finding: called at once with each finding that is certain; by default they are logged, on stderr if there is
+            no handler.
 
     Raises:
         OptionError: when the optimizer or the scheduler is none, or `total_steps` is no number.
-
-    Warns:
-        RobustLRWarning: for each finding that is certain, unless `on_finding` was given.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -75,11 +73,12 @@ class ScheduleDoctor:
         self.optimizer = unwrapped(optimizer, "optimizer", Optimizer)
         self._scheduler = None if scheduler is None else unwrapped(scheduler, "scheduler", LRScheduler)
         self.total_steps = None if total_steps is None else check_whole("total_steps", total_steps, at_least=1)
-        self._on_finding = _warn if on_finding is None else on_finding
+        self._on_finding = _log if on_finding is None else on_finding
         self._said: set[str] = set()
         self._records, self._moves, self._others = Records(), ParameterMoves(), list[_Other]()
-        self._surroundings = Surroundings(())
+        self._surroundings, self._built_at = Surroundings(()), surroundings().places
         self._loaded: _Loaded | None = None
+        self._elsewhere: dict[int, tuple[int, int]] | None = None
         self._is_saved = self._is_interrupted = False
         self._written_at_start: tuple[float, ...] = ()
         self._position_at_start = 0
@@ -142,7 +141,7 @@ class ScheduleDoctor:
         rates = _floats(group["lr"] for group in self.optimizer.param_groups)
         position, written = None, rates
         if self._scheduler is not None:
-            position, written = self._scheduler.last_epoch, _written_by(self._scheduler)
+            position, written = position_of(self._scheduler), _written_by(self._scheduler)
         step = self._records.n_steps - 1
         self._records.keep(Record(step, rates, position, not _agree(rates, written), self._moves.take_n_backward()))
         for other in self._others:
@@ -156,7 +155,9 @@ class ScheduleDoctor:
 
     def _before_load(self, state: dict[str, Any]) -> None:
         if self._records.n_steps == 0:
-            self._loaded = _Loaded.read(state)
+            loaded = _Loaded.read(state)
+            is_its_own = loaded.n_steps == 0 and loaded.rates == _floats(g["lr"] for g in self.optimizer.param_groups)
+            self._loaded = None if is_its_own else loaded  # Accelerate moves a new optimizer by its state
 
     def _after_save(self, *_: object) -> None:
         self._is_saved = True
@@ -166,7 +167,7 @@ class ScheduleDoctor:
         self._moves.count_backward(self.optimizer)
         self._find_schedulers()
         if self._scheduler is not None:
-            self._position_at_start = self._scheduler.last_epoch
+            self._position_at_start = position_of(self._scheduler)
             self._written_at_start = _written_by(self._scheduler)
 
     def _find_schedulers(self) -> None:
@@ -177,17 +178,28 @@ class ScheduleDoctor:
         self._others += [_Other(each) for each in found if not any(each is one for one in known)]
 
     def _look(self) -> None:
-        self._find_schedulers()
+        if self._records.n_steps <= 2 * _FIRST_LOOK:  # finding them takes as long as many steps
+            self._find_schedulers()
+        if self._elsewhere is None and self._moves.has_no_gradients:
+            self._elsewhere = gradients_elsewhere(self.optimizer)
         for finding in diagnose(self._evidence(is_over=False)):
             if finding.certain and finding.code not in self._said:
                 self._said.add(finding.code)
                 self._on_finding(finding)
+
+    def _trains_another(self) -> bool:
+        if self._elsewhere is None or not self._moves.has_no_gradients:
+            return False
+        now = gradients_elsewhere(self.optimizer)
+        return any(now.get(key) not in (None, then) for key, then in self._elsewhere.items())
 
     def _promise(self) -> Promise:
         scheduler = self._scheduler
         return Promise(name="") if scheduler is None else promise_of(scheduler, n_steps=self._records.n_steps)
 
     def _evidence(self, *, is_over: bool) -> Evidence:
+        if is_over:
+            self._find_schedulers()
         scheduler, around, loaded = self._scheduler, self._surroundings, self._loaded
         groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
         promise = None if scheduler is None else self._promise()
@@ -199,23 +211,25 @@ class ScheduleDoctor:
             records=self._records.kept,
             n_steps=self._records.n_steps,
             promise=promise,
-            position=getattr(scheduler, "last_epoch", None),
+            position=None if scheduler is None else position_of(scheduler),
             position_at_start=self._position_at_start,
             planned_steps=self.total_steps or around.planned_steps,
-            may_end_early=around.may_end_early(),
+            may_end_early=is_over and can_end_early(around.places),
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
             others=[promise_of(o.scheduler, n_steps=0) for o in self._others if o.is_interleaved],
+            is_handed_over=any(other.has_taken_over for other in self._others),
             is_attached=scheduler is None or groups is self.optimizer.param_groups,
             is_per_group=len({id(f) for f in getattr(scheduler, "lr_lambdas", ())}) > 1,
             n_processes=n_processes(),
             saved_rates=loaded.rates if loaded else None,
+            saved_peaks=loaded.peaks if loaded else (),
             saved_steps=loaded.n_steps if loaded else 0,
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
-            has_untrained=self._moves.has_no_gradients and has_strangers(self.optimizer),
+            has_untrained=is_over and self._trains_another(),
             swept_rate=_swept_rate(),
-            is_floor_relative=around.has_relative_floor(),
+            is_floor_relative=promise is not None and promise.floor > 0 and has_relative_floor((*self._built_at, *around.places)),
             is_stepped_unseen="torch._dynamo" in sys.modules,
             is_over=is_over,
         )
@@ -227,30 +241,39 @@ class _Other:
     def __init__(self, scheduler: LRScheduler) -> None:
         self.scheduler = scheduler
         self._last: tuple[int | None, int] | None = None
-        self._n_joint = 0
+        self._n_joint = self._n_alone = 0
 
     def see(self, position: int | None) -> None:
-        now = (position, self.scheduler.last_epoch)
-        if self._last is not None and now[0] != self._last[0] and now[1] != self._last[1]:
-            self._n_joint += 1
+        now = (position, position_of(self.scheduler))
+        if self._last is not None:
+            first, own = now[0] != self._last[0], now[1] != self._last[1]
+            self._n_joint += first and own
+            self._n_alone = 0 if first else self._n_alone + own
         self._last = now
 
     @property
     def is_interleaved(self) -> bool:
         return self._n_joint >= _JOINT_STEPS and not isinstance(self.scheduler, ReduceLROnPlateau)
 
+    @property
+    def has_taken_over(self) -> bool:
+        return self._n_alone > 0 and not isinstance(self.scheduler, ReduceLROnPlateau)
+
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The rates and the number of steps in a state of the optimizer."""
+    """The rates, their peaks and the number of steps in a state of the optimizer."""
 
     rates: tuple[float, ...]
+    peaks: tuple[float, ...]
     n_steps: int
 
     @classmethod
     def read(cls, state: dict[str, Any]) -> _Loaded:
         steps = [values["step"] for values in state["state"].values() if isinstance(values, dict) and "step" in values]
-        return cls(_floats(group["lr"] for group in state["param_groups"]), max(map(int, steps), default=0))
+        groups = state["param_groups"]
+        peaks = _floats(group.get("initial_lr", group["lr"]) for group in groups)
+        return cls(_floats(group["lr"] for group in groups), peaks, max(map(int, steps), default=0))
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:

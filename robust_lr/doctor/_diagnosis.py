@@ -11,6 +11,13 @@ from ._stepping import stepping
 from .evidence import Evidence
 from .findings import Finding
 
+# What follows from a fault is not said beside it.
+_EXPLAINS = {
+    "stepped-per-epoch": ("horizon-longer", "never-reached-peak"),
+    "jump-on-resume": ("horizon-longer", "never-reached-peak"),
+    "rate-never-applied": ("lr-without-effect",),
+}
+
 _CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate)
 
 
@@ -25,5 +32,6 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
         ['horizon-longer']
     """
     course = Course(evidence)
-    found = {(finding.code, finding.message): finding for check in _CHECKS for finding in check(course)}
-    return tuple(sorted(found.values(), key=lambda finding: not finding.certain))
+    found = [finding for check in _CHECKS for finding in check(course)]
+    explained = {code for finding in found for code in _EXPLAINS.get(finding.code, ())}
+    return tuple(sorted((f for f in found if f.code not in explained), key=lambda finding: not finding.certain))

@@ -17,7 +17,7 @@ _RISE = 0.05  # of the peak
 def horizon(course: Course) -> Iterator[Finding]:
     """Yield what is wrong with the length of the schedule."""
     e = course.evidence
-    if e.promise is None or e.position is None or not e.is_attached or course.n_steps == 0:
+    if e.promise is None or e.position is None or not e.is_attached or e.is_handed_over or course.n_steps == 0:
         return
     if e.promise.horizon is not None and not e.promise.restarts:
         yield from _too_short(course, e.promise, e.promise.horizon)
@@ -45,7 +45,7 @@ def _too_short(course: Course, promise: Promise, horizon: int) -> Iterator[Findi
     if course.pace >= 2:
         return
     at_floor = promise.end > _LOW and not is_rising
-    if at_floor and n_after <= _LONG_AT_FLOOR * course.n_steps:
+    if at_floor and (promise.may_stay or n_after <= _LONG_AT_FLOOR * course.n_steps):
         return
     position = round(max(e.position or 0, *(r.position or 0 for r in course.records)))
     counts = "; does it count epochs?" if course.pace == 1 and position >= 4 * horizon else ""

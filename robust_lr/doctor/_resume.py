@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ._course import Course
 from .findings import Finding
@@ -27,24 +27,21 @@ def resume(course: Course) -> Iterator[Finding]:
             f"the first step was taken at {applied[0]:.4g}: load the optimizer's state too",
             certain=True,
         )
-    elif e.saved_rates is not None and e.position_at_start <= 1 and _starts_again(course, scale):
-        nearby = next((r.rates for r in course.records[:3] if _differ(r.rates, e.saved_rates, scale)), applied)
+    elif e.saved_rates is not None and e.position_at_start <= 1:
+        jumps = [r.rates for r in course.records[:3] if _differ(r.rates, e.saved_rates, scale)]
+        if not jumps and not _differ(e.saved_rates, e.saved_peaks, max(scale, *e.saved_peaks)):
+            return
+        where = f"the rate jumped to {jumps[0][0]:.4g}" if jumps else "took that rate for its peak"
         yield Finding(
             "jump-on-resume",
             f"the optimizer was resumed at a learning rate of {e.saved_rates[0]:.4g}, but the scheduler began again at its "
-            f"first step, and the rate jumped to {nearby[0]:.4g}: load the scheduler's state too",
+            f"first step, and {where}: load the scheduler's state too",
             certain=e.saved_steps > 0,
         )
 
 
-def _starts_again(course: Course, scale: float) -> bool:
-    e = course.evidence
-    return any(_differ(record.rates, e.saved_rates or (), scale) for record in course.records[:3])
-
-
-def _differ(a: tuple[float, ...], b: object, scale: float) -> bool:
-    rates = tuple(b) if isinstance(b, (tuple, list)) else ()
-    return len(a) == len(rates) and any(abs(x - y) > _JUMP * scale for x, y in zip(a, rates, strict=True))
+def _differ(a: Sequence[float], b: Sequence[float], scale: float) -> bool:
+    return len(a) == len(b) and any(abs(x - y) > _JUMP * scale for x, y in zip(a, b, strict=True))
 
 
 def _other_horizon(course: Course) -> Iterator[Finding]:

@@ -87,7 +87,7 @@ class _Shape:
         return Promise(
             name=name, horizon=horizon, peak_at=peak_at, warmup=peak_at if is_warmup else None,
             end=max(0.0, end / peak) if horizon is not None else 0.0, restarts=restarts, rises_after_end=rises,
-            is_closed_form=True, is_exact=False,
+            is_closed_form=True, is_exact=False, may_stay=True,
         )  # fmt: skip
 
     def _first_where(self, holds: Callable[[float], bool], index: int, *, after: int = 0) -> int:

@@ -30,26 +30,44 @@ def can_end_early(places: Iterable[tuple[str, int]]) -> bool:
     return any(found) or not found
 
 
-def has_relative_floor(file: str, names: tuple[str, ...] = ("eta_min", "min_lr")) -> bool:
-    """Return whether the source passes a floor that it computes by a product or a quotient, such as ``0.1 * lr``."""
-    tree = _tree(file)
-    if tree is None:
-        return False
-    values = [k.value for c in ast.walk(tree) if isinstance(c, ast.Call) for k in c.keywords if k.arg in names]
+def has_relative_floor(places: Iterable[tuple[str, int]], names: tuple[str, ...] = ("eta_min", "min_lr")) -> bool:
+    """Return whether the code around these places passes a floor that is a product or quotient, such as ``0.1 * lr``.
+
+    It looks into the functions around the places, and into those of the same file that these call.
+    """
+    parts = [part for file, line in places if (tree := _tree(file)) is not None for part in _code_around(tree, line)]
+    nodes = [node for part in parts for node in ast.walk(part)]
+    values = [k.value for call in nodes if isinstance(call, ast.Call) for k in call.keywords if k.arg in names]
     used = {value.id for value in values if isinstance(value, ast.Name)} | set(names)
     values += [
         each.value
-        for each in ast.walk(tree)
+        for each in nodes
         if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id in used for t in each.targets)
     ]
     return any(_is_product(value) for value in values)
+
+
+def _code_around(tree: ast.Module, line: int) -> list[ast.AST]:
+    """The outermost function around a line, or the code of the module, and the functions of the file that it calls."""
+    functions = _functions(tree)
+    around = [part for part in tree.body if part.lineno <= line <= (part.end_lineno or part.lineno)]
+    if not any(isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for part in around):
+        around = [part for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.ClassDef))]
+    calls = [node.func for part in around for node in ast.walk(part) if isinstance(node, ast.Call)]
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    return [*around, *(functions[name] for name in called if name in functions)]
+
+
+@lru_cache(maxsize=64)
+def _functions(tree: ast.Module) -> dict[str, ast.AST]:
+    return {f.name: f for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
 
 def _is_product(value: ast.expr) -> bool:
     return any(
         isinstance(each, ast.BinOp)
         and isinstance(each.op, (ast.Mult, ast.Div))
-        and any(isinstance(part, (ast.Name, ast.Attribute)) for part in ast.walk(each))
+        and any(isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)) for part in ast.walk(each))
         for each in ast.walk(value)
     )
 
@@ -64,12 +82,20 @@ def _tree(file: str) -> ast.Module | None:
 
 def _loops_around(tree: ast.Module, line: int) -> Iterator[ast.For | ast.While]:
     """The loops around a line, within the innermost function."""
-    around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    around, inside = list[ast.stmt](), list[ast.AST]([tree])
+    while inside:  # only into what spans the line
+        inside = [n for each in inside for n in ast.iter_child_nodes(each) if _spans(n, line)]
+        around += [n for n in inside if isinstance(n, ast.stmt)]
     functions = [n for n in around if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
     begin = max((f.lineno for f in functions), default=0)
     for each in around:
         if isinstance(each, (ast.For, ast.While)) and each.lineno >= begin:
             yield each
+
+
+def _spans(node: ast.AST, line: int) -> bool:
+    first, last = getattr(node, "lineno", None), getattr(node, "end_lineno", None)
+    return first is None or first <= line <= (last or first)
 
 
 def _ends_early(loop: ast.For | ast.While, line: int) -> bool:
