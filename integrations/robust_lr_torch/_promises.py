@@ -78,7 +78,7 @@ def promise_of(scheduler: LRScheduler, *, n_steps: int) -> Promise:
         if isinstance(scheduler, kind):
             return read(name, scheduler, n_steps)
     declared = next((h for n in _HORIZONS if _is_count(h := getattr(scheduler, n, None))), None)
-    return Promise(name=name, horizon=declared, is_exact=False)
+    return Promise(name=name, horizon=declared, is_exact=False, may_stay=True)
 
 
 def _is_count(value: object) -> bool:
@@ -99,6 +99,7 @@ def _annealed(name: str, s: AnnealedLR, n_steps: int) -> Promise:
         wanted_warmup=None if warmup is None else warmup.fraction,
         end=multipliers[-1] / peak,
         is_closed_form=True,
+        checks_state=True,
     )
 
 
@@ -146,7 +147,13 @@ def _restarting(name: str, s: Any, n_steps: int) -> Promise:
 
 def _of_functions(name: str, s: Any, n_steps: int) -> Promise:
     functions = [f for f in s.lr_lambdas if isinstance(f, (functools.partial, types.FunctionType, types.MethodType))]
-    if len(functions) < len(s.lr_lambdas):  # an object may count its calls
+    if len(functions) < len(s.lr_lambdas) or not functions:  # an object may count its calls
+        return Promise(name=name, is_closed_form=True)
+    try:
+        is_pure = math.isclose(float(s.base_lrs[0]) * functions[0](s.last_epoch), float(s._last_lr[0]), rel_tol=1e-5)
+    except Exception:  # the user's function
+        is_pure = False
+    if not is_pure:  # it depends on more than the step
         return Promise(name=name, is_closed_form=True)
     return promise_of_function(name, functions[0], n_steps=max(n_steps, s.last_epoch))
 

@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,18 +19,19 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from robust_lr._checks import check_whole
 from robust_lr._text import count_of
 from robust_lr.doctor import Evidence, Finding, Promise, Record, Records, diagnose, findings_text
-from robust_lr.doctor.source import can_end_early, has_relative_floor
+from robust_lr.doctor.source import Source, can_end_early
 
 from ._parameter_moves import ParameterMoves, gradients_elsewhere
 from ._promises import position_of, promise_of, schedulers_of, unwrapped
 from ._surroundings import Surroundings, n_processes, surroundings
 
+_LOG = logging.getLogger("robust_lr")
 _FIRST_LOOK = 16  # steps; then after twice as many
 _JOINT_STEPS = 3
 
 
 def _log(finding: Finding) -> None:  # a warning may be turned into an error, and would stop the training
-    logging.getLogger("robust_lr").warning("schedule doctor: %s", finding)
+    _LOG.warning("schedule doctor: %s", finding)
 
 
 class ScheduleDoctor:
@@ -80,6 +82,7 @@ class ScheduleDoctor:
         self._loaded: _Loaded | None = None
         self._elsewhere: dict[int, tuple[int, int]] | None = None
         self._is_saved = self._is_interrupted = False
+        self._n_processes = 1
         self._written_at_start: tuple[float, ...] = ()
         self._position_at_start = 0
         self._horizon_at_start = self._promise().horizon if self._scheduler is not None else None
@@ -92,13 +95,22 @@ class ScheduleDoctor:
 
     def report(self) -> str:
         """Return the findings as text, one line each below a heading."""
-        seen = f"{count_of(self._records.n_steps, 'step')} of {type(self.optimizer).__name__}"
-        if self._scheduler is not None:
-            seen += f" under {type(self._scheduler).__name__}"
-        return findings_text(self.findings(), watched=seen)
+        return findings_text(self.findings(), watched=self.watched)
 
-    def close(self) -> None:
-        """Stop watching; the findings remain."""
+    @property
+    def n_steps(self) -> int:
+        """Steps of the optimizer that were seen."""
+        return self._records.n_steps
+
+    @property
+    def watched(self) -> str:
+        """What was watched, in words."""
+        scheduler = "" if self._scheduler is None else f" under {type(self._scheduler).__name__}"
+        return f"{count_of(self.n_steps, 'step')} of {type(self.optimizer).__name__}{scheduler}"
+
+    def close(self, *, interrupted: bool = False) -> None:
+        """Stop watching; the findings remain. A run that was interrupted is not blamed for its missing steps."""
+        self._is_interrupted |= interrupted
         if self._final is None:
             self._final = self._evidence(is_over=True)
         for handle in self._handles:
@@ -110,8 +122,7 @@ class ScheduleDoctor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._is_interrupted = kind is not None
-        self.close()
+        self.close(interrupted=kind is not None)
 
     def _watch(self) -> list[Any]:
         doctor = weakref.ref(self)  # a hook must not keep the doctor alive
@@ -119,7 +130,10 @@ class ScheduleDoctor:
         def forward(method: str) -> Callable[..., None]:
             def hook(optimizer: Optimizer, *args: Any) -> None:
                 if not torch.compiler.is_compiling() and (d := doctor()) is not None:
-                    getattr(d, method)(*args[:1])
+                    try:
+                        getattr(d, method)(*args[:1])
+                    except Exception as error:  # the doctor must not stop the training
+                        d._give_up(error)
 
             return hook
 
@@ -136,9 +150,10 @@ class ScheduleDoctor:
             self._begin()
         self._is_saved = False
         is_capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-        if not self._records.wants_next() or is_capturing:  # a graph records no reading of values
+        given = [group.get("lr") for group in self.optimizer.param_groups]
+        if not self._records.wants_next() or is_capturing or None in given:  # a graph records no reading of values
             return
-        rates = _floats(group["lr"] for group in self.optimizer.param_groups)
+        rates = _floats(given)
         position, written = None, rates
         if self._scheduler is not None:
             position, written = position_of(self._scheduler), _written_by(self._scheduler)
@@ -155,17 +170,26 @@ class ScheduleDoctor:
 
     def _before_load(self, state: dict[str, Any]) -> None:
         if self._records.n_steps == 0:
-            loaded = _Loaded.read(state)
+            loaded = _Loaded.read(state, self.optimizer)
             is_its_own = loaded.n_steps == 0 and loaded.rates == _floats(g["lr"] for g in self.optimizer.param_groups)
             self._loaded = None if is_its_own else loaded  # Accelerate moves a new optimizer by its state
+            if self._scheduler is None:
+                self._find_schedulers()
+                self._horizon_at_start = self._promise().horizon
 
     def _after_save(self, *_: object) -> None:
         self._is_saved = True
 
+    def _give_up(self, error: Exception) -> None:
+        _LOG.warning("schedule doctor: it failed, and watches no more: %s: %s", type(error).__name__, error)
+        self._final = Evidence(records=(), n_steps=self.n_steps)
+        self.close()
+
     def _begin(self) -> None:
-        self._surroundings = surroundings()
+        self._surroundings, self._n_processes = surroundings(), n_processes()
         self._moves.count_backward(self.optimizer)
-        self._find_schedulers()
+        if self._scheduler is None:
+            self._find_schedulers()
         if self._scheduler is not None:
             self._position_at_start = position_of(self._scheduler)
             self._written_at_start = _written_by(self._scheduler)
@@ -193,13 +217,15 @@ class ScheduleDoctor:
         now = gradients_elsewhere(self.optimizer)
         return any(now.get(key) not in (None, then) for key, then in self._elsewhere.items())
 
+    @cached_property
+    def _source(self) -> Source:
+        return Source((*self._built_at, *self._surroundings.places))
+
     def _promise(self) -> Promise:
         scheduler = self._scheduler
         return Promise(name="") if scheduler is None else promise_of(scheduler, n_steps=self._records.n_steps)
 
     def _evidence(self, *, is_over: bool) -> Evidence:
-        if is_over:
-            self._find_schedulers()
         scheduler, around, loaded = self._scheduler, self._surroundings, self._loaded
         groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
         promise = None if scheduler is None else self._promise()
@@ -218,18 +244,20 @@ class ScheduleDoctor:
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
             others=[promise_of(o.scheduler, n_steps=0) for o in self._others if o.is_interleaved],
-            is_handed_over=any(other.has_taken_over for other in self._others),
             is_attached=scheduler is None or groups is self.optimizer.param_groups,
             is_per_group=len({id(f) for f in getattr(scheduler, "lr_lambdas", ())}) > 1,
-            n_processes=n_processes(),
+            n_processes=self._n_processes,
             saved_rates=loaded.rates if loaded else None,
             saved_peaks=loaded.peaks if loaded else (),
             saved_steps=loaded.n_steps if loaded else 0,
+            built_peaks=loaded.built_peaks if loaded else (),
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
             has_untrained=is_over and self._trains_another(),
             swept_rate=_swept_rate(),
-            is_floor_relative=promise is not None and promise.floor > 0 and has_relative_floor((*self._built_at, *around.places)),
+            is_floor_relative=promise is not None and promise.floor > 0 and self._source.has_relative_floor,
+            literal_floors=self._source.literal_floors if is_over else (),
+            wants_warmup=is_over and self._source.wants_warmup,
             is_stepped_unseen="torch._dynamo" in sys.modules,
             is_over=is_over,
         )
@@ -241,23 +269,17 @@ class _Other:
     def __init__(self, scheduler: LRScheduler) -> None:
         self.scheduler = scheduler
         self._last: tuple[int | None, int] | None = None
-        self._n_joint = self._n_alone = 0
+        self._n_joint = 0
 
     def see(self, position: int | None) -> None:
         now = (position, position_of(self.scheduler))
         if self._last is not None:
-            first, own = now[0] != self._last[0], now[1] != self._last[1]
-            self._n_joint += first and own
-            self._n_alone = 0 if first else self._n_alone + own
+            self._n_joint += now[0] != self._last[0] and now[1] != self._last[1]
         self._last = now
 
     @property
     def is_interleaved(self) -> bool:
         return self._n_joint >= _JOINT_STEPS and not isinstance(self.scheduler, ReduceLROnPlateau)
-
-    @property
-    def has_taken_over(self) -> bool:
-        return self._n_alone > 0 and not isinstance(self.scheduler, ReduceLROnPlateau)
 
 
 @dataclass(frozen=True)
@@ -267,17 +289,22 @@ class _Loaded:
     rates: tuple[float, ...]
     peaks: tuple[float, ...]
     n_steps: int
+    built_peaks: tuple[float, ...]
 
     @classmethod
-    def read(cls, state: dict[str, Any]) -> _Loaded:
+    def read(cls, state: dict[str, Any], optimizer: Optimizer) -> _Loaded:
         steps = [values["step"] for values in state["state"].values() if isinstance(values, dict) and "step" in values]
         groups = state["param_groups"]
-        peaks = _floats(group.get("initial_lr", group["lr"]) for group in groups)
-        return cls(_floats(group["lr"] for group in groups), peaks, max(map(int, steps), default=0))
+        rates = _floats(group["lr"] for group in groups)
+        return cls(rates, _peaks(groups), max(map(int, steps), default=0), _peaks(optimizer.param_groups))
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _peaks(groups: Iterable[dict[str, Any]]) -> tuple[float, ...]:
+    return _floats(group.get("initial_lr", group["lr"]) for group in groups)
 
 
 def _written_by(scheduler: LRScheduler) -> tuple[float, ...]:

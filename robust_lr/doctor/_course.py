@@ -43,6 +43,12 @@ class Course:
         return (self.evidence.position or 0) - self.evidence.position_at_start
 
     @cached_property
+    def is_handed_over(self) -> bool:
+        """Whether the scheduler is stepped no more, and something else sets the rates."""
+        end = self.records[-3:]
+        return len({r.position for r in end}) == 1 and len(end) > 1 and all(r.is_overwritten for r in end[1:])
+
+    @cached_property
     def pace(self) -> float:
         """Typical number of the scheduler's steps for a step of the optimizer, before the schedule has ended."""
         horizon = self.evidence.promise.horizon if self.evidence.promise else None
@@ -67,7 +73,7 @@ class Course:
         """The scheduler's step at which the whole run ends; None if nobody can tell."""
         e = self.evidence
         if e.planned_steps is not None and e.position_at_start == 0:
-            return e.planned_steps * self.mean_pace
+            return e.planned_steps * (self.mean_pace if e.is_over else self.pace)
         if e.planned_steps is not None:  # earlier processes took their part of the planned steps
             return max(float(e.position or 0), e.planned_steps * (self.pace or self.mean_pace))
         return None if e.may_end_early or e.is_to_be_continued else float(e.position or 0)

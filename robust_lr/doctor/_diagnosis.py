@@ -7,6 +7,7 @@ from ._groups import attachment, left_out, overwriting
 from ._horizon import horizon
 from ._limits import effect, floor, swept_rate, warmup
 from ._resume import resume
+from ._shapes import shapes
 from ._stepping import stepping
 from .evidence import Evidence
 from .findings import Finding
@@ -18,7 +19,7 @@ _EXPLAINS = {
     "rate-never-applied": ("lr-without-effect",),
 }
 
-_CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate)
+_CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate, shapes)
 
 
 def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
@@ -31,6 +32,8 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
         >>> [f.code for f in diagnose(Evidence(records=seen, n_steps=50, promise=line, position=50))]
         ['horizon-longer']
     """
+    if evidence.n_steps and not evidence.records:
+        return ()
     course = Course(evidence)
     found = [finding for check in _CHECKS for finding in check(course)]
     explained = {code for finding in found for code in _EXPLAINS.get(finding.code, ())}

@@ -14,16 +14,16 @@ _FEWEST = 3
 def attachment(course: Course) -> Iterator[Finding]:
     """Yield a scheduler whose rates are never applied."""
     e = course.evidence
-    if e.promise is None:
+    if e.promise is None and course.n_steps == 0:
         return
-    if not e.is_attached:
+    if e.promise is not None and not e.is_attached:
         yield Finding(
             "rate-never-applied",
             f"{e.promise.name} sets the rates of another optimizer than the one that is stepped; build it with the "
             "optimizer that trains, after any wrapping or rebuilding",
             certain=True,
         )
-    elif course.n_steps == 0 and course.advance >= _FEWEST and not e.is_stepped_unseen:
+    elif e.promise is not None and course.n_steps == 0 and course.advance >= _FEWEST and not e.is_stepped_unseen:
         yield Finding(
             "rate-never-applied",
             f"{e.promise.name} was stepped {course.advance} times, but its optimizer never; step the optimizer that the "

@@ -11,17 +11,18 @@ from .findings import Finding
 
 _LOW = 0.01  # share of the peak that is as good as zero
 _LONG_AT_FLOOR = 0.25  # share of a run at a floor that is no longer a choice
+_SHORTFALL = 0.04  # of a horizon, such as by a last batch that is dropped
 _RISE = 0.05  # of the peak
 
 
 def horizon(course: Course) -> Iterator[Finding]:
     """Yield what is wrong with the length of the schedule."""
     e = course.evidence
-    if e.promise is None or e.position is None or not e.is_attached or e.is_handed_over or course.n_steps == 0:
+    if e.promise is None or e.position is None or not e.is_attached or course.is_handed_over or course.n_steps == 0:
         return
     if e.promise.horizon is not None and not e.promise.restarts:
         yield from _too_short(course, e.promise, e.promise.horizon)
-        if e.is_over and course.advance > 0:
+        if course.advance > 0 and (e.is_over or (e.planned_steps is not None and course.pace >= 1)):
             yield from _too_long(course, e.promise, e.promise.horizon)
     if e.is_over and course.advance > 0:
         yield from _no_peak(course, e.promise)
@@ -44,7 +45,7 @@ def _too_short(course: Course, promise: Promise, horizon: int) -> Iterator[Findi
         )
     if course.pace >= 2:
         return
-    at_floor = promise.end > _LOW and not is_rising
+    at_floor = max(after) > _LOW * height and not is_rising
     if at_floor and (promise.may_stay or n_after <= _LONG_AT_FLOOR * course.n_steps):
         return
     position = round(max(e.position or 0, *(r.position or 0 for r in course.records)))
@@ -63,13 +64,14 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
         return
     left = course.rates[-1] / (course.peak or 1.0)
     planned = course.evidence.planned_steps
-    if horizon - end < max(2, SMALL * horizon) or (planned is None and left - promise.end <= _LOW):
+    if horizon - end < max(2, _SHORTFALL * horizon) or (planned is None and left - promise.end <= _LOW):
         return
     whose = "the run is to take" if planned is not None else "were taken"
+    where = f", it is still at {percent(left)} of the peak" if course.evidence.is_over else ""
     yield Finding(
         "horizon-longer",
-        f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end, it is still "
-        f"at {percent(left)} of the peak; give it the number of optimizer steps of the run",
+        f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; give "
+        "it the number of optimizer steps of the run",
         certain=True,
     )
 

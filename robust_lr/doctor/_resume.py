@@ -18,7 +18,7 @@ def resume(course: Course) -> Iterator[Finding]:
     yield from _other_horizon(course)
     applied = course.records[0].rates
     scale = max(*applied, *(e.saved_rates or ()), *e.written_at_start, course.peak)
-    if scale <= 0:
+    if scale <= 0 or e.promise.checks_state:
         return
     if e.position_at_start > 1 and _differ(applied, e.written_at_start, scale):
         yield Finding(
@@ -37,6 +37,20 @@ def resume(course: Course) -> Iterator[Finding]:
             f"the optimizer was resumed at a learning rate of {e.saved_rates[0]:.4g}, but the scheduler began again at its "
             f"first step, and {where}: load the scheduler's state too",
             certain=e.saved_steps > 0,
+        )
+    elif e.saved_rates is not None and _differ(applied, e.saved_rates, scale):
+        yield Finding(
+            "jump-on-resume",
+            f"the optimizer was resumed at a learning rate of {e.saved_rates[0]:.4g}, but the next step was taken at "
+            f"{applied[0]:.4g}: the scheduler was resumed at another step (its {e.position_at_start}), or has another length",
+            certain=False,
+        )
+    elif e.saved_rates is not None and _differ(e.built_peaks, e.saved_peaks, max(scale, *e.saved_peaks)):
+        yield Finding(
+            "rate-never-applied",
+            f"the optimizer was built with a learning rate of {e.built_peaks[0]:.4g}, but the state that was loaded brought "
+            f"back {e.saved_peaks[0]:.4g}; set lr and initial_lr of each group again after load_state_dict",
+            certain=False,
         )
 
 

@@ -14,7 +14,7 @@ _FEW = 8  # steps of the optimizer that say nothing yet
 def stepping(course: Course) -> Iterator[Finding]:
     """Yield what is wrong with how often the scheduler is stepped."""
     e = course.evidence
-    if e.promise is None or e.position is None or not e.is_attached or e.is_handed_over:
+    if e.promise is None or e.position is None or not e.is_attached or course.is_handed_over:
         return
     if course.advance == 0 and e.is_over and course.n_steps >= _FEW and not _is_past(course):
         if e.promise.is_lazy:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-_COUNTS = re.compile(r"step|iter|epoch|batch|max|total|num|count|limit|len|^n$|^n_|_n$|^[ijkt]$", re.IGNORECASE)
+_FLOORS = ("eta_min", "min_lr", "lr_min")
+_ROUNDINGS = ("int", "round", "ceil", "floor", "max")
+_COUNTS = re.compile(r"step|iter|epoch|batch|max|total|^n_", re.IGNORECASE)
 _QUALITY = re.compile(
     r"patien|wait|bad|best|stop|early|loss|acc|metric|score|improv|converg|nan|finite|time|toler|plateau|done|finish",
     re.IGNORECASE,
@@ -30,28 +32,53 @@ def can_end_early(places: Iterable[tuple[str, int]]) -> bool:
     return any(found) or not found
 
 
-def has_relative_floor(places: Iterable[tuple[str, int]], names: tuple[str, ...] = ("eta_min", "min_lr")) -> bool:
-    """Return whether the code around these places passes a floor that is a product or quotient, such as ``0.1 * lr``.
+class Source:
+    """What the code around some places (file, line) says: their functions, and those of the same file that these call."""
 
-    It looks into the functions around the places, and into those of the same file that these call.
-    """
-    parts = [part for file, line in places if (tree := _tree(file)) is not None for part in _code_around(tree, line)]
-    nodes = [node for part in parts for node in ast.walk(part)]
-    values = [k.value for call in nodes if isinstance(call, ast.Call) for k in call.keywords if k.arg in names]
-    used = {value.id for value in values if isinstance(value, ast.Name)} | set(names)
-    values += [
-        each.value
-        for each in nodes
-        if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id in used for t in each.targets)
-    ]
-    return any(_is_product(value) for value in values)
+    def __init__(self, places: Iterable[tuple[str, int]]) -> None:
+        parts = [part for file, line in places if (tree := _tree(file)) is not None for part in _code_around(tree, line)]
+        self._nodes = [node for part in dict.fromkeys(parts) for node in ast.walk(part)]
+
+    @cached_property
+    def has_relative_floor(self) -> bool:
+        """Whether it passes a floor that is a product or quotient, such as ``0.1 * lr``."""
+        return any(_is_product(value, (ast.Name, ast.Attribute, ast.Subscript)) for value in self._floors())
+
+    @cached_property
+    def literal_floors(self) -> tuple[float, ...]:
+        """The numbers that it gives as floors."""
+        values = (each.value for each in self._floors() if isinstance(each, ast.Constant))
+        return tuple(float(value) for value in values if isinstance(value, (int, float)))
+
+    @cached_property
+    def wants_warmup(self) -> bool:
+        """Whether it computes a warm-up as a share, such as ``int(0.01 * total_steps)``."""
+        values = [value for name, value in self._assigned() if "warm" in name.lower()]
+        for call in self._calls():
+            values += [k.value for k in call.keywords if "warm" in (k.arg or "")]
+            values += call.args[1:2] if "warmup" in ast.unparse(call.func) else []
+        return any(_is_product(_rounded(value), (ast.Constant,)) for value in values)
+
+    def _calls(self) -> list[ast.Call]:
+        return [node for node in self._nodes if isinstance(node, ast.Call)]
+
+    def _assigned(self) -> list[tuple[str, ast.expr]]:
+        pairs = [(target, each.value) for each in self._nodes if isinstance(each, ast.Assign) for target in each.targets]
+        return [(ast.unparse(target), value) for target, value in pairs if isinstance(target, (ast.Name, ast.Attribute))]
+
+    def _floors(self) -> list[ast.expr]:
+        passed = [k.value for call in self._calls() for k in call.keywords if k.arg in _FLOORS]
+        used = {value.id for value in passed if isinstance(value, ast.Name)} | set(_FLOORS)
+        return passed + [value for name, value in self._assigned() if name in used]
 
 
 def _code_around(tree: ast.Module, line: int) -> list[ast.AST]:
     """The outermost function around a line, or the code of the module, and the functions of the file that it calls."""
     functions = _functions(tree)
     around = [part for part in tree.body if part.lineno <= line <= (part.end_lineno or part.lineno)]
-    if not any(isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for part in around):
+    if any(isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for part in around):
+        around += [part for part in tree.body if isinstance(part, ast.Assign)]
+    else:
         around = [part for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.ClassDef))]
     calls = [node.func for part in around for node in ast.walk(part) if isinstance(node, ast.Call)]
     called = {function.id for function in calls if isinstance(function, ast.Name)}
@@ -63,11 +90,18 @@ def _functions(tree: ast.Module) -> dict[str, ast.AST]:
     return {f.name: f for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
 
-def _is_product(value: ast.expr) -> bool:
+def _rounded(value: ast.expr) -> ast.expr:
+    """The expression inside of int(), round() and their like."""
+    while isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in _ROUNDINGS and value.args:
+        value = value.args[-1]
+    return value if isinstance(value, ast.BinOp) else ast.Constant(0)
+
+
+def _is_product(value: ast.expr, of: tuple[type[ast.expr], ...]) -> bool:
     return any(
         isinstance(each, ast.BinOp)
-        and isinstance(each.op, (ast.Mult, ast.Div))
-        and any(isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)) for part in ast.walk(each))
+        and isinstance(each.op, (ast.Mult, ast.Div, ast.FloorDiv))
+        and any(isinstance(part, of) for part in (each.left, each.right))
         for each in ast.walk(value)
     )
 
@@ -101,7 +135,7 @@ def _spans(node: ast.AST, line: int) -> bool:
 def _ends_early(loop: ast.For | ast.While, line: int) -> bool:
     if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant) and not _bounds_a_count(loop.test):
         return True
-    return any(not all(map(_bounds_a_count, tests)) or not tests for tests in _exits(loop.body, [], line))
+    return any(not tests or not all(map(_bounds_by_a_name, tests)) for tests in _exits(loop.body, [], line))
 
 
 def _exits(body: list[ast.stmt], tests: list[ast.expr], line: int, *, own: bool = True) -> Iterator[list[ast.expr]]:
@@ -116,6 +150,11 @@ def _exits(body: list[ast.stmt], tests: list[ast.expr], line: int, *, own: bool 
             yield from _exits(each.body, tests, line, own=False)
         elif isinstance(each, (ast.With, ast.Try)):
             yield from _exits(each.body, tests, line, own=own)
+
+
+def _bounds_by_a_name(test: ast.expr) -> bool:
+    # `if step == 60: break` stands for some reason to stop; `if step >= max_steps: break` for the length of the run.
+    return _bounds_a_count(test) and not any(isinstance(n, ast.Constant) and n.value != 1 for n in ast.walk(test))
 
 
 def _bounds_a_count(test: ast.expr) -> bool:

@@ -447,6 +447,80 @@ def warmup_of_one_step():
 
 
 @fault("warmup-too-short")
+def warmup_that_is_rounded_to_nothing():
+    from transformers import get_cosine_schedule_with_warmup
+
+    model, optimizer = built()
+    n_warmup = int(0.01 * 70)
+    return run(model, optimizer, get_cosine_schedule_with_warmup(optimizer, n_warmup, 70), 70)
+
+
+@fault("absolute-floor")
+def floor_of_a_loop_by_hand():
+    model, optimizer = built(lr=6e-4)
+    min_lr = 6e-5
+    doctor = watching(optimizer)
+    for step in range(80):
+        lr = max(min_lr, 6e-4 * (1 - step / 75))
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        train_step(model, optimizer)
+    return doctor
+
+
+@fault("horizon-longer")
+def loop_by_hand_with_the_steps_of_another_run():
+    model, optimizer = built()
+    doctor = watching(optimizer)
+    for step in range(80):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * (1 - step / 200)
+        train_step(model, optimizer)
+    return doctor
+
+
+@fault("jump-on-resume")
+def resumed_by_the_number_of_epochs():
+    saved = saved_run(lambda optimizer: LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100)))
+    model, optimizer = built()
+    optimizer.load_state_dict(saved["optimizer"])
+    doctor = watching(optimizer)
+    optimizer.load_state_dict(saved["optimizer"])
+    scheduler = LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100), last_epoch=4)
+    for _ in range(50):
+        train_step(model, optimizer)
+        scheduler.step()
+    return doctor
+
+
+@fault("rate-never-applied")
+def rate_of_the_loaded_state():
+    saved = saved_run(lambda optimizer: StepLR(optimizer, 1000), lr=0.01)
+    model, optimizer = built(lr=1e-4)
+    scheduler = StepLR(optimizer, 1000)
+    doctor = watching(optimizer, scheduler)
+    optimizer.load_state_dict(saved["optimizer"])
+    scheduler.load_state_dict(saved["scheduler"])
+    for _ in range(40):
+        train_step(model, optimizer)
+        scheduler.step()
+    return doctor
+
+
+@fault("set-twice")
+def part_of_a_sequence_stepped_on_its_own():
+    model, optimizer = built()
+    cosine = CosineAnnealingLR(optimizer, T_max=80)
+    scheduler = SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=10), cosine], milestones=[10])
+    doctor = watching(optimizer, scheduler)
+    for _ in range(90):
+        train_step(model, optimizer)
+        scheduler.step()
+        cosine.step()
+    return doctor
+
+
+@fault("warmup-too-short")
 def warmup_part_of_no_steps():
     model, optimizer = built()
     n_warmup = int(0.01 * 80)
@@ -1001,6 +1075,108 @@ def steps_without_gradients():
     for _ in range(40):
         optimizer.step()
         scheduler.step()
+    return doctor
+
+
+@clean
+def warmup_that_is_turned_off():
+    from transformers import get_linear_schedule_with_warmup
+
+    model, optimizer = built()
+    return run(model, optimizer, get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=60), 60)
+
+
+@clean
+def last_batches_that_are_dropped():
+    model, optimizer = built()
+    return run(model, optimizer, LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100)), 97)
+
+
+@clean
+def resumed_with_a_longer_horizon_on_purpose():
+    saved = saved_run(lambda optimizer: AnnealedLR(optimizer, "linear", 60), n_steps=50)
+    model, optimizer = built()
+    scheduler = AnnealedLR(optimizer, "linear", 120, on_new_horizon="stretch")
+    doctor = watching(optimizer, scheduler)
+    optimizer.load_state_dict(saved["optimizer"])
+    scheduler.load_state_dict(saved["scheduler"])
+    for _ in range(70):
+        train_step(model, optimizer)
+        scheduler.step()
+    return doctor
+
+
+@clean
+def three_phases_by_linear_parts():
+    model, optimizer = built()
+    parts = [
+        LinearLR(optimizer, 0.1, total_iters=10),
+        ConstantLR(optimizer, 1.0, total_iters=1),
+        LinearLR(optimizer, 1.0, 0.0, total_iters=20),
+    ]
+    return run(model, optimizer, SequentialLR(optimizer, parts, milestones=[10, 60]), 80)
+
+
+@clean
+def scheduler_of_its_own_with_restarts():
+    class Restarts(LambdaLR):
+        def __init__(self, optimizer, total_steps):
+            self.total_steps = total_steps
+            super().__init__(optimizer, lambda k: 1 - (k % total_steps) / total_steps)
+
+    model, optimizer = built()
+    return run(model, optimizer, Restarts(optimizer, 20), 90)
+
+
+@clean
+def function_that_counts_by_itself():
+    class Counter:
+        n = 0
+
+        def __call__(self, _):
+            self.n += 1
+            return 1 / self.n
+
+    model, optimizer = built()
+    return run(model, optimizer, LambdaLR(optimizer, Counter()), 60)
+
+
+@clean
+def interrupted_by_an_error():
+    model, optimizer = built()
+    scheduler = CosineAnnealingLR(optimizer, T_max=100)
+    try:
+        with watching(optimizer, scheduler) as doctor:
+            for step in range(100):
+                train_step(model, optimizer)
+                scheduler.step()
+                if step == 30:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        return doctor
+
+
+@clean
+def stepped_before_the_optimizer():
+    model, optimizer = built()
+    scheduler = CosineAnnealingLR(optimizer, T_max=60)
+    doctor = watching(optimizer, scheduler)
+    for _ in range(60):
+        scheduler.step()
+        train_step(model, optimizer)
+    return doctor
+
+
+@clean
+def stop_at_a_step_of_its_own():
+    model, optimizer = built()
+    scheduler = OneCycleLR(optimizer, 0.1, total_steps=200)
+    doctor = watching(optimizer, scheduler)
+    for step in range(200):
+        train_step(model, optimizer)
+        scheduler.step()
+        if step == 120:
+            break
     return doctor
 
 
