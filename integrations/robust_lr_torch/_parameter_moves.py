@@ -46,9 +46,9 @@ class ParameterMoves:
         before, self._before = self._before, []
         for number, rate, values in before:
             try:
-                with_gradient = [(p, old) for p, old in values if p.grad is not None]
-                moved = [torch.linalg.vector_norm((_sample(p) - old).double()) for p, old in with_gradient]
-                slopes = [torch.linalg.vector_norm(_sample(p.grad).double()) for p, _ in with_gradient]
+                known = [(p, old, p.grad) for p, old in values if p.grad is not None]
+                moved = [torch.linalg.vector_norm((_sample(p) - old).double()) for p, old, _ in known]
+                slopes = [torch.linalg.vector_norm(_sample(gradient).double()) for *_, gradient in known]
                 zero = torch.zeros((), dtype=torch.float64)
                 self._seen.append((number, rate, _largest(moved, zero), _largest(slopes, zero)))
             except _BECAUSE_OF_THE_TENSOR:

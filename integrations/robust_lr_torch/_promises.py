@@ -45,7 +45,7 @@ def schedulers_of(optimizer: Optimizer) -> list[LRScheduler]:
     """Return the schedulers that set the rates of an optimizer, without those that another one of them steps."""
     groups = optimizer.param_groups
     kinds = {LRScheduler, *_subclasses(LRScheduler)}
-    found = [each for each in gc.get_objects() if type(each) in kinds]
+    found: list[LRScheduler] = [each for each in gc.get_objects() if type(each) in kinds]
     own = [each for each in found if getattr(each.__dict__.get("optimizer"), "param_groups", None) is groups]
     inner = {id(each) for scheduler in own for each in _schedulers_inside(scheduler)}
     return [each for each in own if id(each) not in inner]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ SUMMARY = "find faults of a learning-rate schedule"
 USAGE = "FILE | --command COMMAND [options]"
 
 _NOTHING_SEEN = (
-    "no optimizer of torch took a step in a Python process of this command, so there is nothing to say; the doctor sees "
-    "Python with torch and robust-lr only (not python -I or -E, nor a process that was killed). For other programs, log "
-    "the learning rate of each step and give the file"
+    "no optimizer of torch took a step in a Python process of this command, so there is nothing to say; the doctor "
+    "sees Python with torch and robust-lr only (not python -I or -E, nor a process that was killed). For other "
+    "programs, log the learning rate of each step and give the file"
 )
 
 
@@ -82,8 +83,5 @@ def _examine_command(options: argparse.Namespace) -> tuple[int, dict[str, tuple[
 def _write(path: Path, found: Mapping[str, tuple[Finding, ...]]) -> None:
     from .output import write_json
 
-    content = [
-        {"watched": watched, "findings": [{"code": f.code, "message": f.message, "certain": f.certain} for f in findings]}
-        for watched, findings in found.items()
-    ]
-    write_json(path, {"runs": content})
+    runs = [{"watched": watched, "findings": [asdict(f) for f in findings]} for watched, findings in found.items()]
+    write_json(path, {"runs": runs})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
 
 from .evidence import Evidence, Record
@@ -54,7 +55,7 @@ class Course:
         horizon = self.evidence.promise.horizon if self.evidence.promise else None
         known = [r for r in self.records if r.position is not None]
         running = [r for r in known if horizon is None or (r.position or 0) < horizon - 1] or known
-        pairs = list(zip(running, running[1:], strict=False))
+        pairs = list(pairwise(running))
         return median(((b.position or 0) - (a.position or 0)) / (b.step - a.step) for a, b in pairs) if pairs else 0.0
 
     @cached_property
@@ -65,7 +66,7 @@ class Course:
     @cached_property
     def n_backward(self) -> int:
         """Typical number of backward passes for a step of the optimizer; 0 if unknown."""
-        counts = [r.n_backward for a, r in zip(self.records, self.records[1:], strict=False) if r.step == a.step + 1]
+        counts = [r.n_backward for a, r in pairwise(self.records) if r.step == a.step + 1]
         return round(median(counts)) if counts else 0
 
     @cached_property

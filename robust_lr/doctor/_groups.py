@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from .._text import listed
 from ._course import Course
@@ -26,8 +27,8 @@ def attachment(course: Course) -> Iterator[Finding]:
     elif e.promise is not None and course.n_steps == 0 and course.advance >= _FEWEST and not e.is_stepped_unseen:
         yield Finding(
             "rate-never-applied",
-            f"{e.promise.name} was stepped {course.advance} times, but its optimizer never; step the optimizer that the "
-            "scheduler was built with",
+            f"{e.promise.name} was stepped {course.advance} times, but its optimizer never; step the optimizer that "
+            "the scheduler was built with",
             certain=False,
         )
     elif e.is_over and course.rates and course.n_steps >= _FEWEST and max(map(max, (r.rates for r in e.records))) == 0:
@@ -44,7 +45,7 @@ def overwriting(course: Course) -> Iterator[Finding]:
     if e.promise is None or not e.is_attached:
         return
     known = [r for r in course.records if r.position is not None]
-    advanced = [b for a, b in zip(known, known[1:], strict=False) if b.position != a.position]
+    advanced = [b for a, b in pairwise(known) if b.position != a.position]
     lost = [r for r in advanced if r.is_overwritten]
     others = [other.name for other in e.others]
     if others and any(p.is_closed_form for p in (e.promise, *e.others)):
@@ -59,9 +60,9 @@ def overwriting(course: Course) -> Iterator[Finding]:
         code = "rate-never-applied" if is_constant else "set-twice"
         yield Finding(
             code,
-            f"the rates that {e.promise.name} sets are overwritten before the optimizer steps"
-            f"{f', by a constant {course.rates[-1]:.4g}' if is_constant else ''}: another scheduler, a callback or the loop "
-            "sets lr too; let one of them do it",
+            f"the rates that {e.promise.name} sets are overwritten before the optimizer "
+            f"steps{f', by a constant {course.rates[-1]:.4g}' if is_constant else ''}: another scheduler, a callback "
+            "or the loop sets lr too; let one of them do it",
             certain=True,
         )
 
@@ -84,7 +85,7 @@ def left_out(course: Course) -> Iterator[Finding]:
     which = f"group {idle[0]}" if len(idle) == 1 else f"groups {listed(map(str, idle))}"
     yield Finding(
         "group-left-out",
-        f"the rate of parameter {which} stayed at {first[idle[0]]:.4g} while that of the others followed the schedule; set "
-        "the rate of every group, as in: for group in optimizer.param_groups",
-        certain=e.promise is None or e.promise.name != "",
+        f"the rate of parameter {which} stayed at {first[idle[0]]:.4g} while that of the others followed the "
+        "schedule; set the rate of every group, as in: for group in optimizer.param_groups",
+        certain=True,
     )

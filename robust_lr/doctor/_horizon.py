@@ -52,8 +52,8 @@ def _too_short(course: Course, promise: Promise, horizon: int) -> Iterator[Findi
     counts = "; does it count epochs?" if course.pace == 1 and position >= 4 * horizon else ""
     yield Finding(
         "horizon-shorter",
-        f"{promise.name} ends after {horizon} steps, but is stepped {position} times: the last {n_after} optimizer steps "
-        f"come after its end{counts}; give it the number of steps that the run takes",
+        f"{promise.name} ends after {horizon} steps, but is stepped {position} times: the last {n_after} optimizer "
+        f"steps come after its end{counts}; give it the number of steps that the run takes",
         certain=not at_floor and e.position_at_start == 0,
     )
 
@@ -70,8 +70,8 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
     where = f", it is still at {percent(left)} of the peak" if course.evidence.is_over else ""
     yield Finding(
         "horizon-longer",
-        f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; give "
-        "it the number of optimizer steps of the run",
+        f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; "
+        "give it the number of optimizer steps of the run",
         certain=True,
     )
 
@@ -79,14 +79,14 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
 def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
     e = course.evidence
     end = course.end if course.end is not None else float(e.position or 0)
-    if promise.peak_at is None or promise.peak_at <= max(end, 1) or e.is_to_be_continued and e.planned_steps is None:
+    if promise.peak_at is None or promise.peak_at <= max(end, 1) or (e.is_to_be_continued and not e.planned_steps):
         return
     rising = course.rates[-1] > course.rates[0]
     if not rising and e.position_at_start:
         return
     yield Finding(
         "never-reached-peak",
-        f"{promise.name} reaches its peak at step {promise.peak_at}, but the run ends at step {round(end)}: it never left "
-        "the warm-up; size the warm-up by the steps of this run",
+        f"{promise.name} reaches its peak at step {promise.peak_at}, but the run ends at step {round(end)}: it never "
+        "left the warm-up; size the warm-up by the steps of this run",
         certain=True,
     )

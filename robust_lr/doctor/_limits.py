@@ -23,8 +23,8 @@ def warmup(course: Course) -> Iterator[Finding]:
     if e.wants_warmup and course.rates[0] == course.peak > course.rates[-1] and not (e.promise and e.promise.warmup):
         yield Finding(
             "warmup-too-short",
-            "the code computes a warm-up as a share of the run, but the first step trained at the peak: the share is less "
-            "than one step; give it a number of steps, or leave it out",
+            "the code computes a warm-up as a share of the run, but the first step trained at the peak: the share is "
+            "less than one step; give it a number of steps, or leave it out",
             certain=False,
         )
         return
@@ -37,8 +37,8 @@ def warmup(course: Course) -> Iterator[Finding]:
     share = f" ({percent(asked)} of the run)" if asked else ""
     yield Finding(
         "warmup-too-short",
-        f"the warm-up of {e.promise.name} takes {e.promise.warmup} steps{share}, so the second step trains at the peak; "
-        "give it a number of steps, or leave it out",
+        f"the warm-up of {e.promise.name} takes {e.promise.warmup} steps{share}, so the second step trains at the "
+        "peak; give it a number of steps, or leave it out",
         certain=True,
     )
 
@@ -75,8 +75,8 @@ def effect(course: Course) -> Iterator[Finding]:
     if e.has_untrained:
         yield Finding(
             "lr-without-effect",
-            "the parameters of the optimizer never had a gradient, while others have: it holds another model's; build it "
-            "after the model has got its final parameters",
+            "the parameters of the optimizer never had a gradient, while others have: it holds another model's; "
+            "build it after the model has got its final parameters",
             certain=True,
         )
         return
@@ -98,8 +98,8 @@ def effect(course: Course) -> Iterator[Finding]:
     elif _is_indifferent(course):
         yield Finding(
             "lr-without-effect",
-            f"the steps were as long at the lowest learning rates as at the highest, {_FAR_APART} times as high: the optimizer does "
-            "not read lr of its parameter groups",
+            f"the steps were as long at the lowest learning rates as at the highest, {_FAR_APART} times as high: the "
+            "optimizer does not read lr of its parameter groups",
             certain=False,
         )
 

@@ -36,8 +36,8 @@ def _log_goes_back(course: Course) -> Iterator[Finding]:
         if b.step <= a.step and before is not None and abs(now - before) > _HIGH * course.peak:
             yield Finding(
                 "jump-on-resume",
-                f"step {b.step} was logged twice, at a learning rate of {before:.4g} and at {now:.4g}: the run was resumed "
-                "without the state of its schedule; load the scheduler's and the optimizer's",
+                f"step {b.step} was logged twice, at a learning rate of {before:.4g} and at {now:.4g}: the run was "
+                "resumed without the state of its schedule; load the scheduler's and the optimizer's",
                 certain=False,
             )
             return
@@ -48,8 +48,8 @@ def _short_warmup(course: Course, shares: Sequence[float]) -> Iterator[Finding]:
     if b.step == a.step + 1 and shares[0] < 0.5 and shares[1] > 0.999 and shares[2] > 0.8:
         yield Finding(
             "warmup-too-short",
-            f"step {a.step} has {percent(shares[0])} of the peak and the next one all of it: a warm-up of one step; give it a "
-            "number of steps, or leave it out",
+            f"step {a.step} has {percent(shares[0])} of the peak and the next one all of it: a warm-up of one step; "
+            "give it a number of steps, or leave it out",
             certain=False,
         )
 
@@ -59,11 +59,12 @@ def _still_falling(shares: Sequence[float]) -> Iterator[Finding]:
     fall, left = shares[start:], shares[-1]
     if len(fall) < _FEWEST or left <= _TAIL or left > 1 - _LOW or not _is_smooth(fall):
         return
-    if fall[-1] < fall[-1 - len(fall) // 5] and _is_straight_or_bent_down(fall):
+    lately = fall[-1 - max(1, len(fall) // 5)] - fall[-1]
+    if lately > 0.12 * (1 - left) and _is_straight_or_bent_down(fall):
         yield Finding(
             "horizon-longer",
-            f"the rate was still at {percent(left)} of its peak, and falling, at the end: the schedule is longer than the run; "
-            "give it the number of steps of the run, unless you stopped early",
+            f"the rate was still at {percent(left)} of its peak, and falling, at the end: the schedule is longer than "
+            "the run; give it the number of steps of the run, unless you stopped early",
             certain=False,
         )
 
@@ -75,8 +76,8 @@ def _still_rising(shares: Sequence[float]) -> Iterator[Finding]:
         if abs(middle - (rise[0] + rise[-1]) / 2) <= _STRAIGHT:
             yield Finding(
                 "never-reached-peak",
-                "the rate rose by the same amount from step to step until the end: the run never left its warm-up; size the "
-                "warm-up by the steps of this run",
+                "the rate rose by the same amount from step to step until the end: the run never left its warm-up; "
+                "size the warm-up by the steps of this run",
                 certain=False,
             )
 
@@ -94,8 +95,9 @@ def _rises_again(shares: Sequence[float]) -> Iterator[Finding]:
     if shares[low + 1] - shares[low] < 0.5 * mean_slope:  # a wave is round at its trough, a sawtooth is not
         yield Finding(
             "rises-again",
-            f"the rate fell to {percent(shares[low])} of its peak after {percent(low / len(shares))} of the run, and rose to "
-            f"{percent(top)} again: a cosine that is stepped beyond its end; give it the number of steps of the run",
+            f"the rate fell to {percent(shares[low])} of its peak after {percent(low / len(shares))} of the run, and "
+            f"rose to {percent(top)} again: a cosine that is stepped beyond its end; give it the number of steps of "
+            "the run",
             certain=False,
         )
 
@@ -105,8 +107,8 @@ def _ends_at_zero(shares: Sequence[float]) -> Iterator[Finding]:
     if n_idle > max(2, _TAIL * len(shares)):
         yield Finding(
             "horizon-shorter",
-            f"the rate was 0 for the last {percent(n_idle / len(shares))} of the run: the schedule is shorter than the run, or "
-            "stepped too often; give it the number of optimizer steps of the run",
+            f"the rate was 0 for the last {percent(n_idle / len(shares))} of the run: the schedule is shorter than "
+            "the run, or stepped too often; give it the number of optimizer steps of the run",
             certain=False,
         )
 
@@ -118,8 +120,9 @@ def _hardly_falls(shares: Sequence[float]) -> Iterator[Finding]:
     if is_staircase and shares[0] == 1 and shares[-1] > 0.9 and all(0 < a < b for a, b in pairwise(drops)):
         yield Finding(
             "stepped-per-epoch",
-            f"the rate moved {len(drops)} times only, and by {percent(1 - shares[-1])} in all, as a cosine does at its very "
-            "beginning: it is stepped once per epoch, with a horizon in steps; step it after each optimizer step",
+            f"the rate moved {len(drops)} times only, and by {percent(1 - shares[-1])} in all, as a cosine does at "
+            "its very beginning: it is stepped once per epoch, with a horizon in steps; step it after each optimizer "
+            "step",
             certain=False,
         )
 

@@ -29,9 +29,9 @@ def stepping(course: Course) -> Iterator[Finding]:
     elif is_stepped_per_epoch(course):
         yield Finding(
             "stepped-per-epoch",
-            f"{e.promise.name} ends after {e.promise.horizon} of its steps, as many as the optimizer takes, but it took "
-            f"{course.advance} in {course.n_steps} optimizer steps: it is stepped once per epoch, and the rate hardly "
-            "moves; step it after each optimizer.step() (Lightning: interval 'step')",
+            f"{e.promise.name} ends after {e.promise.horizon} of its steps, as many as the optimizer takes, but it "
+            f"took {course.advance} in {course.n_steps} optimizer steps: it is stepped once per epoch, and the rate "
+            "hardly moves; step it after each optimizer.step() (Lightning: interval 'step')",
             certain=True,
         )
     elif course.pace >= 2:
@@ -72,9 +72,8 @@ def _too_often(course: Course) -> Iterator[Finding]:
         effect = f"it reached its end, {horizon} of its steps, {n_idle} optimizer steps before the run's"
         is_certain = True
     code, cause = _cause(pace, course.n_backward, e.n_processes)
-    yield Finding(
-        code, f"{e.promise.name} takes {pace} steps for each step of the optimizer, {cause}: {effect}", certain=is_certain
-    )
+    said = f"{e.promise.name} takes {pace} steps for each step of the optimizer, {cause}: {effect}"
+    yield Finding(code, said, certain=is_certain)
 
 
 def _cause(pace: int, n_backward: int, n_processes: int) -> tuple[str, str]:

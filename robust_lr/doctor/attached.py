@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +35,7 @@ class _Ward:
             build(optimizer, *args, **kwargs)
             self._watch(optimizer)
 
-        optim.Optimizer.__init__ = build_and_watch  # type: ignore[method-assign]
+        optim.Optimizer.__init__ = build_and_watch
         import_module(f"{optim.__name__}.optimizer").register_optimizer_step_pre_hook(self._before_step)
         sys.excepthook = self._noting(sys.excepthook)
         atexit.register(self._write)
@@ -53,21 +54,22 @@ class _Ward:
     def _watch(self, optimizer: Any) -> None:
         if self._is_at_work:
             return
-        self._is_at_work = True
+        self._is_at_work = True  # importing robust_lr_torch may build optimizers
         try:
             make = import_module("robust_lr_torch").ScheduleDoctor
             total_steps = os.environ.get(TOTAL_STEPS)
             self._doctors[id(optimizer)] = make(optimizer, total_steps=int(total_steps) if total_steps else None)
-        finally:
-            self._is_at_work = False
+        except Exception as error:  # the doctor must not stop the training
+            print(f"schedule doctor: it cannot watch: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+            return  # and says so once
+        self._is_at_work = False
         while len(self._doctors) > _MOST:
             self._discharge(self._doctors.pop(next(iter(self._doctors))))
 
     def _discharge(self, doctor: Any) -> None:
         doctor.close(interrupted=self._has_failed)
         if doctor.n_steps:
-            findings = [{"code": f.code, "message": f.message, "certain": f.certain} for f in doctor.findings()]
-            self._reports.append({"watched": doctor.watched, "findings": findings})
+            self._reports.append({"watched": doctor.watched, "findings": list(map(asdict, doctor.findings()))})
 
     def _write(self) -> None:
         while self._doctors:

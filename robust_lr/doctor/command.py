@@ -17,7 +17,10 @@ from .findings import Finding
 _HOOK = Path(__file__).parent / "_hook"
 
 
-def examine_command(command: str, *, total_steps: int | None = None) -> tuple[int, list[tuple[str, tuple[Finding, ...]]]]:
+Report = tuple[str, tuple[Finding, ...]]
+
+
+def examine_command(command: str, *, total_steps: int | None = None) -> tuple[int, list[Report]]:
     """Run a command and return its exit code, and for each optimizer what was watched and found.
 
     Args:

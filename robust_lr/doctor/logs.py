@@ -20,8 +20,8 @@ def examine_log(path: str | Path, *, lr_name: str | None = None) -> dict[str, tu
     """Return the number of logged steps and the findings of each run of a log, by the run's name ("" for a single one).
 
     Args:
-        path: a table (CSV, JSON lines, parquet, ...) with a row for each step: a column of the learning rate, or one for
-            each parameter group, and, if there are any, columns of the step and of the run.
+        path: a table (CSV, JSON lines, parquet, ...) with a row for each step: a column of the learning rate, or one
+            for each parameter group, and, if there are any, columns of the step and of the run.
         lr_name: the column of the learning rate, if its name does not say so.
 
     Raises:
@@ -53,7 +53,8 @@ def _rate_columns(path: str | Path, table: Table, lr_name: str | None) -> list[s
         return [lr_name]
     found = [column for column in table.columns if is_lr(column) or is_lr(column.partition("-")[0])]
     if not found:
-        raise DataError(f"{path} has no column of learning rates; name it with --lr-name; it has {listed(table.columns)}")
+        has = listed(table.columns)
+        raise DataError(f"{path} has no column of learning rates; name it with --lr-name; it has {has}")
     return found
 
 

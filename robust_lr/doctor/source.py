@@ -33,10 +33,11 @@ def can_end_early(places: Iterable[tuple[str, int]]) -> bool:
 
 
 class Source:
-    """What the code around some places (file, line) says: their functions, and those of the same file that these call."""
+    """What the code around some places (file, line) says: their functions, and those of the file that these call."""
 
     def __init__(self, places: Iterable[tuple[str, int]]) -> None:
-        parts = [part for file, line in places if (tree := _tree(file)) is not None for part in _code_around(tree, line)]
+        trees = [(tree, line) for file, line in places if (tree := _tree(file)) is not None]
+        parts = [part for tree, line in trees for part in _code_around(tree, line)]
         self._nodes = [node for part in dict.fromkeys(parts) for node in ast.walk(part)]
 
     @cached_property
@@ -63,8 +64,8 @@ class Source:
         return [node for node in self._nodes if isinstance(node, ast.Call)]
 
     def _assigned(self) -> list[tuple[str, ast.expr]]:
-        pairs = [(target, each.value) for each in self._nodes if isinstance(each, ast.Assign) for target in each.targets]
-        return [(ast.unparse(target), value) for target, value in pairs if isinstance(target, (ast.Name, ast.Attribute))]
+        each = [node for node in self._nodes if isinstance(node, ast.Assign)]
+        return [(ast.unparse(t), a.value) for a in each for t in a.targets if isinstance(t, (ast.Name, ast.Attribute))]
 
     def _floors(self) -> list[ast.expr]:
         passed = [k.value for call in self._calls() for k in call.keywords if k.arg in _FLOORS]
@@ -133,7 +134,7 @@ def _spans(node: ast.AST, line: int) -> bool:
 
 
 def _ends_early(loop: ast.For | ast.While, line: int) -> bool:
-    if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant) and not _bounds_a_count(loop.test):
+    if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant) and not _compares_counts(loop.test):
         return True
     return any(not tests or not all(map(_bounds_by_a_name, tests)) for tests in _exits(loop.body, [], line))
 
@@ -154,11 +155,14 @@ def _exits(body: list[ast.stmt], tests: list[ast.expr], line: int, *, own: bool 
 
 def _bounds_by_a_name(test: ast.expr) -> bool:
     # `if step == 60: break` stands for some reason to stop; `if step >= max_steps: break` for the length of the run.
-    return _bounds_a_count(test) and not any(isinstance(n, ast.Constant) and n.value != 1 for n in ast.walk(test))
+    has_literal = any(isinstance(n, ast.Constant) and n.value != 1 for n in ast.walk(test))
+    return _compares_counts(test) and any(map(_COUNTS.search, _names(test))) and not has_literal
 
 
-def _bounds_a_count(test: ast.expr) -> bool:
-    names = [n.id for n in ast.walk(test) if isinstance(n, ast.Name)]
-    names += [n.attr for n in ast.walk(test) if isinstance(n, ast.Attribute)]
-    is_comparison = any(isinstance(n, ast.Compare) for n in ast.walk(test))
-    return is_comparison and any(map(_COUNTS.search, names)) and not any(map(_QUALITY.search, names))
+def _compares_counts(test: ast.expr) -> bool:
+    return any(isinstance(n, ast.Compare) for n in ast.walk(test)) and not any(map(_QUALITY.search, _names(test)))
+
+
+def _names(test: ast.expr) -> list[str]:
+    named = [n for n in ast.walk(test) if isinstance(n, (ast.Name, ast.Attribute))]
+    return [n.id if isinstance(n, ast.Name) else n.attr for n in named]

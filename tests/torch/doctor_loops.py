@@ -354,7 +354,7 @@ def only_the_first_group_is_annealed_by_hand():
 def only_the_first_group_is_in_the_own_scheduler():
     class Own(LambdaLR):
         def get_lr(self):
-            return [super(Own, self).get_lr()[0], *self.base_lrs[1:]]
+            return [LambdaLR.get_lr(self)[0], *self.base_lrs[1:]]
 
     model = Model()
     optimizer = SGD([{"params": model.body.parameters()}, {"params": model.head.parameters()}], lr=0.1)
@@ -1083,7 +1083,8 @@ def warmup_that_is_turned_off():
     from transformers import get_linear_schedule_with_warmup
 
     model, optimizer = built()
-    return run(model, optimizer, get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=60), 60)
+    scheduler = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=0, num_training_steps=60)
+    return run(model, optimizer, scheduler, 60)
 
 
 @clean

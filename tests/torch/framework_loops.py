@@ -49,7 +49,7 @@ def trained_by_transformers(folder, *, make_scheduler=None, callbacks=(), **chan
 
     x, y = data()
     options = {"max_steps": 24, "per_device_train_batch_size": 4, "learning_rate": 0.01, "lr_scheduler_type": "linear"}
-    options |= {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "logging_steps": 1000}
+    options |= {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "logging_steps": 99}
     model = Model()
     arguments = transformers.TrainingArguments(output_dir=str(folder), **(options | changes))
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate)
@@ -286,5 +286,3 @@ def accelerate_with_accumulation(folder):
 @clean
 def accelerate_with_a_horizon_that_counts_processes(folder):
     return trained_by_accelerate(lambda o: CosineAnnealingLR(o, T_max=48), n_processes=2)
-
-

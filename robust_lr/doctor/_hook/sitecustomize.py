@@ -20,7 +20,7 @@ class _AfterTorch:
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != _MODULE:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return None
@@ -28,9 +28,12 @@ class _AfterTorch:
 
         def run_and_attach(module: ModuleType) -> None:
             run(module)
-            from robust_lr.doctor.attached import attach
-
-            attach(module)
+            try:
+                from robust_lr.doctor.attached import attach
+            except ImportError as error:
+                print(f"schedule doctor: it cannot watch {sys.executable}: {error}", file=sys.stderr)  # noqa: T201
+            else:
+                attach(module)
 
         spec.loader.exec_module = run_and_attach  # type: ignore[method-assign]
         return spec
@@ -45,5 +48,5 @@ def _import_the_one_behind() -> None:
 
 if __name__ == "sitecustomize":
     if os.environ.get("ROBUST_LR_DOCTOR"):
-        sys.meta_path.insert(0, _AfterTorch())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _AfterTorch())
     _import_the_one_behind()
