@@ -43,12 +43,16 @@ def unwrapped(value: Any, name: str, kind: type) -> Any:
 
 def schedulers_of(optimizer: Optimizer) -> list[LRScheduler]:
     """Return the schedulers that set the rates of an optimizer, without those that another one of them steps."""
-    groups = optimizer.param_groups
     kinds = {LRScheduler, *_subclasses(LRScheduler)}
-    found: list[LRScheduler] = [each for each in gc.get_objects() if type(each) in kinds]
-    own = [each for each in found if getattr(each.__dict__.get("optimizer"), "param_groups", None) is groups]
-    inner = {id(each) for scheduler in own for each in _schedulers_inside(scheduler)}
-    return [each for each in own if id(each) not in inner]
+    everything: list[Any] = gc.get_objects()
+    found: list[LRScheduler] = [s for s in everything if type(s) in kinds]
+    own = [s for s in found if _groups_of(s) is optimizer.param_groups]
+    inner = {id(part) for s in own for part in _schedulers_inside(s)}
+    return [s for s in own if id(s) not in inner]
+
+
+def _groups_of(scheduler: LRScheduler) -> Any:
+    return getattr(vars(scheduler).get("optimizer"), "param_groups", None)
 
 
 def _subclasses(kind: type) -> Iterator[type]:

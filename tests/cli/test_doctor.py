@@ -78,6 +78,7 @@ def test_a_script_without_a_fault_gives_nothing_and_exit_code_0(doctor):
     assert done.stdout == ("trained\nschedule doctor: 100 steps of AdamW under CosineAnnealingLR, nothing found\n")
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_is_not_blamed_for_missing_steps(doctor):
     write("train.py", SCRIPT)
     done = doctor(f"{sys.executable} train.py 200 fail")
@@ -93,6 +94,7 @@ def test_states_loaded_before_the_first_step_are_seen(doctor):
     assert "jump-on-resume: the optimizer was resumed at a learning rate of 0.005" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_planned_steps_are_those_of_the_option(doctor):
     write("train.py", SCRIPT)
     done = doctor(f"{sys.executable} train.py 200", "--total-steps", "200")
