@@ -56,16 +56,16 @@ def _groups_of(scheduler: LRScheduler) -> Any:
 
 
 def _subclasses(kind: type) -> Iterator[type]:
-    for each in kind.__subclasses__():
+    children: list[type] = kind.__subclasses__()
+    for each in children:
         yield each
         yield from _subclasses(each)
 
 
 def _schedulers_inside(scheduler: LRScheduler) -> Iterator[LRScheduler]:
     for value in vars(scheduler).values():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(each, LRScheduler) and each is not scheduler:
-                yield each
+        parts: Iterable[Any] = value if isinstance(value, (list, tuple)) else [value]
+        yield from (part for part in parts if isinstance(part, LRScheduler) and part is not scheduler)
 
 
 def position_of(scheduler: LRScheduler) -> int:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -82,7 +82,7 @@ class ScheduleDoctor:
         self._loaded: _Loaded | None = None
         self._elsewhere: dict[int, tuple[int, int]] | None = None
         self._is_saved = self._is_interrupted = False
-        self._n_processes = 1
+        self._n_processes, self._steps_before = 1, 0
         self._written_at_start: tuple[float, ...] = ()
         self._position_at_start = 0
         self._horizon_at_start = self._promise().horizon if self._scheduler is not None else None
@@ -187,6 +187,7 @@ class ScheduleDoctor:
 
     def _begin(self) -> None:
         self._surroundings, self._n_processes = surroundings(), n_processes()
+        self._steps_before = _steps_in(self.optimizer.state)
         self._moves.count_backward(self.optimizer)
         if self._scheduler is None:
             self._find_schedulers()
@@ -243,13 +244,14 @@ class ScheduleDoctor:
             may_end_early=is_over and can_end_early(around.places),
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
+            has_plateau=any(isinstance(other.scheduler, ReduceLROnPlateau) for other in self._others),
             others=[promise_of(o.scheduler, n_steps=0) for o in self._others if o.is_interleaved],
             is_attached=scheduler is None or groups is self.optimizer.param_groups,
             is_per_group=len({id(f) for f in getattr(scheduler, "lr_lambdas", ())}) > 1,
             n_processes=self._n_processes,
             saved_rates=loaded.rates if loaded else None,
             saved_peaks=loaded.peaks if loaded else (),
-            saved_steps=loaded.n_steps if loaded else 0,
+            saved_steps=loaded.n_steps if loaded else self._steps_before,
             built_peaks=loaded.built_peaks if loaded else (),
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
@@ -293,14 +295,18 @@ class _Loaded:
 
     @classmethod
     def read(cls, state: dict[str, Any], optimizer: Optimizer) -> _Loaded:
-        steps = [values["step"] for values in state["state"].values() if isinstance(values, dict) and "step" in values]
         groups = state["param_groups"]
         rates = _floats(group["lr"] for group in groups)
-        return cls(rates, _peaks(groups), max(map(int, steps), default=0), _peaks(optimizer.param_groups))
+        return cls(rates, _peaks(groups), _steps_in(state["state"]), _peaks(optimizer.param_groups))
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _steps_in(state: Mapping[Any, Any]) -> int:
+    steps = [values["step"] for values in state.values() if isinstance(values, dict) and "step" in values]
+    return max(map(int, steps), default=0)
 
 
 def _peaks(groups: Iterable[dict[str, Any]]) -> tuple[float, ...]:

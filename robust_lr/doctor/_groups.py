@@ -48,6 +48,9 @@ def overwriting(course: Course) -> Iterator[Finding]:
     advanced = [b for a, b in pairwise(known) if b.position != a.position]
     lost = [r for r in advanced if r.is_overwritten]
     others = [other.name for other in e.others]
+    undone = [a for a, b in pairwise(known) if a.is_overwritten and not b.is_overwritten and a.position != b.position]
+    if e.has_plateau and e.promise.is_closed_form and undone:
+        others = ["ReduceLROnPlateau"]
     if others and any(p.is_closed_form for p in (e.promise, *e.others)):
         yield Finding(
             "set-twice",

@@ -12,6 +12,7 @@ from .findings import Finding
 _LOW = 0.01  # share of the peak that is as good as zero
 _LONG_AT_FLOOR = 0.25  # share of a run at a floor that is no longer a choice
 _SHORTFALL = 0.04  # of a horizon, such as by a last batch that is dropped
+_GONE, _MOSTLY = 1e-6, 0.5  # shares of the peak and of the run
 _RISE = 0.05  # of the peak
 
 
@@ -26,6 +27,7 @@ def horizon(course: Course) -> Iterator[Finding]:
             yield from _too_long(course, e.promise, e.promise.horizon)
     if e.is_over and course.advance > 0:
         yield from _no_peak(course, e.promise)
+        yield from _fades_out(course, e.promise)
 
 
 def _too_short(course: Course, promise: Promise, horizon: int) -> Iterator[Finding]:
@@ -90,3 +92,16 @@ def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
         "left the warm-up; size the warm-up by the steps of this run",
         certain=True,
     )
+
+
+def _fades_out(course: Course, promise: Promise) -> Iterator[Finding]:
+    alive = [r.step for r in course.records if r.rates[course.group] > _GONE * course.peak]
+    n_gone = course.n_steps - 1 - max(alive, default=0)
+    is_endless = promise.horizon is None and not promise.restarts and course.peak > 0
+    if is_endless and n_gone > _MOSTLY * course.n_steps:
+        yield Finding(
+            "horizon-shorter",
+            f"{promise.name} brought the rate below a millionth of its peak {n_gone} optimizer steps before the end: "
+            "does it count epochs, but is stepped once per optimizer step?",
+            certain=False,
+        )

@@ -28,6 +28,13 @@ def resume(course: Course) -> Iterator[Finding]:
             "state too",
             certain=True,
         )
+    elif e.saved_rates is None and e.saved_steps and _differ(applied, e.written_at_start, scale):
+        yield Finding(
+            "jump-on-resume",
+            f"the optimizer had taken {e.saved_steps} steps and was at a learning rate of {applied[0]:.4g}, but the "
+            f"scheduler begins at its first step, at {e.written_at_start[0]:.4g}: load the scheduler's state too",
+            certain=True,
+        )
     elif e.saved_rates is not None and e.position_at_start <= 1:
         jumps = [r.rates for r in course.records[:3] if _differ(r.rates, e.saved_rates, scale)]
         if not jumps and not _differ(e.saved_rates, e.saved_peaks, max(scale, *e.saved_peaks)):

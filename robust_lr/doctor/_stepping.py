@@ -48,6 +48,9 @@ def is_stepped_per_epoch(course: Course) -> bool:
     meant = e.planned_steps or course.n_steps
     if e.planned_steps is None and e.may_end_early and course.n_steps < 4 * course.advance:
         return False
+    since = next((course.n_steps - r.step for r in reversed(course.records) if r.position != e.position), 0)
+    if since > 3 * course.n_steps / course.advance:
+        return False  # it is stepped no more
     return rare and abs(horizon - meant) <= max(2, _CLOSE * meant)
 
 

@@ -121,6 +121,7 @@ class Evidence:
         may_end_early: whether the loop can end before the steps that were meant.
         is_to_be_continued: whether the optimizer's state was saved after the last step, or the run was interrupted.
         horizon_at_start: the horizon that the scheduler had when the doctor came.
+        has_plateau: whether a ReduceLROnPlateau is among its other schedulers.
         others: further schedulers that were stepped in the same time.
         is_attached: whether the scheduler writes to the optimizer that is stepped.
         is_stepped_unseen: whether steps of the optimizer may be compiled, so that nobody sees them.
@@ -129,7 +130,7 @@ class Evidence:
         saved_rates: the rates in the state that the optimizer loaded before its first step; None if it loaded none.
         saved_peaks: the peaks in that state, where it knows them, else the rates.
         built_peaks: the peaks that the optimizer was built with, before it loaded that state.
-        saved_steps: steps of the optimizer in that state.
+        saved_steps: steps that the optimizer had taken before, as its state says.
         written_at_start: the rates that the scheduler had set last, before the first step.
         moves: samples of what the steps did.
         has_untrained: whether the parameters of the optimizer have no gradients, while others have.
@@ -149,6 +150,7 @@ class Evidence:
     may_end_early: bool = False
     is_to_be_continued: bool = False
     horizon_at_start: int | None = None
+    has_plateau: bool = False
     others: Sequence[Promise] = ()
     is_attached: bool = True
     is_stepped_unseen: bool = False

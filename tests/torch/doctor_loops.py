@@ -480,6 +480,48 @@ def loop_by_hand_with_the_steps_of_another_run():
 
 
 @fault("jump-on-resume")
+def resumed_without_the_scheduler_before_the_doctor_came():
+    saved = saved_run(lambda optimizer: LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100)))
+    model, optimizer = built()
+    scheduler = LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100))
+    optimizer.load_state_dict(saved["optimizer"])
+    return run(model, optimizer, scheduler, 50)
+
+
+@fault("set-twice")
+def plateau_whose_cuts_are_undone():
+    model, optimizer = built()
+    scheduler = LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100))
+    plateau = ReduceLROnPlateau(optimizer, patience=0)
+    doctor = watching(optimizer, scheduler)
+    for _ in range(10):
+        for _ in range(10):
+            train_step(model, optimizer)
+            scheduler.step()
+        plateau.step(1.0)
+    return doctor
+
+
+@fault("horizon-shorter")
+def drops_that_count_epochs_stepped_per_batch():
+    model, optimizer = built()
+    return run(model, optimizer, StepLR(optimizer, 10), 200)
+
+
+@fault("horizon-longer")
+def stepped_in_the_first_epoch_only():
+    model, optimizer = built()
+    scheduler = CosineAnnealingLR(optimizer, T_max=100)
+    doctor = watching(optimizer, scheduler)
+    for epoch in range(4):
+        for _ in range(25):
+            train_step(model, optimizer)
+            if epoch == 0:
+                scheduler.step()
+    return doctor
+
+
+@fault("jump-on-resume")
 def resumed_by_the_number_of_epochs():
     saved = saved_run(lambda optimizer: LambdaLR(optimizer, lambda k: max(0.0, 1 - k / 100)))
     model, optimizer = built()
