@@ -37,6 +37,7 @@ collection.paired collection._analyzed report.pooled_text collection
 sweep
 commands.job commands.__main__
 report
+doctor
 cli
 testing training __main__
 """
