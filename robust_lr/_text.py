@@ -37,6 +37,16 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
+def printable(text: str) -> str:
+    """Return a text from someone's data without control characters, with which it could rule the terminal.
+
+    Example:
+        >>> printable("lr\x1b[2J\n0.1")
+        'lr [2J 0.1'
+    """
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
 def loss_text(value: float) -> str:
     """Return a loss with four decimals, or with four digits if it is large."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from ..analysis import Analysis
     from ..sweep import SweepResult
 
-SUMMARY = "analyze results: journals, tables, and what plug-ins read"
-USAGE = "FILE [options]"
+SUMMARY = "analyze results: journals, tables, runs of trackers, and what plug-ins read"
+USAGE = "PATH [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     guessed = "[default: found by its name]"
     option(
-        "file", nargs="?", metavar="FILE",
-        help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
+        "file", nargs="?", metavar="PATH",
+        help="journal of a sweep; table of runs (CSV, JSON, parquet); SQLite file or mlruns of MLflow; folder of "
+        "TensorBoard or W&B; SQLite file of Trackio; study of Optuna; experiment of Ray; or a folder of these",
     )  # fmt: skip
     option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
     add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
@@ -33,16 +34,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
     option(
         "--where", action="append", default=[], metavar="A=B",
-        help="table: only rows in which column A is B, or is not with A!=B; may be repeated",
+        help="table or tracker: only rows in which column A is B, or is not with A!=B; may be repeated",
     )  # fmt: skip
     option(
         "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
+        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
         "latest if the table has times]",
     )  # fmt: skip
     option(
-        "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
-    )
+        "--group-by", default="", metavar="A,B",
+        help="table or tracker: one sweep for each combination of values in these columns",
+    )  # fmt: skip
     add_failed_as_diverged(parser)
     add_noise(parser)
     option(
@@ -64,7 +66,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     source, sweeps = _read(options, plugins)
     if options.failed_as_diverged:
         sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
-    grouped = bool(_columns(options))
+    grouped = list(sweeps) != [""]
     wanted = {
         "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
     }  # fmt: skip
@@ -89,7 +91,7 @@ def _columns(options: argparse.Namespace) -> list[str]:
 
 
 class _Files(Plugin):
-    source_option = "FILE"
+    source_option = "PATH"
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
         if options.file is None:

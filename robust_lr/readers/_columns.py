@@ -12,6 +12,7 @@ from .._metrics import looks_like_a_score
 from ..exceptions import DataError
 from ._names import (
     flag_word,
+    inner,
     is_config,
     is_lr,
     is_schedule,
@@ -179,7 +180,7 @@ def choose_columns(
 
 
 def _choose_lr(choice: _Choice, given: str | None) -> None:
-    found = choice.with_numbers(choice.named(is_lr))
+    found = choice.with_numbers(choice.named(is_lr) or choice.candidates(lambda c: is_config(c) and is_lr(inner(c))))
     configured = [column for column in found if is_config(column)]
     if given is not None or len(found) < 2:
         return choice.choose("lr", given, found, "lr")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..exceptions import DataError
@@ -19,10 +20,19 @@ _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
 
 
 class Row(NamedTuple):
-    """One record: its place in the file, such as "line 3", and its texts by column."""
+    """One record.
+
+    Attributes:
+        where: its place in the file, such as "line 3".
+        cells: its texts by column.
+        excluded: why it does not count, "" if it does.
+        steps: for the record of a whole run, the step of the last value in each column, where it is known.
+    """
 
     where: str
     cells: Mapping[str, str]
+    excluded: str = ""
+    steps: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,15 @@ class Table:
         columns: the names in the header, in their order; a name may stand there twice.
         rows: those that are as long as the header, without blank ones.
         problems: what is wrong with the others.
+        notes: on how the records were made.
+        peaks: columns that hold the highest value of a history, not its last one.
     """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    peaks: frozenset[str] = frozenset()
 
 
 def refuse(path: str | Path, problems: Sequence[str], *, way_out: str = "") -> None:

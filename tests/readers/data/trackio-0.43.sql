@@ -1,0 +1,192 @@
+BEGIN TRANSACTION;
+CREATE TABLE alerts (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT NOT NULL,
+                        timestamp TEXT NOT NULL,
+                        run_name TEXT NOT NULL,
+                        title TEXT NOT NULL,
+                        text TEXT,
+                        level TEXT NOT NULL DEFAULT 'warn',
+                        step INTEGER,
+                        alert_id TEXT
+                    );
+CREATE TABLE artifact_aliases (
+                        artifact_id INTEGER NOT NULL REFERENCES artifacts(id),
+                        alias TEXT NOT NULL,
+                        artifact_version_id INTEGER NOT NULL REFERENCES artifact_versions(id),
+                        PRIMARY KEY (artifact_id, alias)
+                    );
+CREATE TABLE artifact_versions (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        artifact_id INTEGER NOT NULL REFERENCES artifacts(id),
+                        version INTEGER NOT NULL,
+                        manifest_digest TEXT NOT NULL,
+                        manifest TEXT NOT NULL,
+                        metadata TEXT,
+                        size_bytes INTEGER NOT NULL,
+                        producer_run_id TEXT,
+                        producer_run_name TEXT,
+                        created_at TEXT NOT NULL,
+                        UNIQUE(artifact_id, version),
+                        UNIQUE(artifact_id, manifest_digest)
+                    );
+CREATE TABLE artifacts (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        name TEXT NOT NULL UNIQUE,
+                        type TEXT NOT NULL,
+                        description TEXT,
+                        created_at TEXT NOT NULL
+                    );
+CREATE TABLE configs (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT NOT NULL,
+                        run_name TEXT NOT NULL,
+                        config TEXT NOT NULL,
+                        created_at TEXT NOT NULL,
+                        UNIQUE(run_id)
+                    );
+INSERT INTO "configs" VALUES(1,'cabbbd81ddbf47c983e7f51fc40b7714','sgd-0.1',X'7B226F7074696D697A6572223A7B226C72223A302E312C226E616D65223A22736764227D2C2273656564223A312C225F557365726E616D65223A6E756C6C2C225F43726561746564223A22323032362D31312D32375432303A30373A35362E3734373334332B30303A3030222C225F47726F7570223A6E756C6C7D','2026-11-27T20:07:56.819644+00:00');
+INSERT INTO "configs" VALUES(2,'c53b8c5d926045049dae0b285c410d3e','sgd-0.2',X'7B226F7074696D697A6572223A7B226C72223A302E322C226E616D65223A22736764227D2C2273656564223A312C225F557365726E616D65223A6E756C6C2C225F43726561746564223A22323032362D31312D32375432303A30373A35362E3930333439392B30303A3030222C225F47726F7570223A6E756C6C7D','2026-11-27T20:07:56.970052+00:00');
+CREATE TABLE external_run_artifact_links (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT,
+                        run_name TEXT,
+                        source_project TEXT NOT NULL,
+                        source_version_id INTEGER NOT NULL,
+                        source_artifact TEXT NOT NULL,
+                        source_type TEXT NOT NULL,
+                        source_version INTEGER NOT NULL,
+                        source_size_bytes INTEGER NOT NULL,
+                        direction TEXT NOT NULL CHECK(direction IN ('input', 'output')),
+                        created_at TEXT NOT NULL
+                    );
+CREATE TABLE metrics (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT NOT NULL,
+                        timestamp TEXT NOT NULL,
+                        run_name TEXT NOT NULL,
+                        step INTEGER NOT NULL,
+                        metrics TEXT NOT NULL
+                    , log_id TEXT, space_id TEXT);
+INSERT INTO "metrics" VALUES(1,'cabbbd81ddbf47c983e7f51fc40b7714','2026-11-27T20:07:56.754540+00:00','sgd-0.1',0,X'7B2276616C5F6C6F7373223A312E302C226C72223A302E317D','9959bfa95ca94201bcec6167fe98b5bf',NULL);
+INSERT INTO "metrics" VALUES(2,'cabbbd81ddbf47c983e7f51fc40b7714','2026-11-27T20:07:56.754540+00:00','sgd-0.1',1,X'7B2276616C5F6C6F7373223A302E352C226C72223A302E30363636363636363636363636363636387D','a5aefc645f2c48db85dcbaef91a8a14f',NULL);
+INSERT INTO "metrics" VALUES(3,'cabbbd81ddbf47c983e7f51fc40b7714','2026-11-27T20:07:56.754540+00:00','sgd-0.1',2,X'7B2276616C5F6C6F7373223A302E333333333333333333333333333333332C226C72223A302E30333333333333333333333333333333347D','4647f97161964778bcaa0789294b51c2',NULL);
+INSERT INTO "metrics" VALUES(4,'c53b8c5d926045049dae0b285c410d3e','2026-11-27T20:07:56.922604+00:00','sgd-0.2',0,X'7B2276616C5F6C6F7373223A312E302C226C72223A302E327D','ca4a83cc520b4f9e9cd0ea963ba7ca1d',NULL);
+INSERT INTO "metrics" VALUES(5,'c53b8c5d926045049dae0b285c410d3e','2026-11-27T20:07:56.922604+00:00','sgd-0.2',1,X'7B2276616C5F6C6F7373223A302E352C226C72223A302E31333333333333333333333333333333367D','63c538e3f7134737a579ca181bc791b9',NULL);
+INSERT INTO "metrics" VALUES(6,'c53b8c5d926045049dae0b285c410d3e','2026-11-27T20:07:56.922604+00:00','sgd-0.2',2,X'7B2276616C5F6C6F7373223A302E333333333333333333333333333333332C226C72223A302E30363636363636363636363636363636387D','b227e18186f0476781ff87cc67ab4735',NULL);
+INSERT INTO "metrics" VALUES(7,'c53b8c5d926045049dae0b285c410d3e','2026-11-27T20:07:56.922604+00:00','sgd-0.2',3,X'7B2276616C5F6C6F7373223A224E614E227D','4c05e40e037e467fb34e27d41f85f76e',NULL);
+CREATE TABLE pending_uploads (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        space_id TEXT NOT NULL,
+                        run_id TEXT,
+                        run_name TEXT,
+                        step INTEGER,
+                        file_path TEXT NOT NULL,
+                        relative_path TEXT,
+                        created_at TEXT NOT NULL
+                    , kind TEXT NOT NULL DEFAULT 'media', digest TEXT);
+CREATE TABLE project_metadata (
+                        key TEXT PRIMARY KEY,
+                        value TEXT NOT NULL
+                    );
+CREATE TABLE run_artifact_links (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT,
+                        run_name TEXT,
+                        run_project TEXT,
+                        artifact_version_id INTEGER NOT NULL REFERENCES artifact_versions(id),
+                        direction TEXT NOT NULL CHECK(direction IN ('input', 'output')),
+                        created_at TEXT NOT NULL
+                    );
+CREATE TABLE system_metrics (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        run_id TEXT NOT NULL,
+                        timestamp TEXT NOT NULL,
+                        run_name TEXT NOT NULL,
+                        metrics TEXT NOT NULL
+                    , log_id TEXT, space_id TEXT);
+CREATE TABLE traces (
+                        id TEXT PRIMARY KEY,
+                        run_id TEXT NOT NULL,
+                        timestamp TEXT NOT NULL,
+                        run_name TEXT NOT NULL,
+                        step INTEGER NOT NULL,
+                        key TEXT NOT NULL,
+                        trace_index INTEGER,
+                        messages TEXT NOT NULL,
+                        metadata TEXT NOT NULL,
+                        search_text TEXT NOT NULL,
+                        log_id TEXT,
+                        space_id TEXT,
+                        spans TEXT NOT NULL DEFAULT '[]'
+                    );
+CREATE INDEX idx_run_artifact_links_run
+                    ON run_artifact_links(run_id, run_name)
+                    ;
+CREATE INDEX idx_run_artifact_links_name
+                    ON run_artifact_links(run_name, run_id)
+                    ;
+CREATE INDEX idx_run_artifact_links_version
+                    ON run_artifact_links(artifact_version_id)
+                    ;
+CREATE INDEX idx_run_artifact_links_project_run
+                    ON run_artifact_links(run_project, run_id, run_name);
+CREATE INDEX idx_external_artifact_links_run
+                    ON external_run_artifact_links(run_id, run_name);
+CREATE UNIQUE INDEX idx_external_artifact_links_unique
+                    ON external_run_artifact_links(
+                        COALESCE(run_id, ''), COALESCE(run_name, ''),
+                        source_project, source_version_id, direction
+                    );
+CREATE INDEX idx_pending_uploads_kind
+                    ON pending_uploads(kind)
+                    ;
+CREATE INDEX idx_metrics_run_step
+                    ON metrics(run_id, step)
+                    ;
+CREATE INDEX idx_metrics_run_timestamp
+                    ON metrics(run_id, timestamp)
+                    ;
+CREATE INDEX idx_configs_run_name
+                    ON configs(run_name)
+                    ;
+CREATE INDEX idx_system_metrics_run_timestamp
+                    ON system_metrics(run_id, timestamp)
+                    ;
+CREATE INDEX idx_traces_run_step
+                    ON traces(run_id, step)
+                    ;
+CREATE INDEX idx_traces_run_timestamp
+                    ON traces(run_id, timestamp)
+                    ;
+CREATE INDEX idx_traces_search
+                    ON traces(search_text)
+                    ;
+CREATE INDEX idx_alerts_run
+                    ON alerts(run_id)
+                    ;
+CREATE INDEX idx_alerts_timestamp
+                    ON alerts(timestamp)
+                    ;
+CREATE UNIQUE INDEX idx_alerts_alert_id
+                    ON alerts(alert_id) WHERE alert_id IS NOT NULL
+                    ;
+CREATE UNIQUE INDEX idx_metrics_log_id
+                        ON metrics(log_id) WHERE log_id IS NOT NULL;
+CREATE INDEX idx_metrics_pending
+                        ON metrics(space_id) WHERE space_id IS NOT NULL;
+CREATE UNIQUE INDEX idx_system_metrics_log_id
+                        ON system_metrics(log_id) WHERE log_id IS NOT NULL;
+CREATE INDEX idx_system_metrics_pending
+                        ON system_metrics(space_id) WHERE space_id IS NOT NULL;
+CREATE INDEX idx_metrics_run_record
+                        ON metrics(run_id, run_name, timestamp);
+CREATE UNIQUE INDEX idx_run_artifact_links_unique
+                    ON run_artifact_links(
+                        COALESCE(run_project, ''), COALESCE(run_id, ''),
+                        COALESCE(run_name, ''), artifact_version_id, direction
+                    );
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('metrics',7);
+INSERT INTO "sqlite_sequence" VALUES('configs',2);
+COMMIT;
