@@ -38,8 +38,11 @@ def write_runs(path: Path, n_runs: int) -> None:
             database.executemany("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", rows)
             loss = 0.3 + (math.log10(lr) + 2) ** 2 / 10 + seed % 7 / 1000
             names = ["val_loss", "lr", *(f"metric_{k}" for k in range(N_METRICS - 2))]
-            value = lambda name, step: lr * (1 - step / N_STEPS) if name == "lr" else loss + N_STEPS - step  # noqa: E731
-            steps = [(name, value(name, step), step, run) for name in names for step in range(1, N_STEPS + 1)]
+            steps = [
+                (name, lr * (1 - step / N_STEPS) if name == "lr" else loss + N_STEPS - step, step, run)
+                for name in names
+                for step in range(1, N_STEPS + 1)
+            ]
             database.executemany(
                 "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, 0, ?, 0, ?)", steps
             )

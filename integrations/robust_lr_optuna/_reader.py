@@ -55,7 +55,7 @@ class StudyReader:
                 metric=int(metric) if metric.isdecimal() else metric,
                 direction=options.direction,
             )
-        return found if len(found) > 1 else {"": sweep for sweep in found.values()}
+        return found if len(found) != 1 else {"": found.popitem()[1]}
 
 
 STUDIES = StudyReader()

@@ -38,8 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option(
         "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
-        "latest if the table has times]",
+        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, "
+        "or the latest if there are times]",
     )  # fmt: skip
     option(
         "--group-by", default="", metavar="A,B",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exceptions import DataError, OptionError
+from ._columns import columns_of
 from ._names import words
 from ._rows import Row, Table, number_or_nan
 
@@ -44,7 +45,7 @@ def read_conditions(path: str | Path, table: Table, where: Sequence[str]) -> lis
             raise OptionError(f"where must be like 'column=value' or 'column!=value', got {text!r}")
         alike = [c for c in table.columns if c == column] or [c for c in table.columns if words(c) == words(column)]
         if len(set(alike)) != 1:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(table.columns)}")
+            raise DataError(f"{path} has no column {column!r}; {columns_of(table, column)}")
         found.append(Condition(alike[0], value.strip(), equal))
     return found
 

@@ -68,8 +68,9 @@ def _histories(database: sqlite3.Connection, tables: set[str]) -> dict[str, Hist
         found[row["run_uuid"]].add(row["key"], _value(row["value"], row["is_nan"]), row["step"])
     rates = sorted(filter(is_lr, {name for history in found.values() for name in history.last}))
     if rates and "metrics" in tables:
-        query = f"SELECT run_uuid, key, max(value) FROM metrics WHERE NOT is_nan AND key IN ({','.join('?' * len(rates))})"  # noqa: S608
-        for run, key, highest in database.execute(f"{query} GROUP BY run_uuid, key", rates):
+        places = ",".join("?" * len(rates))
+        query = f"SELECT run_uuid, key, max(value) FROM metrics WHERE NOT is_nan AND key IN ({places}) GROUP BY 1, 2"
+        for run, key, highest in database.execute(query, rates):
             found[run].add(key, highest, found[run].steps.get(key, math.nan))
     return found
 

@@ -10,6 +10,7 @@ from ..exceptions import DataError
 from ._mlflow_runs import MLflowRun, as_mlflow_table
 from ._rows import Table
 from ._tracked import History
+from ._walk import is_folder, is_plain_file, walk
 from ._yaml import read_yaml
 
 _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -17,7 +18,7 @@ _STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"
 
 def is_mlflow_run(path: Path) -> bool:
     """Return whether a folder holds one run of MLflow."""
-    return (path / "meta.yaml").is_file() and (path / "params").is_dir() and (path / "metrics").is_dir()
+    return is_plain_file(path / "meta.yaml") and is_folder(path / "params") and is_folder(path / "metrics")
 
 
 def read_mlflow_folders(paths: Sequence[Path], root: Path) -> Table:
@@ -29,11 +30,16 @@ def read_mlflow_folders(paths: Sequence[Path], root: Path) -> Table:
 
 def _experiment(folder: Path) -> Mapping[str, Any]:
     meta = folder / "meta.yaml"
-    return read_yaml(meta) if meta.is_file() and not meta.is_symlink() else {}
+    return read_yaml(meta) if is_plain_file(meta) else {}
 
 
 def _run(path: Path, experiment: Mapping[str, Any]) -> MLflowRun | None:
-    meta = read_yaml(path / "meta.yaml")
+    try:
+        meta = read_yaml(path / "meta.yaml")
+        if "status" not in meta:
+            raise DataError(f"{path / 'meta.yaml'} is cut off")
+    except DataError as error:  # damaged, or just being written
+        return MLflowRun(run_id=path.name, excluded=str(error))
     if "deleted" in (meta.get("lifecycle_stage"), experiment.get("lifecycle_stage")):
         return None
     return MLflowRun(
@@ -50,8 +56,15 @@ def _run(path: Path, experiment: Mapping[str, Any]) -> MLflowRun | None:
 
 def _texts(folder: Path) -> dict[str, str]:
     """The texts of the files in a folder by name; a name may have slashes."""
-    files = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
-    return {file.relative_to(folder).as_posix(): _text(file).strip() for file in sorted(files)}
+    files = list[Path]()
+
+    def is_file(path: Path) -> bool:
+        if is_plain_file(path):
+            files.append(path)
+        return path.is_file()
+
+    walk(folder, is_file)
+    return {file.relative_to(folder).as_posix(): _text(file).strip() for file in files}
 
 
 def _text(file: Path) -> str:
@@ -76,5 +89,3 @@ def _point(line: str) -> tuple[int, int, float] | None:
         return int(step), int(time), float(value)
     except ValueError:
         return None
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ._names import is_lr
@@ -18,13 +18,14 @@ class MLflowRun:
     """One run; `start_time` in milliseconds since 1970, None if unknown."""
 
     run_id: str
-    name: str
-    status: str
-    start_time: Any
-    experiment: str
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    history: History
+    name: str = ""
+    status: str = ""
+    start_time: Any = None
+    experiment: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    excluded: str = ""
 
 
 def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
@@ -33,7 +34,7 @@ def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
     A parent of runs that have a learning rate is left out: it holds the best of its children, or their mean.
     """
     parents = {run.tags.get(_PARENT) for run in runs if any(map(is_lr, run.params))} - {None}
-    several = len({run.experiment for run in runs}) > 1
+    several = len({run.experiment for run in runs if not run.excluded}) > 1
     return as_runs_table(
         [
             TrackedRun(
@@ -47,7 +48,7 @@ def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
                 },
                 config=run.params,
                 history=run.history,
-                excluded="the parent of nested runs" if run.run_id in parents else "",
+                excluded=run.excluded or ("the parent of nested runs" if run.run_id in parents else ""),
             )
             for run in runs
         ],

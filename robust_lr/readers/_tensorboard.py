@@ -57,11 +57,16 @@ class _Folder:
             return
         if tag == _SETTINGS:
             found = data.session_start_info.hparams
-            config = {name: getattr(value, value.WhichOneof("kind") or "null_value") for name, value in found.items()}
+            config = {name: _setting(value) for name, value in found.items()}
             self.n_configs += config != self.config
             self.config = config
         elif tag == _ENDED:
             self.about["state"] = _STATES.get(data.session_end_info.status, "")
+
+
+def _setting(value: Any) -> Any:
+    setting = getattr(value, value.WhichOneof("kind") or "null_value")
+    return int(setting) if isinstance(setting, float) and setting.is_integer() else setting
 
 
 def _records(file: Path) -> Iterator[bytes]:

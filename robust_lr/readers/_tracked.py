@@ -16,10 +16,11 @@ from ._rows import Row, Table
 
 _MOST_SETTINGS = 10_000
 _NUMBER = r"\d*\.?\d+(?:e[+-]?\d+)?"
+_END = r"(?![a-z0-9]|\.\d)"
 _PAIR = re.compile(r"(?:^|[,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[,;_ ][A-Za-z][\w.]*?=|$)")
 _IN_NAME = {
-    "lr": re.compile(rf"(?:^|[^a-z])(?:lr|learning_?rate)[-_ ]?({_NUMBER})(?![a-z0-9])", re.IGNORECASE),
-    "seed": re.compile(r"(?:^|[^a-z])seed[-_ ]?(\d+)(?![a-z0-9])", re.IGNORECASE),
+    "lr": re.compile(rf"(?:^|[^a-z])(?:lr|learning_?rate)[-_ =]?({_NUMBER}){_END}", re.IGNORECASE),
+    "seed": re.compile(rf"(?:^|[^a-z])seed[-_ =]?(\d+){_END}", re.IGNORECASE),
 }
 
 
@@ -32,10 +33,10 @@ class History:
 
     def add(self, name: str, value: Any, step: float) -> None:
         """Take the next value of a metric."""
-        if is_lr(name) and isinstance(value, float | int) and name in self.last:
-            if isinstance(self.last[name], float | int) and value != self.last[name]:
-                self.peaks.add(name)  # it varies, as under a schedule
-                value = max(value, self.last[name])
+        before = self.last.get(name)
+        if is_lr(name) and isinstance(value, float | int) and isinstance(before, float | int) and value != before:
+            self.peaks.add(name)  # it varies, as under a schedule
+            value = max(value, before)
         self.last[name], self.steps[name] = value, step
 
 
@@ -73,7 +74,8 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
     """
     cells = [_cells(run, config, metrics) for run in runs]
     named, on_names = _from_names(runs, {name for each in cells for name in each})
-    cells = [each | {f"{config}{key}": text for key, text in new.items()} for each, new in zip(cells, named, strict=True)]
+    for each, settings in zip(cells, named, strict=True):
+        each.update({f"{config}{key}": text for key, text in settings.items()})
     notes = [f"{count_of(len(runs), 'run')} of {tool}", *on_names]
     columns = tuple(dict.fromkeys(name for each in cells for name in each))
     blank = dict.fromkeys(columns, "")
@@ -125,12 +127,13 @@ def settings_in(name: str) -> dict[str, str]:
         >>> settings_in("cnn/lr_1e-3_seed2"), settings_in("batch_size=32,lr=0.1")
         ({'lr': '1e-3', 'seed': '2'}, {'batch_size': '32', 'lr': '0.1'})
     """
-    found = {}
+    found = dict[str, str]()
     for part in re.split(r"[/\\]", name):
         pairs = dict(_PAIR.findall(part))
         found |= pairs
         for key, pattern in _IN_NAME.items():
-            if key not in pairs and (match := pattern.search(part)):
+            known = any(is_lr(name) if key == "lr" else is_seed(name) for name in pairs)
+            if not known and (match := pattern.search(part)):
                 found[key] = match[1]
     return {key: value for key, value in found.items() if value}
 

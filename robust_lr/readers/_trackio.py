@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import DataError
 from ._rows import Table
 from ._tracked import History, TrackedRun, as_runs_table
 from .sqlite import open_sqlite, rows_of, tables_of
@@ -31,38 +30,43 @@ def read_trackio_databases(paths: Sequence[Path], root: Path) -> Table:
 
 def _runs(path: Path, *, several: bool) -> list[TrackedRun]:
     tables, project = tables_of(path), {"project": path.stem} if several else {}
-    names, configs, started = dict[str, str](), dict[str, dict[str, Any]](), dict[str, Any]()
-    histories: dict[str, History] = defaultdict(History)
+    runs: dict[str, _Run] = defaultdict(_Run)
     with open_sqlite(path) as database:
         for row in rows_of(database, "configs", tables):
-            run = _run_id(row)
-            names[run], started[run] = str(row["run_name"]), row.get("created_at")
-            configs[run] = _content(path, run, row["config"])
+            run = runs[_run_id(row)]
+            run.name, run.start = str(row["run_name"]), row.get("created_at")
+            run.config = run.content(row["config"])
         for row in rows_of(database, "metrics", tables):
-            run = _run_id(row)
-            names.setdefault(run, str(row["run_name"]))
-            started.setdefault(run, row.get("timestamp"))
-            for name, value in _content(path, run, row["metrics"]).items():
-                histories[run].add(name, value, row["step"])
+            run = runs[_run_id(row)]
+            run.name, run.start = run.name or str(row["run_name"]), run.start or row.get("timestamp")
+            for name, value in run.content(row["metrics"]).items():
+                run.history.add(name, value, row["step"])
     return [
         TrackedRun(
-            run_id=run,
-            name=name,
-            about={**project, "start_time": configs.get(run, {}).get("_Created") or started[run]},
-            config={key: value for key, value in configs.get(run, {}).items() if not key.startswith("_")},
-            history=histories[run],
+            run_id=run_id,
+            name=run.name,
+            about={**project, "start_time": run.config.get("_Created") or run.start},
+            config={key: value for key, value in run.config.items() if not key.startswith("_")},
+            history=run.history,
+            excluded=run.problem,
         )
-        for run, name in names.items()
+        for run_id, run in runs.items()
     ]
+
+
+class _Run:
+    def __init__(self) -> None:
+        self.name, self.start, self.problem = "", None, ""
+        self.config, self.history = dict[str, Any](), History()
+
+    def content(self, text: Any) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            self.problem = f"no JSON ({' '.join(str(error).split())})"
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def _run_id(row: dict[str, Any]) -> str:
     return str(row.get("run_id") or row["run_name"])  # before version 0.24 the name told runs apart
-
-
-def _content(path: Path, run: str, text: Any) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"cannot read {path}: run {run} holds no JSON ({' '.join(str(error).split())})") from None
-    return found if isinstance(found, dict) else {}

@@ -43,13 +43,16 @@ def _run(path: Path) -> TrackedRun:
     has_files = is_plain_file(config) and is_folder(path / "files")
     if is_plain_file(log) and not (has_files and _library() is None):
         found.read(log)
-    if has_files:
-        found.config |= {
-            name: value["value"] if isinstance(value, dict) and "value" in value else value
-            for name, value in read_yaml(config).items()
-        }
-    if has_files and is_plain_file(summary):
-        found.summary |= _content(summary)
+    try:
+        if has_files:
+            found.config |= {
+                name: value["value"] if isinstance(value, dict) and "value" in value else value
+                for name, value in read_yaml(config).items()
+            }
+        if has_files and is_plain_file(summary):
+            found.summary |= _content(summary)
+    except DataError as error:  # damaged, or just being written
+        found.problem = str(error)
     return found.run()
 
 
@@ -57,7 +60,7 @@ class _Log:
     """What a run's log and files say."""
 
     def __init__(self, run_id: str, start: str) -> None:
-        self.run_id, self.name = run_id, ""
+        self.run_id, self.name, self.problem = run_id, "", ""
         self.about: dict[str, Any] = {"start_time": datetime.strptime(start, "%Y%m%d_%H%M%S").isoformat()}
         self.config, self.summary, self.history = dict[str, Any](), dict[str, Any](), History()
 
@@ -111,8 +114,9 @@ class _Log:
             self.history.last.pop(name, None)
             self.config.pop(name, None)
         return TrackedRun(
-            run_id=self.run_id, name=self.name, about=self.about, config=self.config, history=self.history
-        )
+            run_id=self.run_id, name=self.name, about=self.about, config=self.config, history=self.history,
+            excluded=self.problem,
+        )  # fmt: skip
 
 
 def _put(cells: dict[str, Any], item: Any) -> None:

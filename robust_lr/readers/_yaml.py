@@ -22,14 +22,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise OptionError(f"{path} is a YAML file, which needs a library: pip install pyyaml") from None
     try:
         text = path.read_text(encoding="utf-8")
-        tokens_of_references = (yaml.AliasToken, yaml.AnchorToken)
-        if ("&" in text or "*" in text) and any(isinstance(each, tokens_of_references) for each in yaml.scan(text)):
-            raise DataError(f"cannot read {path}: it has references (& and *)")
-        found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        has_references = ("&" in text or "*" in text) and any(
+            isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(text)
+        )
+        found = None if has_references else yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None
+    if has_references:
+        raise DataError(f"cannot read {path}: it has references (& and *)")
     if not isinstance(found, dict):
         raise DataError(f"cannot read {path}: it holds no mapping")
     return found

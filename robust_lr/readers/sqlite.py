@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -44,28 +46,47 @@ def start_of(path: Path, n: int = 100) -> bytes:
 
 
 def read_only_uri(path: Path) -> str:
-    """Return the URI under which SQLite opens a file to read, and creates none beside it."""
-    # A file with a write-ahead log needs the log's two files, unless nobody is writing: then there are none to create.
-    is_at_rest = start_of(path)[18:20] == _WAL and not Path(f"{path}-wal").exists()
+    """Return the URI under which SQLite opens a file to read only."""
+    # A write-ahead log has two more files, which SQLite creates unless it may take the database for immutable.
+    is_at_rest = _has_wal(path) and not _beside(path, "-wal").exists()
     return f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if is_at_rest else ''}"
+
+
+def _has_wal(path: Path) -> bool:
+    return start_of(path)[18:20] == _WAL
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """The file itself; or a copy, where the log of a writer that was killed is to be read in."""
+    wal = _beside(path, "-wal")
+    if not _has_wal(path) or not wal.exists() or _beside(path, "-shm").exists():
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        shutil.copy(wal, folder)
+        yield Path(shutil.copy(path, folder))
 
 
 @contextmanager
 def open_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
     """Open an SQLite file to read it; an error of SQLite becomes a `DataError` of one line."""
-    database = None
     try:
-        database = sqlite3.connect(read_only_uri(path), uri=True, timeout=_TIMEOUT)
-        database.text_factory = lambda text: text.decode("utf-8", "replace")
-        database.execute("PRAGMA trusted_schema = OFF")
-        yield database
-    except sqlite3.Error as error:
+        with (
+            _readable(path) as file,
+            closing(sqlite3.connect(read_only_uri(file), uri=True, timeout=_TIMEOUT)) as database,
+        ):
+            database.text_factory = lambda text: text.decode("utf-8", "replace")
+            database.execute("PRAGMA trusted_schema = OFF")
+            yield database
+    except (sqlite3.Error, OSError) as error:
         text = " ".join(str(error).split())
         way_out = "; another program is writing it: try again, or read a copy" if "locked" in text else ""
         raise DataError(f"cannot read {path}: {text}{way_out}") from None
-    finally:
-        if database is not None:
-            database.close()
 
 
 def rows_of(database: sqlite3.Connection, table: str, tables: set[str]) -> Iterator[dict[str, Any]]:

@@ -86,9 +86,9 @@ def runs_in(
     direction: Direction | None,
 ) -> TableRuns:
     """Return the runs in a table that was read from `path`; see `read_table`."""
-    counted = tuple(row for row in table.rows if not row.excluded)
+    counted = replace(table, rows=tuple(row for row in table.rows if not row.excluded))
     columns = choose_columns(
-        path, replace(table, rows=counted), lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
+        path, counted, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
         group_by=group_by, maximize=direction == "maximize",
     )  # fmt: skip
     conditions = read_conditions(path, table, where)
