@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
+# All but tab and newline; and the marks that turn the direction of writing around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def count_of(n: int, noun: str) -> str:
@@ -38,13 +40,13 @@ def without_passwords(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text from someone's data without control characters, with which it could rule the terminal.
+    r"""Return a text in which control characters are spelled out, so that a name from a file cannot steer a terminal.
 
     Example:
-        >>> printable("lr\x1b[2J\n0.1")
-        'lr [2J 0.1'
+        >>> printable("cosine\x1b[2J")
+        'cosine\\x1b[2J'
     """
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def loss_text(value: float) -> str:
@@ -71,7 +73,15 @@ def main_line(error: str | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or the name of its class if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return next(iter(text_of(error).strip().splitlines()), type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, which may be the user's own and raise; then empty."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

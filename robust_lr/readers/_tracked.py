@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from .._text import count_of, printable
+from .._text import count_of
 from ..exceptions import DataError
 from ._json_records import flat
 from ._names import is_config, is_lr, is_seed
@@ -81,7 +81,7 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
     blank = dict.fromkeys(columns, "")
     rows = tuple(
         Row(
-            printable(f"run {run.run_id}"),
+            f"run {run.run_id}",
             blank | each,
             run.excluded,
             {f"{metrics}{name}": step for name, step in run.history.steps.items()},
@@ -97,8 +97,7 @@ def _cells(run: TrackedRun, config: str, metrics: str) -> dict[str, str]:
     parts = (("", about), (metrics, run.history.last), (config, run.config))
     found = {}
     for prefix, values in parts:
-        for name, text in islice(flat(values, prefix), _MOST_SETTINGS + 1):
-            found[printable(name)] = printable(text)
+        found.update(islice(flat(values, prefix), _MOST_SETTINGS + 1))
     if len(found) > _MOST_SETTINGS:
         raise DataError(f"run {run.run_id} has more than {_MOST_SETTINGS} settings and metrics")
     return found

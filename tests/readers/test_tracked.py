@@ -46,15 +46,6 @@ def test_of_a_history_the_highest_rate_and_the_last_of_all_else(rates, losses):
     assert history.steps == {"lr": len(rates) - 1, "loss": len(losses) - 1}
 
 
-def test_control_characters_of_a_run_reach_no_terminal():
-    history = History()
-    history.add("loss\x1b[2J", 1.0, 0)
-    run = TrackedRun(run_id="a\x07", name="\x1b]0;x\x07", config={"lr\r": "0.1\x9b"}, history=history)
-    table = as_runs_table([run], tool="a tracker")
-    texts = [*table.columns, *(text for row in table.rows for text in (row.where, *row.cells, *row.cells.values()))]
-    assert all(text.isprintable() for text in texts)
-
-
 def test_a_run_with_endless_settings_is_refused():
     run = TrackedRun(run_id="a", config={str(i): i for i in range(10_001)})
     with pytest.raises(DataError, match="run a has more than 10000 settings"):
