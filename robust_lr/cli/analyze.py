@@ -106,7 +106,7 @@ class _Files(Plugin):
                 where=options.where, repeats=options.repeats,
             )  # fmt: skip
 
-        name = Path(options.file).name
+        name = Path(options.file).name or Path(options.file).resolve().name
         return SweepSource(name=name, description=name, read=read)
 
 

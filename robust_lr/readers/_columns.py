@@ -76,11 +76,11 @@ class _Choice:
         self.said: list[str] = []
         self.guessed = self.was_given = False
 
-    def given(self, name: str) -> str:
+    def given(self, name: str, *, is_measured: bool = False) -> str:
         """Return the column of that name, however its blanks and capitals are written."""
         if name in self.table.columns:
             return name
-        alike = [column for column in self.table.columns if words(column) == words(name)]
+        alike = columns_like(name, self.table.columns, is_measured=is_measured)
         if len(alike) == 1:
             self.guessed = True
             return alike[0]
@@ -129,7 +129,7 @@ class _Choice:
     def choose(self, kind: str, given: str | None, candidates: Sequence[str], default: str) -> None:
         """Choose one of equally likely candidates, or take the column that was given."""
         if given is not None:
-            self.found[kind] = self.given(given)
+            self.found[kind] = self.given(given, is_measured=kind == "loss")
             self.said.append(f"{_TITLES[kind]}: {self.found[kind]}")
         elif candidates:
             self.use(kind, candidates[0], default=candidates[0] == default)
@@ -225,6 +225,12 @@ def _refuse_missing(choice: _Choice, was_guessed: bool) -> None:
         way = "; name the right ones with lr_name (--lr-name) and metric (--metric)" if was_guessed else ""
         asked = choice.missing[0] if choice.was_given else ""
         raise DataError(f"{choice.path} has no column {names}; {columns_of(choice.table, asked, way)}")
+
+
+def columns_like(name: str, columns: Sequence[str], *, is_measured: bool = False) -> list[str]:
+    """Return the columns with the words of a name; of "params.lr" and "metrics.lr" only one, if a tracker has both."""
+    alike = [column for column in dict.fromkeys(columns) if words(column) == words(name)]
+    return [column for column in alike if is_config(column) != is_measured] or alike
 
 
 def columns_of(table: Table, asked: str, way_out: str = "") -> str:

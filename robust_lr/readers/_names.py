@@ -70,7 +70,7 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
     """Return how likely a column holds the final loss, the likeliest first; None if it holds none.
 
     A validation loss comes before a test loss, then a loss without a split, other errors, scores, and what is measured
-    in training; a plain name before one with further words, such as "best".
+    in training, then what was measured before it; a plain name before one with further words, such as "best".
     """
     own = set(words(name))
     if own == {"value"}:  # the objective of an Optuna study
@@ -82,7 +82,8 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
         return None
     split = 0 if own & _HELD_OUT else 1 if "test" in own else 2
     others = own - _HELD_OUT - _words("loss test train training")
-    return int("train" in own or "training" in own), kind, split, len(others)
+    before_training = bool(own & _words("initial init first untrained"))
+    return 2 * before_training + bool(own & _words("train training")), kind, split, len(others)
 
 
 def is_schedule(name: str) -> bool:

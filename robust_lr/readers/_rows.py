@@ -15,6 +15,7 @@ from ..exceptions import DataError
 _MOST_PROBLEMS = 10
 _MISSING = frozenset(("", "-", "--", "\u2013", "\u2014", "?", "na", "n/a", "#n/a", "<na>", "none", "null", "nat"))
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EARLIEST = 1e8  # seconds since 1970: March 1973
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
 
@@ -103,6 +104,19 @@ def mixed_decimals(column: str, rows: Sequence[Row]) -> list[str]:
     return [
         f"{a.where}: {column} is {a.cells[column]!r}, but {b.cells[column]!r} in {b.where}: write all with a decimal "
         "point, or all with a decimal comma"
+    ]
+
+
+def thousands(column: str, other: str, rows: Sequence[Row]) -> list[str]:
+    """Return a problem if all commas in a column may separate thousands, and the other column has decimal points."""
+    commas = [row for row in rows if "," in row.cells[column]]
+    may_be = commas and all(_THOUSANDS.fullmatch(row.cells[column]) for row in commas)
+    if not may_be or not any("." in row.cells[other] for row in rows):
+        return []
+    text = commas[0].cells[column]
+    return [
+        f"{commas[0].where}: {column} is {text!r}, {text.replace(',', '.')} or {text.replace(',', '')}: write it with a "
+        f"decimal point, as {other} is"
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,7 +13,7 @@ from .._text import count_of
 from ..exceptions import DataError
 from ._json_records import flat
 from ._names import is_config, is_lr, is_seed
-from ._rows import Row, Table
+from ._rows import Row, Table, read_time
 
 _MOST_SETTINGS = 10_000
 _NUMBER = r"\d*\.?\d+(?:e[+-]?\d+)?"
@@ -72,6 +73,7 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
     Raises:
         DataError: when a run has too many settings.
     """
+    runs = _in_order(runs)
     cells = [_cells(run, config, metrics) for run in runs]
     named, on_names = _from_names(runs, {name for each in cells for name in each})
     for each, settings in zip(cells, named, strict=True):
@@ -137,8 +139,11 @@ def settings_in(name: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def in_order(runs: Sequence[TrackedRun]) -> Iterator[TrackedRun]:
-    """Yield the runs; those of one id, which was resumed, as one."""
+def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
+    """The runs by their start; those of one id, which was resumed or copied, as one."""
+    starts = [read_time(str(run.about.get("start_time", ""))) for run in runs]
+    if not any(map(math.isnan, starts)):
+        runs = [runs[i] for i in sorted(range(len(runs)), key=lambda i: starts[i])]
     by_id: dict[str, TrackedRun] = {}
     for run in runs:
         before = by_id.pop(run.run_id, None)
@@ -146,7 +151,7 @@ def in_order(runs: Sequence[TrackedRun]) -> Iterator[TrackedRun]:
             history = History()
             for each in (before.history, run.history):
                 for name, value in each.last.items():
-                    history.add(name, value, each.steps.get(name, float("nan")))
+                    history.add(name, value, each.steps.get(name, math.nan))
                 history.peaks |= each.peaks
             run = TrackedRun(
                 run_id=run.run_id,
@@ -157,4 +162,4 @@ def in_order(runs: Sequence[TrackedRun]) -> Iterator[TrackedRun]:
                 excluded=run.excluded,
             )
         by_id[run.run_id] = run
-    yield from by_id.values()
+    return list(by_id.values())

@@ -33,11 +33,11 @@ def _runs(path: Path, *, several: bool) -> list[TrackedRun]:
     runs: dict[str, _Run] = defaultdict(_Run)
     with open_sqlite(path) as database:
         for row in rows_of(database, "configs", tables):
-            run = runs[_run_id(row)]
+            run = runs[_run_id(path, row)]
             run.name, run.start = str(row["run_name"]), row.get("created_at")
             run.config = run.content(row["config"])
         for row in rows_of(database, "metrics", tables):
-            run = runs[_run_id(row)]
+            run = runs[_run_id(path, row)]
             run.name, run.start = run.name or str(row["run_name"]), run.start or row.get("timestamp")
             for name, value in run.content(row["metrics"]).items():
                 run.history.add(name, value, row["step"])
@@ -68,5 +68,5 @@ class _Run:
         return found if isinstance(found, dict) else {}
 
 
-def _run_id(row: dict[str, Any]) -> str:
-    return str(row.get("run_id") or row["run_name"])  # before version 0.24 the name told runs apart
+def _run_id(path: Path, row: dict[str, Any]) -> str:
+    return str(row.get("run_id") or f"{path.stem}/{row['run_name']}")  # before version 0.24 the name told runs apart

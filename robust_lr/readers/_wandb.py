@@ -14,7 +14,7 @@ from typing import Any
 from ..exceptions import DataError, OptionError
 from ._names import is_lr
 from ._rows import Table
-from ._tracked import History, TrackedRun, as_runs_table, in_order
+from ._tracked import History, TrackedRun, as_runs_table
 from ._walk import is_folder, is_plain_file
 from ._yaml import read_yaml
 
@@ -32,8 +32,7 @@ def is_wandb_run(path: Path) -> bool:
 
 def read_wandb_runs(paths: Sequence[Path], root: Path) -> Table:
     """Return the runs in these folders; what a run wrote into its summary last counts."""
-    by_start = sorted(paths, key=lambda path: _FOLDER.fullmatch(path.name)[1])  # type: ignore[index]
-    return as_runs_table([*in_order([_run(path) for path in by_start])], tool="W&B")
+    return as_runs_table([_run(path) for path in paths], tool="W&B")
 
 
 def _run(path: Path) -> TrackedRun:

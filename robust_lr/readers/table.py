@@ -16,7 +16,7 @@ from ._conditions import left_out, read_conditions
 from ._files import read_records
 from ._histories import last_rows, varying_rate
 from ._names import flag_word
-from ._rows import Row, Table, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse
+from ._rows import Row, Table, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse, thousands
 from ._states import ending, state_of_flag
 from .runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 
@@ -103,6 +103,7 @@ def runs_in(
     reader.problems += table.problems
     for column in (columns.lr, columns.loss):
         reader.problems += mixed_decimals(column, [row for row, _ in wanted])
+    reader.problems += thousands(columns.loss, columns.lr, [row for row, _ in wanted])
     runs = [reader.run(row, why) for row, why in wanted]
     reader.problems += _words_among_numbers(columns.seed, runs)
     refuse(path, reader.problems)

@@ -203,3 +203,8 @@ def test_the_number_of_a_run_is_no_seed_and_no_learning_rate_is_lost(table):
         "no seed was run at two learning rates, so seeds seem to number the runs: they are ignored",
         "trials that share a learning rate are replicates, paired in their order",
     )
+
+
+def test_a_loss_before_training_comes_last():
+    names = ["val_loss", "loss", "train_loss", "initial_loss", "initial_train_loss"]
+    assert sorted(reversed(names), key=loss_rank) == names
