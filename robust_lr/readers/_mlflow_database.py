@@ -57,15 +57,16 @@ def _is_active(record: dict[str, Any]) -> bool:
 
 def _by_run(database: sqlite3.Connection, table: str, tables: set[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in rows_of(database, table, tables):
-        found[row["run_uuid"]][row["key"]] = row["value"]
+    for run, key, value in database.execute(f"SELECT run_uuid, key, value FROM {table}") if table in tables else ():
+        found[run][key] = value
     return found
 
 
 def _histories(database: sqlite3.Connection, tables: set[str]) -> dict[str, History]:
     found: dict[str, History] = defaultdict(History)
-    for row in rows_of(database, "latest_metrics", tables):
-        found[row["run_uuid"]].add(row["key"], _value(row["value"], row["is_nan"]), row["step"])
+    query = "SELECT run_uuid, key, value, is_nan, step FROM latest_metrics"
+    for run, key, value, is_nan, step in database.execute(query):
+        found[run].add(key, _value(value, is_nan), step)
     rates = sorted(filter(is_lr, {name for history in found.values() for name in history.last}))
     if rates and "metrics" in tables:
         places = ",".join("?" * len(rates))

@@ -115,8 +115,8 @@ def thousands(column: str, other: str, rows: Sequence[Row]) -> list[str]:
         return []
     text = commas[0].cells[column]
     return [
-        f"{commas[0].where}: {column} is {text!r}, {text.replace(',', '.')} or {text.replace(',', '')}: write it with a "
-        f"decimal point, as {other} is"
+        f"{commas[0].where}: {column} is {text!r}, which may be {text.replace(',', '.')} or {text.replace(',', '')}: "
+        f"write it with a decimal point, as {other} is"
     ]
 
 

@@ -97,7 +97,7 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
 def _cells(run: TrackedRun, config: str, metrics: str) -> dict[str, str]:
     about = {"run_id": run.run_id, "name": run.name, **run.about}
     parts = (("", about), (metrics, run.history.last), (config, run.config))
-    found = {}
+    found = dict[str, str]()
     for prefix, values in parts:
         found.update(islice(flat(values, prefix), _MOST_SETTINGS + 1))
     if len(found) > _MOST_SETTINGS:
