@@ -15,6 +15,8 @@ from ._names import sets_length
 from ._rows import Row, is_missing, number_or_nan, refuse
 
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+_STEP = re.compile(r"(\d[\d.,]*) ?([kKmM]?)")
+_EXPONENTS = {"k": "e3", "m": "e6"}
 _UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
 
 
@@ -92,7 +94,10 @@ def _refuse_unread_steps(path: str | Path, rows: Sequence[Row], columns: Columns
 def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:
     """Refuse rows of one seed and configuration whose learning rate varies from step to step."""
     key = [name for name in (columns.schedule, columns.seed, *columns.groups, *columns.settings) if name]
-    if columns.run or not columns.step or not are_histories(rows, key, columns.step):
+    if columns.run or not columns.step:
+        return
+    rows = [row._replace(cells={**row.cells, columns.step: _step_in(row.cells[columns.step])}) for row in rows]
+    if not are_histories(rows, key, columns.step):
         return
     logs: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
@@ -107,6 +112,12 @@ def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> 
             f"{path} looks like the training log of {count_of(len(logs), 'run')}: {columns.step} rises while "
             f"{columns.lr} varies; name the run of each row in a column run_id"
         )
+
+
+def _step_in(text: str) -> str:
+    """The number in a step such as "10k", "1,000" or "epoch 3"."""
+    found = _STEP.search(text) if math.isnan(number_or_nan(text)) or _THOUSANDS.fullmatch(text) else None
+    return found[1].replace(",", "") + _EXPONENTS.get(found[2].lower(), "") if found else text
 
 
 def _is_curve(rates: Sequence[float]) -> bool:
