@@ -19,7 +19,7 @@ exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
 grids schedules theory
 trials divergence loss_curves _metrics
 search
-journal readers._rows readers._names readers._states readers.runs
+journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
 readers._conditions readers._histories readers.curves readers.table
 runners linear

@@ -25,7 +25,7 @@ class OptunaOptions(Plugin):
             option(
                 "--optuna",
                 metavar="STORAGE",
-                help="instead of FILE: URL of a storage, or path of its journal; --metric then names an "
+                help="instead of PATH: URL of a storage, or path of its journal; --metric then names an "
                 "objective or a user attribute",
             )
             option("--study", metavar="NAME", help="name of the study, needed when the storage holds several")

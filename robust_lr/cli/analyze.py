@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from ..loss_curves import LossCurve
     from ..sweep import SweepResult
 
-SUMMARY = "analyze results: journals, tables, and what plug-ins read"
-USAGE = "FILE [options]"
+SUMMARY = "analyze results: journals, tables, runs of trackers, and what plug-ins read"
+USAGE = "PATH [options]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     guessed = "[default: found by its name]"
     option(
-        "file", nargs="?", metavar="FILE",
-        help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
+        "file", nargs="?", metavar="PATH",
+        help="journal of a sweep; table of runs (CSV, JSON, parquet); SQLite file or mlruns of MLflow; folder of "
+        "TensorBoard or W&B; SQLite file of Trackio; study of Optuna; experiment of Ray; or a folder of these",
     )  # fmt: skip
     option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
     add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
@@ -34,16 +35,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
     option(
         "--where", action="append", default=[], metavar="A=B",
-        help="table: only rows in which column A is B, or is not with A!=B; may be repeated",
+        help="table or tracker: only rows in which column A is B, or is not with A!=B; may be repeated",
     )  # fmt: skip
     option(
         "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
-        "latest if the table has times]",
+        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, "
+        "or the latest if there are times]",
     )  # fmt: skip
     option(
         "--group-by", default="", metavar="A,B",
-        help="table: one sweep for each combination of values in these columns; with several, what they say together",
+        help="table or tracker: one sweep for each combination of values in these columns; with several, what they say together",
     )  # fmt: skip
     option(
         "--cluster-by", metavar="A,B",
@@ -98,7 +99,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
 
 class _Files(Plugin):
-    source_option = "FILE"
+    source_option = "PATH"
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:
         if options.file is None:
@@ -121,7 +122,7 @@ class _Files(Plugin):
                 schedule_name=options.schedule_name, seed_name=options.seed_name, where=options.where,
             )  # fmt: skip
 
-        name = Path(options.file).name
+        name = Path(options.file).name or Path(options.file).resolve().name
         return SweepSource(name=name, description=name, read=read, read_curves=read_curves)
 
 
