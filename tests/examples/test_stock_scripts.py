@@ -1,0 +1,144 @@
+"""Stock training scripts of three libraries, with at most three lines changed: the rates are the closed form."""
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robust_lr import parse_schedule
+from tests.examples.changes import CHANGES, SCHEDULE, changed_text, stock_text
+from tests.examples.record import rates_of
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "integrations")))}
+RECORD = ROOT / "tests" / "examples" / "record.py"
+LIBRARIES = sorted(CHANGES)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated"),  # Lightning, of torch
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:`ModelCheckpoint"),
+]
+
+# Three epochs of ten batches on one rank. The arguments of a longer run, and what continues from step 16.
+ARGUMENTS = {
+    "hf": "--output_dir out --per_device_train_batch_size 4 --num_train_epochs 3 --learning_rate 0.01 --save_steps 4 "
+    "--use_cpu --report_to none --disable_tqdm True",
+    "lightning": "",
+    "accelerate": "",
+}
+RESUME = {
+    "hf": "--resume_from_checkpoint out/checkpoint-16",
+    "lightning": "--ckpt_path checkpoints/epoch=1-step=16.ckpt",
+    "accelerate": "--resume_from_checkpoint step_16",
+}
+FOUR_EPOCHS = {"hf": "--num_train_epochs 4", "lightning": "--max_epochs 4", "accelerate": "--epochs 4"}
+ACCUMULATED = {
+    "hf": "--gradient_accumulation_steps 4",
+    "lightning": "--accumulate 4",
+    "accelerate": "--gradient_accumulation_steps 4",
+}
+
+
+def closed_form(n_steps, lr=0.01):
+    schedule = parse_schedule(SCHEDULE)
+    return [lr * float(schedule(step, n_steps)) for step in range(n_steps)]
+
+
+def all_equal(rates, expected):
+    """Each parameter group of each step has the expected rate."""
+    assert len(rates) == len(expected)
+    for found, one in zip(rates, expected, strict=True):
+        assert found == pytest.approx([one] * len(found), rel=1e-12, abs=0)
+    return True
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(library, arguments="", stop_before=None, text=None):
+        script = tmp_path / f"train_{library}.py"
+        script.write_text(text or changed_text(library))
+        return rates_of(script, [*ARGUMENTS[library].split(), *arguments.split()], stop_before)
+
+    return run_here
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_at_most_three_lines_of_the_stock_script_change(library):
+    old, new = stock_text(library).splitlines(), changed_text(library).splitlines()
+    changed = [line for line in difflib.unified_diff(old, new, n=0, lineterm="") if line[0] == "+" and line[:3] != "+++"]
+    assert 1 <= len(changed) <= 3
+    assert all(len(line) <= 1 + 120 for line in changed), "as many columns as the house allows"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_rate_of_each_step_is_the_closed_form_also_after_a_resume_in_the_middle_of_an_epoch(library, run):
+    assert all_equal(run(library, stop_before=18), closed_form(30)[:18])
+    assert all_equal(run(library, RESUME[library]), closed_form(30)[16:])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_accumulated_gradients_make_a_step_of_the_schedule_for_each_step_of_the_optimizer(library, run):
+    assert all_equal(run(library, ACCUMULATED[library]), closed_form(3 * 3))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_longer_run_from_a_checkpoint_is_an_error_or_does_what_the_script_says(library, run):
+    run(library, stop_before=18)
+    longer = f"{RESUME[library]} {FOUR_EPOCHS[library]}"
+    with pytest.raises(Exception, match="saved with total_steps=30, this scheduler has 40"):
+        run(library, longer)
+    assert all_equal(run(library, longer, text=changed_text(library, 'on_new_horizon="stretch"')), closed_form(40)[16:])
+
+
+def test_what_a_resumed_trainer_learns_is_that_of_the_uninterrupted_run(run, capsys):
+    def final():
+        return json.loads(capsys.readouterr().out.strip().splitlines()[-1])["eval_loss"]
+
+    run("hf")
+    uninterrupted = final()
+    run("hf", RESUME["hf"])
+    assert final() == uninterrupted
+
+
+@pytest.mark.slow  # two processes that import a library each; tests/hf and tests/torch have the parts in less time
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("more", ["", "accumulated"])
+def test_two_ranks_have_the_closed_form_and_stop_and_resume_together(library, more, tmp_path):
+    n_steps = 15 if not more else 3 * 3  # five batches an epoch and rank; they make three steps of two
+    accumulated = ACCUMULATED[library].replace("4", "2") if more else ""
+    script = tmp_path / "train.py"
+    script.write_text(changed_text(library))
+
+    def torchrun(*arguments, **environment):
+        devices = ["--devices", "2"] if library == "lightning" else []
+        words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", RECORD]
+        words += ["rates", script, *ARGUMENTS[library].split(), *devices, *accumulated.split(), *arguments]
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+        return done, [json.loads((tmp_path / f"rates.{rank}").read_text()) for rank in (0, 1)]
+
+    done, by_rank = torchrun()
+    assert done.returncode == 0, done.stderr
+    assert all(all_equal(rates, closed_form(n_steps)) for rates in by_rank)
+    resume = {"hf": ["--resume_from_checkpoint", "out/checkpoint-8"]}
+    resume["lightning"] = ["--ckpt_path", str(next((tmp_path / "checkpoints").glob("*step=8.ckpt"), ""))]
+    resume["accelerate"] = ["--resume_from_checkpoint", "step_12" if more else "step_8"]
+    done, by_rank = torchrun(*resume[library])
+    assert done.returncode == 0, done.stderr
+    first = {"hf": 8, "lightning": 8, "accelerate": 7 if more else 8}[library]
+    assert all(all_equal(rates, closed_form(n_steps)[first:]) for rates in by_rank)
