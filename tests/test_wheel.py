@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"robust_lr", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_torch"}
+PLUGINS = ("hf", "lightning", "optuna", "ray", "sklearn", "torch")
+PACKAGES = {"robust_lr", *(f"robust_lr_{name}" for name in PLUGINS)}
 
 
 def _run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -84,4 +84,5 @@ def count_steps(accelerator: Accelerator, train_dataloader: Any, num_epochs: int
     if not (getattr(train_dataloader, "_is_accelerate_prepared", False) or accelerator.split_batches):
         share = n_batches / accelerator.num_processes
         n_batches = math.floor(share) if getattr(train_dataloader, "drop_last", False) else math.ceil(share)
-    return num_epochs * math.ceil(n_batches / accelerator.gradient_accumulation_steps)
+    accumulated: int = accelerator.gradient_accumulation_steps
+    return num_epochs * math.ceil(n_batches / accumulated)

@@ -25,8 +25,8 @@ def annealed(
     """Return a subclass of `Trainer`, or of one of its subclasses, that anneals the learning rate by a schedule.
 
     The optimizer, its peak (``learning_rate`` of the arguments) and the number of steps stay the Trainer's. The k-th
-    optimizer step, from 0, has ``learning_rate * schedule(k, number of steps)``: in an uninterrupted run, after a resume
-    from any checkpoint, and on any number of ranks. The Trainer gets a `RobustLRCallback` if it has none.
+    optimizer step, from 0, has ``learning_rate * schedule(k, number of steps)``: in an uninterrupted run, after a
+    resume from any checkpoint, and on any number of ranks. The Trainer gets a `RobustLRCallback` if it has none.
 
     In `Trainer.hyperparameter_search`, the space may set "schedule" to the spec of another schedule. "seed" also fixes
     the initial weights of the trial; in a plain Trainer, these come from the seed of the trial before.
@@ -59,6 +59,8 @@ def annealed(
 class _Annealed(Trainer):  # type: ignore[misc]
     _schedule: Schedule | str
     _on_new_horizon: OnNewHorizon
+    args: TrainingArguments
+    lr_scheduler: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,7 +91,8 @@ class _Annealed(Trainer):  # type: ignore[misc]
         if trial is not None and self.hp_search_backend is not None:
             space = trial if isinstance(trial, dict) else self.hp_space(trial)
             set_seed(int(space.get("seed", self.args.seed)))
-        return super().call_model_init(trial)
+        model: nn.Module = super().call_model_init(trial)
+        return model
 
 
 def _as_text(schedule: Schedule | str) -> Schedule | str:

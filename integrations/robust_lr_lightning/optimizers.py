@@ -57,8 +57,8 @@ def annealed(
 def _steps_of(module: LightningModule) -> int:
     if not module.automatic_optimization:
         raise OptionError(
-            "with manual optimization, Lightning does not know the number of steps: pass total_steps to annealed(), and "
-            "call self.lr_schedulers().step() after each optimizer step"
+            "with manual optimization, Lightning does not know the number of steps: pass total_steps to annealed(), "
+            "and call self.lr_schedulers().step() after each optimizer step"
         )
     steps = module.trainer.estimated_stepping_batches
     if not math.isfinite(steps) or steps < 1:

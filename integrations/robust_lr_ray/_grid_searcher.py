@@ -153,9 +153,7 @@ class GridSearcher(LedgerSearcher):
         if not isinstance(finished, SweepResult):
             from .results import sweep_from_result_grid
 
-            finished = sweep_from_result_grid(
-                finished, lr_name=self._lr_name, metric=self.metric, direction=direction
-            )
+            finished = sweep_from_result_grid(finished, lr_name=self._lr_name, metric=self.metric, direction=direction)
         return {
             spec: replace(result, spec=spec)
             for result in finished.trials()

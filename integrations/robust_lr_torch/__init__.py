@@ -10,5 +10,6 @@ except ModuleNotFoundError as error:
 from .doctor import ScheduleDoctor as ScheduleDoctor
 from .loss_watch import LossWatch as LossWatch
 from .lr_scheduler import AnnealedLR as AnnealedLR
+from .monitor import TrainingMonitor as TrainingMonitor
 from .tabulate import tabulate_scheduler as tabulate_scheduler
 from .task import SupervisedTask as SupervisedTask

@@ -16,8 +16,8 @@ CHANGES = {
         "callbacks=[": "callbacks=[RobustLRCallback(), ",
     },
     "accelerate": {
-        "    scheduler = OneCycleLR(optimizer, max_lr=args.lr, epochs=epochs, steps_per_epoch=len(loader))": "    "
-        f'scheduler = AcceleratedLR(accelerator, optimizer, "{SCHEDULE}", count_steps(accelerator, loader, epochs)OPTION)',
+        "OneCycleLR(optimizer, max_lr=args.lr, epochs=epochs, steps_per_epoch=len(loader))": "AcceleratedLR("
+        f'accelerator, optimizer, "{SCHEDULE}", count_steps(accelerator, loader, epochs)OPTION)',
         "from torch.optim.lr_scheduler import OneCycleLR": "from robust_lr_hf import AcceleratedLR, count_steps",
     },
 }

@@ -1,4 +1,4 @@
-"""A training script in the style of transformers' own examples: HfArgumentParser, a tiny GPT-2 from its config, Trainer.
+"""A training script in the style of transformers' own: HfArgumentParser, a tiny GPT-2 from its config, Trainer.
 
 tests/examples/changes.py has the lines that a user changes.
 """

@@ -50,7 +50,7 @@ def test_a_run_with_a_loss_of_nan_stops_and_all_its_metrics_are_nan(check_every,
         callbacks=[RobustLRCallback(check_every=check_every)],
         **data(),
     )
-    with caplog.at_level(logging.WARNING, "robust_lr_hf"):
+    with caplog.at_level(logging.WARNING, "robust_lr_torch"):
         trainer.train()
     assert trainer.state.global_step == n_steps
     assert caplog.messages == ["The loss diverged at step 1, so training stops."]

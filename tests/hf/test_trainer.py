@@ -1,6 +1,6 @@
 """annealed: what a Trainer trains with, alone and in its own hyperparameter search."""
 
-import math
+import gc
 
 import optuna
 import pytest
@@ -17,7 +17,16 @@ from tests.hf.tiny import QUIET, arguments, data, tiny_model
 pytestmark = [pytest.mark.filterwarnings(line) for line in QUIET]
 torch.set_num_threads(1)
 
-LRS, SCHEDULES, SEEDS = [1e-3, 1e-2, 1e38], ["constant", "warmup(steps=2)+cosine"], [0, 1]
+LRS, SCHEDULES, SEEDS = [1e-2, 1e38], ["constant", "warmup(steps=2)+cosine"], [0, 1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_collections():
+    """The Trainer collects garbage after each trial, which takes a second with these libraries in memory."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -72,7 +81,7 @@ def test_a_grid_in_the_trainers_own_search_runs_each_cell_as_it_would_run_alone(
 
 def test_a_search_in_the_trainers_own_search_ends_by_itself(tmp_path):
     sampler = LearningRateSampler(
-        tolerance=0.05, schedule="linear", lr_name="learning_rate", options=SearchOptions(max_trials=8)
+        tolerance=0.05, schedule="linear", lr_name="learning_rate", options=SearchOptions(max_trials=5)
     )
     storage = optuna.storages.InMemoryStorage()
     searching_trainer(tmp_path, max_steps=3).hyperparameter_search(
@@ -80,8 +89,8 @@ def test_a_search_in_the_trainers_own_search_ends_by_itself(tmp_path):
         backend="optuna", n_trials=None, sampler=sampler, storage=storage, study_name="tiny",
     )  # fmt: skip
     study = optuna.load_study(study_name="tiny", storage=storage)
-    assert 3 <= len(study.trials) <= 8
-    assert math.isfinite(search_result(study).best_lr)
+    assert 3 <= len(study.trials) <= 5
+    assert search_result(study).lr == study.best_params["learning_rate"]
 
 
 def test_each_train_of_a_trainer_begins_its_schedule_anew(tmp_path, rates):
