@@ -217,7 +217,7 @@ class AnnealedLR(LRScheduler):
             if stepped >= 2 * _STEPS_COMPARED:
                 warnings.warn(
                     f"the scheduler made {stepped} steps in {_STEPS_COMPARED} of the optimizer, so it will end early; "
-                    "step it once for each optimizer step (Accelerate: leave it out of prepare())",
+                    "step it once for each optimizer step (Accelerate: use robust_lr_hf.AcceleratedLR)",
                     RobustLRWarning,
                     stacklevel=5,  # the user's optimizer.step(), under torch's two wrappers and our hook
                 )

@@ -78,3 +78,20 @@ def test_a_new_run_of_the_same_trainer_is_judged_anew(tmp_path):
     trainer.args.learning_rate = 1e-3
     trainer.train()
     assert math.isfinite(trainer.evaluate()["eval_loss"])
+
+
+def test_the_doctor_has_nothing_to_say_of_an_annealed_run_and_names_a_schedule_of_another_length(tmp_path, caplog):
+    def said(trainer_class):
+        with caplog.at_level(logging.WARNING, "robust_lr_torch"):
+            args = arguments(tmp_path, max_steps=40)
+            trainer_class(model=tiny_model(), args=args, callbacks=[RobustLRCallback()], **data()).train()
+        found = [record.message for record in caplog.records if record.name.startswith("robust_lr_torch")]
+        caplog.clear()
+        return found
+
+    class Longer(Trainer):
+        def create_scheduler(self, num_training_steps, optimizer=None):
+            return super().create_scheduler(10 * num_training_steps, optimizer)
+
+    assert said(annealed(Trainer, "warmup(0.2)+cosine")) == []
+    assert any(message.startswith("Schedule doctor: horizon-longer") for message in said(Longer))

@@ -1,6 +1,5 @@
 """annealed: what a Trainer trains with, alone and in its own hyperparameter search."""
 
-import gc
 
 import optuna
 import pytest
@@ -12,7 +11,7 @@ from robust_lr import CosineDecay, FunctionSchedule, SearchOptions, parse_schedu
 from robust_lr.exceptions import OptionError, RobustLRWarning, ScheduleError
 from robust_lr_hf import annealed
 from robust_lr_optuna import GeometricGridSampler, LearningRateSampler, has_diverged, search_result, sweep_from_study
-from tests.hf.tiny import QUIET, arguments, data, tiny_model
+from tests.hf.tiny import QUIET, arguments, cheap_collections, data, tiny_model
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in QUIET]
 torch.set_num_threads(1)
@@ -21,12 +20,9 @@ LRS, SCHEDULES, SEEDS = [1e-2, 1e38], ["constant", "warmup(steps=2)+cosine"], [0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cheap_collections():
-    """The Trainer collects garbage after each trial, which takes a second with these libraries in memory."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def _cheap_collections():
+    with cheap_collections():
+        yield
 
 
 @pytest.fixture

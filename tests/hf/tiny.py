@@ -1,5 +1,7 @@
 """A tiny GPT-2, made from its config, and text that Python ships."""
 
+import gc
+from contextlib import contextmanager
 from pydoc_data.topics import topics
 
 import torch
@@ -9,6 +11,17 @@ from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
 QUIET = [
     "ignore:.*'pin_memory' argument is set as true but no accelerator is found",
 ]
+
+
+@contextmanager
+def cheap_collections():
+    """The Trainer collects garbage after each trial of a search, a second each time with these libraries in memory."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def blocks(topic, n_blocks):
