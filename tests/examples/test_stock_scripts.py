@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import parse_schedule
+from robust_lr import CommandTask, parse_schedule
 from tests.examples.changes import CHANGES, SCHEDULE, changed_text, stock_text
 from tests.examples.record import rates_of
 
@@ -112,6 +113,32 @@ def test_what_a_resumed_trainer_learns_is_that_of_the_uninterrupted_run(run, cap
     uninterrupted = final()
     run("hf", RESUME["hf"])
     assert final() == uninterrupted
+
+
+COMMANDS = {
+    "hf": "--learning_rate {lr} --seed {seed} --output_dir {trial_dir} --max_steps 12 --save_strategy no --use_cpu "
+    "--report_to none",
+    "lightning": "--lr {lr} --seed {seed}",
+}
+
+
+@pytest.mark.slow  # each trial imports a library
+@pytest.mark.parametrize(("library", "metric"), [("hf", "eval_loss"), ("lightning", "val_loss")])
+def test_a_script_is_a_command_whose_metric_and_divergence_are_read(library, metric, tmp_path, monkeypatch):
+    script = tmp_path / "train.py"
+    text = changed_text(library).replace(f'"{SCHEDULE}"', 'os.environ["ROBUST_LR_SCHEDULE"]')
+    script.write_text(text.replace('"""\n\n', '"""\n\nimport os\n', 1))
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    task = CommandTask(
+        f"{sys.executable} {script} {COMMANDS[library]}",
+        metric=metric,
+        trials_dir=tmp_path / "trials",
+        trial_timeout=200,
+    )
+    loss = {name: task(lr=0.01, schedule=parse_schedule(name), seed=0)[metric] for name in ("cosine", "linear")}
+    assert loss["cosine"] != loss["linear"]
+    assert all(0 < value < 10 for value in loss.values())
+    assert math.isnan(task(lr=1e38, schedule=parse_schedule("cosine"), seed=0)[metric])
 
 
 @pytest.mark.slow  # two processes that import a library each; tests/hf and tests/torch have the parts in less time

@@ -1,6 +1,5 @@
 """annealed: what a Trainer trains with, alone and in its own hyperparameter search."""
 
-
 import optuna
 import pytest
 import torch

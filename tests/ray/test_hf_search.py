@@ -22,11 +22,13 @@ LRS, SCHEDULES, SEEDS = [1e-2, 1e38], ["constant", "warmup(steps=2)+cosine"], [0
 @pytest.fixture
 def search(ray_local, tmp_path):
     """Run a searcher in the search of an annealed Trainer; return the best run and what ended each trial."""
+    from accelerate.state import GradientState
     from transformers import Trainer
 
     from robust_lr_hf import annealed
 
     def run(searcher):
+        GradientState._reset_state()  # after a training in this process, no Trainer can be sent to another
         trainer = annealed(Trainer, "linear")(model_init=tiny_model, args=arguments(tmp_path / "out"), **data())
         return trainer.hyperparameter_search(
             hp_space=lambda _: {},
