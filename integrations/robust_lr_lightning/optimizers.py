@@ -60,6 +60,11 @@ def _steps_of(module: LightningModule) -> int:
             "with manual optimization, Lightning does not know the number of steps: pass total_steps to annealed(), "
             "and call self.lr_schedulers().step() after each optimizer step"
         )
+    if any(len(getattr(each, "scheduling", ())) > 1 for each in module.trainer.callbacks):
+        raise OptionError(
+            "a GradientAccumulationScheduler changes how many batches make a step, which Lightning leaves out of its "
+            "count: pass total_steps to annealed()"
+        )
     steps = module.trainer.estimated_stepping_batches
     if not math.isfinite(steps) or steps < 1:
         raise OptionError(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, IterableDataset
@@ -40,7 +41,7 @@ def closed_form(n_steps, n_planned=None):
     ids=["epochs", "accumulated", "steps", "fewer batches"],
 )
 def test_the_schedule_spans_the_run_and_steps_with_the_optimizer(options, n_steps, tmp_path, rates):
-    trainer(tmp_path, **options).fit(Line(lambda module, optimizer: annealed(module, optimizer, SPEC)), LOADER)
+    trainer(tmp_path, **options).fit(Line(lambda *both: annealed(*both, SPEC)), LOADER)
     assert rates == pytest.approx(closed_form(n_steps), rel=1e-12)
 
 
@@ -55,7 +56,7 @@ def test_without_the_helper_lightning_steps_once_an_epoch_which_hardly_anneals(t
 
 def test_a_run_that_is_stopped_early_keeps_the_schedule_that_was_planned(tmp_path, rates):
     run = trainer(tmp_path, max_epochs=4, max_time="00:00:05:00", limit_train_batches=2)
-    run.fit(Line(lambda module, optimizer: annealed(module, optimizer, SPEC, total_steps=32)), LOADER)
+    run.fit(Line(lambda *both: annealed(*both, SPEC, total_steps=32)), LOADER)
     assert rates == pytest.approx(closed_form(8, 32), rel=1e-12)
 
 
@@ -66,12 +67,20 @@ class Endless(IterableDataset):
 
 
 def test_a_number_of_steps_that_nobody_knows_is_an_error_with_the_way_out(tmp_path):
-    module = Line(lambda module, optimizer: annealed(module, optimizer, SPEC))
+    module = Line(lambda *both: annealed(*both, SPEC))
     with pytest.raises(OptionError, match="does not know the number of steps of this run: give it max_steps"):
         trainer(tmp_path).fit(module, DataLoader(Endless(), batch_size=2))
-    module = Line(lambda module, optimizer: annealed(module, optimizer, SPEC))
+    module = Line(lambda *both: annealed(*both, SPEC))
     with pytest.raises(OptionError, match="does not know the number of steps of this run: give it max_steps"):
         trainer(tmp_path, max_epochs=-1).fit(module, LOADER)
+
+
+def test_an_accumulation_that_changes_over_the_epochs_is_not_counted_wrongly(tmp_path, rates):
+    changing = GradientAccumulationScheduler({0: 4, 1: 1})
+    with pytest.raises(OptionError, match="a GradientAccumulationScheduler changes how many batches make a step"):
+        trainer(tmp_path, callbacks=[changing]).fit(Line(lambda *both: annealed(*both, SPEC)), LOADER)
+    trainer(tmp_path, callbacks=[changing]).fit(Line(lambda *both: annealed(*both, SPEC, total_steps=10)), LOADER)
+    assert rates == pytest.approx(closed_form(10), rel=1e-12)
 
 
 def test_with_manual_optimization_the_module_says_how_many_steps_it_makes(tmp_path, rates):
@@ -88,7 +97,7 @@ def test_with_manual_optimization_the_module_says_how_many_steps_it_makes(tmp_pa
     with pytest.raises(
         OptionError, match=r"pass total_steps to annealed\(\), and call self.lr_schedulers\(\).step\(\)"
     ):
-        trainer(tmp_path).fit(Manual(lambda module, optimizer: annealed(module, optimizer, SPEC)), LOADER)
-    module = Manual(lambda module, optimizer: annealed(module, optimizer, SPEC, total_steps=16))
+        trainer(tmp_path).fit(Manual(lambda *both: annealed(*both, SPEC)), LOADER)
+    module = Manual(lambda *both: annealed(*both, SPEC, total_steps=16))
     trainer(tmp_path).fit(module, LOADER)
     assert rates == pytest.approx(closed_form(16), rel=1e-12)
