@@ -1,9 +1,12 @@
-"""Stock training scripts of three libraries, with at most three lines changed: the rates are the closed form."""
+"""Stock scripts of three libraries, with at most three lines changed, and the pages: the rates are the closed form."""
 
+import contextlib
 import difflib
+import functools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +17,9 @@ import pytest
 from robust_lr import CommandTask, parse_schedule
 from tests.examples.changes import CHANGES, SCHEDULE, changed_text, stock_text
 from tests.examples.record import rates_of
+from tests.hf.tiny import QUIET as OF_HF
+from tests.hf.tiny import cheap_collections
+from tests.lightning.tiny import QUIET as OF_LIGHTNING
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -24,15 +30,13 @@ ENVIRONMENT = {
 RECORD = ROOT / "tests" / "examples" / "record.py"
 LIBRARIES = sorted(CHANGES)
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated"),  # Lightning, of torch
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
-    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    *(pytest.mark.filterwarnings(line) for line in [*OF_HF, *OF_LIGHTNING]),
+    pytest.mark.filterwarnings("ignore:.*log_every_n_steps"),
 ]
 
 # Three epochs of ten batches on one rank. The arguments of a longer run, and what continues from step 16.
 ARGUMENTS = {
-    "hf": "--output_dir out --per_device_train_batch_size 4 --num_train_epochs 3 --learning_rate 0.01 --save_steps 4 "
+    "hf": "--output_dir out --per_device_train_batch_size 4 --num_train_epochs 3 --learning_rate 0.01 --save_steps 8 "
     "--use_cpu --report_to none --disable_tqdm True",
     "lightning": "",
     "accelerate": "",
@@ -63,16 +67,23 @@ def all_equal(rates, expected):
     return True
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run_here(library, arguments="", stop_before=None, text=None):
-        script = tmp_path / f"train_{library}.py"
-        script.write_text(text or changed_text(library))
+def run_in(folder, library, arguments="", stop_before=None, text=None):
+    script = folder / f"train_{library}.py"
+    script.write_text(text or changed_text(library))
+    with contextlib.chdir(folder):
         return rates_of(script, [*ARGUMENTS[library].split(), *arguments.split()], stop_before)
 
-    return run_here
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a library's run that was killed before step 18, and its rates until then."""
+
+    @functools.cache
+    def run(library):
+        folder = tmp_path_factory.mktemp(library)
+        return folder, run_in(folder, library, stop_before=18)
+
+    return run
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -86,33 +97,35 @@ def test_at_most_three_lines_of_the_stock_script_change(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_rate_of_each_step_is_the_closed_form_also_after_a_resume_in_the_middle_of_an_epoch(library, run):
-    assert all_equal(run(library, stop_before=18), closed_form(30)[:18])
-    assert all_equal(run(library, RESUME[library]), closed_form(30)[16:])
+def test_the_rate_of_each_step_is_the_closed_form_also_after_a_resume_in_the_middle_of_an_epoch(library, interrupted):
+    folder, rates = interrupted(library)
+    assert all_equal(rates, closed_form(30)[:18])
+    assert all_equal(run_in(folder, library, RESUME[library]), closed_form(30)[16:])
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_accumulated_gradients_make_a_step_of_the_schedule_for_each_step_of_the_optimizer(library, run):
-    assert all_equal(run(library, ACCUMULATED[library]), closed_form(3 * 3))
+def test_accumulated_gradients_make_a_step_of_the_schedule_for_each_step_of_the_optimizer(library, tmp_path):
+    assert all_equal(run_in(tmp_path, library, ACCUMULATED[library]), closed_form(3 * 3))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_longer_run_from_a_checkpoint_is_an_error_or_does_what_the_script_says(library, run):
-    run(library, stop_before=18)
+def test_a_longer_run_from_a_checkpoint_is_an_error_or_does_what_the_script_says(library, interrupted):
+    folder, _ = interrupted(library)
     longer = f"{RESUME[library]} {FOUR_EPOCHS[library]}"
     with pytest.raises(Exception, match="saved with total_steps=30, this scheduler has 40"):
-        run(library, longer)
-    assert all_equal(run(library, longer, text=changed_text(library, 'on_new_horizon="stretch"')), closed_form(40)[16:])
+        run_in(folder, library, longer)
+    stretched = changed_text(library, 'on_new_horizon="stretch"')
+    assert all_equal(run_in(folder, library, longer, text=stretched), closed_form(40)[16:])
 
 
-def test_what_a_resumed_trainer_learns_is_that_of_the_uninterrupted_run(run, capsys):
-    def final():
+@pytest.mark.slow  # two more trainings of a Trainer
+def test_what_a_resumed_trainer_learns_is_that_of_the_uninterrupted_run(interrupted, tmp_path, capsys):
+    def final(folder, arguments=""):
+        capsys.readouterr()
+        run_in(folder, "hf", arguments)
         return json.loads(capsys.readouterr().out.strip().splitlines()[-1])["eval_loss"]
 
-    run("hf")
-    uninterrupted = final()
-    run("hf", RESUME["hf"])
-    assert final() == uninterrupted
+    assert final(interrupted("hf")[0], RESUME["hf"]) == final(tmp_path)
 
 
 COMMANDS = {
@@ -179,3 +192,21 @@ def test_two_ranks_have_the_closed_form_also_after_a_resume_in_the_middle_of_an_
     by_rank = torchrun(*resume[library])
     first = {"hf": 8, "lightning": 8, "accelerate": 7 if more else 8}[library]
     assert all(all_equal(rates, closed_form(n_steps)[first:]) for rates in by_rank)
+
+
+@pytest.mark.parametrize(
+    ("page", "prints"),
+    [
+        ("huggingface", r"2 learning rates 0.001..0.01; 2 seeds; 8 results, 0 diverged"),
+        ("lightning", r"\{'train_loss': \d"),
+        ("accelerate", r'\[0.0\]\n(.*\n)*\{"loss": \d.\d+\}'),
+    ],
+    ids=["huggingface", "lightning", "accelerate"],
+)
+def test_the_python_of_a_page_runs_and_prints_what_it_should(page, prints, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    with cheap_collections():
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL):
+            exec(compile(code, f"{page}.md", "exec"), names)
+    assert re.search(prints, capsys.readouterr().out)
