@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ def lazy_names(
     *,
     moved: Mapping[str, str] | None = None,
     extra: str = "",
-    framework: str | None = None,
+    frameworks: Collection[str] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return the ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
@@ -27,7 +27,7 @@ def lazy_names(
             work, with a DeprecationWarning that gives the new place.
         extra: name of the extra that the package needs: ``"optuna"``. If its framework is missing, the error says how
             to install it.
-        framework: name of the framework, if it is not that of the extra.
+        frameworks: names of the frameworks, if they are not that of the extra.
     """
     home_of = {name: module for module, names in homes.items() for name in names.split()}
     new_home_of = {name: module for module, names in (moved or {}).items() for name in names.split()}
@@ -42,11 +42,12 @@ def lazy_names(
         try:
             value = getattr(import_module(f".{home_of[name]}", package), name)
         except ModuleNotFoundError as error:
-            needed = framework or extra
-            if not extra or error.name != needed:  # a framework that is installed and broken must say so itself
+            if not extra or error.name not in (
+                frameworks or (extra,)
+            ):  # a framework that is installed and broken must say so itself
                 raise
             raise ModuleNotFoundError(
-                f"{package} needs {needed}: pip install 'robust-lr[{extra}]'", name=needed
+                f"{package} needs {error.name}: pip install 'robust-lr[{extra}]'", name=error.name
             ) from error
         setattr(sys.modules[package], name, value)
         return value

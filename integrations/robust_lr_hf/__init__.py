@@ -14,5 +14,5 @@ else:
         __name__,
         {"accelerate": "AcceleratedLR count_steps", "callback": "RobustLRCallback", "trainer": "annealed"},
         extra="hf",
-        framework="transformers",
+        frameworks=("torch", "transformers"),
     )

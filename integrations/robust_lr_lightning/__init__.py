@@ -9,5 +9,8 @@ if TYPE_CHECKING:
     from .optimizers import annealed as annealed
 else:
     __getattr__, __dir__, __all__ = lazy_names(
-        __name__, {"callback": "RobustLRCallback", "optimizers": "annealed"}, extra="lightning"
+        __name__,
+        {"callback": "RobustLRCallback", "optimizers": "annealed"},
+        extra="lightning",
+        frameworks=("torch", "pytorch_lightning"),
     )
