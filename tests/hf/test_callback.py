@@ -46,7 +46,7 @@ def test_a_trainer_with_its_own_scheduler_reports_too(tmp_path, capsys):
 def test_a_run_with_a_loss_of_nan_stops_and_all_its_metrics_are_nan(check_every, n_steps, tmp_path, capsys, caplog):
     trainer = annealed(Trainer, "constant")(
         model=tiny_model(),
-        args=arguments(tmp_path, learning_rate=1e38, max_steps=40),
+        args=arguments(tmp_path, learning_rate=3e37, max_steps=40),
         callbacks=[RobustLRCallback(check_every=check_every)],
         **data(),
     )
@@ -71,7 +71,7 @@ def test_a_loss_far_above_its_start_is_a_divergence_though_it_is_finite(tmp_path
 
 
 def test_a_new_run_of_the_same_trainer_is_judged_anew(tmp_path):
-    args = arguments(tmp_path, learning_rate=1e38)
+    args = arguments(tmp_path, learning_rate=3e37)
     trainer = annealed(Trainer, "constant")(model_init=tiny_model, args=args, **data())
     trainer.train()
     assert math.isnan(trainer.evaluate()["eval_loss"])
