@@ -34,6 +34,7 @@ analysis
 sweep
 commands.job commands.__main__
 report
+doctor
 cli
 testing training __main__
 """

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from robust_lr.doctor import Move
 
 _VALUES = 64  # of a parameter
-_CANDIDATES = 4  # parameters of a group
+_CANDIDATES = 2  # parameters of a group
 _GROUPS = 8
 _FEWEST = 3  # samples, for a conclusion
 _BECAUSE_OF_THE_TENSOR = (RuntimeError, NotImplementedError, TypeError, AttributeError)  # sharded, say
@@ -32,7 +32,7 @@ class ParameterMoves:
         """Note the values before a step."""
         if step < self._next:
             return
-        self._next = step + max(1, step // 8)
+        self._next = step + max(1, step // 32)
         self._before = []
         for number, group in enumerate(optimizer.param_groups[:_GROUPS]):
             try:
@@ -46,9 +46,9 @@ class ParameterMoves:
         before, self._before = self._before, []
         for number, rate, values in before:
             try:
-                with_gradient = [(p, old) for p, old in values if p.grad is not None]
-                moved = [torch.linalg.vector_norm((_sample(p) - old).double()) for p, old in with_gradient]
-                slopes = [torch.linalg.vector_norm(_sample(p.grad).double()) for p, _ in with_gradient]
+                known = [(p, old, p.grad) for p, old in values if p.grad is not None]
+                moved = [torch.linalg.vector_norm((_sample(p) - old).double()) for p, old, _ in known]
+                slopes = [torch.linalg.vector_norm(_sample(gradient).double()) for *_, gradient in known]
                 zero = torch.zeros((), dtype=torch.float64)
                 self._seen.append((number, rate, _largest(moved, zero), _largest(slopes, zero)))
             except _BECAUSE_OF_THE_TENSOR:
@@ -94,8 +94,9 @@ def _largest(values: list[Tensor], zero: Tensor) -> Tensor:
     return torch.stack([v.reshape(()) for v in values]).max() if values else zero
 
 
-def has_strangers(optimizer: Optimizer) -> bool:
-    """Return whether parameters outside the optimizer have gradients."""
+def gradients_elsewhere(optimizer: Optimizer) -> dict[int, tuple[int, int]]:
+    """Return the state of each gradient of parameters that are shaped like those of the optimizer, but not in it."""
     own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    found = [p for p in gc.get_objects() if issubclass(type(p), nn.Parameter) and id(p) not in own]
-    return any(p.requires_grad and p.grad is not None for p in found)
+    shapes = {p.shape for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    others = [p for p in gc.get_objects() if issubclass(type(p), nn.Parameter) and p.grad is not None]
+    return {id(p): (id(p.grad), p.grad._version) for p in others if p.shape in shapes and id(p) not in own}

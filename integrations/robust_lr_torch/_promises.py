@@ -43,18 +43,36 @@ def unwrapped(value: Any, name: str, kind: type) -> Any:
 
 def schedulers_of(optimizer: Optimizer) -> list[LRScheduler]:
     """Return the schedulers that set the rates of an optimizer, without those that another one of them steps."""
-    groups = optimizer.param_groups
-    found = [each for each in gc.get_objects() if issubclass(type(each), LRScheduler)]
-    own = [each for each in found if getattr(each.__dict__.get("optimizer"), "param_groups", None) is groups]
-    inner = {id(each) for scheduler in own for each in _schedulers_inside(scheduler)}
-    return [each for each in own if id(each) not in inner]
+    kinds = {LRScheduler, *_subclasses(LRScheduler)}
+    everything: list[Any] = gc.get_objects()
+    found: list[LRScheduler] = [s for s in everything if type(s) in kinds]
+    own = [s for s in found if _groups_of(s) is optimizer.param_groups]
+    inner = {id(part) for s in own for part in _schedulers_inside(s)}
+    return [s for s in own if id(s) not in inner]
+
+
+def _groups_of(scheduler: LRScheduler) -> Any:
+    return getattr(vars(scheduler).get("optimizer"), "param_groups", None)
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    children: list[type] = kind.__subclasses__()
+    for each in children:
+        yield each
+        yield from _subclasses(each)
 
 
 def _schedulers_inside(scheduler: LRScheduler) -> Iterator[LRScheduler]:
     for value in vars(scheduler).values():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(each, LRScheduler) and each is not scheduler:
-                yield each
+        parts: Iterable[Any] = value if isinstance(value, (list, tuple)) else [value]
+        yield from (part for part in parts if isinstance(part, LRScheduler) and part is not scheduler)
+
+
+def position_of(scheduler: LRScheduler) -> int:
+    """Return the number of a scheduler's steps; a ChainedScheduler has that of its parts."""
+    while isinstance(scheduler, torchs.ChainedScheduler):
+        scheduler = scheduler._schedulers[0]
+    return int(scheduler.last_epoch)
 
 
 def promise_of(scheduler: LRScheduler, *, n_steps: int) -> Promise:
@@ -64,7 +82,7 @@ def promise_of(scheduler: LRScheduler, *, n_steps: int) -> Promise:
         if isinstance(scheduler, kind):
             return read(name, scheduler, n_steps)
     declared = next((h for n in _HORIZONS if _is_count(h := getattr(scheduler, n, None))), None)
-    return Promise(name=name, horizon=declared, is_exact=False)
+    return Promise(name=name, horizon=declared, is_exact=False, may_stay=True)
 
 
 def _is_count(value: object) -> bool:
@@ -85,6 +103,7 @@ def _annealed(name: str, s: AnnealedLR, n_steps: int) -> Promise:
         wanted_warmup=None if warmup is None else warmup.fraction,
         end=multipliers[-1] / peak,
         is_closed_form=True,
+        checks_state=True,
     )
 
 
@@ -115,7 +134,7 @@ def _one_cycle(name: str, s: Any, n_steps: int) -> Promise:
 def _linear(name: str, s: Any, n_steps: int) -> Promise:
     if s.end_factor >= s.start_factor:
         return Promise(name=name, peak_at=int(s.total_iters), warmup=int(s.total_iters), end=1.0)
-    return Promise(name=name, horizon=int(s.total_iters), peak_at=0, end=s.end_factor / s.start_factor)
+    return Promise(name=name, horizon=int(s.total_iters), peak_at=0, end=s.end_factor / s.start_factor, may_stay=True)
 
 
 def _constant(name: str, s: Any, n_steps: int) -> Promise:
@@ -132,7 +151,13 @@ def _restarting(name: str, s: Any, n_steps: int) -> Promise:
 
 def _of_functions(name: str, s: Any, n_steps: int) -> Promise:
     functions = [f for f in s.lr_lambdas if isinstance(f, (functools.partial, types.FunctionType, types.MethodType))]
-    if len(functions) < len(s.lr_lambdas):  # an object may count its calls
+    if len(functions) < len(s.lr_lambdas) or not functions:  # an object may count its calls
+        return Promise(name=name, is_closed_form=True)
+    try:
+        is_pure = math.isclose(float(s.base_lrs[0]) * functions[0](s.last_epoch), float(s._last_lr[0]), rel_tol=1e-5)
+    except Exception:  # the user's function
+        is_pure = False
+    if not is_pure:  # it depends on more than the step
         return Promise(name=name, is_closed_form=True)
     return promise_of_function(name, functions[0], n_steps=max(n_steps, s.last_epoch))
 

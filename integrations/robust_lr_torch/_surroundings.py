@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from robust_lr.doctor.source import can_end_early, has_relative_floor
-
 _NOT_THE_USERS = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
 
 
@@ -33,14 +31,6 @@ class Surroundings:
     planned_steps: int | None = None
     floor: float = 0.0
     wanted_warmup: float | None = None
-
-    def may_end_early(self) -> bool:
-        """Return whether a loop around the step can end before all of its rounds."""
-        return can_end_early(self.places)
-
-    def has_relative_floor(self) -> bool:
-        """Return whether the source computes the floor from the learning rate."""
-        return any(has_relative_floor(file) for file, _ in self.places)
 
 
 def surroundings() -> Surroundings:

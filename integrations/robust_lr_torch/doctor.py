@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
-import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,18 +19,19 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from robust_lr._checks import check_whole
 from robust_lr._text import count_of
 from robust_lr.doctor import Evidence, Finding, Promise, Record, Records, diagnose, findings_text
-from robust_lr.exceptions import RobustLRWarning
+from robust_lr.doctor.source import Source, can_end_early
 
-from ._parameter_moves import ParameterMoves, has_strangers
-from ._promises import promise_of, schedulers_of, unwrapped
+from ._parameter_moves import ParameterMoves, gradients_elsewhere
+from ._promises import position_of, promise_of, schedulers_of, unwrapped
 from ._surroundings import Surroundings, n_processes, surroundings
 
+_LOG = logging.getLogger("robust_lr")
 _FIRST_LOOK = 16  # steps; then after twice as many
 _JOINT_STEPS = 3
 
 
-def _warn(finding: Finding) -> None:
-    warnings.warn(str(finding), RobustLRWarning, stacklevel=2)
+def _log(finding: Finding) -> None:  # a warning may be turned into an error, and would stop the training
+    _LOG.warning("schedule doctor: %s", finding)
 
 
 class ScheduleDoctor:
@@ -44,13 +46,11 @@ class ScheduleDoctor:
         scheduler: its scheduler, if it has one. Without it the doctor looks for schedulers of the optimizer itself.
         total_steps: optimizer steps that the whole run is meant to take, >= 1, if you know. Else the steps taken count,
             unless the training loop can end early (a `break` in it, say).
-        on_finding: called at once with each finding that is certain; it warns by default.
+        on_finding: called at once with each finding that is certain; by default they are logged, on stderr if there is
+            no handler.
 
     Raises:
         OptionError: when the optimizer or the scheduler is none, or `total_steps` is no number.
-
-    Warns:
-        RobustLRWarning: for each finding that is certain, unless `on_finding` was given.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -75,12 +75,14 @@ class ScheduleDoctor:
         self.optimizer = unwrapped(optimizer, "optimizer", Optimizer)
         self._scheduler = None if scheduler is None else unwrapped(scheduler, "scheduler", LRScheduler)
         self.total_steps = None if total_steps is None else check_whole("total_steps", total_steps, at_least=1)
-        self._on_finding = _warn if on_finding is None else on_finding
+        self._on_finding = _log if on_finding is None else on_finding
         self._said: set[str] = set()
         self._records, self._moves, self._others = Records(), ParameterMoves(), list[_Other]()
-        self._surroundings = Surroundings(())
+        self._surroundings, self._built_at = Surroundings(()), surroundings().places
         self._loaded: _Loaded | None = None
+        self._elsewhere: dict[int, tuple[int, int]] | None = None
         self._is_saved = self._is_interrupted = False
+        self._n_processes, self._steps_before = 1, 0
         self._written_at_start: tuple[float, ...] = ()
         self._position_at_start = 0
         self._horizon_at_start = self._promise().horizon if self._scheduler is not None else None
@@ -93,13 +95,22 @@ class ScheduleDoctor:
 
     def report(self) -> str:
         """Return the findings as text, one line each below a heading."""
-        seen = f"{count_of(self._records.n_steps, 'step')} of {type(self.optimizer).__name__}"
-        if self._scheduler is not None:
-            seen += f" under {type(self._scheduler).__name__}"
-        return findings_text(self.findings(), watched=seen)
+        return findings_text(self.findings(), watched=self.watched)
 
-    def close(self) -> None:
-        """Stop watching; the findings remain."""
+    @property
+    def n_steps(self) -> int:
+        """Steps of the optimizer that were seen."""
+        return self._records.n_steps
+
+    @property
+    def watched(self) -> str:
+        """What was watched, in words."""
+        scheduler = "" if self._scheduler is None else f" under {type(self._scheduler).__name__}"
+        return f"{count_of(self.n_steps, 'step')} of {type(self.optimizer).__name__}{scheduler}"
+
+    def close(self, *, interrupted: bool = False) -> None:
+        """Stop watching; the findings remain. A run that was interrupted is not blamed for its missing steps."""
+        self._is_interrupted |= interrupted
         if self._final is None:
             self._final = self._evidence(is_over=True)
         for handle in self._handles:
@@ -111,8 +122,7 @@ class ScheduleDoctor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._is_interrupted = kind is not None
-        self.close()
+        self.close(interrupted=kind is not None)
 
     def _watch(self) -> list[Any]:
         doctor = weakref.ref(self)  # a hook must not keep the doctor alive
@@ -120,7 +130,10 @@ class ScheduleDoctor:
         def forward(method: str) -> Callable[..., None]:
             def hook(optimizer: Optimizer, *args: Any) -> None:
                 if not torch.compiler.is_compiling() and (d := doctor()) is not None:
-                    getattr(d, method)(*args[:1])
+                    try:
+                        getattr(d, method)(*args[:1])
+                    except Exception as error:  # the doctor must not stop the training
+                        d._give_up(error)
 
             return hook
 
@@ -137,12 +150,13 @@ class ScheduleDoctor:
             self._begin()
         self._is_saved = False
         is_capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-        if not self._records.wants_next() or is_capturing:  # a graph records no reading of values
+        given = [group.get("lr") for group in self.optimizer.param_groups]
+        if not self._records.wants_next() or is_capturing or None in given:  # a graph records no reading of values
             return
-        rates = _floats(group["lr"] for group in self.optimizer.param_groups)
+        rates = _floats(given)
         position, written = None, rates
         if self._scheduler is not None:
-            position, written = self._scheduler.last_epoch, _written_by(self._scheduler)
+            position, written = position_of(self._scheduler), _written_by(self._scheduler)
         step = self._records.n_steps - 1
         self._records.keep(Record(step, rates, position, not _agree(rates, written), self._moves.take_n_backward()))
         for other in self._others:
@@ -156,17 +170,29 @@ class ScheduleDoctor:
 
     def _before_load(self, state: dict[str, Any]) -> None:
         if self._records.n_steps == 0:
-            self._loaded = _Loaded.read(state)
+            loaded = _Loaded.read(state, self.optimizer)
+            is_its_own = loaded.n_steps == 0 and loaded.rates == _floats(g["lr"] for g in self.optimizer.param_groups)
+            self._loaded = None if is_its_own else loaded  # Accelerate moves a new optimizer by its state
+            if self._scheduler is None:
+                self._find_schedulers()
+                self._horizon_at_start = self._promise().horizon
 
     def _after_save(self, *_: object) -> None:
         self._is_saved = True
 
+    def _give_up(self, error: Exception) -> None:
+        _LOG.warning("schedule doctor: it failed, and watches no more: %s: %s", type(error).__name__, error)
+        self._final = Evidence(records=(), n_steps=self.n_steps)
+        self.close()
+
     def _begin(self) -> None:
-        self._surroundings = surroundings()
+        self._surroundings, self._n_processes = surroundings(), n_processes()
+        self._steps_before = _steps_in(self.optimizer.state)
         self._moves.count_backward(self.optimizer)
-        self._find_schedulers()
+        if self._scheduler is None:
+            self._find_schedulers()
         if self._scheduler is not None:
-            self._position_at_start = self._scheduler.last_epoch
+            self._position_at_start = position_of(self._scheduler)
             self._written_at_start = _written_by(self._scheduler)
 
     def _find_schedulers(self) -> None:
@@ -177,11 +203,24 @@ class ScheduleDoctor:
         self._others += [_Other(each) for each in found if not any(each is one for one in known)]
 
     def _look(self) -> None:
-        self._find_schedulers()
+        if self._records.n_steps <= 2 * _FIRST_LOOK:  # finding them takes as long as many steps
+            self._find_schedulers()
+        if self._elsewhere is None and self._moves.has_no_gradients:
+            self._elsewhere = gradients_elsewhere(self.optimizer)
         for finding in diagnose(self._evidence(is_over=False)):
             if finding.certain and finding.code not in self._said:
                 self._said.add(finding.code)
                 self._on_finding(finding)
+
+    def _trains_another(self) -> bool:
+        if self._elsewhere is None or not self._moves.has_no_gradients:
+            return False
+        now = gradients_elsewhere(self.optimizer)
+        return any(now.get(key) not in (None, then) for key, then in self._elsewhere.items())
+
+    @cached_property
+    def _source(self) -> Source:
+        return Source((*self._built_at, *self._surroundings.places))
 
     def _promise(self) -> Promise:
         scheduler = self._scheduler
@@ -199,23 +238,28 @@ class ScheduleDoctor:
             records=self._records.kept,
             n_steps=self._records.n_steps,
             promise=promise,
-            position=getattr(scheduler, "last_epoch", None),
+            position=None if scheduler is None else position_of(scheduler),
             position_at_start=self._position_at_start,
             planned_steps=self.total_steps or around.planned_steps,
-            may_end_early=around.may_end_early(),
+            may_end_early=is_over and can_end_early(around.places),
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
+            has_plateau=any(isinstance(other.scheduler, ReduceLROnPlateau) for other in self._others),
             others=[promise_of(o.scheduler, n_steps=0) for o in self._others if o.is_interleaved],
             is_attached=scheduler is None or groups is self.optimizer.param_groups,
             is_per_group=len({id(f) for f in getattr(scheduler, "lr_lambdas", ())}) > 1,
-            n_processes=n_processes(),
+            n_processes=self._n_processes,
             saved_rates=loaded.rates if loaded else None,
-            saved_steps=loaded.n_steps if loaded else 0,
+            saved_peaks=loaded.peaks if loaded else (),
+            saved_steps=loaded.n_steps if loaded else self._steps_before,
+            built_peaks=loaded.built_peaks if loaded else (),
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
-            has_untrained=self._moves.has_no_gradients and has_strangers(self.optimizer),
+            has_untrained=is_over and self._trains_another(),
             swept_rate=_swept_rate(),
-            is_floor_relative=around.has_relative_floor(),
+            is_floor_relative=promise is not None and promise.floor > 0 and self._source.has_relative_floor,
+            literal_floors=self._source.literal_floors if is_over else (),
+            wants_warmup=is_over and self._source.wants_warmup,
             is_stepped_unseen="torch._dynamo" in sys.modules,
             is_over=is_over,
         )
@@ -230,9 +274,9 @@ class _Other:
         self._n_joint = 0
 
     def see(self, position: int | None) -> None:
-        now = (position, self.scheduler.last_epoch)
-        if self._last is not None and now[0] != self._last[0] and now[1] != self._last[1]:
-            self._n_joint += 1
+        now = (position, position_of(self.scheduler))
+        if self._last is not None:
+            self._n_joint += now[0] != self._last[0] and now[1] != self._last[1]
         self._last = now
 
     @property
@@ -242,19 +286,31 @@ class _Other:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The rates and the number of steps in a state of the optimizer."""
+    """The rates, their peaks and the number of steps in a state of the optimizer."""
 
     rates: tuple[float, ...]
+    peaks: tuple[float, ...]
     n_steps: int
+    built_peaks: tuple[float, ...]
 
     @classmethod
-    def read(cls, state: dict[str, Any]) -> _Loaded:
-        steps = [values["step"] for values in state["state"].values() if isinstance(values, dict) and "step" in values]
-        return cls(_floats(group["lr"] for group in state["param_groups"]), max(map(int, steps), default=0))
+    def read(cls, state: dict[str, Any], optimizer: Optimizer) -> _Loaded:
+        groups = state["param_groups"]
+        rates = _floats(group["lr"] for group in groups)
+        return cls(rates, _peaks(groups), _steps_in(state["state"]), _peaks(optimizer.param_groups))
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _steps_in(state: Mapping[Any, Any]) -> int:
+    steps = [values["step"] for values in state.values() if isinstance(values, dict) and "step" in values]
+    return max(map(int, steps), default=0)
+
+
+def _peaks(groups: Iterable[dict[str, Any]]) -> tuple[float, ...]:
+    return _floats(group.get("initial_lr", group["lr"]) for group in groups)
 
 
 def _written_by(scheduler: LRScheduler) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
 
 from .evidence import Evidence, Record
@@ -43,12 +44,18 @@ class Course:
         return (self.evidence.position or 0) - self.evidence.position_at_start
 
     @cached_property
+    def is_handed_over(self) -> bool:
+        """Whether the scheduler is stepped no more, and something else sets the rates."""
+        end = self.records[-3:]
+        return len({r.position for r in end}) == 1 and len(end) > 1 and all(r.is_overwritten for r in end[1:])
+
+    @cached_property
     def pace(self) -> float:
         """Typical number of the scheduler's steps for a step of the optimizer, before the schedule has ended."""
         horizon = self.evidence.promise.horizon if self.evidence.promise else None
         known = [r for r in self.records if r.position is not None]
         running = [r for r in known if horizon is None or (r.position or 0) < horizon - 1] or known
-        pairs = list(zip(running, running[1:], strict=False))
+        pairs = list(pairwise(running))
         return median(((b.position or 0) - (a.position or 0)) / (b.step - a.step) for a, b in pairs) if pairs else 0.0
 
     @cached_property
@@ -59,7 +66,7 @@ class Course:
     @cached_property
     def n_backward(self) -> int:
         """Typical number of backward passes for a step of the optimizer; 0 if unknown."""
-        counts = [r.n_backward for a, r in zip(self.records, self.records[1:], strict=False) if r.step == a.step + 1]
+        counts = [r.n_backward for a, r in pairwise(self.records) if r.step == a.step + 1]
         return round(median(counts)) if counts else 0
 
     @cached_property
@@ -67,7 +74,7 @@ class Course:
         """The scheduler's step at which the whole run ends; None if nobody can tell."""
         e = self.evidence
         if e.planned_steps is not None and e.position_at_start == 0:
-            return e.planned_steps * self.mean_pace
+            return e.planned_steps * (self.mean_pace if e.is_over else self.pace)
         if e.planned_steps is not None:  # earlier processes took their part of the planned steps
             return max(float(e.position or 0), e.planned_steps * (self.pace or self.mean_pace))
         return None if e.may_end_early or e.is_to_be_continued else float(e.position or 0)

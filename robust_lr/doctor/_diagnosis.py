@@ -7,11 +7,19 @@ from ._groups import attachment, left_out, overwriting
 from ._horizon import horizon
 from ._limits import effect, floor, swept_rate, warmup
 from ._resume import resume
+from ._shapes import shapes
 from ._stepping import stepping
 from .evidence import Evidence
 from .findings import Finding
 
-_CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate)
+# What follows from a fault is not said beside it.
+_EXPLAINS = {
+    "stepped-per-epoch": ("horizon-longer", "never-reached-peak"),
+    "jump-on-resume": ("horizon-longer", "never-reached-peak"),
+    "rate-never-applied": ("lr-without-effect",),
+}
+
+_CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate, shapes)
 
 
 def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
@@ -24,6 +32,9 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
         >>> [f.code for f in diagnose(Evidence(records=seen, n_steps=50, promise=line, position=50))]
         ['horizon-longer']
     """
+    if evidence.n_steps and not evidence.records:
+        return ()
     course = Course(evidence)
-    found = {(finding.code, finding.message): finding for check in _CHECKS for finding in check(course)}
-    return tuple(sorted(found.values(), key=lambda finding: not finding.certain))
+    found = [finding for check in _CHECKS for finding in check(course)]
+    explained = {code for finding in found for code in _EXPLAINS.get(finding.code, ())}
+    return tuple(sorted((f for f in found if f.code not in explained), key=lambda finding: not finding.certain))

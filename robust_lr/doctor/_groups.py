@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from .._text import listed
 from ._course import Course
@@ -14,20 +15,20 @@ _FEWEST = 3
 def attachment(course: Course) -> Iterator[Finding]:
     """Yield a scheduler whose rates are never applied."""
     e = course.evidence
-    if e.promise is None:
+    if e.promise is None and course.n_steps == 0:
         return
-    if not e.is_attached:
+    if e.promise is not None and not e.is_attached:
         yield Finding(
             "rate-never-applied",
             f"{e.promise.name} sets the rates of another optimizer than the one that is stepped; build it with the "
             "optimizer that trains, after any wrapping or rebuilding",
             certain=True,
         )
-    elif course.n_steps == 0 and course.advance >= _FEWEST and not e.is_stepped_unseen:
+    elif e.promise is not None and course.n_steps == 0 and course.advance >= _FEWEST and not e.is_stepped_unseen:
         yield Finding(
             "rate-never-applied",
-            f"{e.promise.name} was stepped {course.advance} times, but its optimizer never; step the optimizer that the "
-            "scheduler was built with",
+            f"{e.promise.name} was stepped {course.advance} times, but its optimizer never; step the optimizer that "
+            "the scheduler was built with",
             certain=False,
         )
     elif e.is_over and course.rates and course.n_steps >= _FEWEST and max(map(max, (r.rates for r in e.records))) == 0:
@@ -44,9 +45,12 @@ def overwriting(course: Course) -> Iterator[Finding]:
     if e.promise is None or not e.is_attached:
         return
     known = [r for r in course.records if r.position is not None]
-    advanced = [b for a, b in zip(known, known[1:], strict=False) if b.position != a.position]
+    advanced = [b for a, b in pairwise(known) if b.position != a.position]
     lost = [r for r in advanced if r.is_overwritten]
     others = [other.name for other in e.others]
+    undone = [a for a, b in pairwise(known) if a.is_overwritten and not b.is_overwritten and a.position != b.position]
+    if e.has_plateau and e.promise.is_closed_form and undone:
+        others = ["ReduceLROnPlateau"]
     if others and any(p.is_closed_form for p in (e.promise, *e.others)):
         yield Finding(
             "set-twice",
@@ -59,9 +63,9 @@ def overwriting(course: Course) -> Iterator[Finding]:
         code = "rate-never-applied" if is_constant else "set-twice"
         yield Finding(
             code,
-            f"the rates that {e.promise.name} sets are overwritten before the optimizer steps"
-            f"{f', by a constant {course.rates[-1]:.4g}' if is_constant else ''}: another scheduler, a callback or the loop "
-            "sets lr too; let one of them do it",
+            f"the rates that {e.promise.name} sets are overwritten before the optimizer "
+            f"steps{f', by a constant {course.rates[-1]:.4g}' if is_constant else ''}: another scheduler, a callback "
+            "or the loop sets lr too; let one of them do it",
             certain=True,
         )
 
@@ -84,7 +88,7 @@ def left_out(course: Course) -> Iterator[Finding]:
     which = f"group {idle[0]}" if len(idle) == 1 else f"groups {listed(map(str, idle))}"
     yield Finding(
         "group-left-out",
-        f"the rate of parameter {which} stayed at {first[idle[0]]:.4g} while that of the others followed the schedule; set "
-        "the rate of every group, as in: for group in optimizer.param_groups",
-        certain=e.promise is None or e.promise.name != "",
+        f"the rate of parameter {which} stayed at {first[idle[0]]:.4g} while that of the others followed the "
+        "schedule; set the rate of every group, as in: for group in optimizer.param_groups",
+        certain=True,
     )

@@ -11,24 +11,34 @@ from .findings import Finding
 _FEWEST_STEPS = 10  # of a run that deserves a warm-up
 _FEWEST_MOVES = 3
 _FLOOR = 0.01  # share of the peak at which a floor changes the schedule
-_FAR_APART = 100.0
+_FAR_APART = 30
 _CLOSE = 1e-3
 
 
 def warmup(course: Course) -> Iterator[Finding]:
     """Yield a warm-up that is over before it has begun."""
     e = course.evidence
-    if e.promise is None or e.promise.warmup is None or e.position_at_start > 0 or e.planned_steps == 1:
+    if e.position_at_start > 0 or e.saved_rates is not None or course.n_steps < _FEWEST_STEPS:
+        return
+    if e.wants_warmup and course.rates[0] == course.peak > course.rates[-1] and not (e.promise and e.promise.warmup):
+        yield Finding(
+            "warmup-too-short",
+            "the code computes a warm-up as a share of the run, but the first step trained at the peak: the share is "
+            "less than one step; give it a number of steps, or leave it out",
+            certain=False,
+        )
+        return
+    if e.promise is None or e.promise.warmup is None:
         return
     asked = e.promise.wanted_warmup
     n = sum(r.position is not None and r.position < e.promise.warmup for r in course.records)
-    if n > 1 or course.n_steps < _FEWEST_STEPS or e.promise.warmup > 1:
+    if n > 1 or e.promise.warmup > 1:
         return
     share = f" ({percent(asked)} of the run)" if asked else ""
     yield Finding(
         "warmup-too-short",
-        f"the warm-up of {e.promise.name} takes {e.promise.warmup} steps{share}, so the second step trains at the peak; "
-        "give it a number of steps, or leave it out",
+        f"the warm-up of {e.promise.name} takes {e.promise.warmup} steps{share}, so the second step trains at the "
+        "peak; give it a number of steps, or leave it out",
         certain=True,
     )
 
@@ -37,17 +47,21 @@ def floor(course: Course) -> Iterator[Finding]:
     """Yield a floor that does not scale with the learning rate."""
     e = course.evidence
     peak = max((max(r.rates) for r in course.records), default=0.0)
-    if e.promise is None or peak <= 0 or e.is_floor_relative:
+    if peak <= 0 or e.is_floor_relative:
         return
-    share = e.promise.floor / peak
-    if share < _FLOOR:
+    lowest = e.promise.floor if e.promise else 0.0
+    ends = [course.rates[-1]] if e.promise is None else [peak * e.promise.end]
+    lowest = lowest or next((v for v in e.literal_floors if any(abs(v - end) <= _CLOSE * v for end in ends)), 0.0)
+    share = lowest / peak
+    if share < _FLOOR or (e.promise is None and share > 1 - _FLOOR):
         return
     first = course.rates[0]
-    is_above = e.promise.floor > first * (1 + _CLOSE) and course.peak == course.rates[-1]
+    is_above = lowest > first * (1 + _CLOSE) and course.peak == course.rates[-1]
+    name = e.promise.name if e.promise else "the schedule"
     what = "above the learning rate, so the rate rises" if is_above else f"{percent(share)} of the peak"
     yield Finding(
         "absolute-floor",
-        f"the lowest rate of {e.promise.name}, {e.promise.floor:g}, does not depend on the learning rate: here it is {what}, "
+        f"the lowest rate of {name}, {lowest:g}, does not depend on the learning rate: here it is {what}, "
         "and another rate would get a schedule of another shape; compute it from the rate, as in 0.01 * lr",
         certain=is_above,
     )
@@ -61,8 +75,8 @@ def effect(course: Course) -> Iterator[Finding]:
     if e.has_untrained:
         yield Finding(
             "lr-without-effect",
-            "the parameters of the optimizer never had a gradient, while others have: it holds another model's; build it "
-            "after the model has got its final parameters",
+            "the parameters of the optimizer never had a gradient, while others have: it holds another model's; "
+            "build it after the model has got its final parameters",
             certain=True,
         )
         return
@@ -84,8 +98,8 @@ def effect(course: Course) -> Iterator[Finding]:
     elif _is_indifferent(course):
         yield Finding(
             "lr-without-effect",
-            "the steps were as long at the lowest learning rates as at the highest, 100 times as high: the optimizer does "
-            "not read lr of its parameter groups",
+            f"the steps were as long at the lowest learning rates as at the highest, {_FAR_APART} times as high: the "
+            "optimizer does not read lr of its parameter groups",
             certain=False,
         )
 

@@ -14,7 +14,7 @@ _FEW = 8  # steps of the optimizer that say nothing yet
 def stepping(course: Course) -> Iterator[Finding]:
     """Yield what is wrong with how often the scheduler is stepped."""
     e = course.evidence
-    if e.promise is None or e.position is None or not e.is_attached:
+    if e.promise is None or e.position is None or not e.is_attached or course.is_handed_over:
         return
     if course.advance == 0 and e.is_over and course.n_steps >= _FEW and not _is_past(course):
         if e.promise.is_lazy:
@@ -29,9 +29,9 @@ def stepping(course: Course) -> Iterator[Finding]:
     elif is_stepped_per_epoch(course):
         yield Finding(
             "stepped-per-epoch",
-            f"{e.promise.name} ends after {e.promise.horizon} of its steps, as many as the optimizer takes, but it took "
-            f"{course.advance} in {course.n_steps} optimizer steps: it is stepped once per epoch, and the rate hardly "
-            "moves; step it after each optimizer.step() (Lightning: interval 'step')",
+            f"{e.promise.name} ends after {e.promise.horizon} of its steps, as many as the optimizer takes, but it "
+            f"took {course.advance} in {course.n_steps} optimizer steps: it is stepped once per epoch, and the rate "
+            "hardly moves; step it after each optimizer.step() (Lightning: interval 'step')",
             certain=True,
         )
     elif course.pace >= 2:
@@ -48,6 +48,9 @@ def is_stepped_per_epoch(course: Course) -> bool:
     meant = e.planned_steps or course.n_steps
     if e.planned_steps is None and e.may_end_early and course.n_steps < 4 * course.advance:
         return False
+    since = next((course.n_steps - r.step for r in reversed(course.records) if r.position != e.position), 0)
+    if since > 3 * course.n_steps / course.advance:
+        return False  # it is stepped no more
     return rare and abs(horizon - meant) <= max(2, _CLOSE * meant)
 
 
@@ -72,9 +75,8 @@ def _too_often(course: Course) -> Iterator[Finding]:
         effect = f"it reached its end, {horizon} of its steps, {n_idle} optimizer steps before the run's"
         is_certain = True
     code, cause = _cause(pace, course.n_backward, e.n_processes)
-    yield Finding(
-        code, f"{e.promise.name} takes {pace} steps for each step of the optimizer, {cause}: {effect}", certain=is_certain
-    )
+    said = f"{e.promise.name} takes {pace} steps for each step of the optimizer, {cause}: {effect}"
+    yield Finding(code, said, certain=is_certain)
 
 
 def _cause(pace: int, n_backward: int, n_processes: int) -> tuple[str, str]:

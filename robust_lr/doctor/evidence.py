@@ -70,6 +70,8 @@ class Promise:
         rises_after_end: whether it rises if it is stepped beyond its end.
         is_closed_form: whether it sets its rate whatever the rate was; the others scale the current rate.
         is_exact: whether `horizon` was declared, and not inferred from a function's values.
+        may_stay: whether training on at the rate of its end is a choice, as after a decay to a tenth.
+        checks_state: whether it refuses a saved state that does not fit.
         is_lazy: whether a run in which it is never stepped may be well, as with a plateau that never came.
     """
 
@@ -84,6 +86,8 @@ class Promise:
     rises_after_end: bool = False
     is_closed_form: bool = False
     is_exact: bool = True
+    may_stay: bool = False
+    checks_state: bool = False
     is_lazy: bool = False
 
 
@@ -117,18 +121,23 @@ class Evidence:
         may_end_early: whether the loop can end before the steps that were meant.
         is_to_be_continued: whether the optimizer's state was saved after the last step, or the run was interrupted.
         horizon_at_start: the horizon that the scheduler had when the doctor came.
+        has_plateau: whether a ReduceLROnPlateau is among its other schedulers.
         others: further schedulers that were stepped in the same time.
         is_attached: whether the scheduler writes to the optimizer that is stepped.
         is_stepped_unseen: whether steps of the optimizer may be compiled, so that nobody sees them.
         is_per_group: whether the schedule was given for each parameter group.
         n_processes: ranks that train together.
         saved_rates: the rates in the state that the optimizer loaded before its first step; None if it loaded none.
-        saved_steps: steps of the optimizer in that state.
+        saved_peaks: the peaks in that state, where it knows them, else the rates.
+        built_peaks: the peaks that the optimizer was built with, before it loaded that state.
+        saved_steps: steps that the optimizer had taken before, as its state says.
         written_at_start: the rates that the scheduler had set last, before the first step.
         moves: samples of what the steps did.
         has_untrained: whether the parameters of the optimizer have no gradients, while others have.
         swept_rate: the learning rate that a sweep gave to this run.
         is_floor_relative: whether the source computes the floor from the learning rate.
+        literal_floors: numbers that the source gives as the lowest rate.
+        wants_warmup: whether the source computes a warm-up as a share of the run.
         is_over: whether the run has ended; else only what no later step can mend is found.
     """
 
@@ -141,16 +150,21 @@ class Evidence:
     may_end_early: bool = False
     is_to_be_continued: bool = False
     horizon_at_start: int | None = None
+    has_plateau: bool = False
     others: Sequence[Promise] = ()
     is_attached: bool = True
     is_stepped_unseen: bool = False
     is_per_group: bool = False
     n_processes: int = 1
     saved_rates: Sequence[float] | None = None
+    saved_peaks: Sequence[float] = ()
+    built_peaks: Sequence[float] = ()
     saved_steps: int = 0
     written_at_start: Sequence[float] = ()
     moves: Sequence[Move] = ()
     has_untrained: bool = False
     swept_rate: float | None = None
     is_floor_relative: bool = False
+    literal_floors: Sequence[float] = ()
+    wants_warmup: bool = False
     is_over: bool = True

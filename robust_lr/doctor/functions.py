@@ -47,7 +47,7 @@ def _declared(name: str, given: Mapping[str, Any]) -> Promise | None:
     is_wave = cycles is not None and "num_training_steps" in given
     return Promise(
         name=name, horizon=horizon, peak_at=warmup, warmup=warmup or None, end=end,
-        restarts=is_wave and cycles not in (0.5, 1) or isinstance(cycles, int) and is_wave,
+        restarts=is_wave and cycles != 0.5,
         rises_after_end=is_wave and cycles == 0.5, is_closed_form=True,
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class _Shape:
         if peak <= 0 or self.steps[first] == _FAR:
             return Promise(name=name, is_closed_form=True)
         peak_at = self._first_where(lambda v: v >= peak * (1 - 1e-9), first)
-        is_warmup = 0 < peak_at and self.values[0] < peak * (1 - 1e-9)
+        is_warmup = peak_at > 0 and self.values[0] < peak * (1 - 1e-9)
         end, horizon, rises, restarts = self.values[-1], None, False, False
         if end < 0:  # a line without an end; a rate below zero makes no sense
             below = next(i for i in range(first, len(self.values)) if self.values[i] <= 0)
@@ -87,13 +87,13 @@ class _Shape:
         return Promise(
             name=name, horizon=horizon, peak_at=peak_at, warmup=peak_at if is_warmup else None,
             end=max(0.0, end / peak) if horizon is not None else 0.0, restarts=restarts, rises_after_end=rises,
-            is_closed_form=True, is_exact=False,
+            is_closed_form=True, is_exact=False, may_stay=True,
         )  # fmt: skip
 
     def _first_where(self, holds: Callable[[float], bool], index: int, *, after: int = 0) -> int:
         """The first step at which it holds, known to hold at the step of that index and not at the one before."""
-        low, high = (self.steps[index - 1] if index else -1), self.steps[index]
-        low = max(low, after)
+        low: int = max(self.steps[index - 1] if index else -1, after)
+        high: int = self.steps[index]
         while high - low > 1 and not (low < self.near and high <= self.near):
             middle = (low + high) // 2
             low, high = (low, middle) if holds(self.at(middle)) else (middle, high)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-_COUNTS = re.compile(r"step|iter|epoch|batch|max|total|num|count|limit|len|^n$|^n_|_n$|^[ijkt]$", re.IGNORECASE)
+_FLOORS = ("eta_min", "min_lr", "lr_min")
+_ROUNDINGS = ("int", "round", "ceil", "floor", "max")
+_COUNTS = re.compile(r"step|iter|epoch|batch|max|total|^n_", re.IGNORECASE)
 _QUALITY = re.compile(
     r"patien|wait|bad|best|stop|early|loss|acc|metric|score|improv|converg|nan|finite|time|toler|plateau|done|finish",
     re.IGNORECASE,
@@ -30,26 +32,77 @@ def can_end_early(places: Iterable[tuple[str, int]]) -> bool:
     return any(found) or not found
 
 
-def has_relative_floor(file: str, names: tuple[str, ...] = ("eta_min", "min_lr")) -> bool:
-    """Return whether the source passes a floor that it computes by a product or a quotient, such as ``0.1 * lr``."""
-    tree = _tree(file)
-    if tree is None:
-        return False
-    values = [k.value for c in ast.walk(tree) if isinstance(c, ast.Call) for k in c.keywords if k.arg in names]
-    used = {value.id for value in values if isinstance(value, ast.Name)} | set(names)
-    values += [
-        each.value
-        for each in ast.walk(tree)
-        if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id in used for t in each.targets)
-    ]
-    return any(_is_product(value) for value in values)
+class Source:
+    """What the code around some places (file, line) says: their functions, and those of the file that these call."""
+
+    def __init__(self, places: Iterable[tuple[str, int]]) -> None:
+        trees = [(tree, line) for file, line in places if (tree := _tree(file)) is not None]
+        parts = [part for tree, line in trees for part in _code_around(tree, line)]
+        self._nodes = [node for part in dict.fromkeys(parts) for node in ast.walk(part)]
+
+    @cached_property
+    def has_relative_floor(self) -> bool:
+        """Whether it passes a floor that is a product or quotient, such as ``0.1 * lr``."""
+        return any(_is_product(value, (ast.Name, ast.Attribute, ast.Subscript)) for value in self._floors())
+
+    @cached_property
+    def literal_floors(self) -> tuple[float, ...]:
+        """The numbers that it gives as floors."""
+        values = (each.value for each in self._floors() if isinstance(each, ast.Constant))
+        return tuple(float(value) for value in values if isinstance(value, (int, float)))
+
+    @cached_property
+    def wants_warmup(self) -> bool:
+        """Whether it computes a warm-up as a share, such as ``int(0.01 * total_steps)``."""
+        values = [value for name, value in self._assigned() if "warm" in name.lower()]
+        for call in self._calls():
+            values += [k.value for k in call.keywords if "warm" in (k.arg or "")]
+            values += call.args[1:2] if "warmup" in ast.unparse(call.func) else []
+        return any(_is_product(_rounded(value), (ast.Constant,)) for value in values)
+
+    def _calls(self) -> list[ast.Call]:
+        return [node for node in self._nodes if isinstance(node, ast.Call)]
+
+    def _assigned(self) -> list[tuple[str, ast.expr]]:
+        each = [node for node in self._nodes if isinstance(node, ast.Assign)]
+        return [(ast.unparse(t), a.value) for a in each for t in a.targets if isinstance(t, (ast.Name, ast.Attribute))]
+
+    def _floors(self) -> list[ast.expr]:
+        passed = [k.value for call in self._calls() for k in call.keywords if k.arg in _FLOORS]
+        used = {value.id for value in passed if isinstance(value, ast.Name)} | set(_FLOORS)
+        return passed + [value for name, value in self._assigned() if name in used]
 
 
-def _is_product(value: ast.expr) -> bool:
+def _code_around(tree: ast.Module, line: int) -> list[ast.AST]:
+    """The outermost function around a line, or the code of the module, and the functions of the file that it calls."""
+    functions = _functions(tree)
+    around = [part for part in tree.body if part.lineno <= line <= (part.end_lineno or part.lineno)]
+    if any(isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for part in around):
+        around += [part for part in tree.body if isinstance(part, ast.Assign)]
+    else:
+        around = [part for part in tree.body if not isinstance(part, (ast.FunctionDef, ast.ClassDef))]
+    calls = [node.func for part in around for node in ast.walk(part) if isinstance(node, ast.Call)]
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    return [*around, *(functions[name] for name in called if name in functions)]
+
+
+@lru_cache(maxsize=64)
+def _functions(tree: ast.Module) -> dict[str, ast.AST]:
+    return {f.name: f for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def _rounded(value: ast.expr) -> ast.expr:
+    """The expression inside of int(), round() and their like."""
+    while isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in _ROUNDINGS and value.args:
+        value = value.args[-1]
+    return value if isinstance(value, ast.BinOp) else ast.Constant(0)
+
+
+def _is_product(value: ast.expr, of: tuple[type[ast.expr], ...]) -> bool:
     return any(
         isinstance(each, ast.BinOp)
-        and isinstance(each.op, (ast.Mult, ast.Div))
-        and any(isinstance(part, (ast.Name, ast.Attribute)) for part in ast.walk(each))
+        and isinstance(each.op, (ast.Mult, ast.Div, ast.FloorDiv))
+        and any(isinstance(part, of) for part in (each.left, each.right))
         for each in ast.walk(value)
     )
 
@@ -64,7 +117,10 @@ def _tree(file: str) -> ast.Module | None:
 
 def _loops_around(tree: ast.Module, line: int) -> Iterator[ast.For | ast.While]:
     """The loops around a line, within the innermost function."""
-    around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    around, inside = list[ast.stmt](), list[ast.AST]([tree])
+    while inside:  # only into what spans the line
+        inside = [n for each in inside for n in ast.iter_child_nodes(each) if _spans(n, line)]
+        around += [n for n in inside if isinstance(n, ast.stmt)]
     functions = [n for n in around if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
     begin = max((f.lineno for f in functions), default=0)
     for each in around:
@@ -72,10 +128,15 @@ def _loops_around(tree: ast.Module, line: int) -> Iterator[ast.For | ast.While]:
             yield each
 
 
+def _spans(node: ast.AST, line: int) -> bool:
+    first, last = getattr(node, "lineno", None), getattr(node, "end_lineno", None)
+    return first is None or first <= line <= (last or first)
+
+
 def _ends_early(loop: ast.For | ast.While, line: int) -> bool:
-    if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant) and not _bounds_a_count(loop.test):
+    if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant) and not _compares_counts(loop.test):
         return True
-    return any(not all(map(_bounds_a_count, tests)) or not tests for tests in _exits(loop.body, [], line))
+    return any(not tests or not all(map(_bounds_by_a_name, tests)) for tests in _exits(loop.body, [], line))
 
 
 def _exits(body: list[ast.stmt], tests: list[ast.expr], line: int, *, own: bool = True) -> Iterator[list[ast.expr]]:
@@ -92,8 +153,16 @@ def _exits(body: list[ast.stmt], tests: list[ast.expr], line: int, *, own: bool 
             yield from _exits(each.body, tests, line, own=own)
 
 
-def _bounds_a_count(test: ast.expr) -> bool:
-    names = [n.id for n in ast.walk(test) if isinstance(n, ast.Name)]
-    names += [n.attr for n in ast.walk(test) if isinstance(n, ast.Attribute)]
-    is_comparison = any(isinstance(n, ast.Compare) for n in ast.walk(test))
-    return is_comparison and any(map(_COUNTS.search, names)) and not any(map(_QUALITY.search, names))
+def _bounds_by_a_name(test: ast.expr) -> bool:
+    # `if step == 60: break` stands for some reason to stop; `if step >= max_steps: break` for the length of the run.
+    has_literal = any(isinstance(n, ast.Constant) and n.value != 1 for n in ast.walk(test))
+    return _compares_counts(test) and any(map(_COUNTS.search, _names(test))) and not has_literal
+
+
+def _compares_counts(test: ast.expr) -> bool:
+    return any(isinstance(n, ast.Compare) for n in ast.walk(test)) and not any(map(_QUALITY.search, _names(test)))
+
+
+def _names(test: ast.expr) -> list[str]:
+    named = [n for n in ast.walk(test) if isinstance(n, (ast.Name, ast.Attribute))]
+    return [n.id if isinstance(n, ast.Name) else n.attr for n in named]
