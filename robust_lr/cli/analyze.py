@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option(
         "--group-by", default="", metavar="A,B",
-        help="table or tracker: one sweep for each combination of values in these columns; with several, what they say together",
+        help="table or tracker: one sweep for each combination of these columns' values; what they say comes first",
     )  # fmt: skip
     option(
         "--cluster-by", metavar="A,B",
