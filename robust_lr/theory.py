@@ -413,7 +413,7 @@ def _multipliers(schedule: ScheduleLike, total_steps: int | None) -> NDArray[np.
 def _positive(name: str, values: ArrayLike) -> NDArray[np.float64]:
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ScheduleError(f"{name} must be a number or an array of numbers, got {values!r}") from None
     bad = array[~(np.isfinite(array) & (array > 0))]
     if bad.size:

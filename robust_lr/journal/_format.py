@@ -163,11 +163,11 @@ def _read_header(
     requested = _read_axes(record["requested"]) if "requested" in record else earlier.requested if earlier else axes
     header = SweepHeader(
         axes[0],
-        MappingProxyType(dict(record["schedules"])),
+        MappingProxyType({str(name): str(spec) for name, spec in dict(record["schedules"]).items()}),
         axes[2],
-        label,
-        record["created"],
-        record["library"],
+        _text_or_none(label),
+        str(record["created"]),
+        str(record["library"]),
         MappingProxyType(record.get("fingerprint") or dict(earlier.fingerprint if earlier else {})),
         requested,
     )
@@ -201,7 +201,13 @@ def _read_trial(record: Mapping[str, Any]) -> TrialResult:
         raise ValueError(status)
     loss = _number(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {name: _number(value) for name, value in record["metrics"].items()}
-    return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, record["error"])
+    return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, _text_or_none(record["error"]))
+
+
+def _text_or_none(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _finite(value: float) -> float | None:
