@@ -28,8 +28,8 @@ commands.task commands._template commands._process commands._outputs commands._s
 readers
 search.run search.progress
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
-analysis.recommendation analysis.comparison
-analysis._entry report.words report.answer report.tables report.text
+analysis.recommendation analysis.comparison analysis.noise analysis._pairs
+analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
 sweep
 commands.job commands.__main__

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name
+from .arguments import add_failed_as_diverged, add_noise
 from .plugins import Plugin, SweepSource, naming_the_extra
+from .reading import add_file, add_reading, group_columns, read_file
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -22,27 +23,8 @@ USAGE = "FILE [options]"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    guessed = "[default: found by its name]"
-    option(
-        "file", nargs="?", metavar="FILE",
-        help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
-    )  # fmt: skip
-    option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
-    add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
-    option("--schedule-name", metavar="NAME", help=f"name of the schedule, if there is one {guessed}")
-    option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
-    option(
-        "--where", action="append", default=[], metavar="A=B",
-        help="table: only rows in which column A is B, or is not with A!=B; may be repeated",
-    )  # fmt: skip
-    option(
-        "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
-        "latest if the table has times]",
-    )  # fmt: skip
-    option(
-        "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
-    )
+    add_file(parser, nargs="?")
+    add_reading(parser)
     add_failed_as_diverged(parser)
     add_noise(parser)
     option(
@@ -50,8 +32,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     option("--report", metavar="FILE", help="write an HTML report")
     option("--json", metavar="FILE", help="write the figures as JSON")
-    for new, old in (("lr_name", "lr"), ("metric", "loss"), ("schedule_name", "schedule"), ("seed_name", "seed")):
-        add_old_name(parser, f"--{old}-column", new)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -64,7 +44,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     source, sweeps = _read(options, plugins)
     if options.failed_as_diverged:
         sweeps = {group: sweep.with_failed_as_diverged() for group, sweep in sweeps.items()}
-    grouped = bool(_columns(options))
+    grouped = bool(group_columns(options))
     wanted = {
         "tolerance": options.tolerance, "confidence_level": options.confidence_level, "noise": options.noise
     }  # fmt: skip
@@ -84,10 +64,6 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     return 0 if any(analysis.recommendations for analysis in analyses.values()) else 1
 
 
-def _columns(options: argparse.Namespace) -> list[str]:
-    return [name.strip() for name in options.group_by.split(",") if name.strip()]
-
-
 class _Files(Plugin):
     source_option = "FILE"
 
@@ -96,13 +72,7 @@ class _Files(Plugin):
             return None
 
         def read() -> dict[str, SweepResult]:
-            from ..readers.read import read_sweeps
-
-            return read_sweeps(
-                options.file, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
-                schedule_name=options.schedule_name, seed_name=options.seed_name, group_by=_columns(options),
-                where=options.where, repeats=options.repeats,
-            )  # fmt: skip
+            return read_file(options, options.file)
 
         name = Path(options.file).name
         return SweepSource(name=name, description=name, read=read)
@@ -114,7 +84,7 @@ def _read(options: argparse.Namespace, plugins: Sequence[Plugin]) -> tuple[Sweep
     if len(found) != 1:
         names = ", ".join(reader.source_option for reader in readers if reader.source_option)
         raise OptionError(f"give one of {names}; see: robust-lr analyze --help")
-    if options.file is None and _columns(options):
+    if options.file is None and group_columns(options):
         raise OptionError("--group-by is for tables; --schedule-name takes any parameter of a trial")
     if options.file is None and options.where:
         raise OptionError("--where is for tables")
