@@ -29,6 +29,7 @@ readers
 search.run search.progress
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
 analysis.recommendation analysis.comparison analysis.noise analysis._pairs
+analysis._pair_figures
 analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
 sweep

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import check_confidence_level
-from .._metrics import Direction
 from .._page import Block, to_html, to_text
 from .._tolerance import read_tolerance
 from ..exceptions import DataError, InsufficientDataError
 from ..sweep.results import SweepResult
 from ._as_dict import plain
-from ._pairs import Gap, Pair, enough_pairs, gap_at_rates, gap_of_seeds, gap_of_sweeps, gaps_at_rates
+from ._pair_figures import PairFigures
+from ._pairs import Pair, gap_at_rates, gap_of_seeds, gap_of_sweeps, gaps_at_rates
 from ._selection import LossBlock, loss_block
 
 Array = NDArray[np.float64]
@@ -24,7 +24,7 @@ Sweeps = SweepResult | Mapping[str, SweepResult]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PairedComparison:
+class PairedComparison(PairFigures):
     """Side B against side A, each at its own best learning rate, and at equal learning rates; ``print`` shows it.
 
     Differences are B - A in units of the loss, so a negative one says that B is better.
@@ -46,43 +46,6 @@ class PairedComparison:
         confidence_level: of the intervals; with several schedules it holds for all their verdicts together.
         direction: that of the sweeps.
     """
-
-    names: tuple[str, str]
-    schedules: tuple[str, str]
-    sweeps: tuple[str, ...]
-    best_lrs: Array
-    best_losses: Array
-    edges: tuple[int, int]
-    at_best: Gap
-    at_equal: Gap
-    learning_rates: Array
-    at_rates: Array
-    at_rates_interval: Array
-    tolerance: float | None
-    left_out: tuple[str, ...]
-    confidence_level: float
-    direction: Direction
-
-    @property
-    def verdict(self) -> Literal["A", "B", "equal", ""]:
-        """The side that is better beyond the noise; "equal" if all of the interval is within the tolerance; else ""."""
-        low, high = self.at_best.interval
-        if low > 0 or high < 0:
-            return "A" if low > 0 else "B"
-        within = self.tolerance is not None and max(-low, high) <= self.tolerance
-        return "equal" if within else ""
-
-    def enough_pairs(self, difference: float | None = None, *, power: float = 0.8) -> int | None:
-        """Return how many pairs would show a difference with a probability of `power`, at one learning rate each.
-
-        Pairs are those of `n_pairs`; without shared seeds they are runs of each side. None if the noise is unknown.
-
-        Args:
-            difference: its size; by default the tolerance, or else the difference as it was measured.
-            power: in (0, 1).
-        """
-        wanted = difference if difference is not None else self.tolerance or self.at_best.difference
-        return enough_pairs(wanted, self.at_best.sd, self.confidence_level, power=power)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON-able values, with the verdict in words; a number that is not finite is None."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +11,20 @@ from numpy.typing import NDArray
 from .._metrics import quantity
 from .._page import Block, Box, Line, Table
 from .._text import count_of, listed, loss_text
+from ..analysis._pair_figures import PairFigures
+from ..analysis._pairs import Gap
+from ..analysis.noise import NoiseFloor
 from .words import under
-
-if TYPE_CHECKING:
-    from ..analysis._pairs import Gap
-    from ..analysis.noise import NoiseFloor
-    from ..analysis.paired import PairedComparison
 
 MOST_ROWS = 12  # sweeps that are listed one by one
 BLIND = (
-    "  One seed a sweep shows only what neighboring learning rates do not share: runs may differ more, two to four times "
-    "if all learning rates use the same seed. A second seed at the best learning rates of some sweeps would tell."
+    "  One seed a sweep shows only what neighboring learning rates do not share: runs may differ more, two to four "
+    "times if all learning rates use the same seed. A second seed at the best learning rates of some sweeps would tell."
 )
 MOST_PAIRS = 1000  # nobody runs more
 
 
-def pair_blocks(found: PairedComparison) -> list[Block]:
+def pair_blocks(found: PairFigures) -> list[Block]:
     """Return the verdict in a box, the notes, and the differences one by one."""
     of_schedule = "" if found.schedules[0] != found.schedules[1] else under(found.schedules[0])
     one = len(found.sweeps) == 1
@@ -40,7 +37,7 @@ def pair_blocks(found: PairedComparison) -> list[Block]:
     return blocks
 
 
-def verdict_text(found: PairedComparison) -> str:
+def verdict_text(found: PairFigures) -> str:
     """Return the verdict in one sentence."""
     (a, b), gap, d = found.names, found.at_best, found.at_best.difference
     better = b if d < 0 else a
@@ -72,7 +69,7 @@ def noise_sentences(floors: Sequence[NoiseFloor]) -> list[str]:
     return found
 
 
-def _rows(found: PairedComparison) -> Iterator[tuple[str, str]]:
+def _rows(found: PairFigures) -> Iterator[tuple[str, str]]:
     yield "Verdict", verdict_text(found)
     yield "Best learning rates", _bests(found)
     yield "Equal learning rates", _at_equal(found)
@@ -80,7 +77,7 @@ def _rows(found: PairedComparison) -> Iterator[tuple[str, str]]:
         yield "What would tell", _more(found)
 
 
-def _bests(found: PairedComparison) -> str:
+def _bests(found: PairFigures) -> str:
     if len(found.sweeps) > 1:
         ratio, n = found.best_lrs[:, 1] / found.best_lrs[:, 0], len(found.sweeps)
         lower = int(np.sum(found.best_losses[:, 1] < found.best_losses[:, 0]))
@@ -94,7 +91,7 @@ def _bests(found: PairedComparison) -> str:
     )
 
 
-def _at_equal(found: PairedComparison) -> str:
+def _at_equal(found: PairFigures) -> str:
     gap = found.at_equal
     if math.isnan(gap.difference):
         return "none in common around the best with results on both sides"
@@ -105,7 +102,7 @@ def _at_equal(found: PairedComparison) -> str:
     return f"around the best, {better} is {_comparative(found)} by {_size(found, gap)} on average, {noise}"
 
 
-def _more(found: PairedComparison) -> str:
+def _more(found: PairFigures) -> str:
     gap, n = found.at_best, found.enough_pairs()
     (a, b), size = found.names, found.tolerance or abs(gap.difference)
     what = f"a difference of {size:.2g}" + ("" if found.tolerance else ", as it looks now,")
@@ -127,7 +124,7 @@ def _more(found: PairedComparison) -> str:
     return f"{more} on each side at {rates}: about {n} would show {what} with a probability of 80 %"
 
 
-def _notes(found: PairedComparison) -> Iterator[str]:
+def _notes(found: PairFigures) -> Iterator[str]:
     n = len(found.sweeps)
     for name, at_edge in zip(found.names, found.edges, strict=True):
         if at_edge:
@@ -138,7 +135,7 @@ def _notes(found: PairedComparison) -> Iterator[str]:
         yield f"{len(found.left_out) - 3} more pairs are left out in the same way"
 
 
-def _table_of_rates(found: PairedComparison) -> Table:
+def _table_of_rates(found: PairFigures) -> Table:
     a, b = found.names
     rows = [
         [f"{lr:g}", _signed(found, d), _band(found, interval)]
@@ -149,7 +146,7 @@ def _table_of_rates(found: PairedComparison) -> Table:
     return Table("At equal learning rates", header[:n], [row[:n] for row in rows])
 
 
-def _table_of_sweeps(found: PairedComparison) -> Table:
+def _table_of_sweeps(found: PairFigures) -> Table:
     a, b = found.names
     rows = [
         [name, f"{lr_a:g}", f"{lr_b:g}", _shown(found, of_a), _shown(found, of_b), _signed(found, of_b - of_a)]
@@ -159,29 +156,29 @@ def _table_of_sweeps(found: PairedComparison) -> Table:
     return Table("Sweep by sweep", ["sweep", f"lr {a}", f"lr {b}", f"{what} {a}", f"{what} {b}", f"{b} - {a}"], rows)
 
 
-def _basis(found: PairedComparison) -> str:
+def _basis(found: PairFigures) -> str:
     n = found.at_best.n_pairs
     if len(found.sweeps) > 1:
         return f"{n} pairs of sweeps"
     return count_of(n, "paired seed") if n else "seeds not paired"
 
 
-def _comparative(found: PairedComparison) -> str:
+def _comparative(found: PairFigures) -> str:
     return "higher" if found.direction == "maximize" else "lower"
 
 
-def _size(found: PairedComparison, gap: Gap) -> str:
+def _size(found: PairFigures, gap: Gap) -> str:
     # A difference and its interval, positive in favor of the better side.
     low, high = sorted((-1 if gap.difference < 0 else 1) * end for end in gap.interval)
     band = "" if math.isnan(low) else f" [{loss_text(low)}, {loss_text(high)}]"
     return f"{loss_text(abs(gap.difference))}{band}"
 
 
-def _shown(found: PairedComparison, loss: float) -> str:
+def _shown(found: PairFigures, loss: float) -> str:
     return loss_text(-loss if found.direction == "maximize" else loss)
 
 
-def _signed(found: PairedComparison, d: float) -> str:
+def _signed(found: PairFigures, d: float) -> str:
     if math.isnan(d):
         return "-"
     if math.isinf(d):
@@ -189,6 +186,6 @@ def _signed(found: PairedComparison, d: float) -> str:
     return f"{-d if found.direction == 'maximize' else d:+.4f}"
 
 
-def _band(found: PairedComparison, interval: NDArray[np.float64]) -> str:
+def _band(found: PairFigures, interval: NDArray[np.float64]) -> str:
     low, high = sorted(-interval if found.direction == "maximize" else interval)
     return "-" if math.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
