@@ -82,9 +82,10 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure: panels on shared axes."""
+    """A figure: panels on shared axes, with a note below its title."""
 
     title: str
+    note: str = ""
     panels: tuple[Panel, ...]
     x: Axis
     y: Axis
