@@ -65,6 +65,7 @@ class RayOptions(Plugin):
             storage_path=options.storage_path,
             max_concurrent=options.max_concurrent or options.n_jobs or "auto",
             slots="auto" if getattr(options, "packed", False) else None,
+            trial_timeout=options.trial_timeout,
         )
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:

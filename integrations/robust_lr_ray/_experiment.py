@@ -96,7 +96,7 @@ def _state(file: Path) -> _State | None:
             known = {"config": _flat(trial["config"]), "last": _flat(run.get("last_result") or {})}
             number = _number({"experiment_tag": trial.get("experiment_tag")})
             found[trial["trial_id"]] = known | {"number": number}, trial.get("relative_logdir"), trial["status"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return dict(sorted(found.items(), key=lambda item: item[1][0]["number"]))
 
@@ -130,14 +130,14 @@ def _reports(folder: Path) -> Iterator[dict[str, Any]]:
     for line in _text(folder, "result.json").splitlines():
         try:
             yield _flat(json.loads(line))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             continue  # killed while it wrote
 
 
 def _params(folder: Path | None) -> dict[str, Any]:
     try:
         return _flat(json.loads(_text(folder, "params.json")))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return {}
 
 

@@ -116,7 +116,7 @@ class LedgerSearcher(Searcher):
             self._take(state, {trial_id: from_list(cell) for trial_id, cell in state["in_flight"].items()})
         except RobustLRError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{checkpoint_path} is not the state of a {type(self).__name__}: {error}") from None
 
     def _follow(self, plan: _Plan, *, max_retries: int) -> None:

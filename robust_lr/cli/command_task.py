@@ -6,6 +6,7 @@ import argparse
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..trials import TrainFunction, TrialResult
 
 _OPTIONS = (
-    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell", "trial_timeout"),
+    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell"),
     *("diverged_exit_code", "diverged_pattern"),
 )
 
@@ -38,7 +39,6 @@ def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) 
     option("--trials-dir", metavar="DIR", help="folder for the trials' folders [default: beside the journal]")
     option("--cwd", metavar="DIR", help="run all commands in DIR, not each in the folder of its trial")
     option("--shell", action="store_true", default=None, help="run the command by /bin/sh, for pipes and variables")
-    option("--trial-timeout", type=at_least(0, float), metavar="SECONDS", help="time limit of a trial")
     option("--diverged-exit-code", type=int, metavar="N", help="exit code that means divergence")
     option("--diverged-pattern", metavar="REGEX", help="pattern in the log that means divergence")
     if emit:
@@ -66,6 +66,7 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
         "max_retries": options.max_retries,
         "label": options.label,
         "keep_results": options.keep_results,
+        "time_budget": options.time_budget,
     }
 
 
@@ -112,5 +113,7 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
 
     beside = Path(options.journal).with_suffix("")
     task = CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
+    if options.trial_timeout is not None:  # the command has a better end than its worker: SIGTERM before SIGKILL
+        task, options.trial_timeout = replace(task, trial_timeout=options.trial_timeout), None
     _warn_of_unused_axes(options)
     return task

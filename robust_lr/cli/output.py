@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._text import printable
 from ..exceptions import RobustLRError, RobustLRWarning
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def writing(path: Path) -> Iterator[None]:
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Looked up each time: a progress bar replaces stderr, to stay below other output.
-        print(self.format(record), file=sys.stderr)
+        print(printable(self.format(record)), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def log_on_stderr() -> Iterator[None]:
 
             def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
                 if issubclass(category, RobustLRWarning):
-                    print(f"warning: {message}", file=sys.stderr)
+                    print(printable(f"warning: {message}"), file=sys.stderr)
                 else:
                     others(message, category, *where, **more)
 

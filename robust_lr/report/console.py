@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from .._page import Block, Box, Line, box_text, table_text
+from .._text import printable
 from ..analysis import Analysis
 from .tables import Rows
 from .text import analysis_blocks
@@ -15,11 +17,19 @@ from .text import analysis_blocks
 PIPED_WIDTH = 150  # piped output has no width; the tables need about this much
 
 
+class _PrintableConsole(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        for each in objects:
+            if isinstance(each, Text):
+                each.plain = printable(each.plain)
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough for the tables when there is none."""
     width = None if Console(stderr=stderr).is_terminal else PIPED_WIDTH
     # No markup and no emoji: names of files and schedules may look like either.
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+    return _PrintableConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_analysis(analysis: Analysis, console: Console, *, title: str = "", every_detail: bool = True) -> None:

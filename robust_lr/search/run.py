@@ -41,6 +41,7 @@ def search_learning_rate(
     label: str | None = None,
     keep_results: bool = False,
     progress: bool | None = None,
+    time_budget: float | None = None,
 ) -> SearchResult:
     """Search for the best learning rate until no other can be better by more than the tolerance.
 
@@ -80,6 +81,8 @@ def search_learning_rate(
         keep_results: whether the results in the journal stay valid although the code has changed; see `run_sweep`.
         progress: True writes a live table to a terminal, or one line per trial to anything else, on stderr; None does
             so only on a terminal, and False never.
+        time_budget: seconds after which no further trial begins; those that run end as usual. The same call with the
+            same journal continues. None for no limit.
 
     Returns:
         The result; its `stop` and `reason` say why the search stopped. Failed trials cause a `RobustLRWarning`.
@@ -117,7 +120,9 @@ def search_learning_rate(
             notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
             return replace(search.result, direction=best, seeds=plan.seeds, notes=notes)
 
-        ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
+        ledger = TrialLedger(
+            plan, journal=book, max_retries=max_retries, label=label, objective=objective, time_budget=time_budget
+        )
         view = stack.enter_context(SearchProgress(show=progress))
         view.begin(ledger.waiting, found())
         outcomes = []
@@ -129,7 +134,8 @@ def search_learning_rate(
             n_new = sum(result.is_final for result in outcomes)
             report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
         warn_of_failures(outcomes)
-        return found()
+        last = found()
+        return replace(last, notes=(*last.notes, *ledger.notes))
 
 
 def _kept_in_range_if_in_doubt(options: SearchOptions, objective: Objective, train: TrainFunction) -> SearchOptions:
