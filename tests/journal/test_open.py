@@ -212,7 +212,7 @@ def test_edit_and_rerun_the_same_command(tmp_path):
     file, table = tmp_path / "t.py", tmp_path / "data.csv"
     file.write_text(TRAIN)
     table.write_text("0.5\n")
-    words = ("run", "t.py:train", "--lr-min", "1e-3", "--lr-max", "1", "--n-points", "4", "--schedules", "cosine")
+    words = ("run", "t.py:train", "--lr-min", "1e-3", "--lr-max", "1", "--n-points", "6", "--schedules", "cosine")
     assert "0 results from sweep.jsonl, 12 new" in robust_lr(tmp_path, *words).stderr
     file.write_text("# better documented\n" + TRAIN.replace("return 0.3", "\n    return (0.3)"))
     assert "12 results from sweep.jsonl, 0 new" in robust_lr(tmp_path, *words).stderr
