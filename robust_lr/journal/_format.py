@@ -64,12 +64,17 @@ class JournalContents:
 
     @property
     def notes(self) -> list[str]:
-        """What the results do not show: trials that the sweep asked for and have not run, and other labels."""
+        """What the results do not show: missing trials of a sweep, that a search ran them, and other labels."""
         lrs, schedules, seeds = self.header.requested
         done = {result.spec for result in self.results}
         asked = {*expand_trials(schedules, lrs, seeds), *self.header.further}
         n_done = sum(spec in done for spec in asked)
         unfinished = [f"{n_done} of {len(asked)} results: the sweep is unfinished"] if n_done < len(asked) else []
+        if not lrs and self.results:
+            unfinished = [
+                "a search chose these learning rates one after the other, so they are no grid, and what follows about "
+                "coarser grids is a guess: the command of the search prints its answer again, without training"
+            ]
         return unfinished + [
             f"{count_of(len(other.results), 'result')} left out: the journal has them under the label {label}"
             for label, other in self.others.items()
