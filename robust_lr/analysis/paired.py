@@ -14,7 +14,7 @@ from .._page import Block, to_html, to_text
 from .._tolerance import read_tolerance
 from ..exceptions import DataError, InsufficientDataError
 from ..sweep.results import SweepResult
-from ._as_dict import plain
+from ._as_dict import plain_values
 from ._pair_figures import PairFigures
 from ._pairs import Pair, gap_at_rates, gap_of_seeds, gap_of_sweeps, gaps_at_rates
 from ._selection import LossBlock, loss_block
@@ -54,7 +54,7 @@ class PairedComparison(PairFigures):
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values |= {name: vars(values[name]) for name in ("at_best", "at_equal")}
         more = {"verdict": self.verdict, "enough_pairs": self.enough_pairs(), "conclusion": verdict_text(self)}
-        content: dict[str, Any] = plain(values | more)
+        content: dict[str, Any] = plain_values(values | more)
         return content
 
     def __repr__(self) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from .._text import listed
 from ..exceptions import OptionError
-from .arguments import add_failed_as_diverged
+from .arguments import add_failed_as_diverged, list_of_names
 from .plugins import Plugin
-from .reading import add_reading, group_columns, read_file
+from .reading import add_reading, read_file
 
 if TYPE_CHECKING:
     from ..sweep import SweepResult
@@ -73,7 +73,7 @@ def _of_schedules(options: argparse.Namespace) -> Sides:
 def _of_column(options: argparse.Namespace) -> Sides:
     from ..readers.table import read_table
 
-    file, groups = options.files[0], group_columns(options)
+    file, groups = options.files[0], list_of_names(options.group_by)
     table = read_table(
         file, lr_name=options.lr_name, metric=options.metric, schedule_name=options.schedule_name,
         seed_name=options.seed_name, group_by=[options.by], where=options.where, direction=options.direction,

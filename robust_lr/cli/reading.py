@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_objective, add_old_name
+from .arguments import add_objective, add_old_name, list_of_names
 
 if TYPE_CHECKING:
     from ..sweep import SweepResult
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def add_file(parser: argparse.ArgumentParser, **options: Any) -> None:
     """Add the file."""
     parser.add_argument(
-        "file", metavar="FILE", **options,
-        help="journal of a sweep, or table of runs (CSV, JSON, parquet), as trackers and spreadsheets write it",
+        "file", metavar="PATH", **options,
+        help="journal of a sweep; table of runs (CSV, JSON, parquet); SQLite file or mlruns of MLflow; folder of "
+        "TensorBoard or W&B; SQLite file of Trackio; study of Optuna; experiment of Ray; or a folder of these",
     )  # fmt: skip
 
 
@@ -30,23 +31,19 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
     option(
         "--where", action="append", default=[], metavar="A=B",
-        help="table: only rows in which column A is B, or is not with A!=B; may be repeated",
+        help="table or tracker: only rows in which column A is B, or is not with A!=B; may be repeated",
     )  # fmt: skip
     option(
         "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table: first or last of runs with the same learning rate, schedule and seed [default: refuse, or the "
-        "latest if the table has times]",
+        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, "
+        "or the latest if there are times]",
     )  # fmt: skip
     option(
-        "--group-by", default="", metavar="A,B", help="table: one sweep for each combination of values in these columns"
-    )
+        "--group-by", default="", metavar="A,B",
+        help="table or tracker: one sweep for each combination of these columns' values; what they say comes first",
+    )  # fmt: skip
     for new, old in (("lr_name", "lr"), ("metric", "loss"), ("schedule_name", "schedule"), ("seed_name", "seed")):
         add_old_name(parser, f"--{old}-column", new)
-
-
-def group_columns(options: argparse.Namespace) -> list[str]:
-    """Return the columns of ``--group-by``."""
-    return [name.strip() for name in options.group_by.split(",") if name.strip()]
 
 
 def read_file(
@@ -65,7 +62,7 @@ def read_file(
     sweeps = read_sweeps(
         path, lr_name=options.lr_name, metric=options.metric, direction=options.direction,
         schedule_name=options.schedule_name, seed_name=options.seed_name,
-        group_by=group_columns(options) if group_by is None else group_by, where=[*options.where, *where],
+        group_by=list_of_names(options.group_by) if group_by is None else group_by, where=[*options.where, *where],
         repeats=options.repeats,
     )  # fmt: skip
     if options.failed_as_diverged:

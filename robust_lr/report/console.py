@@ -40,7 +40,7 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
 
 
 def print_blocks(blocks: Iterable[Block], console: Console) -> None:
-    """Print boxes, lines and tables."""
+    """Print boxes, lines and tables in their order."""
     after_line = True
     for block in blocks:
         if isinstance(block, Line):
