@@ -29,8 +29,9 @@ readers
 search.run search.progress
 analysis.pruning_audit
 analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
-analysis.recommendation analysis.comparison
-analysis._entry report.words report.answer report.tables report.text
+analysis.recommendation analysis.comparison analysis.noise analysis._pairs
+analysis._pair_figures
+analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
 collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection.pooled
 collection.paired collection._analyzed report.pooled_text collection

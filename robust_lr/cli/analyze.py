@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
-from .arguments import add_failed_as_diverged, add_noise, add_objective, add_old_name, list_of_names
+from .arguments import add_failed_as_diverged, add_noise, list_of_names
 from .plugins import Plugin, SweepSource, naming_the_extra
 from .pruning_audit import print_pruning_audit
+from .reading import add_file, add_reading
 
 if TYPE_CHECKING:
     from ..collection import SweepCollection
@@ -23,29 +24,8 @@ USAGE = "PATH [options]"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    guessed = "[default: found by its name]"
-    option(
-        "file", nargs="?", metavar="PATH",
-        help="journal of a sweep; table of runs (CSV, JSON, parquet); SQLite file or mlruns of MLflow; folder of "
-        "TensorBoard or W&B; SQLite file of Trackio; study of Optuna; experiment of Ray; or a folder of these",
-    )  # fmt: skip
-    option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
-    add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
-    option("--schedule-name", metavar="NAME", help=f"name of the schedule, if there is one {guessed}")
-    option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
-    option(
-        "--where", action="append", default=[], metavar="A=B",
-        help="table or tracker: only rows in which column A is B, or is not with A!=B; may be repeated",
-    )  # fmt: skip
-    option(
-        "--repeats", choices=("refuse", "first", "last"), default="refuse", metavar="WHICH",
-        help="table or tracker: first or last of runs with the same learning rate, schedule and seed [default: refuse, "
-        "or the latest if there are times]",
-    )  # fmt: skip
-    option(
-        "--group-by", default="", metavar="A,B",
-        help="table or tracker: one sweep for each combination of these columns' values; what they say comes first",
-    )  # fmt: skip
+    add_file(parser, nargs="?")
+    add_reading(parser)
     option(
         "--cluster-by", metavar="A,B",
         help="of these columns, those within which sweeps may be alike, or none [default: found by the data]",
@@ -62,8 +42,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
     option("--json", metavar="FILE", help="write the figures as JSON")
-    for new, old in (("lr_name", "lr"), ("metric", "loss"), ("schedule_name", "schedule"), ("seed_name", "seed")):
-        add_old_name(parser, f"--{old}-column", new)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:

@@ -13,7 +13,7 @@ from ..exceptions import InsufficientDataError, RobustLRError, TrialError
 from .arguments import Parser
 from .plugins import Command, Plugin, load_plugins
 
-COMMANDS = ("plan", "run", "search", "collect", "analyze", "doctor", "demo")
+COMMANDS = ("plan", "run", "search", "collect", "analyze", "compare", "noise", "doctor", "demo")
 EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 wrong usage."
 
 

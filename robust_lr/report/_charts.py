@@ -82,9 +82,10 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure: panels on shared axes; with `small`, many of them, to be compared rather than read."""
+    """A figure: panels on shared axes, with a note below its title; with `small`, many, to be compared, not read."""
 
     title: str
+    note: str = ""
     panels: tuple[Panel, ...]
     x: Axis
     y: Axis

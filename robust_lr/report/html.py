@@ -66,8 +66,8 @@ pre { padding: .6rem .8rem; overflow-x: auto; overflow-wrap: normal; } .small { 
 
 _HOW_TO_READ = (
     "Excess loss of a coarser grid: how much higher the best final loss is on every k-th learning rate than on all of "
-    "them, at the worst of the k offsets; below it the {level:.0%} band, from the noise of all learning rates at once. "
-    "Each learning rate is chosen on all seeds but one and scored on that one."
+    "them, at the worst of the k offsets; below it the band. Each learning rate is chosen on all seeds but one and "
+    "scored on that one."
 )
 _GUIDE = (
     "The dashed guide compares two bounds over all convex problems (arXiv:2503.09411), scaled to the last trustworthy "
@@ -155,7 +155,7 @@ def write_page(
 def _analysis_body(analysis: Analysis) -> Iterator[Block | Chart]:
     box, *blocks = analysis_blocks(analysis, bands=True)
     yield from (box, answer_chart(analysis), *blocks)
-    yield Line(_HOW_TO_READ.format(level=analysis.confidence_level))
+    yield Line(_HOW_TO_READ)
     yield learning_rate_chart(analysis)
     if any(entry.curve is not None for entry in analysis.schedules):
         yield degradation_chart(analysis)
@@ -197,6 +197,7 @@ def _chart_html(chart: Chart) -> str:
         for panel, image in zip(chart.panels, drawn, strict=True)
     )
     caption = f"<figcaption>{escape(chart.title)}</figcaption>" if chart.title else ""
+    caption += f"<p class='small'>{escape(chart.note)}</p>" if chart.note else ""
     traces = {trace.name: trace for panel in chart.panels for trace in panel.traces if trace.x}
     keys = "".join(f"<span>{_key(trace)}{escape(name)}</span>" for name, trace in traces.items())
     kind = "panels small" if chart.small else "panels one" if len(chart.panels) == 1 else "panels"

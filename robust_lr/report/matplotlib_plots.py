@@ -114,7 +114,7 @@ def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
             handles, n = list(shown.values()), 2 if len(own) < 3 else 4
             figure.legend(handles, list(shown), loc="outside lower center", ncols=n, fontsize=7, frameon=False)
         if chart.title:
-            title = _wrapped(chart.title, int(11 * figure.get_figwidth()))
+            title = _wrapped(f"{chart.title}\n{chart.note}", int(11 * figure.get_figwidth()))
             figure.suptitle(title, fontsize=10, parse_math=False)
         _lay_out(figure)
     return figure

@@ -9,7 +9,7 @@ from .._text import main_line
 from ..analysis._entry import Analyzed
 from .answer import answer_box
 from .tables import degradation_rows, recommendation_rows
-from .words import alerts, caveats, comparison_sentences, details, headline
+from .words import alerts, caveats, comparison_sentences, details, headline, how_bands_are_made
 
 COSTS = "Excess loss of a coarser grid, in the worst case (in parentheses: the sweep is too narrow to tell)"
 
@@ -38,6 +38,8 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
             yield Line(headline(entry), strong=True)
             yield from (Line(line, indented=True) for line in lines)
     yield from (Line(sentence) for sentence in comparison_sentences(analysis))
+    if bands_said := how_bands_are_made(analysis):
+        yield Line(bands_said)
     yield Line(f"{analysis.sweep.describe()}.")
     for failure in analysis.sweep.failures[:3]:
         spec = failure.spec
