@@ -80,7 +80,7 @@ def read_seeds(seeds: int | Iterable[int]) -> list[int]:
     if isinstance(seeds, numbers.Integral) and not isinstance(seeds, bool):
         if seeds < 1:
             raise RobustLRError(f"a number of seeds must be at least 1, got {seeds}")
-        if seeds > MAX_SEEDS:
+        if int(seeds) > MAX_SEEDS:
             raise RobustLRError(f"a number of seeds must be at most {MAX_SEEDS}")
         return list(range(int(seeds)))
     values = _as_list("seeds", seeds, RobustLRError)
