@@ -9,7 +9,7 @@
 A setting is a true curve (valleys, a steep valley, a flat floor, one good point among equals, cliffs), a kind of noise
 (independent; growing with the learning rate; smooth over neighboring learning rates; skewed; each with a part shared
 by all learning rates of a seed), its size, and a number of seeds. Each sweep draws 16 learning rates x K seeds and asks
-`degradation_curve` and `compare_schedules` for their 95 % bands. Coverage is the share of bands that hold the truth,
+for the 95 % bands of `degradation_curve`, at four strides, and of `compare_schedules`. Coverage is the share of bands that hold the truth,
 upper the share of those that end above it (a recommendation rests on that side alone, nominally 97.5 %); the width is
 set against the spread of the estimate, from its 2.5 to its 97.5 percentile over the fresh sweeps. The peer is what one
 would write first: a percentile bootstrap over the seeds of the plug-in estimate.
@@ -31,7 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robust_lr import SweepResult, compare_schedules, degradation_curve
+from robust_lr import SweepResult, compare_schedules
+from robust_lr.analysis._selection import loss_block
+from robust_lr.analysis.degradation import curve_of
 
 N_LRS = 16
 STRIDES = (2, 3, 4, 6)
@@ -160,21 +162,20 @@ def _measure(
         if how.repeats:
             loss = repeats_only(loss)
         sweep = SweepResult(("a", "b"), lrs, range(loss.shape[2]), loss)
-        curves = {name: degradation_curve(sweep, name, noise=noise) for name in "ab"}
+        curves = {name: curve_of(loss_block(sweep, name, noise=noise), 0.95, STRIDES) for name in "ab"}
         comparison = compare_schedules(curves.values())
-        for k in STRIDES:
-            curve = curves["a"]
+        curve = curves["a"]
+        for at, k in enumerate(STRIDES):
             for name in ("worst", "mean"):
-                interval = getattr(curve, f"{name}_interval")[k - 1]
-                found.setdefault((name, k, METHODS[0]), []).append((getattr(curve, name)[k - 1], *interval))
+                interval = getattr(curve, f"{name}_interval")[at]
+                found.setdefault((name, k, METHODS[0]), []).append((getattr(curve, name)[at], *interval))
             if how.bootstrap:
                 for name, interval in bootstrap(loss[0], k, rng).items():
-                    found.setdefault((name, k, METHODS[1]), []).append((getattr(curve, name)[k - 1], *interval))
+                    found.setdefault((name, k, METHODS[1]), []).append((getattr(curve, name)[at], *interval))
             row = comparison.n_trials.index(-(-N_LRS // k))
             sign = 1 if comparison.lowest[row] == "b" else -1
             interval = sorted(sign * comparison.interval[row, 0 if sign == 1 else 1])
             estimate = comparison.final_loss[row, 0] - comparison.final_loss[row, 1]
-            # Strides 4 and 5 share a number of trials: the comparison uses the finer.
             found.setdefault(("difference", k, METHODS[0]), []).append((estimate, *interval))
     rows = []
     for (name, k, method), values in found.items():
