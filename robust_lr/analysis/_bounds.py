@@ -81,7 +81,7 @@ class ExcessBounds:
             return math.inf
         # The band holds for all combinations of choices at once, or offset by offset, whichever is narrower.
         stride, contenders = len(upper.chosen), upper.contenders
-        n_near = np.bincount(self._places % stride, upper.near, minlength=stride)
+        n_near = np.bincount(self._places % stride, upper.near, minlength=stride).astype(float)
         half = (1 / widening(self.level, n_near)) @ upper.half / stride
         combinations = np.log(n_near).sum() - np.log(n_near)[contenders % stride]
         half *= widening(self.level, np.exp(np.minimum(combinations, MOST)))
@@ -112,7 +112,7 @@ class ExcessBounds:
         among = (used * (self._pair_variance[np.ix_(rows[some], rows[some])] @ used)).sum(axis=0)
         # Cov(a - c, b - c) = (Var(a - c) + Var(b - c) - Var(a - b)) / 2. Errors of opposite signs are not counted on.
         together = np.sqrt(np.maximum(used.sum(axis=0) * alone - among / 2, alone))
-        return np.minimum(np.divide(together, single, out=np.ones_like(single), where=single > 0), 1.0)
+        return np.asarray(np.minimum(np.divide(together, single, out=np.ones_like(single), where=single > 0), 1.0))
 
     def upper(self, stride: int) -> UpperBounds:
         """Return the upper bounds of which `of_stride` takes the largest; none without a replicate."""

@@ -10,7 +10,6 @@ Bulletin 1946), for the pooled variance and for its average with the pair's own.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -49,7 +48,7 @@ def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most
     own, own_df = own_variances(residual, has)
     scale = trend[:, None] + trend
     ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
-    total, count = _pool(own_df * ratio), _pool((own_df > 0) * 1.0)
+    total, count = _pool(own_df * ratio), _pool(np.where(own_df > 0, 1.0, 0.0))
     mass = count * own_df.max() if has.all() else _pool(own_df)
     known = mass > 0
     prior = scale * np.divide(total, mass, out=np.ones_like(own), where=known)

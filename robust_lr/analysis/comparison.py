@@ -137,11 +137,13 @@ def _own_variance(curve: DegradationCurve, weight: Array) -> float:
 
 
 def _quantile(variances: Array, df: Array, level: float) -> float:
+    # Satterthwaite's degrees of freedom of the sum. The schedules share their seeds, so the variances of their own errors
+    # may be wrong together: these two count as one.
     from scipy.special import stdtrit
 
-    total = float(variances.sum())
-    parts = float(np.sum(variances**2 / df))
-    return float(stdtrit(total**2 / parts if parts > 0 else df.min(), 0.5 + level / 2))
+    common, own = float(variances[0]), float(variances[1:].sum())
+    parts, least = common**2 / df[0] + own**2 / df[1:].min(), df.min()
+    return float(stdtrit((common + own) ** 2 / parts if parts > 0 else least, 0.5 + level / 2))
 
 
 def _chosen(curve: DegradationCurve, row: int) -> tuple[Array, float]:

@@ -41,7 +41,7 @@ class Slow:
             for a, b in [(i, j + step), (i - step, j)] if step else [(i, j)]:
                 if 0 <= a < b < self.n:
                     for shift in range(-6, 7):
-                        if 0 <= a + shift and b + shift < self.n:
+                        if a + shift >= 0 and b + shift < self.n:
                             weight = beside * math.exp(-0.5 * (shift / 2) ** 2) / (2 if step else 1)
                             total += weight * value(a + shift, b + shift)
         return total
