@@ -27,7 +27,8 @@ sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sw
 commands.task commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress
-analysis._pair_variances analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
+analysis._pair_variances analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile
+analysis._limits
 analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis

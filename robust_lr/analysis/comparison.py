@@ -137,8 +137,8 @@ def _own_variance(curve: DegradationCurve, weight: Array) -> float:
 
 
 def _quantile(variances: Array, df: Array, level: float) -> float:
-    # Satterthwaite's degrees of freedom of the sum. The schedules share their seeds, so the variances of their own errors
-    # may be wrong together: these two count as one.
+    # Satterthwaite's degrees of freedom of the sum. The schedules share their seeds, so the variances of their own
+    # errors may be wrong together: these two count as one.
     from scipy.special import stdtrit
 
     common, own = float(variances[0]), float(variances[1:].sum())
