@@ -77,7 +77,9 @@ class TunedBound:
 
 @dataclass(frozen=True)
 class GridGuarantee:
-    """The cost of the better of two neighboring grid points, as a multiple of the tuned suboptimality.
+    """The bound of the better of two neighboring grid points, as a multiple of the bound of the tuned learning rate.
+
+    A ratio of two upper bounds over convex problems: on a single problem, f - f* may grow by a larger factor.
 
     Attributes:
         ratio: r, the factor between the neighbors.

@@ -115,14 +115,14 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
 def _naming_the_line(path: Path, number: int) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise JournalError(f"line {number} of the journal {path} cannot be read; restore it or remove it") from None
 
 
 def _load(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or nested too deeply
         return None
     return record if isinstance(record, dict) else None
 

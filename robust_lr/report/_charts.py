@@ -82,12 +82,13 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure: panels on shared axes."""
+    """A figure: panels on shared axes; with `small`, many of them, to be compared rather than read."""
 
     title: str
     panels: tuple[Panel, ...]
     x: Axis
     y: Axis
+    small: bool = False
 
     def as_scores(self) -> Chart:
         """Return the chart of losses with the scores whose negatives they are."""

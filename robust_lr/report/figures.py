@@ -286,7 +286,7 @@ def _guide(spec: str, ratio: Array, worst: Array, covered: NDArray[np.bool_]) ->
     root = math.sqrt(float(ratio.max()))
     costs = np.geomspace(1e-9, min(root + 1 / root, 1e6), 200)
     try:
-        schedule = parse_schedule(spec)
+        schedule = parse_schedule(spec, import_functions=False)
         widths = [resolution_for_tolerance(schedule, float(cost), total_steps=GUIDE_STEPS) for cost in costs]
     except ScheduleError:
         return None

@@ -28,7 +28,7 @@ def analysis_blocks(analysis: Analyzed, *, every_detail: bool = True, bands: boo
 def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Block]:
     yield answer_box(analysis)
     yield from (Line(caveat) for caveat in caveats(analysis))
-    yield Table(f"Grid for the next search, tolerance {analysis.tolerance:.3g}", *recommendation_rows(analysis))
+    yield Table(f"Grid for new seeds of this task, tolerance {analysis.tolerance:.3g}", *recommendation_rows(analysis))
     header, rows = degradation_rows(analysis, bands=bands)
     if len(header) > 1:
         yield Table(COSTS, header, rows)
