@@ -28,7 +28,8 @@ commands.task commands.report commands._template commands._process commands._out
 readers
 search.run search.progress
 analysis.pruning_audit
-analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile analysis._limits
+analysis._pair_variances analysis._two_way analysis._selection analysis._bounds analysis.degradation analysis.profile
+analysis._limits
 analysis.recommendation analysis.comparison analysis.noise analysis._pairs
 analysis._pair_figures
 analysis._entry report.words report.answer report.tables report.text report.pair_words
