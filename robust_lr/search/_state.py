@@ -118,7 +118,7 @@ class SearchState:
         points, (low, high), step = self.data.points, self._told_range, math.log(self.settings.ratio)
         if len(points) < 2:
             return None
-        valley = ConvexBound(points, low - step, high + step)
+        valley = ConvexBound(points, low - step, high + step, self.data.margin)
         best = points[valley.best].x
         sides: tuple[tuple[Edge, bool, float, float, float], ...] = (
             ("upper", self.cliff is None, points[-1].x, high, high + step),
@@ -174,7 +174,7 @@ class SearchState:
         left, right = self.lower_limit, self.divergence_limit
         points = tuple(p for p in self.data.points if left < p.x < right)
         low, high = self.range
-        return ConvexBound(points, max(low, left), min(high, right)) if points else None
+        return ConvexBound(points, max(low, left), min(high, right), self.data.margin) if points else None
 
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:

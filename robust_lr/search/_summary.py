@@ -57,6 +57,8 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     conditions += [] if whole else ["has one valley overall"]
     if state.data.half_width:
         conditions.append("the noise is within its 95% intervals")
+    elif state.data.margin:
+        conditions.append(f"trials have a noise of {state.data.seed_std:.2g}")
     elif state.data.dof == 0:
         conditions.append("has no noise, which no repeat has shown yet")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
