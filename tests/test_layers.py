@@ -18,6 +18,7 @@ ROOMS = """
 exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
 grids schedules theory
 trials divergence _metrics
+prior._law prior._valley prior.valley_prior prior._posterior prior._next_trial
 search
 journal readers._rows readers._names readers._states readers.runs
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
@@ -32,6 +33,7 @@ analysis.recommendation analysis.comparison
 analysis._entry report.words report.answer report.tables report.text
 analysis
 collection
+prior
 sweep
 commands.job commands.__main__
 report

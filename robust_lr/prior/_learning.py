@@ -25,8 +25,10 @@ _ROUNDS, _LEAST_SPREAD = 3, 0.05
 # Between the noise of a run and the misfit of a valley; how the powers may be.
 _POWERS = tuple(Powers(left, right) for left in (1.0, 1.5, 2.0) for right in (1.5, 2.0, 3.0))
 _FIRST = Powers(1.5, 2.0)
-_NOISES, _MISFITS = np.exp(np.linspace(math.log(0.01), 0.0, 24)), np.linspace(0.05, 0.5, 10)
 _PARAMETERS = 4
+_SD_OF_MEDIAN = 1.4826  # of a normal distribution, over its median absolute deviation
+_FIRST_NOISE, _FIRST_MISFIT = 0.15, 0.15  # as shares of the rise
+_LEAST_NOISE, _LEAST_MISFIT, _MOST_MISFIT = 0.01, 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def learn(
     """Fit the laws to the sweeps, with features of shape (S, K)."""
     rise = _typical_rise(points)
     expected = [_before(points, rise)] * len(points)
-    powers, noise, misfit = _FIRST, 0.15 * rise, 0.15
+    powers, noise, misfit = _FIRST, _FIRST_NOISE * rise, _FIRST_MISFIT
     sweeps = Sweeps(tuple(points), rows, cluster, plausible, np.zeros((0, 3)), np.zeros((0, 3)))
     laws: tuple[Law, Law, Law]
     for turn in range(_ROUNDS):
@@ -157,18 +159,19 @@ def _best_powers(
 
 
 def _noise(points: Sequence[Points], fits: Sequence[Fit], rise: float) -> tuple[float, float]:
-    """The most likely noise of a run and misfit of a valley, from what the fitted valleys leave over."""
-    kept = [i for i, fit in enumerate(fits) if len(fit.rises) > _PARAMETERS]
-    if not kept:
-        measured = [p.noise for p in points if math.isfinite(p.noise)]
-        return (float(np.sqrt(np.mean(np.square(measured)))) if measured else 0.15 * rise), 0.15
-    squares = np.concatenate(
-        [fits[i].residuals ** 2 * len(fits[i].rises) / (len(fits[i].rises) - _PARAMETERS) for i in kept]
-    )
-    rises = np.concatenate([fits[i].rises for i in kept])
-    runs = np.concatenate([np.full(len(fits[i].rises), points[i].n_seeds) for i in kept])
-    variance = (rise * _NOISES[:, None, None]) ** 2 / runs + (_MISFITS[:, None] * rises) ** 2
-    # Student's t with 3 degrees of freedom: some sweeps are much rougher than most.
-    score = -(np.log(variance) + 4 * np.log1p(squares / variance / 3)).sum(-1)
-    i, j = np.unravel_index(int(score.argmax()), score.shape)
-    return float(rise * _NOISES[i]), float(_MISFITS[j])
+    """The noise of a run, from the losses near the bottom of each valley, and the misfit, from those far above it.
+
+    Medians, since some sweeps are much rougher than most.
+    """
+    near, far = [], []
+    for each, fit in zip(points, fits, strict=True):
+        n = len(fit.rises)
+        if n > _PARAMETERS:
+            size = np.abs(fit.residuals) * math.sqrt(n / (n - _PARAMETERS))
+            near += (size * math.sqrt(each.n_seeds))[fit.rises <= rise].tolist()
+            far += (size / np.maximum(fit.rises, rise))[fit.rises > 2 * rise].tolist()
+    noise = _SD_OF_MEDIAN * float(np.median(near)) if near else _FIRST_NOISE * rise
+    misfit = _SD_OF_MEDIAN * float(np.median(far)) if far else _FIRST_MISFIT
+    measured = [each.noise for each in points if math.isfinite(each.noise)]
+    noise = max([noise, *([float(np.sqrt(np.mean(np.square(measured))))] if measured else [])])
+    return max(noise, _LEAST_NOISE * rise), min(max(misfit, _LEAST_MISFIT), _MOST_MISFIT)

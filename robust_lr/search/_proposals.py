@@ -37,6 +37,9 @@ def propose(state: SearchState, taken: Sequence[float]) -> float | None:
 
     Taken are the logs of the learning rates that are in flight or given up.
     """
+    x = None if state.guide is None else state.guide.next_trial(taken)
+    if x is not None:
+        return x
     x = place_to_look(state, taken)
     if x is None and (state.valley is None or len(state.valley.points) < 3):
         x = _middle_of_widest(state, taken)

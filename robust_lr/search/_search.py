@@ -10,6 +10,7 @@ from typing import Any, Self
 from .._checks import check_flag, check_number, check_whole
 from .._tolerance import Tolerance, read_tolerance
 from ..exceptions import DataError, GridError, RobustLRError
+from ..prior.valley_prior import ValleyPrior, check_prior
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..theory import resolution_for_tolerance
@@ -87,6 +88,7 @@ class LearningRateSearch:
         *,
         tolerance: float | str | Tolerance,
         schedule: str | Schedule | None = None,
+        prior: ValleyPrior | None = None,
         options: SearchOptions = SearchOptions(),
     ) -> None:
         low = _check_lr("lr_min", lr_min, error=GridError)
@@ -100,7 +102,10 @@ class LearningRateSearch:
         rule = None if schedule is None else parse_schedule(schedule)
         self._schedule = None if rule is None else str(rule)
         ratio = options.ratio or (_RATIO if rule is None else _theoretical_ratio(rule))
-        settings = Settings(lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options)
+        settings = Settings(
+            lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options,
+            prior=check_prior(prior),
+        )  # fmt: skip
         self._asked: set[float] = set()
         self._in_flight: list[float] = []
         self._enter(SearchState(settings, ()))

@@ -1,0 +1,70 @@
+"""What a prior makes of the observations of a search: whether they agree, what is probable, and what to try next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ._observations import Observations
+
+if TYPE_CHECKING:
+    from ..prior._posterior import Posterior
+    from ..prior.valley_prior import ValleyPrior
+
+# So many results choose their trials by the prior; then the bound guides the search, and the prior may still end it.
+_MOST_GUIDED = 4
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A prior and the observations of a search over ``low <= log(lr) <= high``."""
+
+    prior: ValleyPrior
+    data: Observations
+    low: float
+    high: float
+    tolerance: float
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        from ..prior._posterior import Posterior, Trials
+
+        means, counts = self.data.means, self.data.counts
+        told = Trials(
+            tuple(map(math.log, means)),
+            tuple(means.values()),
+            tuple(counts[lr] for lr in means),
+            tuple(map(math.log, self.data.broken)),
+        )
+        return Posterior(self.prior, self.low, self.high, told)
+
+    @cached_property
+    def is_trusted(self) -> bool:
+        """Whether the observations agree with the prior, and the range holds what it expects."""
+        expected = math.log(self.prior.lr)
+        beyond = max(self.low - expected, expected - self.high)
+        return beyond <= 2 * self.prior.lr_spread and not self.posterior.is_contradicted
+
+    @cached_property
+    def probability(self) -> float:
+        """The probability, by the posterior, that the best is within the tolerance."""
+        if not self.is_trusted or not self.data.means:
+            return 0.0
+        best = min(self.data.means, key=self.data.means.__getitem__)
+        return self.posterior.probability_within(math.log(best), self.tolerance)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the claim is probable enough to be stated, as measured on left-out sweeps."""
+        return self.prior.required < 1 and self.probability >= self.prior.required
+
+    def next_trial(self, taken: Sequence[float]) -> float | None:
+        """The log of the learning rate to try next, or None if the bound should guide the search."""
+        from ..prior._next_trial import next_trial
+
+        if not self.is_trusted or len(self.data.results) >= _MOST_GUIDED:
+            return None
+        return next_trial(self.posterior, self.tolerance, taken)
