@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._posterior import Posterior
+from ._valley import LN2
 
 Array = NDArray[np.float64]
 _SHARES = tuple(np.linspace(0.05, 0.95, 15).tolist())
+# What may lie beside the best shows only farther from it.
+_BESIDE = (-2.0, -1.0, 1.0, 2.0)
 _N_OUTCOMES, _N_VALLEYS = 24, 1024
 # Closer than this, in log(lr), two trials tell the same.
 _APART = 0.04
+_DECISIVE = 0.975
 
 
 def next_trial(posterior: Posterior, tolerance: float, taken: Sequence[float] = ()) -> float | None:
@@ -24,7 +28,8 @@ def next_trial(posterior: Posterior, tolerance: float, taken: Sequence[float] = 
     """
     tried = [*posterior.trials.x, *posterior.trials.broken, *taken]
     mean = float(posterior.weights @ posterior.valleys[:, 0])
-    places = np.clip([*posterior.places(_SHARES), mean], posterior.low, posterior.high)
+    beside = [posterior.trials.x[posterior.trials.best] + octaves * LN2 for octaves in _BESIDE] if posterior.trials.x else []
+    places = np.clip([*posterior.places(_SHARES), mean, *beside], posterior.low, posterior.high)
     candidates = [x for x in np.unique(np.round(places, 3)).tolist() if all(abs(x - other) > _APART for other in tried)]
     if not candidates:
         return None
@@ -54,4 +59,5 @@ def _score(posterior: Posterior, x: float, tolerance: float, taken: Sequence[flo
     share /= share.sum(axis=1, keepdims=True)
     new, old = (share @ (each[kept] <= tolerance) for each in (rises, posterior.rises(best)))
     is_better = losses < posterior.trials.loss[posterior.trials.best]
-    return float(np.where(is_better, new, old).mean())
+    doubt = np.maximum(1 - np.where(is_better, new, old), 1 - min(prior.required, _DECISIVE))
+    return -float(np.log(doubt).mean())

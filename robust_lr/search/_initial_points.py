@@ -55,10 +55,10 @@ def plateau_probes(state: SearchState) -> list[float]:
 
 def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
     settings = state.settings
-    if settings.options.start is None:
+    if state.start is None:
         yield from _empty_cells(state, initial_points(state), taken)
         return
-    start, step = math.log(settings.options.start), math.log(settings.ratio)
+    start, step = math.log(state.start), math.log(settings.ratio)
     if not taken:
         yield start
     if not taken or len(state.data.points) >= 3:
