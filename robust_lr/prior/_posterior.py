@@ -22,7 +22,7 @@ from .valley_prior import ValleyPrior
 
 Array = NDArray[np.float64]
 _N = 4096
-_STRANGE_SHARE, _STRANGE_WEIGHT, _STRANGE_SPREAD = 4, 0.03, 2.5
+_STRANGE_SHARE, _STRANGE_WEIGHT, _STRANGE_SPREAD = 4, 0.03, 1.5
 # How likely training breaks above the best although the valley is not that high there, and below it (logarithms).
 _CLIFF, _NO_CLIFF = -2.0, -8.0
 _BROKEN_SHARE = 0.7
@@ -60,7 +60,7 @@ class Posterior:
         valleys = center + spread * np.clip(normal[:, :3] * tail[:, None], -30, 30)
         margin = 0.5
         valleys[:n, 0] = self.low - margin + (self.high - self.low + 2 * margin) * uniform[:n, 0]
-        valleys[:n, 1:] = center[1:] + _STRANGE_SPREAD * np.maximum(spread[1:], 0.4) * normal[:n, 1:3]
+        valleys[:n, 1:] = center[1:] + _STRANGE_SPREAD * normal[:n, 1:3]
         return np.asarray(valleys)
 
     @cached_property

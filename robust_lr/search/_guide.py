@@ -42,10 +42,6 @@ class Guide:
         return Posterior(self.prior, self.low, self.high, told)
 
     @cached_property
-    def is_in_range(self) -> bool:
-        return self.low <= math.log(self.prior.lr) <= self.high
-
-    @cached_property
     def is_trusted(self) -> bool:
         """Whether the observations agree with the prior, and the range holds what it expects."""
         expected = math.log(self.prior.lr)

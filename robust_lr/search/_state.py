@@ -92,13 +92,6 @@ class SearchState:
         return Guide(prior, Observations(self.results, None, self.tolerance), *self.asked_range, self.tolerance)
 
     @cached_property
-    def start(self) -> float | None:
-        """The learning rate from which the search walks downhill; None to look at the whole range."""
-        if self.settings.options.start is None and self.guide is not None and self.guide.is_in_range:
-            return self.guide.prior.lr
-        return self.settings.options.start
-
-    @cached_property
     def best_lr(self) -> float | None:
         """The learning rate with the lowest mean loss; the smallest of equals, None without a finite loss."""
         means = self.data.means
