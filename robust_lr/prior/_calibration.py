@@ -100,7 +100,7 @@ def _search(prior: ValleyPrior, points: Points, tolerance: float) -> Iterator[_S
             return
         trials = Trials((*trials.x, at), (*trials.loss, _loss_at(points, at)), (*trials.n_runs, 1))
         posterior, best = Posterior(prior, float(x[0]), float(x[-1]), trials), trials.best
-        probability = posterior.probability_within(trials.x[best], tolerance)
+        probability = posterior.probability(tolerance)
         yield _Step(probability, trials.loss[best] - least <= tolerance)
         if probability >= _REQUIRED[-1]:
             return

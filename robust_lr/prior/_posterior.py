@@ -26,6 +26,7 @@ _STRANGE_SHARE, _STRANGE_WEIGHT, _STRANGE_SPREAD = 4, 0.03, 1.5
 # How likely training breaks above the best although the valley is not that high there, and below it (logarithms).
 _CLIFF, _NO_CLIFF = -2.0, -8.0
 _BROKEN_SHARE = 0.7
+_AT_END = 0.005  # in log(lr)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Trials:
     @cached_property
     def best(self) -> int:
         return min(range(len(self.x)), key=self.loss.__getitem__)
+
+    def has_neighbors(self, x: float, low: float, high: float) -> bool:
+        """Whether trials lie on both sides of x, or an end of the range does."""
+        others = (*self.x, *self.broken)
+        below = x - low <= _AT_END or any(other < x for other in others)
+        return below and (high - x <= _AT_END or any(other > x for other in others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +88,17 @@ class Posterior:
     def is_contradicted(self) -> bool:
         """Whether the trials make valleys that belong to no prior likelier than its own."""
         return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5)
+
+    def probability(self, tolerance: float) -> float:
+        """The probability that the best trial is within the tolerance; 0 while its valley is open on a side.
+
+        A second family of curves, of which the prior knows nothing, shows there.
+        """
+        if not self.trials.x:
+            return 0.0
+        x = self.trials.x[self.trials.best]
+        is_open = not self.trials.has_neighbors(x, self.low, self.high)
+        return 0.0 if is_open else self.probability_within(x, tolerance)
 
     @cached_property
     def valid(self) -> NDArray[np.intp]:

@@ -51,10 +51,7 @@ class Guide:
     @cached_property
     def probability(self) -> float:
         """The probability, by the posterior, that the best is within the tolerance."""
-        if not self.is_trusted or not self.data.means:
-            return 0.0
-        best = min(self.data.means, key=self.data.means.__getitem__)
-        return self.posterior.probability_within(math.log(best), self.tolerance)
+        return self.posterior.probability(self.tolerance) if self.is_trusted else 0.0
 
     @property
     def carries(self) -> bool:
