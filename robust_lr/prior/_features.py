@@ -66,6 +66,11 @@ class Features:
         """How large each coefficient may be before any data (standard deviation), shape (K,)."""
         return np.array([_EXPONENT] * len(self.numbers) + [_LEVEL] * (len(self.names) - len(self.numbers)))
 
+    @property
+    def center(self) -> Array:
+        """The features of the typical sweep, shape (K,)."""
+        return np.zeros(len(self.names))
+
     def row(self, covariates: Mapping[str, Value]) -> tuple[Array, float]:
         """Return the features of one sweep, shape (K,), and the variance that unknown levels add."""
         row = [math.log(float(covariates[name]) / center) for name, (_, center, _) in self.numbers.items()]

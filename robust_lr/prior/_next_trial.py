@@ -70,6 +70,6 @@ def _score(posterior: Posterior, x: float, tolerance: float, taken: Sequence[flo
     is_better = losses < posterior.trials.loss[posterior.trials.best]
     after = replace(posterior.trials, broken=(*posterior.trials.broken, x))
     ends = [after.has_neighbors(each, posterior.low, posterior.high) for each in (x, best)]
-    least = np.where(np.where(is_better, *ends), 1 - min(prior.required, _DECISIVE), _OPEN)
+    least = np.where(posterior.is_as_expected | np.where(is_better, *ends), 1 - min(prior.required, _DECISIVE), _OPEN)
     doubt = np.maximum(1 - np.where(is_better, new, old), least)
     return -float(np.log(doubt).mean())

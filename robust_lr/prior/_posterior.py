@@ -27,6 +27,8 @@ _STRANGE_SHARE, _STRANGE_WEIGHT, _STRANGE_SPREAD = 4, 0.03, 1.5
 _CLIFF, _NO_CLIFF = -2.0, -8.0
 _BROKEN_SHARE = 0.7
 _AT_END = 0.005  # in log(lr)
+# An open valley may carry a claim while its best is so many spreads from the expected one.
+_EXPECTED = 1.5
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,14 @@ class Posterior:
         if not self.trials.x:
             return 0.0
         x = self.trials.x[self.trials.best]
-        is_open = not self.trials.has_neighbors(x, self.low, self.high)
-        return 0.0 if is_open else self.probability_within(x, tolerance)
+        is_closed = self.trials.has_neighbors(x, self.low, self.high)
+        return self.probability_within(x, tolerance) if is_closed or self.is_as_expected else 0.0
+
+    @cached_property
+    def is_as_expected(self) -> bool:
+        """Whether the valley is where the prior expects it."""
+        off = float(self.weights @ self.valleys[:, 0]) - math.log(self.prior.lr)
+        return abs(off) <= _EXPECTED * self.prior.lr_spread
 
     @cached_property
     def valid(self) -> NDArray[np.intp]:

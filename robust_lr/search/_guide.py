@@ -54,6 +54,15 @@ class Guide:
         return self.posterior.probability(self.tolerance) if self.is_trusted else 0.0
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Caveats: where the prior is not at home, and whether it was switched off."""
+        if self.is_trusted:
+            return self.prior.notes
+        if self.posterior.is_contradicted:
+            return (*self.prior.notes, "the losses contradict the prior, so the search goes on without it")
+        return (*self.prior.notes, f"the prior expects the best at {self.prior.lr:.4g}, outside the range: not used")
+
+    @property
     def carries(self) -> bool:
         """Whether the claim is probable enough to be stated, as measured on left-out sweeps."""
         return self.prior.required < 1 and self.probability >= self.prior.required

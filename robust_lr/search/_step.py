@@ -30,6 +30,7 @@ class End:
 
     stop: Stop
     reason: str
+    by_prior: bool = False
 
 
 def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
@@ -75,7 +76,8 @@ def _end_by_prior(state: SearchState) -> End | None:
     """The end that earlier sweeps allow, unless the bound proves it already."""
     if state.guide is None or not state.guide.carries or _has_proof(state):
         return None
-    return End("tolerance", "by what earlier sweeps show, the best is within the tolerance in 95% of such searches")
+    reason = "by what earlier sweeps show, nothing is better by more than the tolerance (true in 95% of such sweeps)"
+    return End("tolerance", reason, by_prior=True)
 
 
 def _has_proof(state: SearchState) -> bool:

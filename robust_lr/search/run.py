@@ -12,6 +12,7 @@ from .._metrics import Direction, Objective
 from .._text import count_of, levels_to_user
 from ..exceptions import DataError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
+from ..prior.valley_prior import ValleyPrior
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -30,6 +31,7 @@ def search_learning_rate(
     *,
     tolerance: float | str,
     schedule: str | Schedule = "cosine",
+    prior: ValleyPrior | None = None,
     metric: str = "loss",
     direction: Direction | None = None,
     options: SearchOptions | None = None,
@@ -66,6 +68,7 @@ def search_learning_rate(
         tolerance: how much worse than the best loss you accept: a number > 0 in units of the loss, or a share such as
             "1%".
         schedule: the schedule of all trials, or its spec.
+        prior: what earlier sweeps expect, from `LearningRatePrior.at`; see `LearningRateSearch`.
         metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
         direction: "maximize" if a larger value is better. By default "minimize"; if the metric or the function is
             named like a score, a warning says so, and the search stays in its range.
@@ -106,7 +109,7 @@ def search_learning_rate(
     named = read_schedules([schedule])
     (name,) = named
     options = _kept_in_range_if_in_doubt(options or SearchOptions(), objective, train)
-    search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
+    search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], prior=prior, options=options)
 
     with ExitStack() as stack:
         book = open_journal(journal, train, named, label=label, keep_results=keep_results)
@@ -114,8 +117,8 @@ def search_learning_rate(
         plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
 
         def found() -> SearchResult:
-            notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
-            return replace(search.result, direction=best, seeds=plan.seeds, notes=notes)
+            known, best = search.result, objective.direction or "minimize"
+            return replace(known, direction=best, seeds=plan.seeds, notes=(*known.notes, *objective.notes(train)))
 
         ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
         view = stack.enter_context(SearchProgress(show=progress))
