@@ -28,7 +28,7 @@ _CLIFF, _NO_CLIFF = -2.0, -8.0
 _BROKEN_SHARE = 0.7
 _AT_END = 0.005  # in log(lr)
 # An open valley may carry a claim while its best is so many spreads from the expected one.
-_EXPECTED = 1.5
+_EXPECTED, _TOO_FAR = 1.5, 3.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Posterior:
 
     @cached_property
     def is_contradicted(self) -> bool:
-        """Whether the trials make valleys that belong to no prior likelier than its own."""
-        return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5)
+        """Whether the trials make valleys of no prior likelier than its own, or the best far from where it expects it."""
+        return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5) or self._spreads_off > _TOO_FAR
 
     def probability(self, tolerance: float) -> float:
         """The probability that the best trial is within the tolerance; 0 while its valley is open on a side.
@@ -105,8 +105,18 @@ class Posterior:
     @cached_property
     def is_as_expected(self) -> bool:
         """Whether the valley is where the prior expects it."""
-        off = float(self.weights @ self.valleys[:, 0]) - math.log(self.prior.lr)
-        return abs(off) <= _EXPECTED * self.prior.lr_spread
+        return self._spreads_off <= _EXPECTED
+
+    @cached_property
+    def _spreads_off(self) -> float:
+        """How far the best is from the expected one, in spreads of the prior."""
+        own = slice(_N // _STRANGE_SHARE, None)
+        mean = float(self.weights[own] @ self.valleys[own, 0] / self.weights[own].sum()) if self._is_own else math.inf
+        return abs(mean - math.log(self.prior.lr)) / self.prior.lr_spread
+
+    @cached_property
+    def _is_own(self) -> bool:
+        return bool(self.weights[_N // _STRANGE_SHARE :].sum() > 0)
 
     @cached_property
     def valid(self) -> NDArray[np.intp]:
