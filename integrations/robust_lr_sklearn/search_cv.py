@@ -148,7 +148,9 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         # The same splits and seeds: a repeated learning rate tells nothing new.
         stepwise = self._counts_predictions() if options.stepwise is None else options.stepwise
         options = replace(options, noise=0.0, stepwise=stepwise)
-        search = LearningRateSearch(self.lr_min, self.lr_max, tolerance=self.tolerance, prior=self.prior, options=options)
+        search = LearningRateSearch(
+            self.lr_min, self.lr_max, tolerance=self.tolerance, prior=self.prior, options=options
+        )
         self._check_options()
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
         while not search.done:

@@ -24,7 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--probability", type=float, default=0.95, metavar="P",
         help="probability that one of the few is within the tolerance [default: %(default)s]",
     )  # fmt: skip
-    option("--max-trials", type=at_least(1), default=8, metavar="N", help="run at most N at once [default: %(default)s]")
+    option(
+        "--max-trials", type=at_least(1), default=8, metavar="N", help="run at most N at once [default: %(default)s]"
+    )
     option("--json", action="store_true", help="print the figures as JSON")
 
 

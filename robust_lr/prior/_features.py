@@ -82,11 +82,13 @@ class Features:
         return np.array(row), unknown
 
     def check(self, covariates: Mapping[str, object]) -> dict[str, Value]:
-        """Return the covariates of a new sweep; raise an OptionError if one is missing, unknown or no positive number."""
+        """Return the covariates of a new sweep; raise an OptionError if one is missing, unknown or <= 0."""
         known = (*self.numbers, *self.levels)
         for name in covariates:
             if name not in known and name not in self.ignored:
-                raise OptionError(f"the prior has no {name!r}{did_you_mean(name, known) or f'; it knows {listed(known)}'}")
+                raise OptionError(
+                    f"the prior has no {name!r}{did_you_mean(name, known) or f'; it knows {listed(known)}'}"
+                )
         if missing := [name for name in known if name not in covariates]:
             raise OptionError(f"the prior needs {listed(known) or 'nothing'}; {listed(missing)} is missing")
         checked: dict[str, Value] = {}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from .._checks import check_number, check_whole
 from ..exceptions import DataError, OptionError
 from ._calibration import Calibration
 from ._features import Features
+from ._fields import KnownSweep, PriorFields
 from ._law import Law
 from ._learning import Learned
 from ._valley import Powers
-
-if TYPE_CHECKING:
-    from .learned import KnownSweep, LearningRatePrior
 
 _FORMAT, _KIND = 1, "robust-lr learning-rate prior"
 _MOST_BYTES = 200_000_000
@@ -29,14 +27,14 @@ _MOST_POINTS, _MOST_FEATURES = 10_000, 1_000
 _LAWS = ("learning_rate", "left_rise", "right_rise")
 
 
-def write_prior(prior: LearningRatePrior, path: str | os.PathLike[str]) -> None:
+def write_prior(prior: PriorFields, path: str | os.PathLike[str]) -> None:
     try:
         Path(path).write_text(json.dumps(to_dict(prior), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def read_prior(path: str | os.PathLike[str]) -> LearningRatePrior:
+def read_prior(path: str | os.PathLike[str]) -> PriorFields:
     try:
         if Path(path).stat().st_size > _MOST_BYTES:
             raise DataError(f"{path} has more than {_MOST_BYTES // 1_000_000} MB: no prior is that large")
@@ -56,7 +54,7 @@ def read_prior(path: str | os.PathLike[str]) -> LearningRatePrior:
         raise DataError(f"the prior in {path} is damaged: {what}") from None
 
 
-def to_dict(prior: LearningRatePrior) -> dict[str, Any]:
+def to_dict(prior: PriorFields) -> dict[str, Any]:
     """Return the prior as JSON values; None stands for NaN and for a diverged training."""
     learned = prior.learned
     laws = {
@@ -97,9 +95,7 @@ def to_dict(prior: LearningRatePrior) -> dict[str, Any]:
     }
 
 
-def from_dict(content: Mapping[str, Any]) -> LearningRatePrior:
-    from .learned import LearningRatePrior
-
+def from_dict(content: Mapping[str, Any]) -> PriorFields:
     features, calibration = content["features"], content["calibration"]
     numbers = {name: _numbers(f"range of {name}", range_, 3) for name, range_ in features["numbers"].items()}
     if any(not 0 < low <= center <= high for low, center, high in numbers.values()):
@@ -112,7 +108,7 @@ def from_dict(content: Mapping[str, Any]) -> LearningRatePrior:
     powers = _numbers("powers", content["powers"], 2, at_least=1.0)
     noise = check_number("noise", content["noise"], at_least=0, error=DataError)
     misfit = check_number("misfit", content["misfit"], above=0, at_most=1, error=DataError)
-    return LearningRatePrior(
+    return PriorFields(
         tuple(map(_sweep, content["sweeps"])),
         _texts("cluster_by", content["cluster_by"]),
         known,
@@ -151,8 +147,6 @@ def _calibration(values: Mapping[str, Any]) -> Calibration:
 
 
 def _sweep(values: Mapping[str, Any]) -> KnownSweep:
-    from .learned import KnownSweep
-
     lrs, losses = values["learning_rates"], values["loss"]
     if not isinstance(lrs, list) or not isinstance(losses, list) or not 3 <= len(lrs) == len(losses) <= _MOST_POINTS:
         raise DataError("a sweep needs as many losses as learning rates, at least 3")

@@ -86,4 +86,4 @@ def fit_law(y: Array, variance: Array, rows: Array, cluster: NDArray[np.intp], p
             if score > best[0]:
                 best = score, mean, inverse, float(within), float(between)
     _, mean, inverse, within, between = best
-    return Law(mean, np.linalg.inv(inverse), within, between)
+    return Law(mean, np.asarray(np.linalg.inv(inverse), dtype=np.float64), within, between)

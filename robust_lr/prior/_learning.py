@@ -77,9 +77,7 @@ class Sweeps:
         return first, second, third
 
 
-def learn(
-    points: Sequence[Points], rows: Array, cluster: NDArray[np.intp], plausible: Array
-) -> tuple[Learned, Sweeps]:
+def learn(points: Sequence[Points], rows: Array, cluster: NDArray[np.intp], plausible: Array) -> tuple[Learned, Sweeps]:
     """Fit the laws to the sweeps, with features of shape (S, K)."""
     rise = _typical_rise(points)
     expected = [_before(points, rise)] * len(points)

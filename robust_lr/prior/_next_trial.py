@@ -30,7 +30,9 @@ def next_trial(posterior: Posterior, tolerance: float, taken: Sequence[float] = 
     """
     tried = [*posterior.trials.x, *posterior.trials.broken, *taken]
     mean = float(posterior.weights @ posterior.valleys[:, 0])
-    beside = [posterior.trials.x[posterior.trials.best] + octaves * LN2 for octaves in _BESIDE] if posterior.trials.x else []
+    beside = (
+        [posterior.trials.x[posterior.trials.best] + octaves * LN2 for octaves in _BESIDE] if posterior.trials.x else []
+    )
     apart = _apart(posterior, tolerance)
     places = np.clip([*posterior.places(_SHARES), mean, *beside], posterior.low, posterior.high)
     candidates = [x for x in np.unique(np.round(places, 3)).tolist() if all(abs(x - other) > apart for other in tried)]

@@ -1,8 +1,8 @@
 """The posterior of a valley, from a prior and the trials so far: a few thousand valleys with weights.
 
 The valleys are a fixed lattice in (best learning rate, left rise, right rise), so the same trials always give the same
-posterior. A quarter of them belongs to no prior: their best learning rate is anywhere in the range, and they may be much
-steeper or flatter. Together they begin with a probability of 3%. Once the trials make them likelier than the prior's
+posterior. A quarter of them belongs to no prior: their best learning rate is anywhere in the range, and they may be
+much steeper or flatter. Together they begin with a probability of 3%. Once the trials make them likelier than the prior's
 own valleys, they contradict the prior.
 """
 
@@ -88,7 +88,7 @@ class Posterior:
 
     @cached_property
     def is_contradicted(self) -> bool:
-        """Whether the trials make valleys of no prior likelier than its own, or the best far from where it expects it."""
+        """Whether valleys of no prior are likelier than its own, or the best is far from where it expects it."""
         return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5) or self._spreads_off > _TOO_FAR
 
     def probability(self, tolerance: float) -> float:

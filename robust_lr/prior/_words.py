@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from .._text import count_of, listed
+from ._fields import PriorFields
 from ._law import Prediction
-
-if TYPE_CHECKING:
-    from .learned import LearningRatePrior
 
 _Z = 1.96
 
 
-def law_lines(prior: LearningRatePrior) -> list[str]:
+def law_lines(prior: PriorFields) -> list[str]:
     """Return the law, its errors on left-out clusters, and what a guess loses, one sentence a line."""
     calibration, learned = prior.calibration, prior.learned
     center = prior.features.center
@@ -25,23 +22,23 @@ def law_lines(prior: LearningRatePrior) -> list[str]:
     for name, exponent in prior.exponents.items():
         lines.append(_effect(name, exponent, is_number=name in prior.features.numbers))
     lines.append(
-        f"Beyond that, sweeps differ by a factor of {math.exp(best.sd):.2f} (standard deviation). Half the best learning "
-        f"rate costs {math.exp(left.mean):.2g}, twice costs {math.exp(right.mean):.2g}; a run has a noise of "
+        f"Beyond that, sweeps differ by a factor of {math.exp(best.sd):.2f} (standard deviation). Half the best "
+        f"learning rate costs {math.exp(left.mean):.2g}, twice costs {math.exp(right.mean):.2g}; a run has a noise of "
         f"{learned.noise:.2g}."
     )
     if calibration.n_folds >= 2:  # else nothing could be left out
         median, most = calibration.error
         mean, worst = calibration.guess_loss
         lines.append(
-            f"On left-out clusters ({count_of(calibration.n_sweeps, 'sweep')}): it is off by {median:.2f} octaves in the "
-            f"median and {most:.2f} in 90%; its learning rate loses {mean:.2g} on average without any trial, and up to "
+            f"On left-out clusters ({count_of(calibration.n_sweeps, 'sweep')}): it is off by {median:.2f} octaves in "
+            f"the median and {most:.2f} in 90%; its learning rate loses {mean:.2g} on average without any trial, and up to "
             f"{worst:.2g} in 90%."
         )
     lines.append(claim_line(prior))
     return [*lines, *(f"Note: {note}." for note in prior.notes)]
 
 
-def claim_line(prior: LearningRatePrior) -> str:
+def claim_line(prior: PriorFields) -> str:
     """Return whether a search may end by what this prior knows."""
     calibration = prior.calibration
     if calibration.required < 1:

@@ -4,57 +4,33 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._text import count_of
-from ..exceptions import DataError, InsufficientDataError, OptionError
-from ._calibration import Calibration, calibrate
+from ..exceptions import DataError, InsufficientDataError
+from ._calibration import calibrate
 from ._clusters import find_clusters
-from ._features import Features
-from ._law import Law, Prediction
-from ._learning import Learned, Points, learn
+from ._features import Features, Value
+from ._fields import KnownSweep, PriorFields
+from ._law import Law
+from ._learning import Learned, learn
 from .valley_prior import ValleyPrior
 
 if TYPE_CHECKING:
     from ..collection import SweepCollection
 
-Value = float | str
 _LEAST_POINTS, _MOST_SWEEPS = 3, 20_000
 # Degrees of freedom of what is assumed about the spreads before any sweep.
 _PRIOR_DOF = 4
 
 
-@dataclass(frozen=True)
-class KnownSweep:
-    """A sweep as a prior keeps it, so that it can grow.
-
-    Attributes:
-        covariates: its values by name.
-        learning_rates: ascending.
-        loss: the mean loss at each; +inf where training diverged.
-        n_seeds: trials at a learning rate, on average.
-        noise: standard deviation of one trial near the best; NaN if unknown.
-    """
-
-    covariates: Mapping[str, Value]
-    learning_rates: tuple[float, ...]
-    loss: tuple[float, ...]
-    n_seeds: float = 1.0
-    noise: float = math.nan
-
-    @cached_property
-    def points(self) -> Points:
-        return Points(np.log(self.learning_rates), np.array(self.loss), self.n_seeds, self.noise)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class LearningRatePrior:
+class LearningRatePrior(PriorFields):
     """What many sweeps know about the next one: a law for the best learning rate, and the valley around it.
 
     The logarithm of the best learning rate is linear in the logarithms of the covariates that are numbers, with a level
@@ -83,13 +59,6 @@ class LearningRatePrior:
         >>> round(prior.at(params=3e8).lr, 4), round(prior.exponents["params"].mean, 1)
         (0.0058, -0.5)
     """
-
-    sweeps: tuple[KnownSweep, ...]
-    cluster_by: tuple[str, ...]
-    features: Features
-    learned: Learned
-    calibration: Calibration
-    notes: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, collection: SweepCollection, *, cluster_by: Sequence[str] | None = None) -> Self:
@@ -151,14 +120,6 @@ class LearningRatePrior:
         calibration = calibrate(known, left_out)
         return cls(sweeps, columns, features, learned, calibration, tuple(dict.fromkeys(notes)))
 
-    @property
-    def exponents(self) -> dict[str, Prediction]:
-        """How the best learning rate depends on each feature: the exponent of a number, or log of a level's factor."""
-        law = self.learned.laws[0]
-        sds = np.sqrt(np.diag(law.covariance))
-        pairs = zip(law.coefficients[1:].tolist(), sds[1:].tolist(), strict=True)
-        return {name: Prediction(*pair) for name, pair in zip(self.features.names, pairs, strict=True)}
-
     def at(self, **covariates: Value) -> ValleyPrior:
         """Return what the sweeps expect of a new one with these covariates; pass it to a search as ``prior=``.
 
@@ -185,7 +146,7 @@ class LearningRatePrior:
         write_prior(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LearningRatePrior:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a prior that `save` wrote.
 
         Raises:
@@ -193,13 +154,7 @@ class LearningRatePrior:
         """
         from ._file import read_prior
 
-        return read_prior(path)
-
-    def describe(self) -> str:
-        """Return a one-line summary."""
-        by = ", ".join((*self.features.numbers, *self.features.levels)) or "nothing"
-        clusters = count_of(self.calibration.n_clusters, "cluster")
-        return f"learning rate by {by}, from {count_of(len(self.sweeps), 'sweep')} in {clusters}"
+        return cls(**vars(read_prior(path)))
 
     def __str__(self) -> str:
         from ._words import law_lines

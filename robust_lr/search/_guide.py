@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..prior.valley_prior import ValleyPrior
 
 # So many results choose their trials by the prior; then the bound guides the search, and the prior may still end it.
-_MOST_GUIDED = 4
+_MOST_GUIDED = 3
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,12 @@ class Guide:
     @cached_property
     def is_trusted(self) -> bool:
         """Whether the observations agree with the prior, and the range holds what it expects."""
+        return not self._is_out_of_range and not self.posterior.is_contradicted
+
+    @property
+    def _is_out_of_range(self) -> bool:
         expected = math.log(self.prior.lr)
-        beyond = max(self.low - expected, expected - self.high)
-        return beyond <= 2 * self.prior.lr_spread and not self.posterior.is_contradicted
+        return max(self.low - expected, expected - self.high) > 2 * self.prior.lr_spread
 
     @cached_property
     def probability(self) -> float:
@@ -58,9 +61,12 @@ class Guide:
         """Caveats: where the prior is not at home, and whether it was switched off."""
         if self.is_trusted:
             return self.prior.notes
-        if self.posterior.is_contradicted:
-            return (*self.prior.notes, "the losses contradict the prior, so the search goes on without it")
-        return (*self.prior.notes, f"the prior expects the best at {self.prior.lr:.4g}, outside the range: not used")
+        if self._is_out_of_range:
+            return (
+                *self.prior.notes,
+                f"the prior expects the best at {self.prior.lr:.4g}, outside the range: not used",
+            )
+        return (*self.prior.notes, "the losses contradict the prior, so the search goes on without it")
 
     @property
     def carries(self) -> bool:

@@ -143,8 +143,9 @@ def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -
     """Return the other findings of a search, final or so far, one sentence per item; for `option` see `what_next`."""
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
     if result.stop is not None and (unseen := _widest_gap(result)) is not None:
-        low, high = unseen
-        sentences.append(f"Between {low:.4g} and {high:.4g} nothing was tried: a second valley there would go unseen.")
+        sentences.append(
+            f"Between {unseen[0]:.4g} and {unseen[1]:.4g} nothing was tried: a second valley there would go unseen."
+        )
     if result.best_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.best_interval)
         where = f"between {low} and {high}" if low != high else f"at {low}"
