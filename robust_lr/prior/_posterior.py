@@ -2,8 +2,8 @@
 
 The valleys are a fixed lattice in (best learning rate, left rise, right rise), so the same trials always give the same
 posterior. A quarter of them belongs to no prior: their best learning rate is anywhere in the range, and they may be
-much steeper or flatter. Together they begin with a probability of 3%. Once the trials make them likelier than the prior's
-own valleys, they contradict the prior.
+much steeper or flatter. Together they begin with a probability of 3%. Once the trials make them likelier than the
+prior's own valleys, they contradict the prior.
 """
 
 from __future__ import annotations
