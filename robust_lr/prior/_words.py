@@ -31,8 +31,8 @@ def law_lines(prior: PriorFields) -> list[str]:
         mean, worst = calibration.guess_loss
         lines.append(
             f"On left-out clusters ({count_of(calibration.n_sweeps, 'sweep')}): it is off by {median:.2f} octaves in "
-            f"the median and {most:.2f} in 90%; its learning rate loses {mean:.2g} on average without any trial, and up "
-            f"to {worst:.2g} in 90%."
+            f"the median and {most:.2f} in 90%; its learning rate loses {mean:.2g} on average without any trial, "
+            f"up to {worst:.2g} in 90%."
         )
     lines.append(claim_line(prior))
     return [*lines, *(f"Note: {note}." for note in prior.notes)]
