@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
+# All but tab and newline; and the marks that turn the direction of writing around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def count_of(n: int, noun: str) -> str:
@@ -37,6 +39,16 @@ def without_passwords(text: str) -> str:
     return re.sub(r"(pass\w*=|pwd=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
+def printable(text: str) -> str:
+    r"""Return a text in which control characters are spelled out, so that a name from a file cannot steer a terminal.
+
+    Example:
+        >>> printable("cosine\x1b[2J")
+        'cosine\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def loss_text(value: float) -> str:
     """Return a loss with four decimals, or with four digits if it is large."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
@@ -61,7 +73,15 @@ def main_line(error: str | None) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or the name of its class if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return next(iter(text_of(error).strip().splitlines()), type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, which may be the user's own and raise; then empty."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

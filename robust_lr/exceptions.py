@@ -37,6 +37,10 @@ class TrialDiverged(RobustLRError):
     """Raise this inside a training function to end a trial as *diverged*: a result, not a failure."""
 
 
+class TrialTimedOut(BaseException):
+    """A trial in this process exceeded its time limit. Not an Exception: training code may catch those and go on."""
+
+
 class CommandError(RobustLRError):
     """The command of a trial failed: it ended with an error or a signal, or exceeded its time limit."""
 

@@ -49,7 +49,10 @@ def test_every_public_name_is_explained(name):
     assert doc and not doc.startswith(f"{name}("), f"robust_lr.{name} has no docstring"
 
 
-@pytest.mark.parametrize("path", ["robust_lr", "integrations/robust_lr_optuna", "integrations/robust_lr_ray"])
+LAZY = ["robust_lr", *(f"integrations/robust_lr_{name}" for name in ("hf", "lightning", "optuna", "ray"))]
+
+
+@pytest.mark.parametrize("path", LAZY)
 def test_type_checkers_see_the_names_that_python_finds(path):
     tree = ast.parse((ROOT / path / "__init__.py").read_text(encoding="utf-8"))
     blocks = [node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]

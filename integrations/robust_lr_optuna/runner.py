@@ -19,6 +19,7 @@ from robust_lr._text import listed
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.grids import SIGNIFICANT_DIGITS
 from robust_lr.runners import TrialSource, evaluate_trial
+from robust_lr.runners.time_limit import check_trial_timeout, time_limited
 
 from ._outcomes import final_value, has_diverged, metrics_of, seconds_of
 from ._trial_attributes import RUN, cell_of, fail_stale_trials
@@ -42,6 +43,7 @@ class OptunaRunner:
     Args:
         study: a study with one objective; its storage decides who can see it.
         n_jobs: threads, at least 1. With 1 the trials run in the calling thread.
+        trial_timeout: seconds after which a trial has failed, for n_jobs = 1; see `robust_lr.SerialRunner`.
 
     Raises:
         OptionError: if an argument is wrong.
@@ -58,12 +60,17 @@ class OptunaRunner:
         (6, 0.1)
     """
 
-    def __init__(self, study: Study, *, n_jobs: int = 1) -> None:
+    def __init__(self, study: Study, *, n_jobs: int = 1, trial_timeout: float | None = None) -> None:
         if not isinstance(study, Study):
             raise OptionError(f"study must be a study of Optuna, got {study!r}")
         if len(study.directions) != 1:
             raise OptionError(f"the study must have one objective, got one with {len(study.directions)}")
         self.study, self.n_jobs = study, check_whole("n_jobs", n_jobs, at_least=1)
+        self.trial_timeout = check_trial_timeout(trial_timeout)
+        if self.trial_timeout is not None and self.n_jobs > 1:
+            raise OptionError(
+                "trial_timeout is for n_jobs=1: a thread cannot be ended; start several processes instead"
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.study.study_name!r}, n_jobs={self.n_jobs})"
@@ -77,6 +84,7 @@ class OptunaRunner:
             DataError: if the study holds a schedule of the same name with another spec, or a parameter "lr" or "seed"
                 of another type.
         """
+        train = time_limited(train, self.trial_timeout)
         fail_stale_trials(self.study)
         held = _Held(self.study, schedules)
         for spec in source.waiting:

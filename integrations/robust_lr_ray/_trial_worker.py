@@ -38,7 +38,7 @@ class TrialWorker(Worker):
         results = list[TrialResult]()
         try:
             if not self.is_up and self._hello in ready:
-                ray.get(self._hello)  # which raises if it cannot run trials
+                self.node = ray.get(self._hello)  # which raises if it cannot run trials
                 self.is_up = True
             for ref in [ref for ref in self._running if ref in ready]:
                 results += ray.get(ref)
@@ -58,8 +58,11 @@ class _TrialActor:
     def __init__(self, work: bytes) -> None:
         self._pickled, self._has_failed = work, False
 
-    def hello(self) -> None:
+    def hello(self) -> str:
+        """Load the training function, and return the name of the node."""
         self._work = load_work(self._pickled)
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return f"node {address} ({ray.get_runtime_context().get_node_id()[:8]})"
 
     def evaluate(self, spec: TrialSpec) -> list[TrialResult]:
         """Run a trial, unless an earlier one has failed: this process may be broken, and the driver replaces it."""

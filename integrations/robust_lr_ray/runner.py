@@ -14,6 +14,7 @@ from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
 from robust_lr.runners.packed import Engine, PackedRunner
 from robust_lr.runners.pool import Pool, Worker
+from robust_lr.runners.time_limit import check_trial_timeout
 from robust_lr.trials import TrainFunction, TrialResult
 
 from ._cluster import Cluster, connected, wait
@@ -61,6 +62,9 @@ class RayRunner:
         threads_per_worker: threads of the numerical libraries, at least 1; None leaves it to Ray.
         runtime_env: what the workers need beyond their nodes' installation, in Ray's terms, such as
             ``{"working_dir": "."}``. It has no effect if this process is already connected.
+        trial_timeout: seconds after which a trial is ended, with its workers; it has then failed. None for no limit.
+        trials_per_worker: number of trials after which an actor is replaced by a new one, for training that leaks
+            memory; None for no limit.
 
     Raises:
         OptionError: when an argument is wrong.
@@ -87,6 +91,8 @@ class RayRunner:
     placement_strategy: str = "PACK"
     threads_per_worker: int | None = None
     runtime_env: Mapping[str, Any] | None = None
+    trial_timeout: float | None = None
+    trials_per_worker: int | None = None
 
     def __post_init__(self) -> None:
         if self.resources_per_trial is not None:
@@ -95,7 +101,10 @@ class RayRunner:
         if self.storage_path is not None:
             object.__setattr__(self, "storage_path", _absolute(os.fspath(self.storage_path)))
         check_placement(self.placement_strategy)
-        auto = {"max_concurrent": ("auto",), "threads_per_worker": (None,), "num_workers": ()}
+        check_trial_timeout(self.trial_timeout)
+        auto = {
+            "max_concurrent": ("auto",), "threads_per_worker": (None,), "trials_per_worker": (None,), "num_workers": (),
+        }  # fmt: skip
         for name, words in auto.items():
             if (value := getattr(self, name)) not in words:
                 check_whole(name, value, at_least=1)
@@ -175,6 +184,8 @@ class RayRunner:
             capacity=self._capacity,
             wait=wait,
             waiting=f"room on the cluster: a trial takes {asked_for}, and nothing is free",
+            trial_timeout=self.trial_timeout,
+            trials_per_worker=self.trials_per_worker,
         )
 
 

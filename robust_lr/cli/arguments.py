@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import re
 import shutil
 import sys
@@ -44,6 +45,11 @@ class Parser(argparse.ArgumentParser):
         if match := re.match(r"unrecognized arguments: ([^-].*)", message):
             message = f"unexpected {match[1]!r}: write a list without spaces, as in --schedules constant,cosine"
         raise OptionError(f"{message}{' See' if message.endswith('?') else '; see'}: {self.prog} --help")
+
+
+def list_of_names(text: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 class _OldName(argparse.Action):
@@ -131,6 +137,14 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--max-retries", type=at_least(0), default=2, metavar="N",
         help="how often to retry a failed trial [default: %(default)s]",
     )  # fmt: skip
+    parser.add_argument(
+        "--trial-timeout", type=duration, metavar="TIME",
+        help="end a trial that takes longer, such as 90, 30m or 2h; it has then failed [default: no limit]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time-budget", type=duration, metavar="TIME",
+        help="begin no trial after this time, such as 8h; the same command continues [default: no limit]",
+    )  # fmt: skip
     add_objective(parser, "what is optimized: loss, or what else FUNCTION returns or the command prints")
     add_n_jobs(parser, default=n_jobs)
 
@@ -160,10 +174,30 @@ def make_runner(options: argparse.Namespace, plugins: Sequence[Plugin]) -> Runne
             return runner
     from ..runners import PackedRunner, ProcessPoolRunner, SerialRunner
 
-    n_jobs = options.n_jobs or 1
+    n_jobs, limit = options.n_jobs or 1, options.trial_timeout
     if getattr(options, "packed", False):
-        return PackedRunner(n_jobs)
-    return SerialRunner() if n_jobs == 1 else ProcessPoolRunner(n_jobs)
+        return PackedRunner(n_jobs, trial_timeout=limit)
+    if n_jobs == 1 and limit is None:
+        return SerialRunner()
+    return ProcessPoolRunner(n_jobs, trial_timeout=limit)  # whose workers can be ended, whatever they do
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a text such as 90, 30m, 2h or 1.5d.
+
+    Example:
+        >>> duration("30m")
+        1800.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a time above 0, such as 90, 30m or 2h, got {text!r}")
+    return seconds
 
 
 def split_specs(text: str) -> list[str]:
@@ -176,7 +210,7 @@ def split_specs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
-def import_function(where: str) -> Any:
+def import_function(where: str, *, has_total_steps: bool = False) -> Any:
     """Import ``module:function`` or ``file.py:function``; its folder joins the import path, for worker processes too.
 
     Raises:
@@ -218,7 +252,8 @@ def import_function(where: str) -> Any:
         target = getattr(target, part)
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
-    check_train(target)
+    if not has_total_steps:  # else the search binds them first
+        check_train(target)
     return target
 
 

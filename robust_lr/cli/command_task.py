@@ -6,6 +6,7 @@ import argparse
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..trials import TrainFunction, TrialResult
 
 _OPTIONS = (
-    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell", "trial_timeout"),
+    *("metric_regex", "metric_file", "total_steps", "trials_dir", "cwd", "shell"),
     *("diverged_exit_code", "diverged_pattern"),
 )
 
@@ -34,11 +35,10 @@ def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) 
     option = group.add_argument
     option("--metric-regex", metavar="REGEX", help=r"read the metric by a pattern instead: 'val loss (\S+)'")
     option("--metric-file", metavar="FILE", help="read it from a JSON, JSON lines or CSV file in the trial's folder")
-    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}")
+    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}, or total_steps of FUNCTION")
     option("--trials-dir", metavar="DIR", help="folder for the trials' folders [default: beside the journal]")
     option("--cwd", metavar="DIR", help="run all commands in DIR, not each in the folder of its trial")
     option("--shell", action="store_true", default=None, help="run the command by /bin/sh, for pipes and variables")
-    option("--trial-timeout", type=at_least(0, float), metavar="SECONDS", help="time limit of a trial")
     option("--diverged-exit-code", type=int, metavar="N", help="exit code that means divergence")
     option("--diverged-pattern", metavar="REGEX", help="pattern in the log that means divergence")
     if emit:
@@ -66,6 +66,7 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
         "max_retries": options.max_retries,
         "label": options.label,
         "keep_results": options.keep_results,
+        "time_budget": options.time_budget,
     }
 
 
@@ -103,14 +104,18 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
         raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
     given: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
     if options.command_line is None:
+        # A search trains functions for so many steps too.
+        steps = given.pop("total_steps", None) if hasattr(options, "horizons") else None
         given |= {name: True for name in ("dry_run", "emit") if getattr(options, name, None)}
         if given:
             raise OptionError(f"--{next(iter(given)).replace('_', '-')} is for --command")
-        train: TrainFunction = import_function(options.function)
+        train: TrainFunction = import_function(options.function, has_total_steps=steps is not None)
         return train
     from ..commands import CommandTask
 
     beside = Path(options.journal).with_suffix("")
     task = CommandTask(options.command_line, metric=options.metric, **{"trials_dir": f"{beside}-trials", **given})
+    if options.trial_timeout is not None:  # the command has a better end than its worker: SIGTERM before SIGKILL
+        task, options.trial_timeout = replace(task, trial_timeout=options.trial_timeout), None
     _warn_of_unused_axes(options)
     return task

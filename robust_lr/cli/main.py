@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from .._text import printable
 from .._version import __version__
 from ..exceptions import InsufficientDataError, RobustLRError, TrialError
 from .arguments import Parser
 from .plugins import Command, Plugin, load_plugins
 
-COMMANDS = ("plan", "run", "search", "collect", "analyze", "learn", "suggest", "demo")
+COMMANDS = (
+    "plan", "run", "search", "collect", "analyze", "compare", "noise", "learn", "suggest", "doctor", "demo",
+)  # fmt: skip
 EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 wrong usage."
 
 
@@ -30,7 +33,7 @@ def main() -> None:
         print("interrupted; every finished trial is in the journal, and the same command continues", file=sys.stderr)
         code = 130
     except (RobustLRError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         code = 1 if isinstance(error, (InsufficientDataError, TrialError)) else 2
     sys.exit(code)
 

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from pathlib import Path
+from pathlib import PurePath
 
 from .._text import listed
 from ..exceptions import DataError
 from ..readers._rows import number_or_nan
 
 Value = float | str
+_GROUP = re.compile(r"(?:^|, )([^,=]*[^,= ]) = ")
 _ENTRY = re.compile(r"([A-Za-z][\w.-]*)=([^=]+)")
 
 
@@ -40,10 +41,35 @@ def covariate_text(value: Value) -> str:
     return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 
-def from_path(path: Path) -> dict[str, str]:
-    """Return the covariates in the parts of a path, such as ``params=1e9/tokens=2e10,batch_size=64.jsonl``."""
-    parts = [entry for part in path.with_suffix("").parts for entry in part.split(",")]
-    return {entry[1]: entry[2] for entry in map(_ENTRY.fullmatch, parts) if entry}
+def label_of(covariates: Mapping[str, Value]) -> str:
+    """Return the name of a sweep, such as ``params = 1000000, data = c4``."""
+    return ", ".join(f"{name} = {covariate_text(value)}" for name, value in covariates.items())
+
+
+def of_names(names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the covariates in the names that readers give to sweeps: those of groups, and those of paths.
+
+    A group is named like ``steps = 100, data = c4``. Paths count where their parts read like
+    ``params=1e9/tokens=2e10,batch_size=64.jsonl``; other paths are a covariate "file". If the names say different
+    things, each is its own covariate "sweep".
+    """
+    found = [_of_name(name) for name in names]
+    if len({each.get("file") for each in found}) == 1:
+        found = [{name: value for name, value in each.items() if name != "file"} for each in found]
+    if len({frozenset(each) for each in found}) > 1:
+        return [{"sweep": name} for name in names]
+    return found
+
+
+def _of_name(name: str) -> dict[str, str]:
+    groups = list(_GROUP.finditer(name))
+    path = PurePath(name[: groups[0].start()] if groups else name)
+    parts = path.with_suffix("").parts if path.name else ()
+    entries = [_ENTRY.fullmatch(entry) for part in parts for entry in part.split(",")]
+    found = {entry[1]: entry[2] for entry in entries if entry} or ({"file": str(path)} if path.name else {})
+    for group, stop in zip(groups, [*(group.start() for group in groups[1:]), len(name)], strict=False):
+        found[group[1]] = name[group.end() : stop]
+    return found
 
 
 def _column(name: str, values: Iterable[object]) -> list[Value]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from .._text import count_of, listed
 from ..analysis._selection import EXPLODED, loss_block
 from ..exceptions import DataError, InsufficientDataError
-from ..readers.read import read_groups
+from ..readers.read import read_sweeps
 from ..readers.runs import Direction, Repeats
 from ..sweep.results import SweepResult
-from ._covariates import Value, covariate_text, from_path, read_covariates
+from ._covariates import Value, label_of, of_names, read_covariates
 
 Array = NDArray[np.float64]
 
@@ -127,7 +127,7 @@ class SweepCollection:
         """
         pairs = list(sweeps)
         covariates = read_covariates([values for values, _ in pairs])
-        names = list(labels) if labels is not None else [_label(values) for values in covariates]
+        names = list(labels) if labels is not None else [label_of(values) for values in covariates]
         return cls(
             tuple(
                 CollectedSweep(name, MappingProxyType(values), sweep)
@@ -197,23 +197,30 @@ class SweepCollection:
         """Read several files, journals or tables.
 
         The covariates of a sweep are its values of `group_by`, and what its path says in entries like ``params=1e9``,
-        separated by slashes and commas. If several files say nothing, a covariate "file" tells them apart.
+        separated by slashes and commas. If several paths say nothing, a covariate "file" tells them apart.
 
         Raises:
             DataError: when a file cannot be read, or they say different things.
         """
         files = [Path(path) for path in paths]
-        found: list[tuple[dict[str, str], SweepResult]] = []
+        found = dict[str, SweepResult]()
         for file in files:
-            of_file: dict[str, str] = from_path(file)
-            if len(files) > 1 and not of_file and not group_by:
-                of_file = {"file": file.stem if len({each.stem for each in files}) == len(files) else str(file)}
-            groups = read_groups(
+            sweeps = read_sweeps(
                 file, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
                 group_by=group_by, where=where, repeats=repeats, direction=direction,
             )  # fmt: skip
-            found += [({**of_file, **group.values}, group.sweep) for group in groups]
-        return cls.from_sweeps(found)
+            where_from = str(file) if len(files) > 1 else ""
+            found |= {", ".join(filter(None, [where_from, name])): sweep for name, sweep in sweeps.items()}
+        return cls.from_named(found)
+
+    @classmethod
+    def from_named(cls, sweeps: Mapping[str, SweepResult]) -> Self:
+        """Build a collection from sweeps by their names, which say the covariates as in ``steps = 100, data = c4``."""
+        return cls.from_sweeps(zip(of_names(list(sweeps)), sweeps.values(), strict=True), labels=list(sweeps))
+
+    def map(self, change: Callable[[SweepResult], SweepResult]) -> Self:
+        """Return the collection with each sweep changed, such as by `SweepResult.with_failed_as_diverged`."""
+        return replace(self, sweeps=tuple(replace(each, sweep=change(each.sweep)) for each in self.sweeps))
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -270,7 +277,3 @@ class SweepCollection:
 
     def __repr__(self) -> str:
         return f"SweepCollection({self.describe()})"
-
-
-def _label(covariates: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {covariate_text(value)}" for name, value in covariates.items())

@@ -94,8 +94,9 @@ def collect_job(trials_dir: str | os.PathLike[str], journal: str | os.PathLike[s
 def _read_job(folder: Path) -> dict[str, Any]:
     try:
         job: dict[str, Any] = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        job["options"]["label"], job["task"], job["folder"], [TrialSpec(*trial) for trial in job["trials"]]
     except OSError:
         raise DataError(f"there is no job in {folder}; write one with: robust-lr run --command ... --emit") from None
-    except ValueError as error:
-        raise DataError(f"cannot read {folder / _JOB}: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(f"{folder / _JOB} is not the description of a job") from None
     return job

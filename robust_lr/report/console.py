@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from rich.console import Console
 from rich.text import Text
 
-from .._page import Box, Line, box_text, table_text
+from .._page import Block, Box, Line, box_text, table_text
+from .._text import printable
 from ..analysis import Analysis
 from .tables import Rows
 from .text import analysis_blocks
@@ -13,19 +17,32 @@ from .text import analysis_blocks
 PIPED_WIDTH = 150  # piped output has no width; the tables need about this much
 
 
+class _PrintableConsole(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        for each in objects:
+            if isinstance(each, Text):
+                each.plain = printable(each.plain)
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough for the tables when there is none."""
     width = None if Console(stderr=stderr).is_terminal else PIPED_WIDTH
     # No markup and no emoji: names of files and schedules may look like either.
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+    return _PrintableConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_analysis(analysis: Analysis, console: Console, *, title: str = "", every_detail: bool = True) -> None:
     """Print the tables, the recommendations in words and the alerts; with `every_detail` also all other findings."""
     if title:
         console.rule(Text(title))
+    print_blocks(analysis_blocks(analysis, every_detail=every_detail), console)
+
+
+def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+    """Print boxes, lines and tables in their order."""
     after_line = True
-    for block in analysis_blocks(analysis, every_detail=every_detail):
+    for block in blocks:
         if isinstance(block, Line):
             after_line = True
             text = Text("  " * block.indented + block.text, style="bold" if block.strong else "")

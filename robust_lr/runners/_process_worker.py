@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from ..trials import TrialResult, TrialSpec
-from ._worker import child_inherits, work
+from ._worker import child_inherits, end_group, work
 from .pool import Worker, WorkerLost
 
 _SECONDS_TO_REQUEST = 0.001  # the next trials, sent after a result; else the request would wait for the journal
@@ -75,6 +75,8 @@ class ProcessWorker(Worker):
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        if self._process.pid is not None:
+            end_group(self._process.pid)
         self._pipe.close()
 
     def _send(self, message: object) -> None:

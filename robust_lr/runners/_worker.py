@@ -62,6 +62,8 @@ def work(pipe: Connection) -> None:
     The worker sends None once it is up, and receives the pickled `Evaluator`. It requests trials, receives them in
     lists, and sends a `TrialResult` for each, or the reason why there is none. It ends when it receives None.
     """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # so that what training starts, such as a data loader, ends with this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -86,6 +88,13 @@ def work(pipe: Connection) -> None:
     send_results(evaluator, queue, partial(_send, pipe))
 
 
+def end_group(process: int) -> None:
+    """Kill the process group of a worker, if it still has processes."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(OSError):
+            os.killpg(process, signal.SIGKILL)
+
+
 def _send(pipe: Connection, message: object) -> None:
     try:
         pipe.send(message)
@@ -99,5 +108,6 @@ def _listen(pipe: Connection, queue: TrialQueue) -> None:
         while (message := pipe.recv()) is not None:
             queue.put(message)
     except (EOFError, OSError):
+        end_group(os.getpid())
         os._exit(1)
     queue.put(None)

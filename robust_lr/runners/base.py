@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from .._metrics import missing_metric
+from .._text import first_line, text_of
 from ..exceptions import RobustLRError, TrialDiverged
 from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
@@ -90,16 +92,21 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
         >>> evaluate_trial(lambda *, lr, schedule, seed: 2 * lr, TrialSpec("constant", 0.25, 0), Constant()).loss
         0.5
     """
-    start = time.perf_counter()
+    start, process = time.perf_counter(), os.getpid()
     try:
         loss, metrics = _read_return(train(lr=spec.lr, schedule=schedule, seed=spec.seed))
     except TrialDiverged as error:
-        return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, str(error) or "TrialDiverged")
+        return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, first_line(error))
     except WrongReturnError as error:
         seconds = time.perf_counter() - start
         return replace(failed_trial(spec, str(error), seconds), is_worth_retrying=False)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and whatever training code derives from BaseException
         return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=failure_status(error))
+    finally:
+        if os.getpid() != process:  # training code that forks must not let the copy go on with the sweep
+            os._exit(1)
     seconds = time.perf_counter() - start
     if loss is None or math.isfinite(loss):
         return TrialResult(spec, math.nan if loss is None else loss, "ok", seconds, metrics)
@@ -127,7 +134,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return not names.isdisjoint(("MemoryError", "OutOfMemoryError")) or any(
-        words in str(error).lower() for words in ("allocate memory", "out of memory")
+        words in text_of(error).lower() for words in ("allocate memory", "out of memory")
     )
 
 

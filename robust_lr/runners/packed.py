@@ -113,6 +113,8 @@ class PackedRunner:
         memory_limit: maximum bytes of a pack, at least 1; None leaves it to the task.
         threads_per_worker: threads of the numerical libraries in each worker process. More than 1 slows down the
             small operations of a pack; no effect in this process.
+        trial_timeout: seconds after which a pack is ended, with its worker process. Its trials run again, half as many
+            at a time, and the one that is alone when it happens has failed. None for no limit.
 
     Raises:
         OptionError: when an argument is wrong.
@@ -143,6 +145,7 @@ class PackedRunner:
     devices: Sequence[str] = ()
     memory_limit: int | None = None
     threads_per_worker: int | None = 1
+    trial_timeout: float | None = None
 
     def __post_init__(self) -> None:
         _check_engine(self.engine, get_args(Engine))
@@ -171,7 +174,10 @@ class PackedRunner:
         }
 
     def _pool(self) -> ProcessPoolRunner:
-        return ProcessPoolRunner(self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker)
+        return ProcessPoolRunner(
+            self.n_jobs, devices=self.devices, threads_per_worker=self.threads_per_worker,
+            trial_timeout=self.trial_timeout,
+        )  # fmt: skip
 
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
@@ -184,7 +190,8 @@ class PackedRunner:
         if plan.note:
             _log.info("%s", plan.note)
         slots = 1 if plan.engine == "sequential" else plan.slots
-        if not self.devices and (self.n_jobs == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES):
+        is_short = self.n_jobs == 1 or plan.seconds < _SECONDS_WORTH_PROCESSES
+        if not self.devices and is_short and self.trial_timeout is None:
             return evaluate_here(plan.make_evaluator, slots, source)
         return self._pool().evaluate(plan.make_evaluator, slots, source, schedules)
 

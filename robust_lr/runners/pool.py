@@ -13,13 +13,15 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
+from .nodes import NodeRecords
+from .time_limit import timed_out
 from .worker_slots import Slot, fair_share
 
 _EARLY_LOSSES_ALLOWED = 3
@@ -28,6 +30,8 @@ _SECONDS_BETWEEN_LOOKS = 5.0  # at how many workers there may be
 _SECONDS_TO_COMPLAIN = 30.0
 _SECONDS_IDLE = 30.0  # before a worker without trials is stopped; a search may be about to ask for more
 _SECONDS_TO_STOP = 5.0
+_TRIALS_PASSED_OVER = 20  # in a search for one that a node has not failed
+_A_CLUSTER = 2  # nodes
 
 _log = logging.getLogger("robust_lr")
 
@@ -52,6 +56,8 @@ class WorkerLost:
 # A trial that fails may leave its process broken, as a failed assertion on a GPU does.
 _SPENT = WorkerLost("an earlier trial failed in the same process", is_blameless=True)
 
+_RECYCLED = WorkerLost("it has run as many trials as it may", is_blameless=True)
+
 
 class Worker:
     """Runs trials in one process, or in several that work together.
@@ -61,12 +67,14 @@ class Worker:
         capacity: how many trials it trains at a time, known once it is up.
         lost: why it can run nothing more, once that is so; a RobustLRError if no other worker can either.
         room: how many more trials it takes now.
+        node: name of the machine on which it runs, known once it is up; empty if there is only one.
     """
 
     is_up: bool = False
     capacity: int = 1
     lost: WorkerLost | RobustLRError | None = None
     room: int = 0
+    node: str = ""
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
         """Begin these trials, at most `room` of them."""
@@ -114,6 +122,8 @@ class _Place:
     worker: Worker | None = None
     is_ready: bool = False  # the worker has had room for a trial
     last_busy: float = 0.0
+    begun: dict[TrialSpec, float] = field(default_factory=dict)  # when each trial in flight was submitted
+    n_submitted: int = 0  # trials of this worker
 
 
 class Pool:
@@ -126,6 +136,8 @@ class Pool:
         capacity: how many trials a worker may have in flight, at least 1.
         wait: waits for any of the workers' `refs`, for so many seconds, and returns those that are ready.
         waiting: what the pool waits for while no worker is up, in words.
+        trial_timeout: seconds after which a trial in flight has failed and its worker is ended; None for no limit.
+        trials_per_worker: number of trials after which a worker is replaced by a new one; None for no limit.
     """
 
     def __init__(
@@ -137,9 +149,13 @@ class Pool:
         capacity: int,
         wait: Callable[[list[Any], float], Iterable[Any]],
         waiting: str,
+        trial_timeout: float | None = None,
+        trials_per_worker: int | None = None,
     ) -> None:
         self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
         self._wait_for, self._waiting = wait, waiting
+        self._nodes = NodeRecords()
+        self._trial_timeout, self._trials_per_worker = trial_timeout, trials_per_worker
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
@@ -159,10 +175,12 @@ class Pool:
                 if self._error is not None:
                     yield from finished
                     raise self._error
-                self._start_and_assign()
+                if all(result.is_final for result in finished):  # else retries come before new trials
+                    self._start_and_assign()
                 if finished:
                     yield finished.popleft()  # one at a time, so that no worker waits for the journal to write them all
-                    self._start_and_assign()  # the result may have brought new trials
+                    if not finished or finished[0].is_final:
+                        self._start_and_assign()  # the result may have brought new trials
         finally:
             self._stop_all()
             atexit.unregister(self._stop_all)
@@ -182,18 +200,36 @@ class Pool:
             has_trials = place.slot.suspects or len(self._source.waiting) > self._n_starting
             if place.worker is None and has_trials and len(self._running) < self._n_workers:
                 place.worker, place.is_ready = self._start(place.number, place.slot.limit), False
+                place.begun, place.n_submitted = {}, 0
         share = fair_share([place.slot for place, _ in self._running], len(self._source.waiting))
         for place, worker in self._running:
             slot = place.slot
             if worker.room and not place.is_ready:
                 place.is_ready, self._early_losses = True, 0
             limit = slot.limit if slot.suspects else share
-            if trials := slot.take(min(worker.room, limit - len(slot.in_flight))):
+            if self._trials_per_worker is not None:
+                limit = min(limit, self._trials_per_worker - place.n_submitted + len(slot.in_flight))
+            if trials := self._take(place, worker, min(worker.room, limit - len(slot.in_flight))):
+                if self._trial_timeout is not None:
+                    place.begun |= dict.fromkeys(trials, time.monotonic())
+                place.n_submitted += len(trials)
                 worker.submit(trials)
             if slot.in_flight or not place.is_ready:
                 place.last_busy = time.monotonic()
             elif time.monotonic() - place.last_busy > _SECONDS_IDLE:
                 self._stop(place)
+
+    def _take(self, place: _Place, worker: Worker, room: int) -> list[TrialSpec]:
+        """The next trials for a worker: of the first ones that wait, those that its node has not failed."""
+        slot, taken, others = place.slot, list[TrialSpec](), list[TrialSpec]()
+        nodes = {each.node for _, each in self._running if each.is_up}
+        while len(taken) < room and len(others) < _TRIALS_PASSED_OVER and (next_ones := slot.take(room - len(taken))):
+            if slot.suspects or len(nodes) < _A_CLUSTER:
+                return taken + next_ones
+            mine, not_mine = self._nodes.split(worker.node, next_ones, nodes)
+            taken, others = taken + mine, others + not_mine
+        slot.give_back(others)
+        return taken
 
     @property
     def _running(self) -> list[tuple[_Place, Worker]]:
@@ -222,10 +258,20 @@ class Pool:
     def _poll(self, place: _Place, worker: Worker, ready: Set[Any]) -> list[TrialResult]:
         results, lost = worker.poll(ready), worker.lost
         for result in results:
+            self._nodes.note(worker.node, result)
             place.slot.finish(result)
+            place.begun.pop(result.spec, None)
         if worker.capacity == 1 and any(not result.is_final for result in results):
             lost = lost or _SPENT
+        lost = lost or self._too_long(place)
         return results if lost is None else results + self._handle_loss(place, worker, lost)
+
+    def _too_long(self, place: _Place) -> WorkerLost | None:
+        """Why the pool itself ends a worker: a trial has taken too long, or it was the last one of this worker."""
+        limit, most = self._trial_timeout, self._trials_per_worker
+        if limit is not None and place.begun and time.monotonic() - min(place.begun.values()) > limit:
+            return WorkerLost(timed_out(limit))
+        return _RECYCLED if most is not None and place.n_submitted >= most and not place.slot.in_flight else None
 
     def _handle_loss(self, place: _Place, worker: Worker, lost: WorkerLost | RobustLRError) -> list[TrialResult]:
         slot = place.slot

@@ -16,6 +16,7 @@ from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult
 from .base import Evaluator, TrialSource
 from .serial import SequentialEvaluator
+from .time_limit import check_trial_timeout
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,35 @@ class ProcessPoolRunner:
             anything; "auto" takes every visible GPU, if any.
         threads_per_worker: OMP_NUM_THREADS, MKL_NUM_THREADS and OPENBLAS_NUM_THREADS in the workers; by default the
             values in the environment, or else the number of cores divided by n_jobs.
+        trial_timeout: seconds after which a trial is ended, with its worker and all processes that it has started; it
+            has then failed, and is retried like any failed trial. None for no limit.
+        trials_per_worker: number of trials after which a worker is replaced by a new process, for training that leaks
+            memory; None for no limit.
 
     Raises:
         OptionError: when an argument is wrong.
         RobustLRError: by `run`, when the training function does not pickle, or no worker can start.
 
     Example:
-        >>> ProcessPoolRunner(devices=("0", "1"))
-        ProcessPoolRunner(n_jobs=2, devices=('0', '1'), threads_per_worker=None)
+        >>> ProcessPoolRunner(devices=("0", "1")).n_jobs
+        2
     """
 
     n_jobs: int = None  # type: ignore[assignment]  # a number once it is made, as are all defaults below
     _: KW_ONLY
     devices: Sequence[str] = ()
     threads_per_worker: int | None = None
+    trial_timeout: float | None = None
+    trials_per_worker: int | None = None
 
     def __post_init__(self) -> None:
         devices = device_names(self.devices)
         n_jobs = (len(devices) or 2) if self.n_jobs is None else check_whole("n_jobs", self.n_jobs, at_least=1)
         if self.threads_per_worker is not None:
             check_whole("threads_per_worker", self.threads_per_worker, at_least=1)
+        if self.trials_per_worker is not None:
+            check_whole("trials_per_worker", self.trials_per_worker, at_least=1)
+        object.__setattr__(self, "trial_timeout", check_trial_timeout(self.trial_timeout))
         object.__setattr__(self, "devices", devices)
         object.__setattr__(self, "n_jobs", n_jobs)
 
@@ -101,6 +111,8 @@ class ProcessPoolRunner:
             capacity=capacity,
             wait=wait,
             waiting="the worker processes: none of them has started in a long time",
+            trial_timeout=self.trial_timeout,
+            trials_per_worker=self.trials_per_worker,
         )
         return pool.results()
 

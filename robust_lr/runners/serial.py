@@ -9,6 +9,7 @@ from ..exceptions import OptionError
 from ..schedules import Schedule
 from ..trials import TrainFunction, TrialResult
 from .base import Runner, TrialSource, evaluate_trial
+from .time_limit import check_trial_timeout, time_limited
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class SequentialEvaluator:
 class SerialRunner:
     """Runs one trial after the other in this process: any callable works, and so does a debugger.
 
+    Args:
+        trial_timeout: seconds after which a trial has failed; None for no limit. It takes an alarm signal, so it needs
+            the main thread and a Unix system, and cannot end a single call into C that never returns.
+
+    Raises:
+        OptionError: when `trial_timeout` is not a number > 0; by `run`, when there are no alarms here.
+
     Example:
         >>> from robust_lr import Constant, TrialSpec
         >>> from robust_lr.runners import TrialList
@@ -46,6 +54,11 @@ class SerialRunner:
         >>> [f"{result.loss:.2f}" for result in results]
         ['0.01', '0.04']
     """
+
+    trial_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_trial_timeout(self.trial_timeout)
 
     @property
     def n_jobs(self) -> int:
@@ -56,7 +69,7 @@ class SerialRunner:
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
         """Run each trial and yield its result, in order; see `Runner.run`."""
-        return SequentialEvaluator(train, schedules).results(source)
+        return SequentialEvaluator(time_limited(train, self.trial_timeout), schedules).results(source)
 
 
 def read_runner(runner: Runner | None) -> Runner:

@@ -38,13 +38,18 @@ _OTHER_NAMES = {
 _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
-def parse_schedule(spec: str | Schedule) -> Schedule:
+def parse_schedule(spec: str | Schedule, *, import_functions: bool = True) -> Schedule:
     """Return the schedule that a spec describes; a schedule is returned unchanged.
 
     A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
     ``wsd(0.2, shape=1-sqrt)``, ``warmup(0.05)+cosine``, ``warmup(steps=300)+inverse-sqrt+cooldown(0.2)``,
     ``function(module:name)``. A fraction may be written as a percentage: ``wsd(20%)``.
+
+    Args:
+        spec: a text, or a schedule.
+        import_functions: whether ``function(module:name)`` may import its module. Pass False for a spec from a file
+            of results: reading data must not run code.
 
     Raises:
         ScheduleError: when the spec cannot be read; the message lists the known names.
@@ -74,6 +79,8 @@ def parse_schedule(spec: str | Schedule) -> Schedule:
         )
     name, args, kwargs = terms[0]
     schedule: Schedule
+    if name == "function" and not import_functions:
+        raise ScheduleError(f"{spec!r} names a function, and reading results imports none")
     if name == "function":
         schedule = _build(_import_function, args, kwargs, spec)
     elif name in _BY_NAME:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, product
 
+from ._start import first_step
 from ._state import FINEST, SearchState
 
 # A cell of the first look at the range is at most this many coarse steps wide: at a ratio of 4, 1.8 decades.
@@ -59,7 +60,8 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
         cells = initial_points(state)
         yield from (x for x in _empty_cells(state, cells, taken) if _is_worth_a_look(state, x, taken))
         return
-    start, step = math.log(settings.options.start), math.log(settings.ratio)
+    start, factor = math.log(settings.options.start), settings.options.start_factor
+    step = math.log(settings.ratio) if factor is None else first_step(factor)
     if not taken:
         yield start
     if not taken or len(state.data.points) >= 3:

@@ -17,6 +17,7 @@ from ..theory import resolution_for_tolerance
 from ._observations import Observation, Status
 from ._options import SearchOptions
 from ._result import SearchResult
+from ._start import UNKNOWN_FACTOR
 from ._state import LARGEST, SMALLEST, SearchState, Settings
 from ._step import Ask, End, step
 from ._summary import summarize
@@ -102,6 +103,8 @@ class LearningRateSearch:
             raise GridError(f"lr_max must be at least {_NARROWEST} times lr_min, got {high!r} and {low!r}")
         if options.start is not None:
             check_number("start", options.start, at_least=low, at_most=high, error=GridError)
+            if options.ratio is None and options.start_factor is None:
+                options = replace(options, start_factor=UNKNOWN_FACTOR)
         rule = None if schedule is None else parse_schedule(schedule)
         self._schedule = None if rule is None else str(rule)
         ratio = options.ratio or (_RATIO if rule is None else _theoretical_ratio(rule))

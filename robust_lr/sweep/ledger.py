@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol, get_args
 
+from .._checks import check_number
 from .._metrics import LOSS, Objective
-from .._text import main_line, place_of
+from .._text import count_of, main_line, place_of
 from ..exceptions import RobustLRError, TrialError
 from ..runners import Runner
 from ..schedules import Schedule
@@ -47,9 +49,10 @@ class TrialLedger:
         label: name of the training function.
         objective: what is optimized; the plan gets it as the loss. The journal keeps what the training function
             returned, so it does not depend on the objective.
+        time_budget: seconds after which no further trial is handed out; None for no limit.
 
     Raises:
-        OptionError: when `max_retries` is not a whole number of at least 0.
+        OptionError: when `max_retries` is not a whole number of at least 0, or `time_budget` not a number > 0.
     """
 
     def __init__(
@@ -60,19 +63,37 @@ class TrialLedger:
         max_retries: int = MAX_RETRIES,
         label: str | None = None,
         objective: Objective = LOSS,
+        time_budget: float | None = None,
     ) -> None:
         self.label = label
         self._objective, self._has_result = objective, False
         self._plan, self._journal = plan, journal
         self._retries = Retries(max_retries)
+        self._time_budget = None if time_budget is None else check_number("time_budget", time_budget, above=0)
+        self._deadline = 0.0 if self._time_budget is None else time.monotonic() + self._time_budget
         self._waiting, self._in_flight = deque[TrialSpec](), dict[TrialSpec, None]()
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
-        """The trials that `take` would hand out now."""
+        """The trials that `take` would hand out now; none once the time budget is used up."""
+        return () if self._is_over else self._next()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._time_budget is not None and time.monotonic() > self._deadline
+
+    def _next(self) -> Sequence[TrialSpec]:
         if not self._waiting:
             self._waiting.extend(self._plan.next_trials())
         return self._waiting
+
+    @property
+    def notes(self) -> list[str]:
+        """A note if the time budget ended the run before all trials had their outcome."""
+        if not (self._is_over and (left := self._next())):
+            return []
+        what = f"with {count_of(len(left), 'trial')} left; the same call continues"
+        return [f"the time budget of {self._time_budget:g} s is used up {what}"]
 
     @property
     def in_flight(self) -> tuple[TrialSpec, ...]:

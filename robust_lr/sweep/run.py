@@ -39,6 +39,7 @@ def run_sweep(
     progress: bool | None = None,
     label: str | None = None,
     keep_results: bool = False,
+    time_budget: float | None = None,
 ) -> SweepResult:
     """Train once for each schedule, learning rate and seed, coarse learning rates first, and return all the losses.
 
@@ -62,6 +63,8 @@ def run_sweep(
             journal if these do not identify the function, as for a lambda or a local function.
         keep_results: whether the results in the journal stay valid although the code of `train` has changed since. By
             default the journal refuses to mix them; docs/resuming.md lists which edits it sees.
+        time_budget: seconds after which no further trial begins; those that run end as usual, and the trials left are
+            NaN. The same call with the same journal continues. None for no limit.
 
     Returns:
         The sweep. A failed trial is NaN in it, listed in its `failures`, and causes a `RobustLRWarning`.
@@ -89,10 +92,14 @@ def run_sweep(
             journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds
         )
         finished = stack.enter_context(book).finished if book else {}
-        plan = SweepPlan(specs, lrs, seed_plan, {spec: objective.judge(result) for spec, result in finished.items()})
+        known = {spec: objective.judge(result) for spec, result in finished.items()}
+        plan = SweepPlan(specs, lrs, seed_plan, known, *([book.ask] if book else []))
         if lacking := [result.error for result in plan.results if not result.is_final]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
-        ledger = TrialLedger(plan, journal=book, max_retries=max_retries, label=label, objective=objective)
+        ledger = TrialLedger(
+            plan, journal=book, max_retries=max_retries, label=label, objective=objective,
+            time_budget=time_budget,
+        )  # fmt: skip
         bar = stack.enter_context(
             SweepProgress(len(plan.trials), finished=plan.results, show=progress, direction=objective.direction)
         )
@@ -104,7 +111,7 @@ def run_sweep(
             n_old = sum(result.is_final for result in plan.results) - n_new
             report_counts(book, n_old=n_old, n_new=n_new, n_other=len(finished) - n_old - n_new, show=progress)
     warn_of_failures(plan.results)
-    return plan.sweep(notes=objective.notes(train), direction=objective.direction or "minimize")
+    return plan.sweep(notes=[*objective.notes(train), *ledger.notes], direction=objective.direction or "minimize")
 
 
 def _read_seed_plan(seeds: int | Iterable[int] | SeedPlan | str) -> SeedPlan:

@@ -227,3 +227,31 @@ def test_adaptive_seeds_say_what_they_saved_and_continue(robust_lr, module):
 def test_a_number_of_seeds_that_is_none_is_refused(one_line, module):
     said = one_line(*sweep_arguments(f"{module()}:train", seeds="adaptve"))
     assert "--seeds: expected a whole number of at least 1, or adaptive, got 'adaptve'" in said
+
+
+def test_a_function_that_hangs_is_ended_by_its_time_limit(robust_lr, module):
+    name = module("import time\n\ndef train(*, lr, schedule, seed):\n    time.sleep(60 * (lr == 0.1))\n    return lr\n")
+    answer = robust_lr(
+        "run", f"{name}:train", "--lr-min", 0.1, "--lr-max", 10, "--n-points", 3, "--schedules", "constant",
+        "--seeds", 1, "--trial-timeout", "1.5s", "--max-retries", 0,
+    )  # fmt: skip
+    assert "1 of 3 trials failed and count as missing; the first: timed out after 1.5 s" in answer.err
+    assert "2 results" in answer.out
+
+
+def test_a_sweep_with_a_time_budget_says_what_is_left(robust_lr, module):
+    name = module("import time\n\ndef train(*, lr, schedule, seed):\n    time.sleep(0.1)\n    return lr + seed\n")
+    words = [
+        "run", f"{name}:train", "--lr-min", 0.1, "--lr-max", 10, "--n-points", 9, "--schedules", "constant",
+        "--seeds", 2,
+    ]  # fmt: skip
+    part = robust_lr(*words, "--time-budget", "0.35")
+    assert "the time budget of 0.35 s is used up with" in part.out
+    assert "18 results" in robust_lr(*words).out
+
+
+@pytest.mark.parametrize("wrong", ["0", "soon", "1w", "nan"])
+def test_a_time_that_is_none_is_refused(robust_lr, wrong):
+    answer = robust_lr("run", "train:train", "--time-budget", wrong)
+    assert answer.code == 2
+    assert "expected a time above 0, such as 90, 30m or 2h" in answer.err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robust_lr import SweepCollection, SweepResult, run_sweep
+from robust_lr.collection._covariates import of_names
 from robust_lr.exceptions import DataError
 
 
@@ -23,7 +24,7 @@ def test_a_table_becomes_one_sweep_for_each_combination_of_values(tmp_path):
     assert len(collection) == 4
     assert collection.numeric == ("params",) and collection.categorical == ("data",)
     assert dict(collection.sweeps[1].covariates) == {"params": 1e6, "data": "pile"}
-    assert collection.sweeps[1].label == "params = 1000000, data = pile"
+    assert collection.sweeps[1].label == "params = 1e6, data = pile"
 
 
 def train(*, lr, schedule, seed):
@@ -46,7 +47,24 @@ def test_files_that_say_nothing_are_told_apart_by_their_names(tmp_path):
     for name in ("first", "second"):
         (tmp_path / f"{name}.csv").write_text("lr,loss\n0.1,1\n0.2,0.9\n")
     collection = SweepCollection.from_files(sorted(tmp_path.glob("*.csv")))
-    assert [each.covariates["file"] for each in collection] == ["first", "second"]
+    assert [each.covariates["file"] for each in collection] == [str(tmp_path / f"{n}.csv") for n in ("first", "second")]
+
+
+@pytest.mark.parametrize(
+    ("names", "covariates"),
+    [
+        (["steps = 50, model = m"], {"steps": "50", "model": "m"}),
+        (["data = org/set, v2, optimizer = adamw(b1=0.9, b2=0.95)"],
+         {"data": "org/set, v2", "optimizer": "adamw(b1=0.9, b2=0.95)"}),
+        (["runs/a.csv, size = 1", "runs/b.csv, size = 1"], {"file": "runs/a.csv", "size": "1"}),
+        (["runs/a.csv, size = 1", "runs/a.csv, size = 2"], {"size": "1"}),
+        (["params=1e9/data=c4,batch_size=64.jsonl"], {"params": "1e9", "data": "c4", "batch_size": "64"}),
+        ([""], {}),
+        (["a = 1", "b = 1"], {"sweep": "a = 1"}),
+    ],
+)  # fmt: skip
+def test_names_say_the_covariates(names, covariates):
+    assert of_names(names)[0] == covariates
 
 
 def test_a_folder_without_journals_names_the_pattern(tmp_path):

@@ -588,3 +588,14 @@ class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, Sin
             return WithoutLr(tolerance=TOLERANCE, independent_sampler=tpe)
 
         return make
+
+
+def test_the_first_step_from_a_start_follows_its_spread():
+    study = optuna.create_study(
+        sampler=LearningRateSampler(tolerance=0.005, options=SearchOptions(start=0.02, start_factor=1.44))
+    )
+    study.optimize(lambda trial: 0.03 * math.log(trial.suggest_float("lr", 1e-4, 1.0, log=True) / 0.02) ** 2)
+    lrs = [trial.params["lr"] for trial in study.trials]
+    assert lrs[0] == 0.02
+    assert lrs[0] / lrs[1] == pytest.approx(1.2, rel=2e-3)
+    assert len(lrs) <= 4

@@ -296,3 +296,21 @@ def test_the_sampler_of_the_study_has_no_part_in_it():
     assert losses(run_sweep(train_quadratic, GRID, ["cosine"], 1, runner=OptunaRunner(study))) == losses(
         run_sweep(train_quadratic, GRID, ["cosine"], 1, runner=SerialRunner())
     )
+
+
+def test_a_trial_past_its_time_limit_fails_in_the_study_and_the_others_go_on():
+    def hang(*, lr, schedule, seed):
+        time.sleep(60 * (lr == 0.25))
+        return lr
+
+    study = optuna.create_study()
+    runner = OptunaRunner(study, trial_timeout=0.5)
+    with pytest.warns(match="1 of 4 trials failed and count as missing; the first: .*timed out after 0.5 s"):
+        sweep = run_sweep(hang, GRID, ["constant"], 1, runner=runner, max_retries=0, progress=False)
+    assert sweep.n_trials == 3
+    assert [trial.params["lr"] for trial in study.trials if trial.state == TrialState.FAIL] == [0.25]
+
+
+def test_a_time_limit_for_threads_is_refused_at_the_door():
+    with pytest.raises(RobustLRError, match="trial_timeout is for n_jobs=1"):
+        OptunaRunner(optuna.create_study(), n_jobs=2, trial_timeout=1)

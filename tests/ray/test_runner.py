@@ -378,3 +378,33 @@ def test_what_was_run_elsewhere_is_the_same_sweep(tmp_path):
     sweep = run_sweep(train_quadratic, GRID, SCHEDULES, 3, runner=RayRunner(ONE_CPU, max_concurrent=1), journal=journal)
     assert isinstance(sweep, SweepResult)
     np.testing.assert_array_equal(sweep.loss, run_sweep(train_quadratic, GRID, SCHEDULES, 3).loss)
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        pytest.param(RayRunner(ONE_CPU, max_concurrent=2, trial_timeout=2), id="one worker"),
+        pytest.param(RayRunner(ONE_CPU, num_workers=2, trial_timeout=2), id="two ranks", marks=pytest.mark.slow),
+    ],
+)
+def test_a_trial_past_its_time_limit_fails_and_the_others_go_on(runner):
+    def hang(*, lr, schedule, seed):
+        while lr == 0.25:
+            time.sleep(60)
+        return lr
+
+    with pytest.warns(
+        RobustLRWarning, match="1 of 4 trials failed and count as missing; the first: timed out after 2 s"
+    ):
+        sweep = run_sweep(hang, GRID, ["constant"], 1, runner=runner, max_retries=0, progress=False)
+    assert sweep.n_trials == 3
+
+
+def test_an_actor_is_replaced_after_its_share_of_trials():
+    def report_process(*, lr, schedule, seed):
+        return {"loss": lr + seed, "process": os.getpid()}
+
+    trials = [TrialSpec("constant", lr, seed) for lr in (0.1, 0.2) for seed in range(3)]
+    runner = RayRunner(ONE_CPU, max_concurrent=1, trials_per_worker=2)
+    processes = [result.metrics["process"] for result in run_trials(runner, report_process, trials)]
+    assert sorted(map(processes.count, set(processes))) == [2, 2, 2]
