@@ -205,7 +205,7 @@ class LearningRateSearch:
             "format": _FORMAT,
             "settings": asdict(settings.options) | changed | tolerance,
             "schedule": self._schedule,
-            "prior": None if settings.prior is None else settings.prior.to_dict(),
+            **({} if settings.prior is None else {"prior": settings.prior.to_dict()}),
             # The keys of version 0.1.0, because studies and files contain them.
             "tells": [{"foreign" if key == "external" else key: value for key, value in each.items()} for each in told],
             "in_flight": list(self._in_flight),

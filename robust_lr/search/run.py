@@ -141,7 +141,7 @@ def search_learning_rate(
     )  # fmt: skip
     if prior is not None and horizons is not None:
         raise OptionError("give a prior or horizons, not both: each brings its own expectation")
-    known = {} if prior is None else {"prior": prior}
+    known: dict[str, Any] = {} if prior is None else {"prior": prior}
     make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options, **known)
     if total_steps is None:
         return job.carry_out(make())
