@@ -18,6 +18,7 @@ ROOMS = """
 exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
 grids schedules theory
 trials divergence loss_curves _metrics
+prior._law prior._valley prior.valley_prior prior._posterior prior._next_trial
 search
 journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
@@ -36,6 +37,7 @@ analysis._entry report.words report.answer report.tables report.text report.pair
 analysis
 collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection.pooled
 collection.paired collection._analyzed report.pooled_text collection
+prior
 sweep
 commands.job commands.__main__
 report

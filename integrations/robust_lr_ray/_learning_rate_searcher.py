@@ -9,6 +9,7 @@ from typing import Any
 
 from robust_lr import Schedule, parse_schedule
 from robust_lr.journal import Journal
+from robust_lr.prior import ValleyPrior
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 from robust_lr.search.plan import SearchPlan
@@ -40,6 +41,7 @@ class LearningRateSearcher(LedgerSearcher):
         lr_min, lr_max: the range, 0 < lr_min < lr_max.
         tolerance: how much worse than the best loss you accept, > 0; in units of the metric, or a share such as "1%".
         schedule: the schedule of all trials, or its spec.
+        prior: what earlier sweeps expect, from `robust_lr.search.LearningRatePrior.at`.
         options: everything else about the search; see `robust_lr.SearchOptions`.
         lr_name: name of the learning rate in the config.
         metric: name of the final loss in the trainable's reports.
@@ -71,6 +73,7 @@ class LearningRateSearcher(LedgerSearcher):
         *,
         tolerance: float | str,
         schedule: str | Schedule | None = None,
+        prior: ValleyPrior | None = None,
         options: SearchOptions | None = None,
         lr_name: str = "lr",
         metric: str = "loss",
@@ -83,7 +86,7 @@ class LearningRateSearcher(LedgerSearcher):
         self._schedule, self._max_retries = self._text or DEFAULT_SCHEDULE, max_retries
         self._begin(
             LearningRateSearch(
-                lr_min, lr_max, tolerance=tolerance, schedule=schedule, options=options or SearchOptions()
+                lr_min, lr_max, tolerance=tolerance, schedule=schedule, prior=prior, options=options or SearchOptions()
             )
         )
 

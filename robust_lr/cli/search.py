@@ -11,6 +11,7 @@ from ..exceptions import OptionError
 from .arguments import add_range, add_tolerance, add_training, at_least
 from .command_task import add_command_options, training_options
 from .plugins import Plugin
+from .prior_options import add_prior, read_prior_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
     option("--start", type=float, metavar="LR", help="first learning rate [default: the center of the range]")
+    add_prior(parser)
     option(
         "--start-factor", type=float, metavar="F",
         help="how far off the start may be: within F in two of three cases [default: 4, or --ratio]",
@@ -136,6 +138,7 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         lr_max=options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
+        prior=read_prior_option(options),
         options=SearchOptions(
             ratio=options.ratio, start=options.start, start_factor=options.start_factor,
             max_trials=options.max_trials, extend=not options.no_extend,

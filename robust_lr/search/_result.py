@@ -6,11 +6,15 @@ import html
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from .._metrics import Direction, quantity
 from .._text import count_of, listed
 from ._observations import Observation
+
+# A stretch of a decade without a trial can hold a valley of its own.
+_WIDE = 10 * (1 - 1e-9)
 
 Stop = Literal[
     "tolerance",
@@ -69,7 +73,10 @@ class SearchResult:
         schedule: the spec of the schedule of the trials, if given.
         direction: "maximize" if each loss is the negative of a score; texts and plots then show the score.
         seeds: the seeds of the trials, ascending; empty if the search did not choose them.
-        notes: caveats on what was optimized.
+        notes: caveats on what was optimized, and on the prior.
+        claim: what carries the bound: "convexity" (the secants, under the assumption in `bound_note`), or "prior" (what
+            earlier sweeps show of such searches); None without a bound.
+        probability: of a claim by the prior: the share of sweeps like the earlier ones in which it is true.
         total_steps: the steps of each training, if given.
         shorter: the results at the shorter horizons of this search, ascending in their steps.
     """
@@ -95,6 +102,8 @@ class SearchResult:
     direction: Direction = "minimize"
     seeds: tuple[int, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = ()
+    claim: Literal["convexity", "prior"] | None = None
+    probability: float | None = None
     total_steps: int | None = None
     shorter: tuple[SearchResult, ...] = ()
 
@@ -148,6 +157,10 @@ def search_headline(result: SearchResult) -> str:
 def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:
     """Return the other findings of a search, final or so far, one sentence per item; for `option` see `what_next`."""
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
+    if result.stop is not None and (unseen := _widest_gap(result)) is not None:
+        sentences.append(
+            f"Between {unseen[0]:.4g} and {unseen[1]:.4g} nothing was tried: a second valley there would go unseen."
+        )
     sentences += [
         f"At {each.total_steps} steps the best was {each.lr:.4g}, of {count_of(each.n_trials, 'trial')}."
         for each in result.shorter
@@ -260,6 +273,17 @@ def _bound(result: SearchResult) -> str:
         f"No learning rate from {low:.4g} to {high:.4g} is better by more than {rounded_up(result.excess_bound)}, "
         f"{result.bound_note}."
     )
+
+
+def _widest_gap(result: SearchResult) -> tuple[float, float] | None:
+    """The widest stretch of the range without a trial, if a bound covers it and it is at least a decade wide."""
+    if result.excess_bound is None:
+        return None
+    tried = [each.lr for each in result.history if each.status != "failed"]
+    stops = sorted({*result.lr_range, *tried})
+    low, high = max(pairwise(stops), key=lambda pair: pair[1] / pair[0])
+    is_dead = any(each.status == "diverged" and each.lr <= low for each in result.history)
+    return (low, high) if high / low >= _WIDE and not is_dead else None
 
 
 def rounded_up(loss: float) -> str:

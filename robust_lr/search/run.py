@@ -19,6 +19,7 @@ from .._metrics import Direction, Objective
 from .._text import count_of, levels_to_user
 from ..exceptions import DataError, OptionError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
+from ..prior.valley_prior import ValleyPrior
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -39,6 +40,7 @@ def search_learning_rate(
     *,
     tolerance: float | str,
     schedule: str | Schedule = "cosine",
+    prior: ValleyPrior | None = None,
     metric: str = "loss",
     direction: Direction | None = None,
     options: SearchOptions | None = None,
@@ -84,6 +86,7 @@ def search_learning_rate(
         tolerance: how much worse than the best loss you accept: a number > 0 in units of the loss, or a share such as
             "1%".
         schedule: the schedule of all trials, or its spec.
+        prior: what earlier sweeps expect, from `LearningRatePrior.at`; see `LearningRateSearch`.
         metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
         direction: "maximize" if a larger value is better. By default "minimize"; if the metric or the function is
             named like a score, a warning says so, and the search stays in its range.
@@ -136,7 +139,10 @@ def search_learning_rate(
         train, named, objective, runner, n_jobs, check_whole("seed", seed), journal, max_retries, label, keep_results,
         progress, time_budget,
     )  # fmt: skip
-    make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options)
+    if prior is not None and horizons is not None:
+        raise OptionError("give a prior or horizons, not both: each brings its own expectation")
+    known: dict[str, Any] = {} if prior is None else {"prior": prior}
+    make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options, **known)
     if total_steps is None:
         return job.carry_out(make())
     results, began = list[SearchResult](), time.monotonic()
@@ -184,10 +190,9 @@ class _Job:
             plan = SearchPlan(search, name, seed=self.seed, known=known, n_jobs=self.n_jobs)
 
             def found() -> SearchResult:
-                notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
-                return replace(
-                    search.result, direction=best, seeds=plan.seeds, notes=notes, total_steps=total_steps
-                )  # fmt: skip
+                so_far, best = search.result, objective.direction or "minimize"
+                notes = (*so_far.notes, *objective.notes(train))
+                return replace(so_far, direction=best, seeds=plan.seeds, notes=notes, total_steps=total_steps)
 
             ledger = TrialLedger(
                 plan, journal=book, max_retries=self.max_retries, label=self.label, objective=objective,

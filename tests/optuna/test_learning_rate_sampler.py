@@ -168,7 +168,7 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
 def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
-    options = SearchOptions(noise=0.002, noise_trials=40)
+    options = SearchOptions(noise=0.003, noise_trials=40)
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
 
     def fails_on_another_seed(trial):
