@@ -19,13 +19,16 @@ from .sweeps import CollectedSweep
 Array = NDArray[np.float64]
 
 NOT_TRIED = "no result"
+UNEVEN = "the learning rates are not a geometric grid"
 FEWEST = 3  # learning rates of a sweep that counts
 STRIDES = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # of the ratios, if two learning rates are left
 MOST_RATIOS = 10
 _SHARED = 0.1  # of the sweeps have a ratio that counts
+_FEWEST_FINE = 4  # sweeps that can show what a grid loses against a finer one
 _COARSER = 1.1  # a ratio at least this many times a sweep's own one is coarser than its grid
 _GAP = 1.5  # times the typical step, in logarithms: the learning rate between two neighbors is missing
 _MOST_GAPS = 0.15  # share of the steps of a geometric grid that may be gaps
+_OFF = 0.12  # of a step, in logarithms: how far off a multiple of it a step may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +71,15 @@ class SweepExcess:
         """The lowest mean loss."""
         return float(self.loss.min())
 
-    def at(self, ratio: float) -> tuple[float, int]:
-        """Return the excess loss of a grid of this ratio and its trials; NaN if its own grid is no finer.
+    def at(self, ratio: float) -> float:
+        """Return the excess loss of a grid of this ratio; NaN if its own grid is no finer, or narrower than one step.
 
         Of its sub-grids it is the finest whose steps are all at least `ratio`, so that uneven grids err upwards.
         """
-        if ratio < _COARSER * self.own_ratio:
-            return math.nan, 0
         wide = np.flatnonzero(self.step[1:] * ROUNDED >= ratio)
-        if not wide.size:
-            return float(self.loss.max() - self.loss.min()), 1
-        stride = int(wide[0]) + 2
-        return float(self.worst[stride - 1]), -(-self.n_trials // stride)
+        if ratio < _COARSER * self.own_ratio or not wide.size:
+            return math.nan
+        return float(self.worst[int(wide[0]) + 1])
 
 
 def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
@@ -95,6 +95,8 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
     if not np.ptp(loss):
         return "every learning rate has the same loss"
     best, log = int(loss.argmin()), np.diff(np.log(lrs))
+    if not _is_geometric(log):
+        return UNEVEN
     one_seed = int(points.n_seeds.max()) == 1
     return SweepExcess(
         sweep=member,
@@ -104,9 +106,20 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
         step=np.exp([np.log(lrs[k:] / lrs[:-k]).min() for k in range(1, n)]),
         worst=_of_runs(loss) if one_seed else _of_means(member, schedule),
         own_ratio=float(np.exp(np.median(log))),
-        uneven=bool(np.mean(np.maximum(log / np.median(log), np.median(log) / log) > _GAP) > _MOST_GAPS),
+        uneven=_has_gaps(log),
         one_seed=one_seed,
     )
+
+
+def _has_gaps(log: Array) -> bool:
+    typical = float(np.median(log))
+    return bool(np.mean(np.maximum(log / typical, typical / log) > _GAP) > _MOST_GAPS)
+
+
+def _is_geometric(log: Array) -> bool:
+    """Whether these steps, in logarithms, are alike, or multiples of the smallest, as where some are missing."""
+    multiple = log / log.min()
+    return not _has_gaps(log) or bool(np.mean(np.abs(multiple - multiple.round()) > _OFF) <= _MOST_GAPS)
 
 
 def _of_runs(loss: Array) -> Array:
@@ -118,6 +131,22 @@ def _of_means(member: CollectedSweep, schedule: str) -> Array:
         return curve_of(loss_block(member.sweep, schedule), 0.95).worst
     except InsufficientDataError:  # pragma: no cover - the points have shown that there are enough
         raise AssertionError(member.label) from None
+
+
+def on_finest_grid(found: Sequence[SweepExcess]) -> list[SweepExcess]:
+    """Return the sweeps whose grids are as fine as the finest that a tenth of them have, and at least four.
+
+    The others cannot show what a grid as coarse as theirs loses.
+    """
+    own = np.sort([each.own_ratio for each in found])
+    n_fine = min(max(math.ceil(_SHARED * len(own)), _FEWEST_FINE), (len(own) + 1) // 2)
+    return [each for each in found if each.own_ratio < _COARSER * own[n_fine - 1]]
+
+
+def n_learning_rates(found: Sequence[SweepExcess], ratio: float) -> int:
+    """Return the number of learning rates of a grid of this ratio over the range of the typical sweep."""
+    width = float(np.median([math.log(each.learning_rates[-1] / each.learning_rates[0]) for each in found]))
+    return math.floor((width + math.log(ROUNDED)) / math.log(ratio)) + 1
 
 
 def common_ratios(found: Sequence[SweepExcess]) -> Array:

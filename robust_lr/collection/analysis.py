@@ -9,6 +9,7 @@ from typing import Any
 
 from .._checks import check_number
 from .._page import to_html, to_markdown, to_text
+from .._text import count_of
 from .._tolerance import read_tolerance
 from ..analysis._as_dict import plain_values
 from ..exceptions import InsufficientDataError
@@ -112,16 +113,21 @@ def analyze_collection(
     allowed = read_tolerance(tolerance)
     if cluster_by is not None:
         collection.clusters(cluster_by)
+    by_schedule = list(_by_schedule(collection))
     pooled = tuple(
         pool_sweeps(
             found, name, tolerance=allowed, share=confidence_level, cluster_by=cluster_by, left_out=left_out
         )
-        for name, found, left_out in _by_schedule(collection)
+        for name, found, left_out in by_schedule
         if len(found) >= FEWEST_SWEEPS
     )  # fmt: skip
     if not pooled:
+        n_out = Counter[str]()
+        for *_, left_out in by_schedule:
+            n_out |= Counter(left_out)
+        why = "".join(f"; {count_of(n, 'sweep')} left out: {reason}" for reason, n in n_out.items())
         raise InsufficientDataError(
-            "no schedule has two sweeps of three learning rates with a result",
+            f"no schedule has two sweeps of three learning rates with a result{why}",
             needed="more sweeps, or more learning rates in each",
         )
     return CollectionAnalysis(collection, pooled, pair_schedules(pooled, confidence_level))

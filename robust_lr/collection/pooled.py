@@ -15,7 +15,7 @@ from .._text import count_of, loss_text
 from .._tolerance import Tolerance
 from ._bound import fourth_root, upper_limit
 from ._clusters import cluster_numbers, find_cluster_columns
-from ._excess import SweepExcess, common_ratios
+from ._excess import SweepExcess, common_ratios, n_learning_rates, on_finest_grid
 
 Array = NDArray[np.float64]
 
@@ -26,8 +26,8 @@ class PooledRatio:
 
     Attributes:
         ratio: factor between neighbors.
-        n_trials: learning rates of such a grid, in the typical sweep.
-        n_sweeps: sweeps whose own grid is finer.
+        n_trials: learning rates of such a grid, over the range that is typical of these sweeps.
+        n_sweeps: sweeps whose own grid is finer, over a range of at least one such step.
         median, high: quantiles of the excess over these sweeps, `high` at the share of the recommendation.
         bound: what that share of further sweeps of this kind does not exceed; +inf if too few sweeps can tell.
     """
@@ -50,7 +50,8 @@ class PooledRecommendation:
         relative: whether it is.
         share: of the sweeps to which the bound applies.
         ratio: factor between neighbors of the recommended grid.
-        n_trials: learning rates of such a grid, and `n_trials_full`, those of the typical sweep.
+        n_trials: learning rates of such a grid over the typical range of the sweeps that show what it loses, and
+            `n_trials_full`, those of the grid of the sweeps over that range.
         bound: excess loss that at least `share` of further sweeps do not exceed; 0 if the recommendation is to keep the
             grid.
         ratios: the same for each ratio, from that of the sweeps themselves on.
@@ -86,7 +87,7 @@ class PooledRecommendation:
 
     def excess_of(self, sweep: SweepExcess, ratio: float) -> float:
         """Return what a grid of this ratio costs in one sweep, as a share of its lowest loss if `relative`; or NaN."""
-        excess = sweep.at(ratio)[0]
+        excess = sweep.at(ratio)
         return excess / (abs(sweep.best_loss) or 1.0) if self.relative else excess
 
     def excess_text(self, excess: float) -> str:
@@ -128,18 +129,22 @@ def pool_sweeps(
         cluster_by: columns within which sweeps are alike; by default found by the data.
         left_out: sweeps that do not count, by the reason.
     """
+    every, found = found, on_finest_grid(found)
     costs = np.array([abs(sweep.best_loss) or 1.0 for sweep in found]) if tolerance.relative else np.ones(len(found))
     ratios = common_ratios(found)
-    at = [[sweep.at(ratio) for ratio in ratios[1:]] for sweep in found]
-    table = np.array([[excess for excess, _ in row] for row in at]).reshape(len(found), -1) / costs[:, None]
-    trials = np.array([[n for _, n in row] for row in at]).reshape(len(found), -1)
+    if n_coarser := len(every) - len(found):
+        left_out = {**left_out, f"a grid coarser than the ratio of {ratios[0]:.3g} that the others have": n_coarser}
+    table = np.array([[sweep.at(ratio) for ratio in ratios[1:]] for sweep in found]).reshape(len(found), -1)
+    table /= costs[:, None]
     members = [sweep.sweep for sweep in found]
     columns = find_cluster_columns(members, _narrowness(table)) if cluster_by is None else tuple(cluster_by)
     cluster = cluster_numbers(members, columns)
-    n_full, n_clusters = round(float(np.median([sweep.n_trials for sweep in found]))), int(cluster.max()) + 1
-    rows = [PooledRatio(float(ratios[0]), n_full, len(found), 0.0, 0.0, 0.0)]
-    for ratio, excess, n_trials in zip(ratios[1:], table.T, trials.T, strict=True):
-        rows.append(_row(float(ratio), excess, n_trials, cluster, share, rows[-1].bound))
+    n_clusters = int(cluster.max()) + 1
+    judges = [found, *([sweep for sweep, has in zip(found, row, strict=True) if has] for row in ~np.isnan(table.T))]
+    trials = [n_learning_rates(each or found, ratio) for each, ratio in zip(judges, ratios, strict=True)]
+    rows = [PooledRatio(float(ratios[0]), trials[0], len(found), 0.0, 0.0, 0.0)]
+    for ratio, n_trials, excess in zip(ratios[1:], trials[1:], table.T, strict=True):
+        rows.append(_row(float(ratio), n_trials, excess, cluster, share, rows[-1].bound))
     last = next((i for i, row in enumerate(rows) if not row.bound <= tolerance.value), len(rows)) - 1
     last = 0 if side_beyond(found) else last  # the optima are unknown
     return PooledRecommendation(
@@ -149,7 +154,7 @@ def pool_sweeps(
         share=share,
         ratio=rows[last].ratio,
         n_trials=rows[last].n_trials,
-        n_trials_full=n_full,
+        n_trials_full=n_learning_rates(judges[last], ratios[0]),
         bound=rows[last].bound,
         ratios=tuple(rows),
         n_sweeps=len(found),
@@ -170,16 +175,16 @@ def _narrowness(table: Array) -> Array:
 
 
 def _row(
-    ratio: float, excess: Array, n_trials: NDArray[np.intp], cluster: NDArray[np.intp], share: float, finer: float
+    ratio: float, n_trials: int, excess: Array, cluster: NDArray[np.intp], share: float, finer: float
 ) -> PooledRatio:
     has = ~np.isnan(excess)
     if not has.any():
-        return PooledRatio(ratio, 0, 0, math.nan, math.nan, math.inf)
+        return PooledRatio(ratio, n_trials, 0, math.nan, math.nan, math.inf)
     known = excess[has]
     median, high = np.quantile(known, [0.5, share], method="higher")
     # A coarser grid is not claimed to lose less.
     bound = max(upper_limit(known, cluster[has], share), finer)
-    return PooledRatio(ratio, round(float(np.median(n_trials[has]))), len(known), float(median), float(high), bound)
+    return PooledRatio(ratio, n_trials, len(known), float(median), float(high), bound)
 
 
 def _why(coarser: Sequence[PooledRatio], tolerance: Tolerance) -> str:
@@ -209,6 +214,12 @@ def shown_excess(excess: float, *, relative: bool) -> str:
 
 def _warnings(found: Sequence[SweepExcess], columns: Sequence[str], n_clusters: int) -> list[str]:
     said, n = [], len(found)
+    own = common_ratios(found)[0]
+    if finer := [lost for each in found if not math.isnan(lost := each.at(own))]:
+        said.append(
+            f"{len(finer)} of {count_of(n, 'sweep')} tried a finer grid, on which ratio {own:.3g} loses up to "
+            f"{loss_text(max(finer))}: too few sweeps to recommend by"
+        )
     for edge, side in (("lower", "lowest"), ("upper", "highest")):
         if at := sum(sweep.edge == edge for sweep in found):
             said.append(

@@ -68,6 +68,69 @@ def test_sweeps_that_show_nothing_are_counted_and_do_not_count():
     assert answer.left_out == {"every learning rate diverged": 1, "fewer than 3 learning rates": 1}
 
 
+def on_grids(*strides, curvature=0.05, seed=0):
+    """Sweeps on every `stride`-th rate of one grid, with optima that differ from sweep to sweep."""
+    rng, pairs = np.random.default_rng(seed), []
+    for i, stride in enumerate(strides):
+        loss = valley(LRS, 0.7 * rng.normal(), curvature) + 5e-4 * rng.normal(size=len(LRS))
+        pairs.append(({"model": f"m{i}"}, sweep(loss[::stride], LRS[::stride])))
+    return SweepCollection.from_sweeps(pairs)
+
+
+@pytest.mark.parametrize("n_fine", [4, 5, 8])
+def test_a_ratio_is_judged_by_the_sweeps_with_finer_grids_and_not_by_those_that_have_only_that_ratio(n_fine):
+    mixed = analyze_collection(on_grids(*[1] * n_fine, *[2] * (12 - n_fine)), tolerance=0.02).answer
+    fine = analyze_collection(on_grids(*[1] * n_fine), tolerance=0.02).answer
+    assert mixed.ratios == fine.ratios and mixed.ratio == pytest.approx(2) and mixed.n_trials == 13
+    assert mixed.ratios[1].n_sweeps == n_fine and mixed.ratios[1].bound > 0.02
+    assert mixed.left_out == {"a grid coarser than the ratio of 2 that the others have": 12 - n_fine}
+
+
+def test_grids_whose_ratios_are_no_multiples_are_judged_from_the_finest_too():
+    wide = 10.0 ** np.arange(-2, 3)
+    pairs = [({"i": i}, sweep(valley(LRS, np.sin(i)))) for i in range(4)]
+    pairs += [({"i": i}, sweep(valley(wide, np.sin(i)), wide)) for i in range(4, 12)]
+    answer = analyze_collection(SweepCollection.from_sweeps(pairs), tolerance=1e-6).answer
+    assert answer.ratio == pytest.approx(2) and answer.n_sweeps == 4
+
+
+def test_finer_grids_in_too_few_sweeps_to_recommend_by_are_said_with_what_they_show():
+    answer = analyze_collection(on_grids(1, 1, *[2] * 10), tolerance=0.001).answer
+    assert answer.ratio == pytest.approx(4) and answer.n_sweeps == 12
+    lost = max(each.at(4.0) for each in answer.sweeps[:2])
+    assert f"2 of 12 sweeps tried a finer grid, on which ratio 4 loses up to {lost:.4f}" in " ".join(answer.warnings)
+
+
+def test_narrow_sweeps_do_not_make_a_wide_ratio_cheap():
+    pairs = [({"i": i}, sweep(valley(LRS, 0.3 * np.sin(i), 0.05))) for i in range(6)]
+    narrow = [({"i": i}, sweep(valley(LRS[5:8], 0.3 * np.sin(i), 0.05), LRS[5:8])) for i in range(6, 40)]
+    answer = analyze_collection(SweepCollection.from_sweeps(pairs + narrow), tolerance=0.4).answer
+    alone = analyze_collection(SweepCollection.from_sweeps(pairs), tolerance=0.4).answer
+    assert (answer.n_trials, answer.n_trials_full) == (alone.n_trials, alone.n_trials_full)
+    wide = [row for row in answer.ratios if row.ratio > 4.1]
+    assert {row.n_sweeps for row in wide} == {6}
+    assert all(row.bound >= own.bound for row, own in zip(wide, alone.ratios[2:], strict=True))
+
+
+def test_the_trials_of_a_ratio_fill_the_range_of_the_sweeps_however_many_rates_are_missing():
+    rng, pairs = np.random.default_rng(0), []
+    for i in range(20):
+        kept = np.sort(np.r_[0, 12, rng.choice(np.arange(1, 12), 9, replace=False)])
+        pairs.append(({"i": i}, sweep(valley(LRS, np.sin(i))[kept], LRS[kept])))
+    answer = analyze_collection(SweepCollection.from_sweeps(pairs), tolerance=0.05).answer
+    spans = [round(math.log(LRS[-1] / LRS[0]) / math.log(row.ratio) - 0.49) + 1 for row in answer.ratios]
+    assert [row.n_trials for row in answer.ratios] == spans and answer.n_trials_full == 13
+
+
+def test_learning_rates_drawn_at_random_give_no_recommendation_and_the_reason():
+    rng, pairs = np.random.default_rng(0), []
+    for i in range(20):
+        lrs = np.sort(10 ** rng.uniform(-4, -1, 15))
+        pairs.append(({"i": i}, sweep(valley(lrs, -7.0 + np.sin(i)), lrs)))
+    with pytest.raises(InsufficientDataError, match="20 sweeps left out: the learning rates are not a geometric grid"):
+        analyze_collection(SweepCollection.from_sweeps(pairs))
+
+
 def three_schedules(n=20):
     at = np.sin(np.arange(n))
     rng = np.random.default_rng(0)

@@ -27,24 +27,24 @@ def test_one_seed_is_measured_on_the_runs_themselves():
     loss = valley(LRS, 0.3) + 0.02 * rng.normal(size=len(LRS))
     found = excess_of(loss)
     for stride, ratio in ((2, 4.0), (3, 8.0), (4, 16.0)):
-        assert found.at(ratio) == (pytest.approx(slow(loss, stride)), -(-len(LRS) // stride))
+        assert found.at(ratio) == pytest.approx(slow(loss, stride))
 
 
 def test_several_seeds_are_scored_on_held_out_ones():
     loss = (valley(LRS)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(len(LRS), 4)))[None]
     curve = degradation_curve(sweep(loss), "cosine")
-    assert excess_of(loss).at(4.0)[0] == curve.worst[1]
+    assert excess_of(loss).at(4.0) == curve.worst[1]
 
 
 def test_a_grid_that_is_no_finer_says_nothing_of_a_ratio():
     found = excess_of(valley(LRS))
-    assert math.isnan(found.at(2.0)[0]) and math.isnan(found.at(1.5)[0])
+    assert math.isnan(found.at(2.0)) and math.isnan(found.at(1.5))
 
 
 def test_learning_rates_written_with_three_digits_are_on_the_grid():
     lrs = [float(f"{lr:.3g}") for lr in 2.0 ** np.arange(-12, 1, 0.5)]
     loss = valley(np.array(lrs), -6.0)
-    assert excess_of(loss, lrs).at(2.0)[0] == pytest.approx(slow(loss, 2))
+    assert excess_of(loss, lrs).at(2.0) == pytest.approx(slow(loss, 2))
 
 
 def test_an_uneven_grid_errs_upwards():
@@ -53,11 +53,23 @@ def test_an_uneven_grid_errs_upwards():
     even, uneven = excess_of(loss), excess_of(loss[kept], LRS[kept])
     assert uneven.uneven and not even.uneven
     for ratio in (4.0, 8.0, 16.0):
-        assert uneven.at(ratio)[0] >= even.at(ratio)[0] - 1e-12
+        assert uneven.at(ratio) >= even.at(ratio) - 1e-12
 
 
-def test_a_ratio_wider_than_the_sweep_leaves_its_worst_learning_rate():
-    assert excess_of([1.0, 0.5, 2.0], [1, 2, 4]).at(64.0) == (1.5, 1)
+def test_a_sweep_narrower_than_one_step_of_a_ratio_says_nothing_of_it():
+    found = excess_of([1.0, 0.5, 2.0], [1, 2, 4])
+    assert found.at(4.0) == 0.5 and math.isnan(found.at(8.0)) and math.isnan(found.at(64.0))
+
+
+def test_learning_rates_drawn_at_random_are_no_grid_and_gaps_or_a_refined_middle_leave_one():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        lrs = np.sort(10 ** rng.uniform(-4, -1, 15))
+        assert excess_of(valley(lrs, -6.0), lrs) == "the learning rates are not a geometric grid"
+    for kept in ([0, 1, 3, 4, 7, 8, 12], [0, 2, 4, 5, 6, 7, 8, 10, 12]):
+        assert isinstance(excess_of(valley(LRS)[kept], LRS[kept]), SweepExcess)
+    lrs = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]
+    assert isinstance(excess_of(valley(np.array(lrs), -6.0), lrs), SweepExcess)
 
 
 @pytest.mark.parametrize(
