@@ -25,7 +25,7 @@ STRIDES = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # of the ratios, 
 MOST_RATIOS = 10
 _SHARED = 0.1  # of the sweeps have a ratio that counts
 _FEWEST_FINE = 4  # sweeps that can show what a grid loses against a finer one
-_COARSER = 1.1  # a ratio at least this many times a sweep's own one is coarser than its grid
+COARSER = 1.1  # a ratio at least this many times a sweep's own one is coarser than its grid
 _GAP = 1.5  # times the typical step, in logarithms: the learning rate between two neighbors is missing
 _MOST_GAPS = 0.15  # share of the steps of a geometric grid that may be gaps
 _OFF = 0.12  # of a step, in logarithms: how far off a multiple of it a step may be
@@ -77,7 +77,7 @@ class SweepExcess:
         Of its sub-grids it is the finest whose steps are all at least `ratio`, so that uneven grids err upwards.
         """
         wide = np.flatnonzero(self.step[1:] * ROUNDED >= ratio)
-        if ratio < _COARSER * self.own_ratio or not wide.size:
+        if ratio < COARSER * self.own_ratio or not wide.size:
             return math.nan
         return float(self.worst[int(wide[0]) + 1])
 
@@ -140,7 +140,7 @@ def on_finest_grid(found: Sequence[SweepExcess]) -> list[SweepExcess]:
     """
     own = np.sort([each.own_ratio for each in found])
     n_fine = min(max(math.ceil(_SHARED * len(own)), _FEWEST_FINE), (len(own) + 1) // 2)
-    return [each for each in found if each.own_ratio < _COARSER * own[n_fine - 1]]
+    return [each for each in found if each.own_ratio < COARSER * own[n_fine - 1]]
 
 
 def n_learning_rates(found: Sequence[SweepExcess], ratio: float) -> int:
@@ -156,8 +156,8 @@ def common_ratios(found: Sequence[SweepExcess]) -> Array:
         each.step[stride - 1] for each in found for stride in STRIDES if stride <= (each.n_trials + 1) // 2
     ])  # fmt: skip
     ratios = list[float]()
-    while (steps := steps[steps > _COARSER * (ratios[-1] if ratios else own)]).size:
-        alike = steps[steps <= _COARSER * steps[0]]
+    while (steps := steps[steps > COARSER * (ratios[-1] if ratios else own)]).size:
+        alike = steps[steps <= COARSER * steps[0]]
         if len(alike) >= _SHARED * len(found):
             ratios.append(float(np.median(alike)))
         steps = steps[len(alike) :]

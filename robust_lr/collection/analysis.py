@@ -13,7 +13,7 @@ from .._text import count_of
 from .._tolerance import read_tolerance
 from ..analysis._as_dict import plain_values
 from ..exceptions import InsufficientDataError
-from ._excess import NOT_TRIED, SweepExcess, sweep_excess
+from ._excess import COARSER, NOT_TRIED, SweepExcess, sweep_excess
 from .paired import PairedSchedules, pair_schedules
 from .pooled import PooledRecommendation, pool_sweeps
 from .sweeps import SweepCollection
@@ -40,9 +40,11 @@ class CollectionAnalysis:
     @property
     def answer(self) -> PooledRecommendation:
         """The recommendation to follow: of the schedules that none ends below beyond the noise, the one with the fewest
-        trials."""
+        trials. One that was tried on coarser grids only does not win by that."""
         beaten = {pair.higher for pair in self.pairs if not pair.tied}
-        return min((each for each in self.pooled if each.schedule not in beaten), key=lambda each: each.n_trials)
+        left = [each for each in self.pooled if each.schedule not in beaten]
+        finest = min(each.ratios[0].ratio for each in left)
+        return min((each for each in left if each.ratios[0].ratio < COARSER * finest), key=lambda each: each.n_trials)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""

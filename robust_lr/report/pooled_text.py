@@ -12,7 +12,7 @@ from .._page import Block, Box, Line, Table
 from .._text import count_of, listed, loss_text
 from ..collection._analyzed import AnalyzedCollection
 from ..collection._excess import SweepExcess
-from ..collection.paired import PairedSchedules
+from ..collection.paired import PairedSchedules, lowest_comparable
 from ..collection.pooled import PooledRatio, PooledRecommendation
 from ..readers.runs import called
 from .words import under
@@ -100,6 +100,12 @@ def _notes(analysis: AnalyzedCollection) -> list[str]:
     ]
     if unjudged := [name for name in collection.schedules if name not in {each.schedule for each in analysis.pooled}]:
         found.append(f"nothing is said of {listed(unjudged)}: two sweeps of three learning rates are needed")
+    paired = {name for pair in _pairs_of(answer, analysis.pairs, None) for name in (pair.lower, pair.higher)}
+    if alone := [each.schedule for each in analysis.pooled if each is not answer and each.schedule not in paired]:
+        found.append(
+            f"{called(answer.schedule)} is not compared with {listed(alone)}: no sweep tried the same "
+            "learning rates under both"
+        )
     if one_seed:
         found.append(
             f"{'each sweep has' if one_seed == answer.n_sweeps else f'{one_seed} sweeps have'} one run per learning "
@@ -157,24 +163,31 @@ def _schedule_table(analysis: AnalyzedCollection) -> tuple[list[str], list[list[
 
 def _losses(pooled: Sequence[PooledRecommendation]) -> dict[int, list[tuple[str, float]]]:
     found: dict[int, list[tuple[str, float]]] = {}
+    groups: dict[int, list[tuple[str, SweepExcess]]] = {}
     for each in pooled:
         for sweep in each.sweeps:
-            found.setdefault(id(sweep.sweep), []).append((each.schedule, sweep.best_loss))
+            groups.setdefault(id(sweep.sweep), []).append((each.schedule, sweep))
+    for key, group in groups.items():
+        if losses := lowest_comparable([sweep for _, sweep in group]):
+            found[key] = [(name, loss) for (name, _), loss in zip(group, losses, strict=True)]
     return found
 
 
-def _pairs_of(answer: PooledRecommendation, pairs: Sequence[PairedSchedules]) -> list[PairedSchedules]:
+def _pairs_of(
+    answer: PooledRecommendation, pairs: Sequence[PairedSchedules], n: int | None = MOST_PAIRS
+) -> list[PairedSchedules]:
     own = [pair for pair in pairs if answer.schedule in (pair.lower, pair.higher)]
-    return sorted(own, key=lambda pair: -pair.n_sweeps)[:MOST_PAIRS]
+    return sorted(own, key=lambda pair: -pair.n_sweeps)[:n]
 
 
 def _pair_sentence(pair: PairedSchedules) -> str:
     low, high = pair.interval
     band = f" [{loss_text(low)}, {loss_text(high)}]" if np.isfinite(low) else ""
     verdict = "; this may be noise" if pair.tied else ""
+    shared = ", at the learning rates that both tried" if pair.on_shared else ""
     return (
         f"{called(pair.lower)} ends {loss_text(pair.difference)}{band} below {called(pair.higher)} on average, and in "
-        f"{pair.n_lower} of {count_of(pair.n_sweeps, 'sweep')} with both{verdict}."
+        f"{pair.n_lower} of {count_of(pair.n_sweeps, 'sweep')} with both{shared}{verdict}."
     )
 
 

@@ -150,6 +150,59 @@ def test_schedules_are_compared_on_the_same_sweeps():
     assert "below constant on average, and in 20 of 20 sweeps with both" in str(analysis)
 
 
+def two_schedules(difference, lrs_of_constant, *, n=12, seed=0):
+    """Cosine on the full grid, and constant, which ends `difference` above it, on some of its learning rates."""
+    rng, pairs = np.random.default_rng(seed), []
+    for i in range(n):
+        valleys = valley(LRS, 0.5 * rng.normal(), 0.05) + 5e-4 * rng.normal(size=(2, len(LRS)))
+        loss = np.stack([valleys[0], np.where(np.isin(LRS, lrs_of_constant), valleys[1] + difference, math.nan)])
+        pairs.append(({"model": f"m{i}"}, SweepResult(("cosine", "constant"), LRS, (0,), loss[:, :, None])))
+    return SweepCollection.from_sweeps(pairs)
+
+
+@pytest.mark.parametrize("difference", [-0.003, 0.0, 0.02])
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_schedule_on_a_finer_grid_does_not_end_lower_by_that(difference, start):
+    found = []
+    for seed in range(8):
+        (pair,) = analyze_collection(two_schedules(difference, LRS[start::2], seed=seed)).pairs
+        sign = 1 if pair.lower == "cosine" else -1
+        found.append(sorted(sign * end for end in pair.interval))
+        assert pair.on_shared and pair.n_sweeps == 12
+    assert sum(low <= difference <= high for low, high in found) >= 6
+
+
+def test_a_schedule_that_is_lower_on_a_coarser_grid_is_found_and_its_own_coarse_grid_is_no_merit():
+    lower = analyze_collection(two_schedules(-0.02, LRS[::2]))
+    assert lower.answer.schedule == "constant" and "constant  " in str(lower) and "12 of 12" in str(lower)
+    assert "with both, at the learning rates that both tried." in " ".join(str(lower).split())
+    tied = analyze_collection(two_schedules(0.0, LRS[::2], seed=1))
+    assert tied.pairs[0].tied and tied.answer.schedule == "cosine"
+
+
+def test_a_range_beyond_that_of_the_other_schedule_counts():
+    pairs = []
+    for i in range(8):
+        loss = np.stack([valley(LRS, 5.0), valley(LRS, -4.0)])
+        loss[0, :4], loss[1, 9:] = math.nan, math.nan
+        pairs.append(({"i": i}, SweepResult(("cosine", "constant"), LRS, (0,), loss[:, :, None] + 0.01 * i)))
+    (pair,) = analyze_collection(SweepCollection.from_sweeps(pairs)).pairs
+    assert pair.difference == pytest.approx(0.0, abs=1e-12)
+
+
+def test_schedules_without_a_learning_rate_in_common_are_not_compared_unless_their_ratios_are_equal():
+    for step, compared in ((2, True), (4, False)):
+        pairs = []
+        for i in range(8):
+            loss = np.stack([valley(LRS, np.sin(i)), valley(LRS, np.sin(i))])
+            loss[0, 1::2], loss[1, np.setdiff1d(np.arange(13), np.arange(1, 13, step))] = math.nan, math.nan
+            pairs.append(({"i": i}, SweepResult(("cosine", "constant"), LRS, (0,), loss[:, :, None])))
+        analysis = analyze_collection(SweepCollection.from_sweeps(pairs))
+        assert bool(analysis.pairs) == compared
+        said = "cosine is not compared with constant: no sweep tried the same learning rates under both"
+        assert (said in " ".join(str(analysis).split())) == (not compared)
+
+
 def test_the_figures_are_strict_json():
     content = json.loads(json.dumps(analyze_collection(three_schedules()).to_dict(), allow_nan=False))
     assert {"ratio", "n_trials", "n_sweeps", "n_clusters", "quantiles", "bound", "schedules", "comparison"} <= set(
