@@ -57,6 +57,7 @@ def pair_schedules(pooled: Sequence[PooledRecommendation], share: float) -> tupl
 def _pair(a: PooledRecommendation, b: PooledRecommendation, share: float) -> PairedSchedules | None:
     of_a = {id(each.sweep): each for each in a.sweeps}
     with_both = [(of_a[id(each.sweep)], each) for each in b.sweeps if id(each.sweep) in of_a]
+    on_shared = any(not np.array_equal(one.learning_rates, other.learning_rates) for one, other in with_both)
     compared = [(one.sweep, losses) for one, other in with_both if (losses := lowest_comparable([one, other]))]
     if not compared:
         return None
@@ -68,7 +69,7 @@ def _pair(a: PooledRecommendation, b: PooledRecommendation, share: float) -> Pai
         above, means, difference, a, b = -above, -means, -difference, b, a
     return PairedSchedules(
         a.schedule, b.schedule, len(compared), len(means), int(np.sum(above > 0)), difference,
-        _interval(means, share), any(not np.array_equal(one.learning_rates, other.learning_rates) for one, other in with_both),
+        _interval(means, share), on_shared,
     )  # fmt: skip
 
 
