@@ -179,7 +179,7 @@ def _sides(curve: DegradationCurve) -> Iterator[str]:
         if 0 <= i < len(lrs):
             factor = max(lrs[i] / lrs[best], lrs[best] / lrs[i])
             cost = "diverges" if math.isinf(mean[i]) else f"costs {loss_text(mean[i] - mean[best])}"
-            parts.append(f"{factor:.3g} times {name} ({lrs[i]:g}) {cost}")
+            parts.append(f"{factor:.{3 if factor > 1.05 else 6}g} times {name} ({lrs[i]:g}) {cost}")
     if parts:
         yield f"A learning rate {', one '.join(parts)}."
 
