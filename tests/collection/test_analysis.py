@@ -40,7 +40,7 @@ def test_a_larger_tolerance_never_gives_a_finer_grid_and_keeping_it_is_always_an
     assert ratios == sorted(ratios)
     kept = analyze_collection(collection(), tolerance=1e-6).answer
     assert kept.keeps_the_grid and kept.bound == 0 and kept.n_trials == kept.n_trials_full
-    assert "more than your 1e-06" in kept.why
+    assert "more than the tolerance of 1e-06" in kept.why
 
 
 def test_a_tolerance_in_percent_is_of_the_lowest_loss_of_each_sweep():
