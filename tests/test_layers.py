@@ -21,7 +21,7 @@ trials divergence loss_curves _metrics
 prior._law prior._valley prior.valley_prior prior._posterior prior._next_trial
 search
 journal readers._rows readers._names readers._states readers.runs readers.sqlite
-readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
+readers._mixture readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files readers._columns
 readers._conditions readers._histories readers.curves readers.table
 runners linear
 sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
@@ -35,8 +35,8 @@ analysis.recommendation analysis.comparison analysis.noise analysis._pairs
 analysis._pair_figures
 analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
-collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection.pooled
-collection.paired collection._analyzed report.pooled_text collection
+collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection._next_grid
+collection.pooled collection.paired collection._analyzed report.pooled_text collection
 prior
 sweep
 commands.job commands.__main__

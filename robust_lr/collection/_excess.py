@@ -19,6 +19,7 @@ from .sweeps import CollectedSweep
 Array = NDArray[np.float64]
 
 NOT_TRIED = "no result"
+UNFINISHED = "the sweep is unfinished: run the same command again"
 UNEVEN = "the learning rates are not a geometric grid"
 FEWEST = 3  # learning rates of a sweep that counts
 STRIDES = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # of the ratios, if two learning rates are left
@@ -88,6 +89,8 @@ def sweep_excess(member: CollectedSweep, schedule: str) -> SweepExcess | str:
     if points is None:
         return NOT_TRIED
     lrs, loss, n = points.learning_rates, points.loss, len(points.learning_rates)
+    if member.sweep.n_left and n < len(member.sweep.learning_rates):
+        return UNFINISHED
     if n < FEWEST:
         return f"fewer than {count_of(FEWEST, 'learning rate')}"
     if not np.isfinite(loss).any():

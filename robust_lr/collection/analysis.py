@@ -148,6 +148,8 @@ def _pooled_dict(found: PooledRecommendation) -> dict[str, Any]:
         "n_clusters", "cluster_by", "why", "warnings",
     )  # fmt: skip
     return {name: getattr(found, name) for name in names} | {
+        "learning_rates": found.learning_rates.tolist(),
+        "lr_range": list(found.lr_range),
         "left_out": dict(found.left_out),
         "quantiles": [vars(row) for row in found.ratios],
         "sweeps": [

@@ -16,6 +16,7 @@ from .._tolerance import Tolerance
 from ._bound import fourth_root, upper_limit
 from ._clusters import cluster_numbers, find_cluster_columns
 from ._excess import SweepExcess, common_ratios, n_learning_rates, on_finest_grid
+from ._next_grid import next_grid, usual_range
 
 Array = NDArray[np.float64]
 
@@ -84,6 +85,16 @@ class PooledRecommendation:
     def keeps_the_grid(self) -> bool:
         """Whether no coarser grid is recommended."""
         return self.ratio == self.ratios[0].ratio
+
+    @property
+    def learning_rates(self) -> Array:
+        """The recommended grid for the next sweep: over `lr_range`, at the ratio."""
+        return next_grid(self.sweeps, self.ratio, self.ratios[0].ratio, self.n_trials)
+
+    @property
+    def lr_range(self) -> tuple[float, float]:
+        """The learning rates of the typical sweep, lowest and highest, to which the bound refers."""
+        return usual_range(self.sweeps)
 
     def excess_of(self, sweep: SweepExcess, ratio: float) -> float:
         """Return what a grid of this ratio costs in one sweep, as a share of its lowest loss if `relative`; or NaN."""
@@ -194,7 +205,7 @@ def _why(coarser: Sequence[PooledRatio], tolerance: Tolerance) -> str:
     if math.isinf(row.bound):
         return f"too few sweeps show what ratio {row.ratio:.3g} loses"
     could = shown_excess(row.bound, relative=tolerance.relative)
-    return f"ratio {row.ratio:.3g} could lose {could}, more than your {tolerance}"
+    return f"ratio {row.ratio:.3g} could lose {could}, more than the tolerance of {tolerance}"
 
 
 def side_beyond(sweeps: Sequence[SweepExcess]) -> str:

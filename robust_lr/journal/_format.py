@@ -63,14 +63,21 @@ class JournalContents:
     others: Mapping[str | None, JournalContents] = field(default_factory=dict)
 
     @property
+    def n_left(self) -> int:
+        """The number of trials that the sweep asked for and that have not run."""
+        return len(self._asked - {result.spec for result in self.results})
+
+    @property
+    def _asked(self) -> set[TrialSpec]:
+        lrs, schedules, seeds = self.header.requested
+        return {*expand_trials(schedules, lrs, seeds), *self.header.further}
+
+    @property
     def notes(self) -> list[str]:
         """What the results do not show: missing trials of a sweep, that a search ran them, and other labels."""
-        lrs, schedules, seeds = self.header.requested
-        done = {result.spec for result in self.results}
-        asked = {*expand_trials(schedules, lrs, seeds), *self.header.further}
-        n_done = sum(spec in done for spec in asked)
-        unfinished = [f"{n_done} of {len(asked)} results: the sweep is unfinished"] if n_done < len(asked) else []
-        if not lrs and self.results:
+        n_asked, n_left = len(self._asked), self.n_left
+        unfinished = [f"{n_asked - n_left} of {n_asked} results: the sweep is unfinished"] if n_left else []
+        if not self.header.requested[0] and self.results:
             unfinished = [
                 "a search chose these learning rates one after the other, so they are no grid, and what follows about "
                 "coarser grids is a guess: the command of the search prints its answer again, without training"

@@ -30,7 +30,7 @@ _NO_SETTINGS = _words(
     "notes note comment comments tags user host hostname commit created updated started ended date timestamp time",
     "runtime duration seconds minutes hours sweep source uri url path state status seed epoch iteration iter step loss",
     "diverged failed crashed killed aborted pruned ok success succeeded id index number run trial replicate repeat rep",
-    "fold datetime",
+    "fold datetime gpu cuda machine node job slurm worker pid ip uuid",
 )
 _STEPS = _words("step global_step trainer_global_step epoch train_epoch iteration iter training_iteration")
 _FLAGS = _words("diverged failed crashed killed aborted pruned ok success succeeded")

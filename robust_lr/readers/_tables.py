@@ -10,6 +10,7 @@ from .._metrics import direction_of
 from .._text import listed
 from ..sweep.results import SweepResult
 from ._files import read_records
+from ._mixture import MixedSettings
 from ._mlflow_database import is_mlflow_database, read_mlflow_database
 from ._mlflow_folder import is_mlflow_run, read_mlflow_folders
 from ._rows import Table
@@ -93,14 +94,20 @@ def _sweeps(path: Path, table: Table, options: ReadOptions) -> dict[str, SweepRe
     empty = [name for group, name in names.items() if all(run.excluded for run in groups[group])]
     notes = [*read.notes, *direction_of(options.direction, read.metric)[1]]
     notes += [f"no run has a result where {listed(empty)}"] if empty else []
-    return {
-        name: SweepResult.from_runs(
-            groups[group], repeats=options.repeats, direction=options.direction,
-            source=f"{path}, {name}" if name else str(path), notes=notes,
-        )
-        for group, name in names.items()
-        if name not in empty
-    }  # fmt: skip
+    found, mixed = dict[str, SweepResult](), list[MixedSettings]()
+    for group, name in names.items():
+        if name not in empty:
+            try:
+                found[name] = SweepResult.from_runs(
+                    groups[group], repeats=options.repeats, direction=options.direction,
+                    source=f"{path}, {name}" if name else str(path), notes=notes,
+                )  # fmt: skip
+            except MixedSettings as error:
+                mixed.append(error)
+    if mixed:  # one command for all groups
+        columns = [column for column in table.columns if any(column in error.columns for error in mixed)]
+        raise MixedSettings(str(path), columns, max(error.n_trials for error in mixed), read.group_by)
+    return found
 
 
 def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from .._metrics import Direction, direction_of
 from .._text import count_of, listed
 from ..exceptions import DataError
 from ..trials import TrialResult, TrialSpec
+from ._mixture import refuse_mixed
 from ._rows import refuse
 from .runs import Repeats, Run, mixed_params
 
@@ -20,6 +22,7 @@ _UNEVEN = 8.5  # longest step over shortest, in logarithms; a partly refined gri
 
 
 _SAME_RATE = 1e-6  # a learning rate that was stored as float32 is off by up to 6e-8
+_FEWEST_DIGITS, _ROUNDING = 3, 0.0051  # of a rounded learning rate, and how far off it may be
 _DUPLICATE = "exact duplicates of others"
 _EARLIER = "an earlier trial has the same learning rate, schedule and seed"
 _LATER = "a later trial has the same learning rate, schedule and seed"
@@ -46,7 +49,8 @@ def arrange(
     said += [
         f"{count_of(n, 'trial')} left out: {why}" for why, n in Counter(r.excluded for r in runs if r.excluded).items()
     ]
-    counted = _with_equal_rates([run for run in runs if not run.excluded])
+    counted, on_rates = _with_rounded_rates(_with_equal_rates([run for run in runs if not run.excluded]))
+    said += on_rates
     n_lost = Counter(run.lr for run in runs if run.excluded and math.isfinite(run.lr))
     if emptied := sorted({lr for lr, n in n_lost.items() if n > 1} - {run.lr for run in counted}):
         rates = listed(f"{lr:g}" for lr in emptied)
@@ -57,6 +61,7 @@ def arrange(
         raise DataError("; ".join([f"{source} has no finished trial with a result", *said]))
     said += [f"{count_of(n, 'trial')} {what}" for what, n in Counter(r.remark for r in counted if r.remark).items()]
     counted, on_seeds = _without_drawn_seeds(counted)
+    refuse_mixed(counted, source)
     seeds, on_replicates = _seed_numbers(counted, bool(on_seeds))
     said += [*on_seeds, *on_replicates, *_on_mixture(counted), *_on_spacing(counted)]
     results = [_result(run, seed, sign) for run, seed in zip(counted, seeds, strict=True)]
@@ -73,6 +78,38 @@ def _with_equal_rates(runs: Sequence[Run]) -> list[Run]:
             groups.append([lr])
     one = {lr: min(group, key=lambda lr: (len(repr(lr)), lr)) for group in groups for lr in group}
     return [run if one[run.lr] == run.lr else replace(run, lr=one[run.lr]) for run in runs]
+
+
+def _with_rounded_rates(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Let a learning rate that is another one with fewer digits be that one, as 0.000345 and 0.0003453."""
+    lrs = sorted({run.lr for run in runs})
+    exact = {
+        short: [long for long in _near(lrs, short) if _digits(long) > n and float(f"{long:.{n}g}") == short]
+        for short in lrs
+        if (n := _digits(short)) >= _FEWEST_DIGITS
+    }
+    seeds: dict[float, set[tuple[str, object]]] = {}
+    for run in runs:
+        seeds.setdefault(run.lr, set()).add((run.schedule, run.seed))
+    one = {
+        short: longs[0]
+        for short, longs in exact.items()
+        # A fine grid has both, and so has a rate that was run twice with one seed.
+        if len(longs) == 1 and all(seed is None for _, seed in seeds[short] & seeds[longs[0]])
+    }
+    one = {short: one.get(long, long) for short, long in one.items()}
+    pairs = listed((f"{short:.12g} as {long:.12g}" for short, long in one.items()), at_most=3)
+    notes = [f"learning rates written with fewer digits count as the exact ones: {pairs}"] if one else []
+    return [replace(run, lr=one[run.lr]) if run.lr in one else run for run in runs], notes
+
+
+def _near(lrs: Sequence[float], lr: float) -> Sequence[float]:
+    return lrs[bisect_left(lrs, lr * (1 - _ROUNDING)) : bisect_right(lrs, lr * (1 + _ROUNDING))]
+
+
+def _digits(lr: float) -> int:
+    mantissa = f"{lr:.11e}".split("e")[0]
+    return len(mantissa.rstrip("0").replace(".", ""))
 
 
 def _without_repeats(runs: Sequence[Run], repeats: Repeats, source: str) -> tuple[list[Run], list[str]]:

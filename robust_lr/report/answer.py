@@ -14,7 +14,7 @@ from .._text import count_of, listed
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
-from .words import as_good, duration, excess_text, keeping, reason, spans, under
+from .words import as_good, duration, excess_text, keeping, reason, spans, under, what_is_left
 
 SHORT = 12  # learning rates that a guess lists one by one
 
@@ -104,7 +104,7 @@ def rates_text(advice: Recommendation) -> str:
 def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
     answer = answer_of(analysis)
     if answer is None:
-        yield from _rows_without_a_best(analysis.schedules[0])
+        yield from _rows_without_a_best(analysis)
         return
     entry, profile, seeds = answer.entry, answer.profile, answer.profile.loss.shape[1]
     equal = "equal for every seed" if analysis.sweep.unused_axes.repeated_seeds else "one seed"
@@ -119,11 +119,14 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
         yield "Tied schedules", f"{names}: no difference beyond the noise"
     elif seeds == 1 and _schedule_matters(analysis) and sum(e.profile is not None for e in analysis.schedules) > 1:
         yield "Schedules", "one seed cannot tell which one is lowest"
-    if entry.recommendation is None:
+    if left := what_is_left(analysis):
+        yield "Run next", left
+    advice = entry.recommendation
+    if advice is not None and (advice.trials_saved or not left):
+        yield from _grid_rows(entry, advice)
+    elif not left:
         yield from _missing_rows(entry)
-    else:
-        yield from _grid_rows(entry, entry.recommendation)
-    for other in answer.beyond:
+    for other in () if left else answer.beyond:
         more = other.missing.needed if other.missing is not None else "a wider range"
         yield "Run too", f"{more}{under(other.schedule)}: its best is at the edge of the sweep"
 
@@ -179,12 +182,13 @@ def _in_short(analysis: Analyzed) -> str:
     """The box of one group in one line."""
     answer = answer_of(analysis)
     if answer is None:
-        (_, best), (_, more) = _rows_without_a_best(analysis.schedules[0])
+        (_, best), (_, more) = _rows_without_a_best(analysis)
         return f"{best}; run next: {more}"
     entry, advice = answer.entry, answer.entry.recommendation
     best = _best_and_as_good(answer, analysis)
-    if advice is None:
-        return f"{best}; run next: {entry.missing.needed if entry.missing else 'more'}"
+    if advice is None or (analysis.sweep.n_left and not advice.trials_saved):
+        needed = what_is_left(analysis) or (entry.missing.needed if entry.missing else "more")
+        return f"{best}; run next: {needed}"
     grid = "keep the grid" if advice.trials_saved == 0 else f"next grid: {rates_text(advice)}"
     return f"{best}; {grid} (ratio {advice.ratio:.4g})"
 
@@ -204,7 +208,8 @@ def _schedule_matters(analysis: Analyzed) -> bool:
     return len(sweep.schedules) == 1 or len(sweep.unused_axes.repeated_schedules) + 1 < len(sweep.schedules)
 
 
-def _rows_without_a_best(entry: ScheduleAnalysis) -> tuple[tuple[str, str], tuple[str, str]]:
+def _rows_without_a_best(analysis: Analyzed) -> tuple[tuple[str, str], tuple[str, str]]:
+    entry = analysis.schedules[0]
     missing = entry.missing
     why, needed = (reason(entry.schedule, missing), missing.needed) if missing is not None else ("no result", "trials")
-    return ("Best learning rate", f"none: {why}"), ("Run next", needed)
+    return ("Best learning rate", f"none: {why}"), ("Run next", what_is_left(analysis) or needed)

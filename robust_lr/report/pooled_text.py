@@ -15,6 +15,7 @@ from ..collection._excess import SweepExcess
 from ..collection.paired import PairedSchedules, lowest_comparable
 from ..collection.pooled import PooledRatio, PooledRecommendation
 from ..readers.runs import called
+from .answer import SHORT
 from .words import under
 
 SHOWN = 8  # sweeps that lose most, in a table; half as many below several schedules
@@ -65,10 +66,30 @@ def _answer_rows(analysis: AnalyzedCollection) -> Iterator[tuple[str, str]]:
         loss = f"at most {answer.excess_text(answer.bound)} against the full grid"
         yield "Loses", f"{loss}, in {answer.share:.0%} of such sweeps"
         yield "Why not coarser", answer.why
+    low, high = answer.lr_range
+    if answer.beyond:
+        edge, step = (high, answer.ratio) if answer.beyond == "upper" else (low, 1 / answer.ratio)
+        yield "Next grid", f"also {', '.join(f'{edge * step**i:.3g}' for i in range(1, 4))} and further"
+    else:
+        yield "Next grid", _grid_text(answer)
+        yield (
+            "Holds for",
+            (
+                f"{answer.share:.0%} of further sweeps like these, against a full grid from {low:.3g} to {high:.3g}; a best "
+                "learning rate beyond that is not covered"
+            ),
+        )
     yield "Measured", measured_text(answer)
     best = sorted(each.best_lr for each in answer.sweeps)
     low, high = best[len(best) // 20], best[-1 - len(best) // 20]
     yield "Best learning rates", f"{low:.3g} to {high:.3g} in nine of ten sweeps" if high > low else f"{low:.3g}"
+
+
+def _grid_text(answer: PooledRecommendation) -> str:
+    lrs = answer.learning_rates
+    if len(lrs) <= SHORT:
+        return ", ".join(f"{lr:.3g}" for lr in lrs)
+    return f"{count_of(len(lrs), 'learning rate')} from {lrs[0]:.3g} to {lrs[-1]:.3g} (ratio {answer.ratio:.4g})"
 
 
 def measured_text(answer: PooledRecommendation) -> str:
@@ -107,8 +128,9 @@ def _notes(analysis: AnalyzedCollection) -> list[str]:
             "learning rates under both"
         )
     if one_seed:
+        some = f"{count_of(one_seed, 'sweep')} {'has' if one_seed == 1 else 'have'}"
         found.append(
-            f"{'each sweep has' if one_seed == answer.n_sweeps else f'{one_seed} sweeps have'} one run per learning "
+            f"{'each sweep has' if one_seed == answer.n_sweeps else some} one run per learning "
             "rate: the excess is that of the run which a coarser grid would have kept, its luck included"
         )
     counts = Counter(note for each in collection for note in each.sweep.caveats)

@@ -53,6 +53,7 @@ def recommendation_rows(analysis: Analyzed) -> Rows:
         best = ["-", "-"] if profile is None else [f"{profile.best_lr:.4g}", profile.shown(profile.best_loss)]
         if advice is None:
             why = entry.missing.needed if entry.missing is not None else ""
+            why = "the trials left" if analysis.sweep.n_left else why
             rows.append([called(entry.schedule), *best, "-", "-", "-", "-", f"needs {why}"])
             continue
         rows.append([

@@ -35,7 +35,7 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
     for entry in analysis.schedules:
         lines = details(entry, analysis.tolerance) if every_detail else alerts(entry)
         if lines or every_detail or entry.recommendation is None:
-            yield Line(headline(entry), strong=True)
+            yield Line(headline(entry, is_unfinished=analysis.sweep.n_left > 0), strong=True)
             yield from (Line(line, indented=True) for line in lines)
     yield from (Line(sentence) for sentence in comparison_sentences(analysis))
     if bands_said := how_bands_are_made(analysis):

@@ -56,12 +56,21 @@ def keeping(advice: Recommendation) -> str:
     return f"a coarser grid may do, but {advice.limit}" if advice.limited_by == "grid" else advice.limit
 
 
-def headline(entry: ScheduleAnalysis) -> str:
+def what_is_left(analysis: Analyzed) -> str:
+    """Return how to finish the sweep, or "" if all its trials have run."""
+    n = analysis.sweep.n_left
+    verb = "is" if n == 1 else "are"
+    return f"the same run command again (in Python: the same call): {count_of(n, 'trial')} {verb} left" if n else ""
+
+
+def headline(entry: ScheduleAnalysis, *, is_unfinished: bool = False) -> str:
     """Return the recommendation for one schedule, or why there is none and what to run next."""
     advice, missing = entry.recommendation, entry.missing
     name = "" if entry.schedule == DEFAULT_SCHEDULE else f"{entry.schedule}: "
-    if advice is None or entry.curve is None:
+    if advice is None or entry.curve is None or (is_unfinished and not advice.trials_saved):
         of = f" for {entry.schedule}" if name else ""
+        if is_unfinished:
+            return f"No recommendation{of} yet: the sweep is unfinished."
         if missing is None:
             return f"No recommendation{of}."
         return f"No recommendation{of}: {reason(entry.schedule, missing)}; needed: {missing.needed}."
@@ -179,7 +188,7 @@ def _sides(curve: DegradationCurve) -> Iterator[str]:
         if 0 <= i < len(lrs):
             factor = max(lrs[i] / lrs[best], lrs[best] / lrs[i])
             cost = "diverges" if math.isinf(mean[i]) else f"costs {loss_text(mean[i] - mean[best])}"
-            parts.append(f"{factor:.3g} times {name} ({lrs[i]:g}) {cost}")
+            parts.append(f"{factor:.{3 if factor > 1.05 else 6}g} times {name} ({lrs[i]:g}) {cost}")
     if parts:
         yield f"A learning rate {', one '.join(parts)}."
 

@@ -107,8 +107,9 @@ class SweepPlan:
         """Return the results so far, with the notes of the seed plan after these."""
         notes = [*notes, *self._seed_plan.notes(len(self.trials), self.n_full)]
         return SweepResult.from_trials(
-            self._specs, self._lrs, self.seeds, self.results, notes=notes, direction=direction
-        )
+            self._specs, self._lrs, self.seeds, self.results, notes=notes, direction=direction,
+            n_left=len(self.trials) - len(self.results),
+        )  # fmt: skip
 
     def next_trials(self) -> list[TrialSpec]:
         """Return the trials of the next round; none while a round is running, none at the end."""

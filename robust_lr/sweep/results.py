@@ -43,6 +43,7 @@ class SweepResult:
         failures: the trials that failed or ran out of memory, with their error text.
         notes: caveats on how the data were read.
         direction: "maximize" if the loss is the negative of a score, which tables and plots then show.
+        n_left: trials that the sweep still has to run; 0 for one that is finished, or that nobody planned.
 
     Raises:
         DataError: when the shapes disagree, a learning rate is not positive, a seed is not a whole number, or a loss is
@@ -64,6 +65,7 @@ class SweepResult:
     failures: tuple[TrialResult, ...]
     notes: tuple[str, ...]
     direction: Direction
+    n_left: int
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class SweepResult:
         failures: Sequence[TrialResult] = (),
         notes: Sequence[str] = (),
         direction: Direction = "minimize",
+        n_left: int = 0,
     ) -> None:
         lrs = _frozen(learning_rates)
         shape = (len(schedules), lrs.size, len(seeds))
@@ -103,6 +106,7 @@ class SweepResult:
             "failures": tuple(failures),
             "notes": tuple(notes),
             "direction": direction,
+            "n_left": n_left,
         })  # fmt: skip
 
     @classmethod
@@ -115,6 +119,7 @@ class SweepResult:
         *,
         notes: Sequence[str] = (),
         direction: Direction = "minimize",
+        n_left: int = 0,
     ) -> Self:
         """Build a sweep from trial results; a later result of a trial replaces an earlier one.
 
@@ -123,7 +128,7 @@ class SweepResult:
             learning_rates: all learning rates of the sweep, in any order.
             seeds: all seeds of the sweep.
             results: results of its trials, in any order; trials without one are NaN.
-            notes, direction: kept as such.
+            notes, direction, n_left: kept as such.
 
         Raises:
             DataError: when a result does not belong to the sweep.
@@ -145,7 +150,7 @@ class SweepResult:
                 metrics.setdefault(name, np.full(shape, math.nan))[cell] = value
         return cls(
             list(schedules), lrs, list(seeds), loss,
-            seconds=seconds, metrics=metrics, specs=schedules, notes=notes, direction=direction,
+            seconds=seconds, metrics=metrics, specs=schedules, notes=notes, direction=direction, n_left=n_left,
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 
@@ -262,7 +267,7 @@ class SweepResult:
             notes.append(f"{count_of(len(without), 'trial')} left out: no {metric!r}")
         return cls.from_trials(
             header.schedules, header.learning_rates, header.seeds, [r for r in results if r.spec not in without],
-            notes=notes, direction=objective.direction or "minimize",
+            notes=notes, direction=objective.direction or "minimize", n_left=contents.n_left,
         )  # fmt: skip
 
     def to_csv(self, path: str | Path) -> None:

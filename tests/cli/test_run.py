@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -246,7 +247,12 @@ def test_a_sweep_with_a_time_budget_says_what_is_left(robust_lr, module):
         "--seeds", 2,
     ]  # fmt: skip
     part = robust_lr(*words, "--time-budget", "0.35")
-    assert "the time budget of 0.35 s is used up with" in part.out
+    assert "the time budget of 0.35 s is used up with" in said(part) and "the same command" in said(part)
+    n_left = 18 - int(re.search(r"(\d+) results, 0 diverged", part.out)[1])
+    next_run = f"Run next the same run command again (in Python: the same call): {n_left} trials are left"
+    for answer in (part, robust_lr("analyze", "sweep.jsonl")):
+        assert next_run in " ".join(said(answer).split())
+        assert "more learning rates" not in answer.out and "add " not in answer.out and "Until then" not in answer.out
     assert "18 results" in robust_lr(*words).out
 
 

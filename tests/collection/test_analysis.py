@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from robust_lr import SweepCollection, SweepResult
+from robust_lr import SweepCollection, SweepResult, run_sweep
 from robust_lr.collection import analyze_collection
 from robust_lr.exceptions import DataError, InsufficientDataError, OptionError
 from tests.collection.synthetic import LRS, collection, sweep, valley
@@ -40,7 +40,7 @@ def test_a_larger_tolerance_never_gives_a_finer_grid_and_keeping_it_is_always_an
     assert ratios == sorted(ratios)
     kept = analyze_collection(collection(), tolerance=1e-6).answer
     assert kept.keeps_the_grid and kept.bound == 0 and kept.n_trials == kept.n_trials_full
-    assert "more than your 1e-06" in kept.why
+    assert "more than the tolerance of 1e-06" in kept.why
 
 
 def test_a_tolerance_in_percent_is_of_the_lowest_loss_of_each_sweep():
@@ -129,6 +129,34 @@ def test_learning_rates_drawn_at_random_give_no_recommendation_and_the_reason():
         pairs.append(({"i": i}, sweep(valley(lrs, -7.0 + np.sin(i)), lrs)))
     with pytest.raises(InsufficientDataError, match="20 sweeps left out: the learning rates are not a geometric grid"):
         analyze_collection(SweepCollection.from_sweeps(pairs))
+
+
+def train(*, lr, schedule, seed):
+    return 1 + (math.log10(lr / 0.01)) ** 2
+
+
+def journals(folder, *n_kept):
+    """Journals of sweeps over seven learning rates and two seeds, each with its first results only."""
+    for i, n in enumerate(n_kept):
+        path = folder / f"size={i}.jsonl"
+        run_sweep(train, np.geomspace(1e-3, 1, 7), ["cosine"], seeds=2, journal=path)
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + n]))
+    return SweepCollection.from_folder(folder)
+
+
+def test_a_sweep_that_a_time_budget_ended_is_no_coarse_grid(tmp_path):
+    analysis = analyze_collection(journals(tmp_path, 14, 14, 6, 6))
+    assert analysis.answer.ratio == pytest.approx(10**0.5) and analysis.answer.n_sweeps == 2
+    assert "2 sweeps left out: the sweep is unfinished: run the same command again" in " ".join(str(analysis).split())
+
+
+def test_unfinished_sweeps_alone_give_no_recommendation(tmp_path):
+    with pytest.raises(InsufficientDataError, match="3 sweeps left out: the sweep is unfinished"):
+        analyze_collection(journals(tmp_path, 6, 7, 9))
+
+
+def test_a_sweep_that_lacks_only_further_seeds_counts(tmp_path):
+    assert analyze_collection(journals(tmp_path, 13, 13)).answer.n_sweeps == 2
 
 
 def three_schedules(n=20):

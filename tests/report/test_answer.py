@@ -128,6 +128,16 @@ def test_runs_that_diverged_above_the_best_are_no_edge():
     assert "8" not in box["As good"]
 
 
+def test_an_unfinished_sweep_is_finished_before_anything_else():
+    box = box_of(VALLEY, VALLEY, shift=(0.0,), n_left=4)
+    assert box["Run next"] == "the same run command again (in Python: the same call): 4 trials are left"
+    assert not {"Why", "Until then", "Next grid"} & set(box)
+    assert box_of(VALLEY, n_left=1)["Run next"].endswith("1 trial is left")
+    assert box_of(VALLEY, n_left=1)["Next grid"] == "2, 16, 128 (ratio 8)"  # known already
+    text = str(analysis_of(VALLEY, shift=(0.0,), n_left=4))
+    assert "needs the trials left" in text and "yet: the sweep is unfinished" in text
+
+
 def test_one_seed_asks_for_more_and_offers_a_guess():
     box = box_of(VALLEY, FLAT, shift=(0.0,))
     assert "(one seed)" in box["Best learning rate"]
