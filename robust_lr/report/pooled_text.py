@@ -72,9 +72,12 @@ def _answer_rows(analysis: AnalyzedCollection) -> Iterator[tuple[str, str]]:
         yield "Next grid", f"also {', '.join(f'{edge * step**i:.3g}' for i in range(1, 4))} and further"
     else:
         yield "Next grid", _grid_text(answer)
-        yield "Holds for", (
-            f"{answer.share:.0%} of further sweeps like these, against a full grid from {low:.3g} to {high:.3g}; a best "
-            "learning rate beyond that is not covered"
+        yield (
+            "Holds for",
+            (
+                f"{answer.share:.0%} of further sweeps like these, against a full grid from {low:.3g} to {high:.3g}; a "
+                "best learning rate beyond that is not covered"
+            ),
         )
     yield "Measured", measured_text(answer)
     best = sorted(each.best_lr for each in answer.sweeps)
