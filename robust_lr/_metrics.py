@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
@@ -96,6 +96,15 @@ def missing_metric(metric: str, returned: Mapping[str, object]) -> str:
     other = f"; to optimize another, pass metric={some!r} (--metric {some})" if some else ""
     must = "its loss, or a mapping with the key 'loss'" if metric == "loss" else f"a mapping with the key {metric!r}"
     return f"train must return {must}; it returned {keys}{other}"
+
+
+def without_metric(metric: str, returned: Iterable[str]) -> str:
+    """Return the words for stored trials that lack the metric: which they have, and how to choose one."""
+    names = list(dict.fromkeys(returned))
+    if not names:
+        return f"no metric {metric!r}; it has none"
+    some = next(iter(difflib.get_close_matches(metric, names, 1) or names))
+    return f"no metric {metric!r}; it has {', '.join(names)}: choose one, such as metric={some!r} (--metric {some})"
 
 
 def direction_of(direction: Direction | None, metric: str = "") -> tuple[float, list[str]]:

@@ -93,6 +93,7 @@ class _CommandPrinter:
 
 def _warn_of_unused_axes(options: argparse.Namespace) -> None:
     axes = ["lr", *(["schedule"] if len(split_specs(getattr(options, "schedules", ""))) > 1 else [])]
+    axes += ["seed"] if getattr(options, "seeds", 1) != 1 else []
     for axis in axes:
         if f"{{{axis}}}" not in options.command_line:
             said = f"the command has no {{{axis}}}: it must read the environment variable ROBUST_LR_{axis.upper()}"

@@ -26,7 +26,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     guessed = "[default: found by its name]"
     option("--lr-name", metavar="NAME", help=f"name of the learning rate {guessed}")
-    add_objective(parser, "name of the final loss; nan or inf is a diverged run", default=None)
+    add_objective(
+        parser, "name of the final loss (journal: any metric of the trials); nan or inf is a diverged run", default=None
+    )
     option("--schedule-name", metavar="NAME", help=f"name of the schedule, if there is one {guessed}")
     option("--seed-name", metavar="NAME", help=f"name of the seed, if there is one {guessed}")
     option(

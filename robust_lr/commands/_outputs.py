@@ -184,7 +184,8 @@ def _numbers(metric: str, cells: Mapping[str, str]) -> dict[str, float]:
 
 def _lacks(metric: str, names: Iterable[str]) -> str:
     known = list(names)
-    return f"it holds {listed(map(repr, known))}{did_you_mean(metric, known)}".rstrip("?")
+    way = "; choose one with --metric (metric=)" if metric == "loss" and known else ""
+    return f"it holds {listed(map(repr, known))}{did_you_mean(metric, known)}".rstrip("?") + way
 
 
 def _as_json(match: re.Match[str]) -> str:

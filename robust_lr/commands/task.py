@@ -171,14 +171,16 @@ class CommandTask:
             raise TrialDiverged(f"exit code {code}")
         if code == 0:
             return
+        nothing = "it printed nothing"
         if code is None:
+            nothing += "; if it only needs longer, raise --trial-timeout (trial_timeout=)"
             how = f"timed out after {self.trial_timeout:g} s"
             log = log.partition(TIME_LIMIT.decode())[0]  # below is what SIGTERM made of it
         elif code < 0:
             how = f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
         else:
             how = f"ended with exit code {code}"
-        lines = log.rstrip().splitlines()[-_LINES_SHOWN:] or ["(nothing)"]
+        lines = log.rstrip().splitlines()[-_LINES_SHOWN:] or [nothing]
         if self.cwd is None and any("No such file or directory" in line for line in lines):
             how += "; it ran in the trial's folder, and --cwd . (cwd=) runs it in this one"
         tail = "\n".join(lines)

@@ -200,11 +200,16 @@ def _changes(path: Path, mine: JournalContents | None, new: SweepHeader, *, keep
     changed = changed_parts(mine.header.fingerprint, new.fingerprint)
     if changed and not keep_results:
         raise JournalError(
-            f"{listed(changed, at_most=4)} changed since {path} was written, so its "
+            f"{listed(map(_part_name, changed), at_most=4)} changed since {path} was written, so its "
             f"{count_of(n_results, 'result')} may be stale: keep them with --keep-results (keep_results=True), train "
             "anew under another name with --label NAME (label=), or name another journal"
         )
     return changed
+
+
+def _part_name(key: str) -> str:
+    """The name of a part for people: the scripts of a command are its attributes."""
+    return key.removeprefix("attribute ") if key.startswith(("attribute file ", "attribute command")) else key
 
 
 def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:

@@ -22,8 +22,7 @@ class _Journals:
     def read(self, paths: Sequence[Path], root: Path, options: ReadOptions) -> dict[str, SweepResult]:
         def read(path: Path) -> dict[str, SweepResult]:
             options.refuse(_OF_TABLES, path, "a journal, which is one sweep without columns")
-            metric, direction = options.metric or "loss", options.direction
-            return {"": SweepResult.from_journal(path, metric=metric, direction=direction)}
+            return {"": SweepResult.from_journal(path, metric=options.metric, direction=options.direction)}
 
         return one_each(paths, root, read)
 

@@ -33,7 +33,7 @@ def read_sweeps(
             TensorBoard, wandb, or several of one kind. Plug-ins add Optuna's storages and Ray's experiments.
         lr_name: column of the learning rate in a table; by default found by its name.
         metric: column of the final loss in a table, by default found by its name; in a journal, the loss or any metric
-            of the trials.
+            of the trials, by default the loss, or their only metric.
         schedule_name: column of the schedule in a table, by default found by its name, if there is one.
         seed_name: column of the seed in a table, likewise.
         group_by: columns of a table; runs with the same values in them form one sweep, named like "steps = 100".

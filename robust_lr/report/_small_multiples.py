@@ -7,8 +7,8 @@ from html import escape
 
 from ._charts import Axis, Chart, Panel, Trace
 
-_WIDTH, _HEIGHT = 200.0, 124.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 4.0, 4.0, 16.0
+_WIDTH, _HEIGHT = 212.0, 136.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 4.0, 4.0, 28.0
 _DASHES = {"solid": "", "dash": " stroke-dasharray='4 3'", "dot": " stroke-dasharray='1 2'"}
 _N_TICKS = 3
 
@@ -16,13 +16,18 @@ _N_TICKS = 3
 def small_panel(panel: Panel, chart: Chart) -> str:
     """Return the lines of one panel on its axes, as an SVG element."""
     ticks = "".join(
-        f"<text x='{_x(value, chart.x):.0f}' y='{_HEIGHT - 4:.0f}' text-anchor='middle'>{label}</text>"
+        f"<text x='{_x(value, chart.x):.0f}' y='{_HEIGHT - 16:.0f}' text-anchor='middle'>{label}</text>"
         for value, label in _few(chart.x)
     )
     ticks += "".join(
         f"<text x='{_LEFT - 3:.0f}' y='{_y(value, chart.y) + 3:.0f}' text-anchor='end'>{label}</text>"
         f"<path d='M{_LEFT:.0f} {_y(value, chart.y):.1f}H{_WIDTH - _RIGHT:.0f}' stroke='#e3e6ea'/>"
         for value, label in _few(chart.y)
+    )
+    x_middle, y_middle = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
+    ticks += (
+        f"<text x='{x_middle:.0f}' y='{_HEIGHT - 4:.0f}' text-anchor='middle'>{escape(chart.x.label)}</text>"
+        f"<text transform='translate(9 {y_middle:.0f}) rotate(-90)' text-anchor='middle'>{escape(chart.y.label)}</text>"
     )
     corner = f"M{_LEFT:.0f} {_TOP:.0f}V{_HEIGHT - _BOTTOM:.0f}H{_WIDTH - _RIGHT:.0f}"
     frame = f"<path d='{corner}' stroke='#9aa3ad' fill='none'/>"

@@ -109,7 +109,8 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
     entry, profile, seeds = answer.entry, answer.profile, answer.profile.loss.shape[1]
     equal = "equal for every seed" if analysis.sweep.unused_axes.repeated_seeds else "one seed"
     n_here = int(profile.n_seeds[np.flatnonzero(profile.learning_rates == profile.best_lr)[0]])
-    adjusted = f"{n_here} of {seeds} seeds, adjusted for the rest"
+    lost = "the missing one" if seeds - n_here == 1 else "the missing ones"
+    adjusted = f"mean of {n_here} of {seeds} seeds, corrected for {lost}"
     mean = equal if seeds == 1 else f"mean of {seeds} seeds" if n_here == seeds else adjusted
     value = profile.shown(profile.best_loss, named=True)
     yield "Best learning rate", f"{profile.best_lr:g}{_under(answer, analysis)}, {value} ({mean})"

@@ -17,7 +17,7 @@ MOST_ROWS = 300  # of the table of sweeps
 _HOW_TO_READ = (
     "A grid of some ratio is a sub-grid of a sweep: every second, third, ... learning rate. What it loses is the best "
     "loss on it less the best loss on the full grid, at the worst offset. The bound counts clusters of sweeps, because "
-    "sweeps of one cluster are alike: docs/many-sweeps.md."
+    "sweeps of one cluster are alike, so they say less about the next one than as many independent sweeps would."
 )
 
 

@@ -75,8 +75,8 @@ def _answer_rows(analysis: AnalyzedCollection) -> Iterator[tuple[str, str]]:
         yield (
             "Holds for",
             (
-                f"{answer.share:.0%} of further sweeps like these, against a full grid from {low:.3g} to {high:.3g}; a best "
-                "learning rate beyond that is not covered"
+                f"{answer.share:.0%} of further sweeps like these, against a full grid from {low:.3g} to {high:.3g}; a "
+                "best learning rate beyond that is not covered"
             ),
         )
     yield "Measured", measured_text(answer)

@@ -15,8 +15,8 @@ Rows = tuple[list[str], list[list[str]]]
 MAX_STRIDE = 6  # with these columns the table fits into a terminal
 
 _LIMITS = {
-    "too low": "rates below the best", "too high": "rates above the best", "cliff": "stability cliff",
-    "noise": "noise", "grid": "narrow sweep", "none": "nothing",
+    "too low": "rates below the best", "too high": "rates above the best", "cliff": "divergence above the best",
+    "noise": "noise", "grid": "the range of the sweep", "none": "nothing",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .._checks import check_train, check_whole
 from .._labels import is_vague, label_of
-from .._metrics import Direction, Objective
+from .._metrics import Direction, Objective, without_metric
 from .._text import count_of, levels_to_user
 from ..exceptions import DataError, OptionError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
@@ -256,7 +256,10 @@ def _kept_in_range_if_in_doubt(options: SearchOptions, objective: Objective, tra
 
 def _known(book: Journal, objective: Objective, name: object) -> list[TrialResult]:
     """The trials of a journal, by their metric."""
-    known = [objective.judge(result) for result in (*book.finished.values(), *book.given_up.values())]
-    if lacking := [result.error for result in known if not (result.is_final or result.is_worth_retrying)]:
-        raise DataError(f"{name} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
+    results = [*book.finished.values(), *book.given_up.values()]
+    known = [objective.judge(result) for result in results]
+    lacking = [r for r, judged in zip(results, known, strict=True) if not (judged.is_final or judged.is_worth_retrying)]
+    if lacking:
+        has = without_metric(objective.metric, (each for result in lacking for each in objective.values_of(result)))
+        raise DataError(f"{name} holds {count_of(len(lacking), 'trial')} with {has}")
     return known

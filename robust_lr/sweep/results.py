@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import check_whole
-from .._metrics import Direction, Objective, direction_of, quantity
+from .._metrics import LOSS, Direction, Objective, direction_of, quantity, without_metric
 from .._page import Block, Line, Table, to_html, to_text
 from .._text import count_of, loss_text
 from ..exceptions import DataError
@@ -247,23 +247,27 @@ class SweepResult:
         return cls.from_runs(table.runs, repeats=repeats, direction=direction, source=str(path), notes=notes)
 
     @classmethod
-    def from_journal(cls, path: str | Path, *, metric: str = "loss", direction: Direction | None = None) -> Self:
+    def from_journal(cls, path: str | Path, *, metric: str | None = None, direction: Direction | None = None) -> Self:
         """Read the journal of `run_sweep`, finished or not; raise `JournalError` for any other file.
 
         Args:
             path: the file.
-            metric, direction: as in `run_sweep`; the journal holds all that the training function returned.
+            metric, direction: as in `run_sweep`; the journal holds all that the training function returned. By default
+                the loss, or the only metric of trials that have no loss.
         """
-        contents, objective = read_journal(path), Objective(metric, direction)
+        contents = read_journal(path)
+        known = dict.fromkeys(name for r in contents.results for name in LOSS.values_of(r) if r.status == "ok")
+        if metric is None:
+            metric = next(iter(known)) if len(known) == 1 else "loss"
+        objective = Objective(metric, direction)
         header, results = contents.header, [objective.judge(r) for r in contents.results]
         notes = [*contents.notes, *objective.notes()]
         without = {
             r.spec for r, judged in zip(contents.results, results, strict=True) if r.is_final and not judged.is_final
         }
         if without:
-            known = dict.fromkeys(name for r in contents.results for name in objective.values_of(r))
             if metric not in known:
-                raise DataError(f"the sweep has no metric {metric!r}; it has {', '.join(known) or 'none'}")
+                raise DataError(f"the sweep has {without_metric(metric, known)}")
             notes.append(f"{count_of(len(without), 'trial')} left out: no {metric!r}")
         return cls.from_trials(
             header.schedules, header.learning_rates, header.seeds, [r for r in results if r.spec not in without],

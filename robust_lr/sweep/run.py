@@ -9,7 +9,7 @@ from typing import Literal
 
 from .._checks import check_train
 from .._labels import spec_text
-from .._metrics import Direction, Objective
+from .._metrics import Direction, Objective, without_metric
 from .._text import count_of
 from ..exceptions import DataError, OptionError
 from ..grids import GeometricGrid
@@ -94,8 +94,9 @@ def run_sweep(
         finished = stack.enter_context(book).finished if book else {}
         known = {spec: objective.judge(result) for spec, result in finished.items()}
         plan = SweepPlan(specs, lrs, seed_plan, known, *([book.ask] if book else []))
-        if lacking := [result.error for result in plan.results if not result.is_final]:
-            raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
+        if lacking := [result.spec for result in plan.results if not result.is_final]:
+            has = without_metric(metric, (name for spec in lacking for name in objective.values_of(finished[spec])))
+            raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} with {has}")
         ledger = TrialLedger(
             plan, journal=book, max_retries=max_retries, label=label, objective=objective,
             time_budget=time_budget,

@@ -19,7 +19,9 @@ def test_the_answer_says_the_grid_its_price_and_on_what_it_rests():
     answer, found = analysis.answer, rows(analysis)
     assert found["Next sweep"] == "ratio 8 under cosine, 5 trials instead of 13"
     assert found["Loses"] == f"at most {answer.bound:.4f} against the full grid, in 95% of such sweeps"
-    assert found["Why not coarser"] == f"ratio 16 could lose {answer.ratios[3].bound:.4f}, more than the tolerance of 0.05"
+    assert (
+        found["Why not coarser"] == f"ratio 16 could lose {answer.ratios[3].bound:.4f}, more than the tolerance of 0.05"
+    )
     assert found["Measured"].startswith("across 48 sweeps (8 clusters of equal size), grids of ratio 4 lose at most 0.")
     assert found["Next grid"] == ", ".join(f"{lr:.3g}" for lr in answer.learning_rates)
     assert found["Holds for"].startswith(f"95% of further sweeps like these, against a full grid from {LRS[0]:.3g} to ")
