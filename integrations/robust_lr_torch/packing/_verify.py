@@ -48,7 +48,7 @@ def _compare(
     scale = max((abs(v) for v in alone if math.isfinite(v)), default=0.0)
     pairs = [*zip(alone, together, [1e-4] * len(alone), strict=True)]
     if all(map(math.isfinite, alone)):
-        inputs, targets = (data[task.batch_indices(spec.seed)[0]].to(task.device) for data in task.train_data)
+        inputs, targets = task.examples.batch(task.batch_indices(spec.seed)[0], task.device)
         with torch.no_grad():
             end, packed_end = (float(task.objective(m.eval(), inputs, targets)) for m in (model, packed))
         packed.train()

@@ -298,6 +298,10 @@ class FillsABufferLater(nn.Linear):
         return super().forward(x - self.first)
 
 
+def sgd_at_the_root(parameters, lr):
+    return torch.optim.SGD(parameters, lr=lr**0.5)
+
+
 def sgd_at_a_tenth(parameters, lr):
     return torch.optim.SGD(parameters, lr=0.1 * lr)
 
@@ -313,7 +317,7 @@ def tiny_squares(outputs, targets):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"optimizer": sgd_at_a_tenth}, "another learning rate than it is given"),
+        ({"optimizer": sgd_at_the_root}, "another learning rate than it is given"),
         ({"optimizer": decay_by_lr}, "another weight_decay at another learning rate"),
         ({"make_model": with_hook}, "hook on its gradient"),
         ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
@@ -333,7 +337,7 @@ def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
         assert run(PackedRunner(engine="packed"), t, specs) == run(SerialRunner(), t, specs)
 
 
-@pytest.mark.parametrize("optimizer", [sgd_at_a_tenth])
+@pytest.mark.parametrize("optimizer", [sgd_at_the_root, sgd_at_a_tenth])
 def test_the_closed_form_too_asks_what_the_optimizer_makes_of_a_learning_rate(optimizer):
     t = task(lambda: nn.Linear(D, K), optimizer=optimizer)
     with pytest.raises(NotVectorizable, match="another learning rate"):
