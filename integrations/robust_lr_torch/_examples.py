@@ -108,6 +108,8 @@ def _columns_of(loader: DataLoader[Any]) -> Any:
 def _check_loader(name: str, loader: DataLoader[Any]) -> None:
     if isinstance(loader.dataset, IterableDataset):
         raise DataError(f"{name} must have rows, from which the seed chooses; an IterableDataset has none")
+    if loader.batch_sampler is None:
+        raise DataError(f"{name} must make batches; give the DataLoader a batch_size")
     sampler, makes_batches = loader.sampler, type(loader.batch_sampler) is BatchSampler
     draws_each_once = type(sampler) is SequentialSampler or (
         type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(sampler.data_source)
@@ -121,7 +123,7 @@ def _check_loader(name: str, loader: DataLoader[Any]) -> None:
 
 def _check_rows(name: str, examples: Examples) -> None:
     columns = examples.columns
-    if not isinstance(columns, _Items | dict) and not (isinstance(columns, tuple) and len(columns) > 1):
+    if (isinstance(columns, tuple) and len(columns) < 2) or not isinstance(columns, _Items | dict | tuple):
         raise DataError(f"{name} must be a pair (inputs, targets), each with a length")
     try:
         lengths = _lengths(columns)

@@ -190,6 +190,15 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
         run(PackedRunner(engine="packed", strict=True), t, SPECS[:4])
 
 
+@pytest.mark.parametrize("engine", ["auto", "packed"])
+def test_an_optimizer_that_calls_a_closure_is_run_one_after_the_other_with_one_warning(engine):
+    t = task(optimizer=torch.optim.LBFGS)
+    with pytest.warns(RobustLRWarning, match="training sequentially: torch.optim.LBFGS .* calls a closure") as caught:
+        results = run(PackedRunner(engine=engine), t, SPECS[:4])
+    assert len(caught) == 1 and results == run(SerialRunner(), t, SPECS[:4])
+    assert all(status == "ok" and math.isfinite(loss) for status, loss, _ in results.values())
+
+
 # Processes
 
 
