@@ -29,12 +29,7 @@ def rule_of(task: Training, model: nn.Module) -> UpdateRule:
 
     SGD, Adam and AdamW of ``torch.optim`` have rules of their own. Any other optimizer is probed first.
     """
-    with not_vectorizable("the optimizer cannot be made for the parameters of the model"):
-        optimizer, slower = (task.make_optimizer(model, lr) for lr in (1.0, _SLOWER))
-    if not isinstance(optimizer, Optimizer):
-        raise NotVectorizable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    if obstacle := _obstacle(optimizer, model):
-        raise NotVectorizable(f"{_name_of(optimizer)} {obstacle}")
+    optimizer, slower = checked_optimizer(task, model), task.make_optimizer(model, _SLOWER)
     if len(optimizer.param_groups) != len(slower.param_groups):
         raise NotVectorizable("the optimizer has other parameter groups at another learning rate")
     for group, other in zip(optimizer.param_groups, slower.param_groups, strict=True):
@@ -45,6 +40,17 @@ def rule_of(task: Training, model: nn.Module) -> UpdateRule:
         for group in optimizer.param_groups
     )
     return groups[0].rule if [group.factor for group in groups] == [1.0] else GroupedRule(groups)
+
+
+def checked_optimizer(task: Training, model: nn.Module) -> Optimizer:
+    """Return the optimizer of a model at a learning rate of 1, unless it has more to it than its options."""
+    with not_vectorizable("the optimizer cannot be made for the parameters of the model"):
+        optimizer = task.make_optimizer(model, 1.0)
+    if not isinstance(optimizer, Optimizer):
+        raise NotVectorizable(f"a pack needs a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    if obstacle := _obstacle(optimizer, model):
+        raise NotVectorizable(f"{_name_of(optimizer)} {obstacle}")
+    return optimizer
 
 
 def _rule_of_group(task: Training, optimizer: Optimizer, group: Mapping[str, Any]) -> UpdateRule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import time
 import traceback
@@ -91,6 +92,13 @@ class Pack:
         self.traced = trace_step(task, self.replica, changing, self.tables.tensors, [*self._batch(rows), numbers, keys])
         self._graph = self.traced.compiled() if compiled else self.traced.graph
         self._replayed = self._replayable()
+
+    def compiled(self) -> Pack:
+        """Return a pack on the same arrays whose step is compiled; use one of the two."""
+        pack = copy.copy(self)
+        pack.is_compiled, pack._graph = True, self.traced.compiled()
+        pack._replayed = pack._replayable()
+        return pack
 
     @property
     def specs(self) -> list[TrialSpec]:
