@@ -319,6 +319,16 @@ def decay_by_lr(parameters, lr):
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4 / lr)
 
 
+class Autocast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = make_network()
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.body(x)
+
+
 def tiny_squares(outputs, targets):
     return 1e-6 * outputs.square().mean()
 
@@ -332,6 +342,7 @@ def tiny_squares(outputs, targets):
         ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
         ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
         ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
+        ({"make_model": Autocast}, "it computes in bfloat16, where a pack and a trial alone round differently"),
         ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
