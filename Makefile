@@ -15,7 +15,7 @@ IN_PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reord
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-all install lint format bench clean
+.PHONY: help demo test test-slow test-all install lint format bench fuzz clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: $(INSTALL_STAMP) ## Format all files and repair what the linter can repa
 
 bench: $(INSTALL_STAMP) ## Run each benchmark in turn.
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+fuzz: $(INSTALL_STAMP) ## Feed every reader, command and function with nonsense; SECONDS=600 says for how long.
+	$(BIN)/python -m tests.fuzz.fuzzer --seconds $(or $(SECONDS),60)
 
 clean: ## Remove caches, builds and demo-output/; keeps .venv.
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,8 @@
 
     python benchmarks/coverage.py                               synthetic sweeps: 200 of each kind
     python benchmarks/coverage.py --missing 0.33                without a third of their cells
+    python benchmarks/coverage.py --short-row                   one learning rate, drawn, has one seed
+    python benchmarks/coverage.py --short-seed                  one seed has one learning rate, drawn
     python benchmarks/coverage.py --repeats                     one seed, and a second at the three around its best
     python benchmarks/coverage.py --noise 1.5                   one seed, and a noise that is given 1.5 times too small
     python benchmarks/coverage.py --seeds-file FILE.npz         seeds drawn from measured sweeps with many seeds
@@ -9,10 +11,10 @@
 A setting is a true curve (valleys, a steep valley, a flat floor, one good point among equals, cliffs), a kind of noise
 (independent; growing with the learning rate; smooth over neighboring learning rates; skewed; each with a part shared
 by all learning rates of a seed), its size, and a number of seeds. Each sweep draws 16 learning rates x K seeds and asks
-`degradation_curve` and `compare_schedules` for their 95 % bands. Coverage is the share of bands that hold the truth,
-upper the share of those that end above it (a recommendation rests on that side alone, nominally 97.5 %); the width is
-set against the spread of the estimate, from its 2.5 to its 97.5 percentile over the fresh sweeps. The peer is what one
-would write first: a percentile bootstrap over the seeds of the plug-in estimate.
+for the 95 % bands of `degradation_curve`, at four strides, and of `compare_schedules`. Coverage is the share of bands
+that hold the truth, upper the share of those that end above it (a recommendation rests on that side alone, nominally
+97.5 %); the width is set against the spread of the estimate, from its 2.5 to its 97.5 percentile over the fresh sweeps.
+The peer is what one would write first: a percentile bootstrap over the seeds of the plug-in estimate.
 
 A file of measured sweeps is an npz archive with arrays NAME/METRIC of shape (schedules, learning rates, seeds), and
 NAME/lrs. K of its seeds are drawn for each sweep; the truth is the mean over all.
@@ -31,7 +33,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robust_lr import SweepResult, compare_schedules, degradation_curve
+from robust_lr import SweepResult, compare_schedules
+from robust_lr.analysis._selection import loss_block
+from robust_lr.analysis.degradation import curve_of
 
 N_LRS = 16
 STRIDES = (2, 3, 4, 6)
@@ -68,6 +72,8 @@ class Analysis:
     """How sweeps are changed before they are analyzed, and what the analysis is told."""
 
     missing: float = 0.0
+    short_row: bool = False
+    short_seed: bool = False
     repeats: bool = False
     noise: float | None = None  # given to the analysis: too small by this factor
     bootstrap: bool = False
@@ -92,6 +98,16 @@ def thin(loss: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray
     gone = rng.random(loss.shape[1:]) < share
     gone[np.arange(len(gone)), rng.integers(loss.shape[2], size=len(gone))] = False
     return np.where(gone, np.nan, loss)
+
+
+def shorten(loss: np.ndarray, rng: np.random.Generator, *, row: bool) -> np.ndarray:
+    """Return the losses of one learning rate on its first seed alone, or of the last seed at one of them alone."""
+    loss, at = loss.copy(), int(rng.integers(loss.shape[1]))
+    if row:
+        loss[:, at, 1:] = np.nan
+    else:
+        loss[:, np.arange(loss.shape[1]) != at, -1] = np.nan
+    return loss
 
 
 def repeats_only(loss: np.ndarray) -> np.ndarray:
@@ -157,24 +173,25 @@ def _measure(
         loss = sample(rng)
         if how.missing:
             loss = thin(loss, how.missing, rng)
+        if how.short_row or how.short_seed:
+            loss = shorten(loss, rng, row=how.short_row)
         if how.repeats:
             loss = repeats_only(loss)
         sweep = SweepResult(("a", "b"), lrs, range(loss.shape[2]), loss)
-        curves = {name: degradation_curve(sweep, name, noise=noise) for name in "ab"}
+        curves = {name: curve_of(loss_block(sweep, name, noise=noise), 0.95, STRIDES) for name in "ab"}
         comparison = compare_schedules(curves.values())
-        for k in STRIDES:
-            curve = curves["a"]
+        curve = curves["a"]
+        for at, k in enumerate(STRIDES):
             for name in ("worst", "mean"):
-                interval = getattr(curve, f"{name}_interval")[k - 1]
-                found.setdefault((name, k, METHODS[0]), []).append((getattr(curve, name)[k - 1], *interval))
+                interval = getattr(curve, f"{name}_interval")[at]
+                found.setdefault((name, k, METHODS[0]), []).append((getattr(curve, name)[at], *interval))
             if how.bootstrap:
                 for name, interval in bootstrap(loss[0], k, rng).items():
-                    found.setdefault((name, k, METHODS[1]), []).append((getattr(curve, name)[k - 1], *interval))
+                    found.setdefault((name, k, METHODS[1]), []).append((getattr(curve, name)[at], *interval))
             row = comparison.n_trials.index(-(-N_LRS // k))
             sign = 1 if comparison.lowest[row] == "b" else -1
             interval = sorted(sign * comparison.interval[row, 0 if sign == 1 else 1])
             estimate = comparison.final_loss[row, 0] - comparison.final_loss[row, 1]
-            # Strides 4 and 5 share a number of trials: the comparison uses the finer.
             found.setdefault(("difference", k, METHODS[0]), []).append((estimate, *interval))
     rows = []
     for (name, k, method), values in found.items():
@@ -229,6 +246,8 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=200, help="sweeps of each kind")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="numbers of seeds")
     parser.add_argument("--missing", type=float, default=0.0, help="share of the cells that are missing")
+    parser.add_argument("--short-row", action="store_true", help="one learning rate has one seed")
+    parser.add_argument("--short-seed", action="store_true", help="one seed has one learning rate; at least 3 seeds")
     parser.add_argument("--repeats", action="store_true", help="one seed, and a second at three learning rates")
     parser.add_argument("--noise", type=float, help="one seed; the noise given is too small by this factor")
     parser.add_argument("--seeds-file", type=Path, help="npz archive of measured sweeps with many seeds")
@@ -239,7 +258,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     seeds = [1] if args.noise else [2] if args.repeats else args.seeds
-    how = Analysis(args.missing, args.repeats, args.noise, args.bootstrap)
+    how = Analysis(args.missing, args.short_row, args.short_seed, args.repeats, args.noise, args.bootstrap)
     with ProcessPoolExecutor(args.jobs) as pool:
         if args.seeds_file:
             names = [name for name in np.load(args.seeds_file) if not name.endswith("/lrs")]

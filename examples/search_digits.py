@@ -15,8 +15,8 @@ if __name__ == "__main__":
     train = demo_task()
     constant = search_learning_rate(train, LR_MIN, LR_MAX, tolerance=TOLERANCE, schedule="constant")
     cold = search_learning_rate(train, LR_MIN, LR_MAX, tolerance=TOLERANCE, schedule="cosine")
-    start = transfer_learning_rate(constant, to_schedule="cosine", from_total_steps=1500)
-    options = SearchOptions(start=start, ratio=2)
+    start = transfer_learning_rate(constant, to_schedule="cosine", from_total_steps=1500, convex=True)
+    options = SearchOptions(start=start.lr, start_factor=start.factor)
     warm = search_learning_rate(train, LR_MIN, LR_MAX, tolerance=TOLERANCE, schedule="cosine", options=options)
-    for name, result in (("constant", constant), ("cosine", cold), (f"cosine from {start:.3g}", warm)):
+    for name, result in (("constant", constant), ("cosine", cold), (f"cosine from {start.lr:.3g}", warm)):
         print(f"\n{name}\n{result}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .analysis import degradation_curve as degradation_curve
     from .analysis import learning_rate_profile as learning_rate_profile
     from .analysis import recommend as recommend
+    from .collection import SweepCollection as SweepCollection
     from .commands import CommandTask as CommandTask
     from .divergence import DivergenceWatch as DivergenceWatch
     from .exceptions import RobustLRError as RobustLRError
@@ -53,6 +54,7 @@ else:
         {
             "analysis": "Analysis DegradationCurve LearningRateProfile Recommendation ScheduleComparison analyze_sweep "
             "compare_schedules degradation_curve learning_rate_profile recommend",
+            "collection": "SweepCollection",
             "commands": "CommandTask",
             "divergence": "DivergenceWatch",
             "exceptions": "RobustLRError TrialDiverged",

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str], *, moved: Mapping[str, str] | None = None, extra: str = ""
+    package: str,
+    homes: Mapping[str, str],
+    *,
+    moved: Mapping[str, str] | None = None,
+    extra: str = "",
+    frameworks: Collection[str] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return the ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
@@ -20,8 +25,9 @@ def lazy_names(
         homes: for each module, relative to the package, the names that the package offers from it, in one text.
         moved: the same for names that have left the package, by the absolute name of their new home. They still
             work, with a DeprecationWarning that gives the new place.
-        extra: framework that the package needs, which is also the name of its extra: ``"optuna"``. If it is
-            missing, the error says how to install it.
+        extra: name of the extra that the package needs: ``"optuna"``. If its framework is missing, the error says how
+            to install it.
+        frameworks: names of the frameworks, if they are not that of the extra.
     """
     home_of = {name: module for module, names in homes.items() for name in names.split()}
     new_home_of = {name: module for module, names in (moved or {}).items() for name in names.split()}
@@ -36,10 +42,12 @@ def lazy_names(
         try:
             value = getattr(import_module(f".{home_of[name]}", package), name)
         except ModuleNotFoundError as error:
-            if not extra or error.name != extra:  # a framework that is installed and broken must say so itself
+            if not extra or error.name not in (
+                frameworks or (extra,)
+            ):  # a framework that is installed and broken must say so itself
                 raise
             raise ModuleNotFoundError(
-                f"{package} needs {extra}: pip install 'robust-lr[{extra}]'", name=extra
+                f"{package} needs {error.name}: pip install 'robust-lr[{extra}]'", name=error.name
             ) from error
         setattr(sys.modules[package], name, value)
         return value

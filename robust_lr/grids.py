@@ -16,6 +16,7 @@ from ._checks import check_number, check_whole
 from .exceptions import GridError
 
 SIGNIFICANT_DIGITS = 12
+_LARGEST_LOG_RATIO = 700.0
 MAX_POINTS = 10_000  # more points are a mistake: in the ratio, or in the tolerance behind it
 
 
@@ -76,6 +77,8 @@ class GeometricGrid:
             )
         if not (points[0] > 0 and math.isfinite(points[-1])):
             raise GridError(f"the grid leaves the range of floats: it would run from {points[0]!r} to {points[-1]!r}")
+        if n > 1 and (math.log(high) - math.log(low)) * float(step) > _LARGEST_LOG_RATIO:
+            raise GridError(f"the neighbors {points[0]!r} and {points[1]!r} are further apart than a float can say")
         for name, value in (
             ("_low", low), ("_high", high), ("_start", start), ("_step", step), ("_points", points),
             ("lr_min", points[0]), ("lr_max", points[-1]), ("n_points", n),

@@ -44,6 +44,7 @@ from .schedules.specs import parse_schedule
 ScheduleLike: TypeAlias = str | Schedule | ArrayLike
 
 # A multiplier this far below the peak is zero here, and a peak this far from 1 is refused: nothing leaves the floats.
+_MOST_STEPS = 10**8
 _TINY = 1e-100
 
 
@@ -77,7 +78,9 @@ class TunedBound:
 
 @dataclass(frozen=True)
 class GridGuarantee:
-    """The cost of the better of two neighboring grid points, as a multiple of the tuned suboptimality.
+    """The bound of the better of two neighboring grid points, as a multiple of the bound of the tuned learning rate.
+
+    A ratio of two upper bounds over convex problems: on a single problem, f - f* may grow by a larger factor.
 
     Attributes:
         ratio: r, the factor between the neighbors.
@@ -389,6 +392,11 @@ def _multipliers(schedule: ScheduleLike, total_steps: int | None) -> NDArray[np.
         if total_steps is None:
             raise ScheduleError(f"total_steps is needed with the schedule {rule}; only an array has its own length")
         check_whole("total_steps", total_steps, error=ScheduleError, at_least=1)
+        if total_steps > _MOST_STEPS:
+            raise ScheduleError(
+                f"total_steps must be at most {_MOST_STEPS:.0e}, since each step takes memory; the results hardly "
+                "change beyond 1e5 steps"
+            )
         h = np.array(rule(np.arange(total_steps), total_steps), dtype=np.float64)
     else:
         try:
@@ -411,7 +419,7 @@ def _multipliers(schedule: ScheduleLike, total_steps: int | None) -> NDArray[np.
 def _positive(name: str, values: ArrayLike) -> NDArray[np.float64]:
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ScheduleError(f"{name} must be a number or an array of numbers, got {values!r}") from None
     bad = array[~(np.isfinite(array) & (array > 0))]
     if bad.size:

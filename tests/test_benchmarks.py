@@ -1,7 +1,9 @@
 """The benchmarks run, and what they write into the docs goes between its markers and nowhere else."""
 
 import importlib.util
+import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -140,13 +142,36 @@ def test_warm_searches_are_set_against_cold_ones_for_schedules_and_for_starts_th
     options = ["--decades", "1", "--thin", "20", "--jobs", "1"]
     done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    schedules, factors = (rows_of(block) for block in done.stdout.split("\n\n") if block.startswith("|"))
+    schedules, factors, spreads = (rows_of(block) for block in done.stdout.split("\n\n") if block.startswith("|"))
+    assert [float(row["spread"]) for row in spreads] == [1.1, 1.4, 2, 3]
+    assert all(float(row["factor 1.4"]) < float(row["cold"]) for row in spreads[:2])
     assert [row["to"] for row in schedules] == ["linear", "cosine", "all"]
     assert [float(row["off by"]) for row in factors] == [0.3, 1, 3]
     for row in schedules + factors:
         assert int(row["cases"]) > 0
         assert float(row["warm - cold"]) <= int(row["most"])
         assert all(0 <= float(share) <= 1 for share in row["right"].split("/"))
+
+
+def test_short_trainings_save_long_ones_and_a_law_saves_more(tmp_path):
+    rows = ["params,tokens,batch_size,lr,loss"]
+    for params, tokens, batch in itertools.product((1e8, 2e8, 4e8), (1e9, 4e9, 16e9), (64, 256)):
+        best = 0.01 * (params / 2e8) ** -0.5 * (batch / 128) ** 0.4 * (tokens / 4e9) ** (0.2 if batch > 100 else -0.2)
+        rows += [
+            f"{params:g},{tokens:g},{batch},{best * off:.6g},{2 + 0.02 * math.log(off) ** 2:.6f}"
+            for off in (0.06, 0.12, 0.25, 0.5, 1, 2, 4, 8, 16)
+        ]
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    command = [sys.executable, str(ROOT / "benchmarks" / "horizons.py"), str(tmp_path / "runs.csv")]
+    options = ["--length", "tokens", "--same", "params,batch_size", "--leave-out", "params"]
+    done = subprocess.run([*command, *options], check=True, capture_output=True, text=True, timeout=200)
+    searches, drifts = (rows_of(block) for block in done.stdout.strip().split("\n\n"))
+    found = {row["search"]: row for row in searches}
+    assert [float(row["corr batch_size"]) > 0.9 for row in drifts] == [True] * len(drifts)
+    assert {row["pairs"] for row in found.values()} == {"18"}
+    cost = {name: float(row["cost"]) for name, row in found.items()}
+    assert cost["horizons, law"] < cost["horizons"] < cost["full length"]
+    assert float(found["horizons, law"]["within"]) > 0.9
 
 
 def test_a_proof_takes_fewer_trials_than_one_that_has_to_hold_the_initial_points():
@@ -187,3 +212,18 @@ def test_the_benchmark_of_adaptive_seeds_counts_trainings_and_agreement():
     trainings = {" ".join(row[:-8]): float(row[-8]) for row in rows}
     assert head[:3] == ["11", "sweeps", "trainings"]
     assert trainings["2 seeds"] == 32 <= trainings["adaptive"] < 80 == trainings["5 seeds"] == trainings["5 others"]
+
+
+def test_the_benchmark_of_many_sweeps_checks_on_clusters_that_did_not_recommend(tmp_path):
+    rows = [
+        f"{size},{batch},{2.0**i},{2 + 0.01 * (i - (size + batch) % 3) ** 2}"
+        for size in range(8) for batch in range(4) for i in range(-6, 7)
+    ]  # fmt: skip
+    (tmp_path / "runs.csv").write_text("\n".join(["size,batch,lr,loss", *rows]))
+    script = [sys.executable, str(ROOT / "benchmarks" / "pooled.py"), str(tmp_path / "runs.csv")]
+    options = ["--group-by", "size,batch", "--cluster-by", "size", "--splits", "5", "--tolerance", "0.05"]
+    out = subprocess.run([*script, *options], check=True, capture_output=True, text=True, timeout=100).stdout
+    assert out.startswith("32 sweeps, 8 clusters by size")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| 0.05")]
+    assert [row[1] for row in rows] == ["found", "given", "sweeps"]
+    assert all(float(row[6]) == 1.0 for row in rows)  # every valley has the same width

@@ -16,7 +16,7 @@ PROMISES = {
     "custom_schedule.py": "bound, not prediction",
     "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
     "optuna_search.py": "trials; nothing in the range is better by more than the tolerance",
-    "optuna_study.py": "Grid for the next search",
+    "optuna_study.py": "Grid for new seeds of this task",
     "ray_ddp_trial.py": "8 trials, each trained by 2 workers",
     "sklearn_search.py": "Stopped: nothing in the range is better by more than the tolerance.",
     "digits_torch.py": "Every schedule breaks at the same learning rate",

@@ -237,7 +237,7 @@ def test_the_smoke_tier_ends_with_a_recommendation_and_a_report_on_ray(folder, t
     assert done.returncode == 0, done.stderr
     assert "smoke: WRN-10-1" in done.stdout
     assert "5 schedules x 3 learning rates 0.01..1 x 2 seeds = 30 trials of 2 epochs, 8 steps each" in done.stdout
-    assert "Grid for the next search" in done.stdout
+    assert "Grid for new seeds of this task" in done.stdout
     assert len(re.findall(r"by the validation loss; test loss \d", done.stdout)) == 5
     sweep = SweepResult.from_journal(tmp_path / "journal.jsonl")
     assert np.isfinite(sweep.loss).sum() == 30

@@ -18,9 +18,9 @@ NAMES = """
 Analysis CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
 InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner PolynomialDecay
 ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult SerialRunner
-SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup WarmupStableDecay analyze_sweep
-compare_schedules degradation_curve learning_rate_profile parse_schedule recommend run_sweep search_learning_rate
-transfer_learning_rate
+SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup WarmupStableDecay
+analyze_sweep compare_schedules degradation_curve learning_rate_profile parse_schedule recommend run_sweep
+search_learning_rate transfer_learning_rate
 """
 
 # What version 0.1 exported too: each works with a warning until version 0.3.
@@ -49,7 +49,10 @@ def test_every_public_name_is_explained(name):
     assert doc and not doc.startswith(f"{name}("), f"robust_lr.{name} has no docstring"
 
 
-@pytest.mark.parametrize("path", ["robust_lr", "integrations/robust_lr_optuna", "integrations/robust_lr_ray"])
+LAZY = ["robust_lr", *(f"integrations/robust_lr_{name}" for name in ("hf", "lightning", "optuna", "ray"))]
+
+
+@pytest.mark.parametrize("path", LAZY)
 def test_type_checkers_see_the_names_that_python_finds(path):
     tree = ast.parse((ROOT / path / "__init__.py").read_text(encoding="utf-8"))
     blocks = [node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]

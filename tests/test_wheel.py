@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"robust_lr", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_torch"}
+PLUGINS = ("hf", "lightning", "optuna", "ray", "sklearn", "torch")
+PACKAGES = {"robust_lr", *(f"robust_lr_{name}" for name in PLUGINS)}
 
 
 def _run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -80,7 +81,8 @@ def test_is_imported_from_where_it_was_installed(installed, tmp_path):
 
 
 def test_has_no_extra(installed, tmp_path):
-    code = "import importlib.util as u; print([n for n in ('torch', 'optuna', 'ray', 'sklearn') if u.find_spec(n)])"
+    names = ("torch", "optuna", "ray", "sklearn", "transformers", "lightning")
+    code = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
     assert _run(installed / "python", "-c", code, cwd=tmp_path).stdout.strip() == "[]"
 
 
@@ -117,7 +119,15 @@ def test_the_options_of_a_plugin_show_without_its_framework_and_name_the_extra_o
         assert done.stderr.count("\n") == 1
 
 
-def test_training_names_its_extra(installed, tmp_path):
-    done = _run(installed / "python", "-c", "import robust_lr_torch", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("line", "extra"),
+    [
+        ("import robust_lr_torch", "torch"),
+        ("from robust_lr_hf import annealed", "hf"),
+        ("from robust_lr_lightning import annealed", "lightning"),
+    ],
+)
+def test_training_names_its_extra(line, extra, installed, tmp_path):
+    done = _run(installed / "python", "-c", line, cwd=tmp_path)
     assert done.returncode != 0
-    assert "pip install 'robust-lr[torch]'" in done.stderr.strip().splitlines()[-1], done.stderr
+    assert f"pip install 'robust-lr[{extra}]'" in done.stderr.strip().splitlines()[-1], done.stderr

@@ -10,6 +10,7 @@ from robust_lr.cli.plugins import Plugin, SweepSource, require
 
 if TYPE_CHECKING:
     from robust_lr import SweepResult
+    from robust_lr.loss_curves import LossCurve
 
 
 class OptunaOptions(Plugin):
@@ -24,7 +25,7 @@ class OptunaOptions(Plugin):
             option(
                 "--optuna",
                 metavar="STORAGE",
-                help="instead of FILE: URL of a storage, or path of its journal; --metric then names an "
+                help="instead of PATH: URL of a storage, or path of its journal; --metric then names an "
                 "objective or a user attribute",
             )
             option("--study", metavar="NAME", help="name of the study, needed when the storage holds several")
@@ -34,18 +35,25 @@ class OptunaOptions(Plugin):
         if options.optuna is None:
             return None
 
+        names = {
+            "lr_name": options.lr_name or "lr",
+            "schedule_name": options.schedule_name,
+            "seed_name": options.seed_name,
+        }
+
         def read() -> dict[str, SweepResult]:
             from .results import sweep_from_storage
 
             metric = 0 if options.metric in (None, "loss") else options.metric
-            names = {
-                "lr_name": options.lr_name or "lr",
-                "schedule_name": options.schedule_name,
-                "seed_name": options.seed_name,
-            }
             if isinstance(metric, str) and metric.isdecimal():
                 metric = int(metric)
             return {"": sweep_from_storage(options.optuna, options.study, metric=metric, **names)}
 
+        def read_curves() -> tuple[list[LossCurve], list[str]]:
+            from ._pruning_audit import curves_of_study
+            from .results import study_in_storage
+
+            return curves_of_study(study_in_storage(options.optuna, options.study), **names)
+
         shown = without_passwords(options.optuna)
-        return SweepSource(name=options.study or shown, description=shown, read=read)
+        return SweepSource(name=options.study or shown, description=shown, read=read, read_curves=read_curves)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
@@ -19,7 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from robust_lr._checks import check_number, check_whole
 from robust_lr._text import count_of, listed
-from robust_lr.exceptions import DataError, InsufficientDataError
+from robust_lr.analysis.pruning_audit import searches_of
+from robust_lr.exceptions import DataError
+from robust_lr.loss_curves import LossCurve
 from robust_lr.readers.runs import mixed_params
 
 from ._outcomes import has_diverged
@@ -27,7 +29,6 @@ from ._trial_attributes import is_log_entry
 from ._trial_axes import TrialAxes
 from .pruning import DivergencePruner
 
-_FEW_LRS = 3
 _FEW_SEEDS = 5  # below this, the interval of a share is almost meaningless
 _LOGGER = logging.getLogger("optuna.storages._in_memory")
 _HARDLY = 0.95  # a pruner that needs more of the compute saves too little to mention
@@ -166,23 +167,9 @@ def audit_pruning(
     """
     n_orders = check_whole("n_orders", n_orders, at_least=1)
     check_number("allowed", allowed, above=0, below=1)
-    runs, notes = _runs_of_study(study, lr_name=lr_name, schedule_name=schedule_name, seed_name=seed_name)
-    searches: dict[tuple[str, str], list[_Run]] = defaultdict(list)
-    for run in runs:
-        searches[run.schedule, run.seed].append(run)
-    usable: dict[str, list[list[_Run]]] = defaultdict(list)
-    for (name, _), of_seed in searches.items():
-        if len(of_seed) >= _FEW_LRS and any(run.ended for run in of_seed):
-            usable[name].append(of_seed)
-    n_usable = sum(map(len, usable.values()))
-    if n_usable < len(searches):
-        n_out = len(searches) - n_usable
-        notes.append(f"searches left out because they have fewer than {_FEW_LRS} curves or all diverged: {n_out}")
-    if not usable:
-        needed = f"{_FEW_LRS} learning rates of a seed"
-        raise InsufficientDataError(f"no seed has complete curves of {_FEW_LRS} learning rates", needed=needed)
-    if len({run.steps[-1] for group in usable.values() for of_seed in group for run in of_seed if run.ended}) > 1:
-        notes.append("the curves end at different steps: those that stopped early are compared as if complete")
+    runs, notes = curves_of_study(study, lr_name=lr_name, schedule_name=schedule_name, seed_name=seed_name)
+    usable, on_searches = searches_of(runs)
+    notes += on_searches
     figures = [
         _figures(name, label, make, group, n_orders)
         for name, group in usable.items()
@@ -191,8 +178,8 @@ def audit_pruning(
     return PruningAudit(tuple(figures), allowed, tuple(notes))
 
 
-def _default_pruners(group: Sequence[Sequence[_Run]]) -> dict[str, Callable[[], BasePruner]]:
-    horizon = max(run.steps[-1] for of_seed in group for run in of_seed)
+def _default_pruners(group: Sequence[Sequence[LossCurve]]) -> dict[str, Callable[[], BasePruner]]:
+    horizon = int(max(run.steps[-1] for of_seed in group for run in of_seed))
     quarter, half = max(horizon // 4, 1), max(horizon // 2, 1)
     return {
         "Median": MedianPruner,
@@ -206,21 +193,6 @@ def _default_pruners(group: Sequence[Sequence[_Run]]) -> dict[str, Callable[[], 
     }
 
 
-class _Run(NamedTuple):
-    """One complete curve, lower is better; it diverged if its final loss is not finite."""
-
-    schedule: str
-    lr: float
-    seed: str
-    steps: tuple[int, ...]
-    values: tuple[float, ...]
-    final: float
-
-    @property
-    def ended(self) -> bool:
-        return math.isfinite(self.final)
-
-
 class _Replay:
     """One search with a pruner.
 
@@ -230,7 +202,7 @@ class _Replay:
         lost_at: share of the best run that was made when it was pruned, None if it was kept.
     """
 
-    def __init__(self, pruner: BasePruner, runs: Iterable[_Run], best: float, name: str) -> None:
+    def __init__(self, pruner: BasePruner, runs: Iterable[LossCurve], best: float, name: str) -> None:
         storage, was_silent = InMemoryStorage(), _LOGGER.disabled
         _LOGGER.disabled = True  # Optuna would announce the study of each replay
         try:
@@ -245,19 +217,19 @@ class _Replay:
             if n_made > 0 and run.ended:
                 best_kept = min(best_kept, run.final)
             elif n_made < 0 and run.final == best:
-                lost_at = max(lost_at, -n_made / len(run.values))
+                lost_at = max(lost_at, -n_made / len(run.losses))
         self.excess_loss = best_kept - best
         self.lost_at = lost_at if self.excess_loss > 0 else None  # if several runs are equally good, one is enough
 
 
-def _n_made(study: Study, study_id: int, run: _Run) -> int:
+def _n_made(study: Study, study_id: int, run: LossCurve) -> int:
     """Run a trial along a curve; return how many reports it made, negative if it was pruned at the last of them."""
     storage = study._storage
     trial_id = storage.create_new_trial(study_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, if a pruner compares NaN and infinity
-        for n_made, (step, value) in enumerate(zip(run.steps, run.values, strict=True), start=1):
-            storage.set_trial_intermediate_value(trial_id, step, value)
+        for n_made, (step, value) in enumerate(zip(run.steps, run.losses, strict=True), start=1):
+            storage.set_trial_intermediate_value(trial_id, int(step), value)
             if study.pruner.prune(study, storage.get_trial(trial_id)):
                 storage.set_trial_state_values(trial_id, TrialState.PRUNED)
                 return -n_made
@@ -265,11 +237,11 @@ def _n_made(study: Study, study_id: int, run: _Run) -> int:
         storage.set_trial_state_values(trial_id, TrialState.FAIL)
     else:
         storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [run.final])
-    return len(run.values)
+    return len(run.losses)
 
 
 def _figures(
-    schedule: str, pruner: str, make: Callable[[], BasePruner], group: Sequence[Sequence[_Run]], n_orders: int
+    schedule: str, pruner: str, make: Callable[[], BasePruner], group: Sequence[Sequence[LossCurve]], n_orders: int
 ) -> PruningFigures:
     replays = list[_Replay]()
     for number, runs in enumerate(group):
@@ -277,7 +249,7 @@ def _figures(
         orders = [random.permutation(len(runs)) for _ in range(n_orders)]
         replays += [_Replay(make(), [runs[j] for j in order], best, f"{number}-{i}") for i, order in enumerate(orders)]
     n, quarters = len(replays), Counter(max(math.ceil(4 * r.lost_at), 1) for r in replays if r.lost_at is not None)
-    n_reports = sum(len(run.values) for runs in group for run in runs) * n_orders
+    n_reports = sum(len(run.losses) for runs in group for run in runs) * n_orders
     return PruningFigures(
         schedule=schedule,
         pruner=pruner,
@@ -301,12 +273,13 @@ def _interval(share: float, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _runs_of_study(study: Study, **names: Any) -> tuple[list[_Run], list[str]]:
+def curves_of_study(study: Study, **names: Any) -> tuple[list[LossCurve], list[str]]:
+    """Return the loss curves of the complete and the diverged trials of a study, and notes on what was left out."""
     if len(study.directions) > 1:
         raise DataError(f"pruning needs one objective, study {study.study_name!r} has {len(study.directions)}")
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     trials = study.get_trials(deepcopy=False)
-    axes, runs, known = TrialAxes(trials, **names), list[_Run](), Counter[tuple[Any, ...]]()
+    axes, runs, known = TrialAxes(trials, **names), list[LossCurve](), Counter[tuple[Any, ...]]()
     left_out, others = Counter[str](), list[Mapping[str, Any]]()
     for trial in trials:
         if is_log_entry(trial) or not axes.has_lr(trial) or not trial.state.is_finished():
@@ -323,7 +296,7 @@ def _runs_of_study(study: Study, **names: Any) -> tuple[list[_Run], list[str]]:
         seed = f"replicate {known[key]}" if values["seed"] is None else str(values["seed"])
         steps = tuple(sorted(trial.intermediate_values))
         curve = tuple(sign * trial.intermediate_values[step] for step in steps)
-        runs.append(_Run(key[0], lr, seed, steps, curve, final))
+        runs.append(LossCurve(lr=lr, steps=steps, losses=curve, final=final, schedule=key[0], seed=seed))
         others.append(axes.others(trial))
     notes = [f"{count_of(n, 'trial')} left out: {why}" for why, n in left_out.items()]
     if mixed := mixed_params(others):

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from robust_lr._text import without_passwords
 from robust_lr.exceptions import DataError, OptionError, RobustLRError
+from robust_lr.readers.sqlite import read_only_uri
 
 _WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 _TIMEOUT = 60.0  # seconds to wait for the file; with the default, a worker on a busy machine fails after 5
@@ -145,7 +146,10 @@ def open_to_read(where: str) -> BaseStorage:
             raise DataError(text) from None
     try:
         _check_tables(where, shown)
-        return RDBStorage(where)
+        url = make_url(where)
+        if url.get_backend_name() == "sqlite" and url.database:  # else Optuna adds tables that the file lacks
+            where = f"sqlite:///{read_only_uri(Path(url.database))}&uri=true"
+        return RDBStorage(where, skip_table_creation=True)
     except DataError:
         raise
     except Exception as error:  # the drivers have errors of their own, besides those of sqlalchemy and Optuna

@@ -21,6 +21,7 @@ from robust_lr import Schedule
 from robust_lr._checks import check_number, check_whole
 from robust_lr._text import listed
 from robust_lr.exceptions import DataError, GridError, OptionError, RobustLRWarning
+from robust_lr.prior import ValleyPrior
 from robust_lr.search import LearningRateSearch, SearchOptions
 from robust_lr.sweep.retries import MAX_RETRIES
 
@@ -74,6 +75,7 @@ class LearningRateSampler(PartialSampler):
         lr_max: the largest, > lr_min; by default the high end.
         tolerance: how much worse than the best loss you accept: a number in units of the loss, or a share such as "1%".
         schedule: the schedule of the trials, a `Schedule` or its spec; theory derives the coarse step from it.
+        prior: what earlier sweeps expect, from `robust_lr.search.LearningRatePrior.at`; for every combination.
         options: a `SearchOptions`; its `extend` has no effect, and `max_trials` applies to each combination.
         lr_name: name of the learning rate in the objective.
         choices: categorical parameters of the objective, name -> values; each combination has its own search.
@@ -103,6 +105,7 @@ class LearningRateSampler(PartialSampler):
         *,
         tolerance: float | str,
         schedule: str | Schedule | None = None,
+        prior: ValleyPrior | None = None,
         options: SearchOptions | None = None,
         lr_name: str = "lr",
         choices: Mapping[str, Iterable[Any]] | None = None,
@@ -111,6 +114,7 @@ class LearningRateSampler(PartialSampler):
     ) -> None:
         super().__init__(independent_sampler)
         self._range, self._tolerance, self._schedule, self._lr_name = (lr_min, lr_max), tolerance, schedule, lr_name
+        self._prior = prior
         self._options = dataclasses.replace(options or SearchOptions(), extend=False)
         self._combinations = _combinations(lr_name, choices or {})
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
@@ -191,8 +195,9 @@ class LearningRateSampler(PartialSampler):
         return name == self._lr_name or name in self._combinations[0]
 
     def _search(self, low: float, high: float) -> dict[str, Any]:
-        tolerance, schedule, options = self._tolerance, self._schedule, self._options
-        search = LearningRateSearch(low, high, tolerance=tolerance, schedule=schedule, options=options)
+        search = LearningRateSearch(
+            low, high, tolerance=self._tolerance, schedule=self._schedule, prior=self._prior, options=self._options
+        )
         return {"name": self._lr_name, "retries": self._max_retries, "search": search.to_dict()}
 
     def _check_range(self) -> None:

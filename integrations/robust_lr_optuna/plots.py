@@ -102,7 +102,7 @@ def draw(chart: Chart) -> go.Figure:
             figure.add_scatter(**_scatter(trace), name=name, legendgroup=name, showlegend=name not in known, **place)
             known.add(name)
     figure.update_layout(
-        title=chart.title,
+        title=f"{chart.title}<br><sup>{chart.note}</sup>" if chart.note else chart.title,
         height=130 + 330 * rows,
         legend={"orientation": "h", "y": -0.25 / rows, "yanchor": "top"},
     )

@@ -104,6 +104,15 @@ def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = Non
         ...     sweep_from_storage(f"sqlite:///{folder}/study.db").n_trials
         3
     """
+    return sweep_from_study(study_in_storage(url, study_name), **options)
+
+
+def study_in_storage(url: str | os.PathLike[str], study_name: str | None = None) -> Study:
+    """Return a study in a storage, which is read only; the name may be omitted if there is one.
+
+    Raises:
+        DataError: if the storage cannot be read, or has no such study.
+    """
     where = os.fspath(url)
     storage, shown = open_to_read(where), without_passwords(where)
     names = sorted(optuna.get_all_study_names(storage))
@@ -113,7 +122,7 @@ def sweep_from_storage(url: str | os.PathLike[str], study_name: str | None = Non
         raise DataError(f"{shown} holds {len(names)} studies, name one of them: {listed(names)}")
     if study_name is not None and study_name not in names:
         raise DataError(f"{shown} holds no study {study_name!r}; it holds {listed(names)}")
-    return sweep_from_study(optuna.load_study(study_name=study_name or names[0], storage=storage), **options)
+    return optuna.load_study(study_name=study_name or names[0], storage=storage)
 
 
 class _Metric:

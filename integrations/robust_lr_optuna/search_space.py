@@ -37,8 +37,8 @@ def annealed_grid(
     Args:
         lr_min, lr_max: the range; both ends are on the grid.
         schedule: a spec such as "cosine", or a `Schedule`.
-        max_suboptimality_increase: how much more suboptimality than the tuned learning rate you accept: 0.25 allows a
-            quarter more.
+        max_suboptimality_increase: how much more the bound on the suboptimality may be than that of the tuned learning
+            rate: 0.25 allows a quarter more. It bounds no single problem.
         total_steps: length of the training, at least 1.
 
     Raises:

@@ -24,7 +24,7 @@ class RayOptions(Plugin):
     def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("Ray")
         if command == "analyze":
-            group.add_argument("--ray", metavar="DIR", help="instead of FILE: folder of a Ray Tune experiment")
+            group.add_argument("--ray", metavar="DIR", help="instead of PATH: folder of a Ray Tune experiment")
         if command not in ("run", "search"):
             return
         option = group.add_argument

@@ -20,7 +20,7 @@ from robust_lr.exceptions import DataError
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
 
-_STATES = "experiment_state-*.json"
+STATES = "experiment_state-*.json"
 _PICKLED = "CLOUDPICKLE_FALLBACK"  # "_type" of Tune's JSON for objects that JSON lacks
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -53,10 +53,10 @@ def read_experiment(source: ResultGrid | str | os.PathLike[str]) -> tuple[str, l
         in_order = sorted(results, key=lambda trial: _number(trial.reports[-1] if trial.reports else {}))
         return Path(source.experiment_path).name, in_order, []
     folder = _checked(source)
-    newest_first = map(_state, sorted(folder.glob(_STATES), reverse=True))
+    newest_first = map(_state, sorted(folder.glob(STATES), reverse=True))
     states = [state for state in newest_first if state is not None]
     if not states:
-        raise DataError(f"cannot read {source}: its {_STATES} is damaged")
+        raise DataError(f"cannot read {source}: its {STATES} is damaged")
     newest, *older = states
     folders = {name for state in states for _, name, _ in state.values()}
     began_later = [each for each in sorted(folder.iterdir()) if each.name not in folders and _params(each)]
@@ -75,10 +75,10 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         raise DataError(f"cannot read {text}: {'not a folder' if folder.exists() else 'no such folder'}")
     try:
-        inside = sorted({file.parent.name for file in folder.glob(f"*/{_STATES}")})
-        if next(folder.glob(_STATES), None) is None:
+        inside = sorted({file.parent.name for file in folder.glob(f"*/{STATES}")})
+        if next(folder.glob(STATES), None) is None:
             more = f"; its folder {inside[0]} is one" if inside else ""
-            raise DataError(f"{text} is no experiment of Ray Tune, it holds no {_STATES}{more}")
+            raise DataError(f"{text} is no experiment of Ray Tune, it holds no {STATES}{more}")
     except OSError as error:
         raise DataError(f"cannot read {text}: {error.strerror}") from None
     return folder

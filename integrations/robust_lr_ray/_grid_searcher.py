@@ -45,6 +45,7 @@ class GridSearcher(LedgerSearcher):
         grid: a grid, or distinct positive learning rates.
         schedules: schedules or their specs, by name or with the spec as the name.
         seeds: distinct whole numbers; a number n means ``range(n)``.
+        lr_name: name of the learning rate in the config.
         metric: name of the final loss in the trainable's reports; NaN or infinity reports divergence.
         direction: "minimize", or "maximize" if more is better; the loss is then the negative.
         journal: file for the finished trials, that of `robust_lr.run_sweep`. The driver writes it; one Tuner at a time
@@ -78,12 +79,13 @@ class GridSearcher(LedgerSearcher):
         schedules: Schedules,
         seeds: int | Iterable[int],
         *,
+        lr_name: str = "lr",
         metric: str = "loss",
         direction: Direction = "minimize",
         journal: str | os.PathLike[str] | None = None,
         finished: SweepResult | ResultGrid | str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(metric, direction, journal, ("lr", "schedule", "seed", "schedule_name"))
+        super().__init__(metric, direction, journal, lr_name, ("schedule", "seed", "schedule_name"))
         self._schedules = read_schedules(schedules)
         self._texts = {name: schedule_text(schedule) for name, schedule in self._schedules.items()}
         self._lrs, self._seeds = read_learning_rates(grid), read_seeds(seeds)
@@ -129,13 +131,16 @@ class GridSearcher(LedgerSearcher):
         self._follow(_GridPlan(waiting, finished, given_up), max_retries=0)
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
-        return cell_config(spec, self._schedules[spec.schedule])
+        config = cell_config(spec, self._schedules[spec.schedule])
+        return {self._lr_name: config.pop("lr"), **config}
 
     def _spec_in(self, result: Mapping[str, Any]) -> TrialSpec | None:
         """Return the trial named by a result's config, because Tune renames a trial when it restarts it."""
         prefix = "config/"
         config = {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
-        return self._by_rounded.get(_rounded(spec_of(config))) if {"lr", "schedule", "seed"} <= config.keys() else None
+        if not {self._lr_name, "schedule", "seed"} <= config.keys():
+            return None
+        return self._by_rounded.get(_rounded(spec_of({**config, "lr": config[self._lr_name]})))
 
     def _open(self, path: Path) -> Journal:
         return Journal.open(path, learning_rates=self._lrs, schedules=self._texts, seeds=self._seeds)
@@ -148,7 +153,7 @@ class GridSearcher(LedgerSearcher):
         if not isinstance(finished, SweepResult):
             from .results import sweep_from_result_grid
 
-            finished = sweep_from_result_grid(finished, metric=self.metric, direction=direction)
+            finished = sweep_from_result_grid(finished, lr_name=self._lr_name, metric=self.metric, direction=direction)
         return {
             spec: replace(result, spec=spec)
             for result in finished.trials()

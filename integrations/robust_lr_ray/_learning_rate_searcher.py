@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robust_lr import Schedule, parse_schedule
-from robust_lr.exceptions import OptionError
 from robust_lr.journal import Journal
+from robust_lr.prior import ValleyPrior
 from robust_lr.readers.runs import DEFAULT_SCHEDULE, Direction
 from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 from robust_lr.search.plan import SearchPlan
@@ -41,6 +41,7 @@ class LearningRateSearcher(LedgerSearcher):
         lr_min, lr_max: the range, 0 < lr_min < lr_max.
         tolerance: how much worse than the best loss you accept, > 0; in units of the metric, or a share such as "1%".
         schedule: the schedule of all trials, or its spec.
+        prior: what earlier sweeps expect, from `robust_lr.search.LearningRatePrior.at`.
         options: everything else about the search; see `robust_lr.SearchOptions`.
         lr_name: name of the learning rate in the config.
         metric: name of the final loss in the trainable's reports.
@@ -72,6 +73,7 @@ class LearningRateSearcher(LedgerSearcher):
         *,
         tolerance: float | str,
         schedule: str | Schedule | None = None,
+        prior: ValleyPrior | None = None,
         options: SearchOptions | None = None,
         lr_name: str = "lr",
         metric: str = "loss",
@@ -79,15 +81,12 @@ class LearningRateSearcher(LedgerSearcher):
         journal: str | os.PathLike[str] | None = None,
         max_retries: int = MAX_RETRIES,
     ) -> None:
-        if not isinstance(lr_name, str) or not lr_name:
-            raise OptionError(f"lr_name must be the name of the learning rate in the config, got {lr_name!r}")
         self._text = None if schedule is None else schedule_text(parse_schedule(schedule))
-        sets = [lr_name, "seed"] if self._text is None else [lr_name, "seed", "schedule"]
-        super().__init__(metric, direction, journal, sets)
-        self._name, self._schedule, self._max_retries = lr_name, self._text or DEFAULT_SCHEDULE, max_retries
+        super().__init__(metric, direction, journal, lr_name, ["seed"] if self._text is None else ["seed", "schedule"])
+        self._schedule, self._max_retries = self._text or DEFAULT_SCHEDULE, max_retries
         self._begin(
             LearningRateSearch(
-                lr_min, lr_max, tolerance=tolerance, schedule=schedule, options=options or SearchOptions()
+                lr_min, lr_max, tolerance=tolerance, schedule=schedule, prior=prior, options=options or SearchOptions()
             )
         )
 
@@ -126,7 +125,7 @@ class LearningRateSearcher(LedgerSearcher):
         self._plan.tell_known()
 
     def _config(self, spec: TrialSpec) -> dict[str, Any]:
-        config: dict[str, Any] = {self._name: spec.lr, "seed": spec.seed}
+        config: dict[str, Any] = {self._lr_name: spec.lr, "seed": spec.seed}
         return config if self._text is None else config | {"schedule": self._text}
 
     def _more_may_come(self) -> bool:

@@ -44,7 +44,7 @@ class _Plan(TrialPlan, Protocol):
 class LedgerSearcher(Searcher):
     """A searcher that takes trials, retries and outcomes from a `TrialLedger`.
 
-    It sets the keys `sets` in the config of each trial, which `param_space` must leave to it.
+    It sets the keys `lr_name` and `sets` in the config of each trial, which `param_space` must leave to it.
     """
 
     _plan: _Plan
@@ -52,14 +52,21 @@ class LedgerSearcher(Searcher):
     _key: str  # of the format in a file of the state
 
     def __init__(
-        self, metric: str, direction: str, journal: str | os.PathLike[str] | None, sets: Iterable[str]
+        self,
+        metric: str,
+        direction: str,
+        journal: str | os.PathLike[str] | None,
+        lr_name: str,
+        sets: Iterable[str],
     ) -> None:
+        if not isinstance(lr_name, str) or not lr_name or lr_name in sets:
+            raise OptionError(f"lr_name must be the name of the learning rate in the config, got {lr_name!r}")
         if not isinstance(metric, str) or not metric:
             raise OptionError(f"metric must be the name of what the trainable reports, got {metric!r}")
         if direction not in _MODES:
             raise OptionError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
         super().__init__(metric=metric, mode=_MODES[direction])
-        self._sets = frozenset(sets)
+        self._lr_name, self._sets = lr_name, frozenset((lr_name, *sets))
         self._path = None if journal is None else Path(journal).absolute()
         self._in_flight = dict[str, TrialSpec]()
 

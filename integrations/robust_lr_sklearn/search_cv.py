@@ -18,6 +18,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from robust_lr import LearningRateSearch, SearchOptions
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import DataError, OptionError, RobustLRWarning
+from robust_lr.prior import ValleyPrior
 
 from ._trials import OneDraw, Trials
 
@@ -53,6 +54,8 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         tolerance: how far the mean score may be below the best in the range: a number, or a share such as "1%".
         lr_name: the parameter to search, such as "learning_rate_init" or "sgdclassifier__eta0". SGDClassifier reads its
             eta0 with ``learning_rate="constant"``, "invscaling" or "adaptive", but not with its default.
+        prior: what earlier sweeps of such losses (negative scores) expect, from
+            `robust_lr.search.LearningRatePrior.at`.
         options: a `robust_lr.SearchOptions`; None for the defaults. Leave its `noise` out.
         n_at_once: how many learning rates to try at once, >= 1. With more jobs than splits, `n_jobs` divided by the
             number of splits keeps all jobs busy and takes fewer rounds.
@@ -86,6 +89,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         *,
         tolerance: float | str,
         lr_name: str = "eta0",
+        prior: ValleyPrior | None = None,
         options: SearchOptions | None = None,
         n_at_once: int = 1,
         scoring: Any = None,
@@ -112,6 +116,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         self.lr_max = lr_max
         self.tolerance = tolerance
         self.lr_name = lr_name
+        self.prior = prior
         self.options = options
         self.n_at_once = n_at_once
 
@@ -143,7 +148,9 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
         # The same splits and seeds: a repeated learning rate tells nothing new.
         stepwise = self._counts_predictions() if options.stepwise is None else options.stepwise
         options = replace(options, noise=0.0, stepwise=stepwise)
-        search = LearningRateSearch(self.lr_min, self.lr_max, tolerance=self.tolerance, options=options)
+        search = LearningRateSearch(
+            self.lr_min, self.lr_max, tolerance=self.tolerance, prior=self.prior, options=options
+        )
         self._check_options()
         column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
         while not search.done:

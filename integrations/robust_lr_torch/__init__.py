@@ -7,6 +7,9 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("robust_lr_torch needs PyTorch: pip install 'robust-lr[torch]'", name="torch") from error
 
+from .doctor import ScheduleDoctor as ScheduleDoctor
+from .loss_watch import LossWatch as LossWatch
 from .lr_scheduler import AnnealedLR as AnnealedLR
+from .monitor import TrainingMonitor as TrainingMonitor
 from .tabulate import tabulate_scheduler as tabulate_scheduler
 from .task import SupervisedTask as SupervisedTask

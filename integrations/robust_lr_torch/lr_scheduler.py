@@ -85,9 +85,7 @@ class AnnealedLR(LRScheduler):
         on_new_horizon: OnNewHorizon = "error",
     ) -> None:
         check_whole("last_epoch", last_epoch, error=ScheduleError, at_least=-1)
-        if on_new_horizon not in get_args(OnNewHorizon):
-            raise OptionError(f'on_new_horizon must be "error", "stretch" or "keep", got {on_new_horizon!r}')
-        self.on_new_horizon = on_new_horizon
+        self.on_new_horizon = check_on_new_horizon(on_new_horizon)
         self.schedule, self.total_steps = _fitting(schedule, total_steps)
         if isinstance(optimizer, Optimizer):  # torch says what is wrong with anything else
             _claim_groups(optimizer)
@@ -219,7 +217,7 @@ class AnnealedLR(LRScheduler):
             if stepped >= 2 * _STEPS_COMPARED:
                 warnings.warn(
                     f"the scheduler made {stepped} steps in {_STEPS_COMPARED} of the optimizer, so it will end early; "
-                    "step it once for each optimizer step (Accelerate: leave it out of prepare())",
+                    "step it once for each optimizer step (Accelerate: use robust_lr_hf.AcceleratedLR)",
                     RobustLRWarning,
                     stacklevel=5,  # the user's optimizer.step(), under torch's two wrappers and our hook
                 )
@@ -252,6 +250,13 @@ class AnnealedLR(LRScheduler):
         # A copied optimizer has neither our hooks nor torch's wrapper of step(), which step number 1 would look for.
         self._step_count = max(self._step_count, 2)
         self._watch_optimizer()
+
+
+def check_on_new_horizon(value: OnNewHorizon) -> OnNewHorizon:
+    """Return the option, or raise an `OptionError`."""
+    if value not in get_args(OnNewHorizon):
+        raise OptionError(f'on_new_horizon must be "error", "stretch" or "keep", got {value!r}')
+    return value
 
 
 def _lrs_now(scheduler: AnnealedLR) -> list[float | torch.Tensor]:

@@ -5,6 +5,10 @@ from .comparison import ScheduleComparison as ScheduleComparison
 from .comparison import compare_schedules as compare_schedules
 from .degradation import DegradationCurve as DegradationCurve
 from .degradation import degradation_curve as degradation_curve
+from .noise import NoiseFloor as NoiseFloor
+from .noise import noise_floor as noise_floor
+from .paired import PairedComparison as PairedComparison
+from .paired import compare_sweeps as compare_sweeps
 from .profile import LearningRateProfile as LearningRateProfile
 from .profile import learning_rate_profile as learning_rate_profile
 from .recommendation import Recommendation as Recommendation

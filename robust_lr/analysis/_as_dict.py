@@ -22,7 +22,7 @@ _OF_STRIDE = {
 
 
 def analysis_dict(analysis: Analyzed) -> dict[str, Any]:
-    content: dict[str, Any] = _plain({
+    content: dict[str, Any] = plain_values({
         "schema": SCHEMA_VERSION,
         "tolerance": analysis.tolerance,
         "confidence_level": analysis.confidence_level,
@@ -90,15 +90,15 @@ def _recommendation_dict(advice: object) -> dict[str, Any] | None:
     return {name: getattr(advice, name) for name in advice.__dataclass_fields__ if name != "schedule"}
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_values(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -25,6 +25,8 @@ from ._selection import LossBlock
 Array = NDArray[np.float64]
 
 NEAR = 0.5  # candidates within this share of a band of the lowest mean could have been chosen instead
+SOME = 24  # offsets that show how far the errors of an average cancel
+MOST = 300.0  # logarithm of the most combinations of choices that are told apart from infinity
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +73,46 @@ class ExcessBounds:
             if np.isfinite(lowest).all()
             else 1
         )
-        low = by_offset(self._low(1), stride).min(axis=0).mean(), self._low(n_worst)[worst::stride].min()
-        return (float(low[1]), float(high.max())), (float(low[0]), float(high.mean(axis=0).max()))
+        low = self._low_of_mean(stride), self._low(n_worst)[worst::stride].min()
+        return (float(low[1]), float(high.max())), (float(low[0]), self._high_of_mean(upper))
+
+    def _high_of_mean(self, upper: UpperBounds) -> float:
+        if not np.isfinite(upper.center).all():
+            return math.inf
+        # The band holds for all combinations of choices at once, or offset by offset, whichever is narrower.
+        stride, contenders = len(upper.chosen), upper.contenders
+        n_near = np.bincount(self._places % stride, upper.near, minlength=stride).astype(float)
+        half = (1 / widening(self.level, n_near)) @ upper.half / stride
+        combinations = np.log(n_near).sum() - np.log(n_near)[contenders % stride]
+        half *= widening(self.level, np.exp(np.minimum(combinations, MOST)))
+        half *= self._left_on_average(upper.chosen, contenders)
+        return float((upper.center.mean(axis=0) + np.minimum(half, upper.half.mean(axis=0))).max())
+
+    def _low_of_mean(self, stride: int) -> float:
+        # Any learning rate may be the best of its sub-grid: neither the lowest means nor the lowest ends are left out.
+        wide = float(widening(self.level, len(self.possible_bests)))
+        best, found = self.block.best, math.inf
+        for values in (self._mean, self._low(1)):
+            rows = by_offset(values, stride).argmin(axis=0) * stride + np.arange(stride)
+            center = float(self._mean[rows].mean()) - self._lowest
+            if math.isfinite(center):
+                half = float(self._half[rows, best].mean() * self._left_on_average(rows, np.array([best]))[0])
+                found = min(found, center - wide * half)
+        return found
+
+    def _left_on_average(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> Array:
+        """The part of the errors that is left in the average over offsets of the differences to another learning rate.
+
+        Shape of others, at most 1. The difference is zero at the offset of the other one. `SOME` offsets suffice.
+        """
+        some = np.arange(0, len(rows), -(-len(rows) // SOME))
+        variance = self._pair_variance[np.ix_(rows[some], others)]
+        used = (some[:, None] != others % len(rows)).astype(float)
+        alone, single = (used * variance).sum(axis=0), (used * np.sqrt(variance)).sum(axis=0)
+        among = (used * (self._pair_variance[np.ix_(rows[some], rows[some])] @ used)).sum(axis=0)
+        # Cov(a - c, b - c) = (Var(a - c) + Var(b - c) - Var(a - b)) / 2. Errors of opposite signs are not counted on.
+        together = np.sqrt(np.maximum(used.sum(axis=0) * alone - among / 2, alone))
+        return np.asarray(np.minimum(np.divide(together, single, out=np.ones_like(single), where=single > 0), 1.0))
 
     def upper(self, stride: int) -> UpperBounds:
         """Return the upper bounds of which `of_stride` takes the largest; none without a replicate."""
@@ -118,9 +158,16 @@ class ExcessBounds:
     @cached_property
     def _half(self) -> Array:
         # Half the width of the band of each difference, shape (L, L); 0 for learning rates that diverged.
+        return self._everywhere(self.block.fit.half_widths(self.level))
+
+    def _everywhere(self, values: Array) -> Array:
         found, trains = np.zeros((len(self._mean), len(self._mean))), np.flatnonzero(self.block.converged)
-        found[np.ix_(trains, trains)] = self.block.fit.half_widths(self.level)
+        found[np.ix_(trains, trains)] = values
         return found
+
+    @cached_property
+    def _pair_variance(self) -> Array:
+        return self._everywhere(self.block.fit.pair_variance)
 
     @cached_property
     def _half_of_contenders(self) -> Array:

@@ -19,18 +19,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._pair_variances import own_variances, pooled_variances
+
 Array = NDArray[np.float64]
 
-BANDWIDTH = 2.0  # in learning rates, of trend and variogram
+BANDWIDTH = 2.0  # in learning rates, of the trend
+FLAT = 1.0  # what speaks for a trend without slope; a cell with many replicates beside it counts as many
 FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighborhood is about 5
-SHARED = 0.5  # neighbors share noise, so they count half
-# Noise at neighbors hardly ever differs by more than 3 degrees of freedom stand for; smooth noise has fewer independent
-# neighbors than it seems, so no more than 6 are trusted.
+# What pairs nearby count beside a pair's own differences: noise at neighbors hardly ever differs by more than 3 degrees
+# of freedom stand for, and no two are so alike that more than 6 should be trusted.
 LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
+LEAST_DF = 2.0  # of the bands: no neighborhood is so alike that it holds a single degree of freedom
 GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.5
 _N_ROUNDS = 4
 
@@ -73,11 +77,17 @@ class TwoWayFit:
 
     def half_widths(self, level: float) -> Array:
         """Return half the width of the two-sided band of each difference of two means, NaN without a replicate."""
-        from scipy.special import stdtrit
+        inverse = np.divide(1.0, self.pair_df, out=np.full_like(self.pair_df, math.nan), where=self.pair_df > 0)
+        return np.asarray(np.interp(inverse, *_quantiles(level)) * np.sqrt(self.pair_variance))
 
-        df, place = np.unique(self.pair_df, return_inverse=True)
-        quantile = np.where(df > 0, stdtrit(np.maximum(df, 1e-9), 0.5 + level / 2), math.nan)
-        return np.asarray(quantile[place].reshape(self.pair_df.shape) * np.sqrt(self.pair_variance))
+
+@lru_cache(maxsize=16)
+def _quantiles(level: float) -> tuple[Array, Array]:
+    # Two-sided quantiles of t by the inverse of the degrees of freedom, in which they are nearly straight.
+    from scipy.special import stdtrit
+
+    inverse = np.linspace(0.0, 1.0, 8193)
+    return inverse, stdtrit(1 / np.maximum(inverse, 1e-12), 0.5 + level / 2)
 
 
 def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
@@ -91,50 +101,35 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     n_replicates = float(has.sum() - n_rows - n_seeds + 1)
     weight = np.ones(n_rows)
     mean, effect, residual, inverse = _weighted_means(loss, has, weight)
-    own, own_df = _pair_variances(residual, has)
     if n_rows == 1:
         return _one_row(loss, mean)
     if noise is not None:
         variance = np.full(n_rows, float(noise) ** 2)
-        prior, prior_df, most = variance[:, None] + variance, np.full(own.shape, GIVEN_NOISE_DF), math.inf
+        own, own_df = own_variances(residual, has)
+        df = GIVEN_NOISE_DF + own_df
+        single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
         return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows)
     else:
-        df = has.sum(axis=1) - 1
-        smoother = _smoother(df)
+        row_df = has.sum(axis=1) - 1
+        smoother = _smoother(row_df)
         for _ in range(_N_ROUNDS):
-            variance, trend, row_df = squeeze_variances(_row_variances(residual, has, weight), df, smoother)
+            variance, trend, trend_df = squeeze_variances(_row_variances(residual, has, weight), row_df, smoother)
             weight = trend.max() / np.maximum(trend, 1e-12 * trend.max()) if trend.any() else weight
             mean, effect, residual, inverse = _weighted_means(loss, has, weight)
-        ratio, prior_df = _variogram(own, own_df, trend[:, None] + trend)
-        prior, prior_df, most = (
-            (trend[:, None] + trend) * ratio,
-            np.minimum(SHARED * prior_df, min(max(row_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)),
-            n_replicates,
-        )
-    df = np.maximum(prior_df + own_df, 1e-9)
-    single = np.where(prior_df + own_df > 0, (prior_df * prior + own_df * own) / df, prior)
+        most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
+        single, df = pooled_variances(residual, has, trend, most)
+        df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
+        # The trend is estimated too, from all replicates together.
+        df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
     np.fill_diagonal(single, 0.0)
     covariance = _covariance(single, has, weight, inverse)
     spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
     # No difference is known better than from every seed.
     pair_variance = np.maximum(spread, single / n_seeds)
-    typical = float(np.median(df[own_df > 0])) if own_df.any() else GIVEN_NOISE_DF
-    pair_df = np.full(df.shape, typical)
-    for n in np.unique(own_df[own_df > 0]):
-        pair_df[own_df == n] = np.median(df[own_df == n])
-    return TwoWayFit(
-        mean,
-        effect,
-        variance,
-        covariance,
-        pair_variance,
-        min(typical, most),
-        np.minimum(pair_df, most),
-        weight / weight.sum(),
-        noise,
-    )
+    typical = float(np.median(df[~np.eye(n_rows, dtype=bool)]))
+    return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), noise)
 
 
 def _one_row(loss: Array, mean: Array) -> TwoWayFit:
@@ -142,7 +137,7 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
     variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
     return TwoWayFit(
-        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), df), np.ones(1)
+        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), float(df)), np.ones(1)
     )
 
 
@@ -197,13 +192,17 @@ def trigamma_inverse(value: float) -> float:
 
 
 def _smoother(df: NDArray[np.intp]) -> Array:
+    # Local lines: noise grows by a constant factor a step, also where the learning rates end.
     from scipy.special import polygamma
 
     place = np.arange(len(df))
+    away = np.clip((place - place[:, None]) / BANDWIDTH, -3, 3)
     near = np.exp(-0.5 * ((place[:, None] - place) / BANDWIDTH) ** 2)
     # Far from all replicates their mean counts.
     kernel = (near + FAR / len(df)) * np.where(df > 0, 1 / polygamma(1, np.maximum(df, 1) / 2), 0.0)
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
+    total, first = kernel.sum(axis=1, keepdims=True), (kernel * away).sum(axis=1, keepdims=True)
+    second = (kernel * away**2).sum(axis=1, keepdims=True) + FLAT
+    return np.asarray(kernel * (second - first * away) / (total * second - first**2))
 
 
 def _weighted_means(loss: Array, has: NDArray[np.bool_], weight: Array) -> tuple[Array, Array, Array, Array]:
@@ -226,34 +225,6 @@ def _row_variances(residual: Array, has: NDArray[np.bool_], weight: Array) -> Ar
     n, cell = has.sum(axis=1), weight[:, None] * has
     leverage = (cell / cell.sum(axis=0)).sum(axis=1) / n
     return np.asarray((residual**2).sum(axis=1) / (np.maximum(n - 1, 1) * np.maximum(1 - leverage, 0.3)))
-
-
-def _pair_variances(residual: Array, has: NDArray[np.bool_]) -> tuple[Array, Array]:
-    # The variance of each difference over the seeds that both have, and its degrees of freedom.
-    here = has.astype(float)
-    shared = here @ here.T
-    squares, total = (residual**2) @ here.T, residual @ here.T
-    deviation = squares + squares.T - 2 * residual @ residual.T - (total - total.T) ** 2 / np.maximum(shared, 1)
-    df = np.maximum(shared - 1, 0)
-    np.fill_diagonal(df, 0)
-    return np.maximum(deviation, 0) / np.maximum(df, 1), df
-
-
-def _variogram(own: Array, df: Array, scale: Array) -> tuple[Array, Array]:
-    """Average own / scale over pairs with the same distance nearby; 1, with no degrees of freedom, if there is none."""
-    ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
-    weighted, (total, mass, square) = df * ratio, np.zeros((3, *own.shape))
-    n = len(own)
-    reach = min(math.ceil(3 * BANDWIDTH), n - 1)
-    for shift in range(-reach, reach + 1):
-        kernel = math.exp(-0.5 * (shift / BANDWIDTH) ** 2)
-        here, there = slice(max(0, -shift), n - max(0, shift)), slice(max(0, shift), n + min(0, shift))
-        total[here, here] += kernel * weighted[there, there]
-        mass[here, here] += kernel * df[there, there]
-        square[here, here] += kernel**2 * df[there, there]
-    known = mass > 0
-    average = np.divide(total, mass, out=np.ones_like(own), where=known)
-    return average, np.divide(mass**2, square, out=np.zeros_like(own), where=known)
 
 
 def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: Array) -> Array:

@@ -23,7 +23,7 @@ from .summary import allowed_excess
 Array = NDArray[np.float64]
 
 LEVEL = 0.95  # of the bands of the last look; the error of the earlier looks together is as large
-LUCK = 1.25  # further seeds may move a difference by this many standard errors in favor of a coarser grid
+LUCK = 1.75  # further seeds may move a difference by this many standard errors in favor of a coarser grid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,13 +99,14 @@ def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
 def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int, level: float) -> tuple[float, float]:
     """Bounds of mean_o min_i mu_a - mean_o min_j mu_b.
 
-    Each minimum is taken at the lowest mean. Its luck pulls the difference to one side only, where the quantile is
-    widened for the number of candidates. A seed may be luckier under one schedule than under the other at all learning
-    rates alike; no pooling helps against that, so this part is a t interval over the shared seeds. The three errors add
-    as independent ones do.
+    Three errors add: that of each schedule, and a seed may be luckier under one schedule than under the other at all
+    learning rates alike. No pooling helps against the last; its variance has the degrees of freedom of the shared
+    seeds. Those of the sum follow (Satterthwaite): many if this part is small, few if it rules. Each minimum is taken
+    at the lowest mean. Its luck pulls the difference to one side only, where its error is widened for the number of
+    candidates.
     """
     shared = [(a.block.seeds.index(seed), b.block.seeds.index(seed)) for seed in a.block.seeds if seed in b.block.seeds]
-    common = _common_error(a, b, shared, level)
+    common, df = _common_variance(a, b, shared)
     if math.isnan(common):
         return math.nan, math.nan
     (weight_a, n_a), (weight_b, n_b) = _chosen(a, row_a), _chosen(b, row_b)
@@ -114,26 +115,35 @@ def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int
     columns_a, columns_b = np.array(shared).T
     center = weight_a @ a.block.fit.mean - weight_b @ b.block.fit.mean
     center += a.block.fit.effect[columns_a].mean() - b.block.fit.effect[columns_b].mean()
-    error_a, error_b = _own_error(a, weight_a, level), _own_error(b, weight_b, level)
-    low = math.hypot(common, error_a, widening(level, n_b) * error_b)
-    high = math.hypot(common, widening(level, n_a) * error_a, error_b)
+    variances = np.array([common, _own_variance(a, weight_a), _own_variance(b, weight_b)])
+    quantile = _quantile(variances, np.array([df, a.df, b.df]), level)
+    low = quantile * math.sqrt(variances @ [1, 1, widening(level, n_b) ** 2])
+    high = quantile * math.sqrt(variances @ [1, widening(level, n_a) ** 2, 1])
     return float(center - low), float(center + high)
 
 
-def _common_error(a: DegradationCurve, b: DegradationCurve, shared: list[tuple[int, int]], level: float) -> float:
-    from scipy.special import stdtrit
-
+def _common_variance(a: DegradationCurve, b: DegradationCurve, shared: list[tuple[int, int]]) -> tuple[float, float]:
     n, noise = len(shared), a.block.fit.given_noise
     if n > 1:
         effects = [a.block.fit.effect[i] - b.block.fit.effect[j] for i, j in shared]
-        return float(stdtrit(n - 1, 0.5 + level / 2) * np.std(effects, ddof=1) / math.sqrt(n))
-    return math.nan if n == 0 or noise is None else a.block.fit.t_quantile(level) * math.sqrt(2) * noise
+        return float(np.var(effects, ddof=1) / n), n - 1
+    return (math.nan, 0.0) if n == 0 or noise is None else (2 * noise**2, a.df)
 
 
-def _own_error(curve: DegradationCurve, weight: Array, level: float) -> float:
+def _own_variance(curve: DegradationCurve, weight: Array) -> float:
     fit = curve.block.fit
     contrast = weight - fit.weight
-    return fit.t_quantile(level) * math.sqrt(max(float(contrast @ fit.covariance @ contrast), 0.0))
+    return max(float(contrast @ fit.covariance @ contrast), 0.0)
+
+
+def _quantile(variances: Array, df: Array, level: float) -> float:
+    # Satterthwaite's degrees of freedom of the sum. The schedules share their seeds, so the variances of their own
+    # errors may be wrong together: these two count as one.
+    from scipy.special import stdtrit
+
+    common, own = float(variances[0]), float(variances[1:].sum())
+    parts, least = common**2 / df[0] + own**2 / df[1:].min(), df.min()
+    return float(stdtrit((common + own) ** 2 / parts if parts > 0 else least, 0.5 + level / 2))
 
 
 def _chosen(curve: DegradationCurve, row: int) -> tuple[Array, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,25 +152,26 @@ def degradation_curve(
     return curve_of(loss_block(sweep, schedule, noise=noise), confidence_level)
 
 
-def curve_of(block: LossBlock, confidence_level: float) -> DegradationCurve:
-    """Return the curve of these losses; see `degradation_curve`."""
+def curve_of(block: LossBlock, confidence_level: float, strides: Sequence[int] | None = None) -> DegradationCurve:
+    """Return the curve of these losses, at all strides or at some; see `degradation_curve`."""
     schedule, n = block.schedule, len(block.learning_rates)
     if n < 3:
         raise InsufficientDataError(
             f"{schedule}: {count_of(n, 'learning rate')} cannot show what a coarser grid costs",
             needed=count_of(3 - n, "more learning rate"),
         )
-    strides, lrs, fit = np.arange(1, n), block.learning_rates, cross_fit(block)
+    lrs, fit = block.learning_rates, cross_fit(block)
+    stride = np.arange(1, n) if strides is None else np.array(strides)
     bounds = ExcessBounds(block, confidence_level)
     baseline = fit.score(np.arange(n))
-    rows = [_one_stride(fit, baseline, bounds, int(k)) for k in strides]
+    rows = [_one_stride(fit, baseline, bounds, int(k)) for k in stride]
     with np.errstate(over="ignore"):
-        ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in strides])
+        ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in stride])
     return DegradationCurve(
         schedule=schedule,
-        stride=strides,
+        stride=stride,
         ratio=ratio,
-        n_trials=-(-n // strides),
+        n_trials=-(-n // stride),
         covered=covered_strides(lrs, block.best, ratio),
         block=block,
         confidence_level=confidence_level,

@@ -17,7 +17,7 @@ from .degradation import DegradationCurve, sub_grids
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """A grid resolution for the next search under one schedule.
+    """A grid resolution for new seeds of the same task under one schedule; other tasks need `analyze_collection`.
 
     Attributes:
         schedule: name of the schedule.

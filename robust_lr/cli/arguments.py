@@ -47,6 +47,11 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(f"{message}{' See' if message.endswith('?') else '; see'}: {self.prog} --help")
 
 
+def list_of_names(text: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class _OldName(argparse.Action):
     """An option under its old name, which still works for now."""
 
@@ -205,7 +210,7 @@ def split_specs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
-def import_function(where: str) -> Any:
+def import_function(where: str, *, has_total_steps: bool = False) -> Any:
     """Import ``module:function`` or ``file.py:function``; its folder joins the import path, for worker processes too.
 
     Raises:
@@ -247,7 +252,8 @@ def import_function(where: str) -> Any:
         target = getattr(target, part)
     if not callable(target):
         raise DataError(f"{where!r} must be callable as function(*, lr, schedule, seed), got {target!r}")
-    check_train(target)
+    if not has_total_steps:  # else the search binds them first
+        check_train(target)
     return target
 
 

@@ -35,7 +35,7 @@ def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) 
     option = group.add_argument
     option("--metric-regex", metavar="REGEX", help=r"read the metric by a pattern instead: 'val loss (\S+)'")
     option("--metric-file", metavar="FILE", help="read it from a JSON, JSON lines or CSV file in the trial's folder")
-    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}")
+    option("--total-steps", type=at_least(1), metavar="N", help="value of {total_steps}, or total_steps of FUNCTION")
     option("--trials-dir", metavar="DIR", help="folder for the trials' folders [default: beside the journal]")
     option("--cwd", metavar="DIR", help="run all commands in DIR, not each in the folder of its trial")
     option("--shell", action="store_true", default=None, help="run the command by /bin/sh, for pipes and variables")
@@ -104,10 +104,12 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
         raise OptionError(f"give one of FUNCTION and --command; see: robust-lr {options.command} --help")
     given: dict[str, Any] = {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
     if options.command_line is None:
+        # A search trains functions for so many steps too.
+        steps = given.pop("total_steps", None) if hasattr(options, "horizons") else None
         given |= {name: True for name in ("dry_run", "emit") if getattr(options, name, None)}
         if given:
             raise OptionError(f"--{next(iter(given)).replace('_', '-')} is for --command")
-        train: TrainFunction = import_function(options.function)
+        train: TrainFunction = import_function(options.function, has_total_steps=steps is not None)
         return train
     from ..commands import CommandTask
 

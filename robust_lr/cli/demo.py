@@ -1,4 +1,4 @@
-"""Run the main job on real data: 7 schedules x 16 learning rates x 5 seeds of softmax regression on digits."""
+"""Run the main job on real data: 7 schedules x 16 learning rates x 3 seeds of softmax regression on digits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEMO_SCHEDULES = (
     *("constant", "inverse-sqrt", "linear", "cosine"),
     *("wsd(0.2)", "polynomial(power=2)", "cosine(floor=0.1)"),
 )
-DEMO_SEEDS = 5
+DEMO_SEEDS = 3
 
 TOTAL_STEPS = 1500
 BATCH_SIZE = 16

@@ -13,7 +13,9 @@ from ..exceptions import InsufficientDataError, RobustLRError, TrialError
 from .arguments import Parser
 from .plugins import Command, Plugin, load_plugins
 
-COMMANDS = ("plan", "run", "search", "collect", "analyze", "demo")
+COMMANDS = (
+    "plan", "run", "search", "collect", "analyze", "compare", "noise", "learn", "suggest", "doctor", "demo",
+)  # fmt: skip
 EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 wrong usage."
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._text import printable
+from .._text import printable, without_passwords
 from ..exceptions import RobustLRError, RobustLRWarning
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
+    from .plugins import SweepSource
 
 
 def figures(analysis: Analysis) -> dict[str, Any]:
@@ -38,6 +41,19 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RobustLRError(f"cannot write {error.filename or path}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def writing_report(options: argparse.Namespace, source: SweepSource) -> Iterator[dict[str, Any]]:
+    """Give the arguments that every report of `robust-lr analyze` has, and turn a failed write into one line."""
+    path = Path(options.report)
+    with writing(path):
+        yield {
+            "path": path,
+            "title": f"Learning-rate sweep: {source.name}",
+            "source": f"Read from {source.description}.",
+            "reproduce": [f"robust-lr {shlex.join(map(without_passwords, sys.argv[1:]))}"],
+        }
 
 
 class _StderrHandler(logging.Handler):

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(
         "--max-suboptimality-increase",
         metavar="SHARE",
-        help="how much more suboptimality (f - f*) than the tuned learning rate you accept: 0.5 or 50%%",
+        help="how much more the bound on f - f* may be than that of the tuned learning rate: 0.5 or 50%%",
     )
     add_old_name(parser, "--tolerance", "max_suboptimality_increase")
     option("--total-steps", type=at_least(2), default=10_000, metavar="N", help="steps of a run [default: %(default)s]")
@@ -51,19 +51,21 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         grids[str(schedule)] = ratio, GeometricGrid.from_ratio(options.lr_min, options.lr_max, ratio)
     (name, (ratio, grid)), (constant_ratio, constant) = next(iter(grids.items())), grids["constant"]
     say = make_console().print
-    say(f"{name}, suboptimality at most {1 + increase:g} times the tuned one: ratio at most {ratio:.4g}")
+    say(f"{name}, bound on the suboptimality at most {1 + increase:g} times the tuned one: ratio at most {ratio:.4g}")
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = count_of(len(grid), "trial")
     say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.max_gap:.4g} times below a grid point")
     if len(grid) > 1:
         guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps)
         say(
-            f"suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of the optimum, "
-            f"{guarantee.mean:.4g} on average"
+            f"bound on the suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of "
+            f"the optimum, {guarantee.mean:.4g} on average"
         )
     say(f"constant needs ratio {constant_ratio:.4g}, {count_of(len(constant), 'trial')}, for the same")
     say(
-        "This is a bound over convex problems, not a prediction: it is about f - f*, not the loss itself, and ignores "
-        "stability cliffs. It plans the first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
+        "Each factor compares two upper bounds over all convex problems, that of the grid and that of the tuned "
+        "learning rate. It is no prediction, and no bound for a single problem, whose tuned learning rate may end far "
+        "below its own bound. It is about f - f*, not the loss itself, and ignores stability cliffs. It plans the "
+        "first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
     )
     return 0

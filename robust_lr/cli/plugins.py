@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..exceptions import OptionError
 
 if TYPE_CHECKING:
+    from ..collection import SweepCollection
+    from ..loss_curves import LossCurve
     from ..runners import Runner
     from ..sweep import SweepResult
 
@@ -29,12 +31,14 @@ class SweepSource:
     Attributes:
         name: title of the report.
         description: where the results come from; completes the sentence "Read from ...".
-        read: returns the sweeps by group; the key of a single group is ``""``.
+        read: returns one sweep under the key ``""``, or several, by their names or with their covariates.
+        read_curves: returns the loss curves of the runs, and notes; None if the source has none.
     """
 
     name: str
     description: str
-    read: Callable[[], Mapping[str, SweepResult]]
+    read: Callable[[], Mapping[str, SweepResult] | SweepCollection]
+    read_curves: Callable[[], tuple[Sequence[LossCurve], Sequence[str]]] | None = None
 
 
 class Plugin:

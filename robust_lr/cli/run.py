@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--ratio", type=float, metavar="R", help="largest factor between neighbors, instead of --n-points")
     option("--schedules", required=True, metavar="LIST", help="separated by commas: constant,cosine(floor=0.1)")
     option(
-        "--seeds", type=_seeds, default=3, metavar="N",
+        "--seeds", type=_seeds, default=2, metavar="N",
         help="number of seeds; or adaptive: two everywhere, up to five where the recommendation needs them "
         "[default: %(default)s]",
     )  # fmt: skip

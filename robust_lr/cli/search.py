@@ -7,9 +7,11 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..exceptions import OptionError
 from .arguments import add_range, add_tolerance, add_training, at_least
 from .command_task import add_command_options, training_options
 from .plugins import Plugin
+from .prior_options import add_prior, read_prior_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +41,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
     option("--start", type=float, metavar="LR", help="first learning rate [default: the center of the range]")
+    add_prior(parser)
+    option(
+        "--start-factor", type=float, metavar="F",
+        help="how far off the start may be: within F in two of three cases [default: 4, or --ratio]",
+    )  # fmt: skip
     option(
         "--ratio",
         type=float,
         metavar="R",
         help="coarse step of the search [default: what theory gives for the schedule]",
     )
+    option(
+        "--horizons", metavar="SHARES",
+        help="search in shorter trainings first: ascending shares of --total-steps that end with 1, such as 0.1,0.3,1",
+    )  # fmt: skip
     option("--no-extend", action="store_true", help="stay in the range even when the best lies on its edge")
     option(
         "--noise", type=float, metavar="LOSS",
@@ -82,7 +93,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         _write_report(result, Path(report))
         console.print(f"report: {report}")
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
-    return 0 if within or result.stop in ("noise-limited", "steps") else 1
+    return 0 if within or result.stop in ("noise-limited", "steps", "horizons") else 1
 
 
 def _flag(option: str) -> str:
@@ -100,6 +111,23 @@ def _write_report(result: SearchResult, path: Path) -> None:
         write_search_report(result, path, reproduce=[f"robust-lr {shlex.join(sys.argv[1:])}"], option=_flag)
 
 
+def _total_steps(options: argparse.Namespace) -> int | None:
+    """The steps to train a function for, or a command over horizons; else the command has them."""
+    if options.horizons is None and options.command_line is not None:
+        return None
+    if options.horizons is not None and options.total_steps is None:
+        raise OptionError("--horizons are shares of --total-steps: give it too")
+    steps: int | None = options.total_steps
+    return steps
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError:
+        raise OptionError(f"--horizons must be numbers such as 0.1,0.3,1, got {text!r}") from None
+
+
 def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchResult:
     from ..search import SearchOptions
     from ..search.run import search_learning_rate
@@ -110,12 +138,16 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         lr_max=options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
+        prior=read_prior_option(options),
         options=SearchOptions(
-            ratio=options.ratio, start=options.start, max_trials=options.max_trials, extend=not options.no_extend,
+            ratio=options.ratio, start=options.start, start_factor=options.start_factor,
+            max_trials=options.max_trials, extend=not options.no_extend,
             noise=options.noise, noise_trials=options.noise_trials, stepwise=stepwise,
         ),
         n_jobs=options.n_jobs,
         seed=options.seed,
         progress=True,
+        total_steps=_total_steps(options),
+        horizons=None if options.horizons is None else _shares(options.horizons),
         **training_options(options, plugins),
     )  # fmt: skip

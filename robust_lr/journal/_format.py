@@ -33,6 +33,7 @@ class SweepHeader:
         fingerprint: digest of each part of the training function, empty if unknown; it holds for the results from this
             line to the next that has another.
         requested: the learning rates, schedules and seeds that the last sweep asked for; of a search, none.
+        further: trials that it asked for later, because of the results.
     """
 
     learning_rates: tuple[float, ...]
@@ -43,6 +44,7 @@ class SweepHeader:
     library: str = ""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     requested: tuple[Sequence[float], Sequence[str], Sequence[int]] = ((), (), ())
+    further: tuple[TrialSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,17 @@ class JournalContents:
 
     @property
     def notes(self) -> list[str]:
-        """What the results do not show: trials that the sweep asked for and have not run, and other labels."""
+        """What the results do not show: missing trials of a sweep, that a search ran them, and other labels."""
         lrs, schedules, seeds = self.header.requested
         done = {result.spec for result in self.results}
-        asked = expand_trials(schedules, lrs, seeds)
+        asked = {*expand_trials(schedules, lrs, seeds), *self.header.further}
         n_done = sum(spec in done for spec in asked)
         unfinished = [f"{n_done} of {len(asked)} results: the sweep is unfinished"] if n_done < len(asked) else []
+        if not lrs and self.results:
+            unfinished = [
+                "a search chose these learning rates one after the other, so they are no grid, and what follows about "
+                "coarser grids is a guess: the command of the search prints its answer again, without training"
+            ]
         return unfinished + [
             f"{count_of(len(other.results), 'result')} left out: the journal has them under the label {label}"
             for label, other in self.others.items()
@@ -136,7 +143,8 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
     """Return the record of a sweep, with the fields that version 0.1.0 knows before the others."""
     lrs, schedules, seeds = header.requested
     requested = {"learning_rates": lrs, "schedules": schedules, "seeds": seeds} if lrs else {}
-    further = {"fingerprint": dict(header.fingerprint), "requested": requested}
+    trials = [(trial.schedule, trial.lr, trial.seed) for trial in header.further]
+    further = {"fingerprint": dict(header.fingerprint), "requested": requested, "further": trials}
     return {
         "record": "sweep",
         "format": FORMAT,
@@ -163,13 +171,14 @@ def _read_header(
     requested = _read_axes(record["requested"]) if "requested" in record else earlier.requested if earlier else axes
     header = SweepHeader(
         axes[0],
-        MappingProxyType(dict(record["schedules"])),
+        MappingProxyType({str(name): str(spec) for name, spec in dict(record["schedules"]).items()}),
         axes[2],
-        label,
-        record["created"],
-        record["library"],
+        _text_or_none(label),
+        str(record["created"]),
+        str(record["library"]),
         MappingProxyType(record.get("fingerprint") or dict(earlier.fingerprint if earlier else {})),
         requested,
+        tuple(TrialSpec(str(name), float(lr), int(seed)) for name, lr, seed in record.get("further", ())),
     )
     return header, results
 
@@ -201,7 +210,13 @@ def _read_trial(record: Mapping[str, Any]) -> TrialResult:
         raise ValueError(status)
     loss = _number(record["loss"]) if status == "ok" else math.inf if status == "diverged" else math.nan
     metrics = {name: _number(value) for name, value in record["metrics"].items()}
-    return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, record["error"])
+    return TrialResult(spec, loss, status, _number(record["seconds"]), metrics, _text_or_none(record["error"]))
+
+
+def _text_or_none(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _finite(value: float) -> float | None:

@@ -144,6 +144,13 @@ class Journal:
         self._seeds.add(result.spec.seed)
         self._note(result)
 
+    def ask(self, trials: Iterable[TrialSpec]) -> None:
+        """Note trials that the sweep asks for because of its results, so that it is unfinished without them."""
+        if new := [trial for trial in trials if trial not in self._header.further]:
+            header = replace(self._header, further=(*self._header.further, *new))
+            self._file.append(_header_line(header, earlier=self._on_disk))
+            self._header = self._on_disk = header
+
     def _note(self, result: TrialResult) -> None:
         if result.is_final:
             self._given_up.pop(result.spec, None)
@@ -219,8 +226,9 @@ def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
         seeds=old.seeds + tuple(seed for seed in new.seeds if seed not in old.seeds),
         train=old.train if new.train is None else new.train,
     )
-    requested = old.requested if merged == old else (new.learning_rates, tuple(new.schedules), new.seeds)
-    return replace(merged, requested=requested, fingerprint=new.fingerprint or old.fingerprint)
+    if merged != old:
+        merged = replace(merged, requested=(new.learning_rates, tuple(new.schedules), new.seeds), further=())
+    return replace(merged, fingerprint=new.fingerprint or old.fingerprint)
 
 
 def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._metrics import looks_like_a_score
+from .._text import did_you_mean
 from ..exceptions import DataError
 from ._names import (
     flag_word,
+    inner,
     is_config,
     is_lr,
     is_schedule,
@@ -28,6 +30,7 @@ from ._rows import Row, Table, is_missing, number_or_nan, read_time
 from ._states import ending, is_flag
 
 _OURS = ("schedule", "lr", "seed", "loss", "seconds")  # how `SweepResult.to_csv` begins
+_MOST_NAMES = 40  # of columns in an error
 _FEWEST_STEPS = 3  # of a history without the name of a run
 _OPTIONS = {"lr": "lr_name", "loss": "metric"}
 _TITLES = {"lr": "learning rate", "loss": "loss", "schedule": "schedule", "seed": "seed", "state": "state"}
@@ -71,17 +74,18 @@ class _Choice:
         self.missing: list[str] = []
         self.found: dict[str, str] = {}
         self.said: list[str] = []
-        self.guessed = False
+        self.guessed = self.was_given = False
 
-    def given(self, name: str) -> str:
+    def given(self, name: str, *, is_measured: bool = False) -> str:
         """Return the column of that name, however its blanks and capitals are written."""
         if name in self.table.columns:
             return name
-        alike = [column for column in self.table.columns if words(column) == words(name)]
+        alike = columns_like(name, self.table.columns, is_measured=is_measured)
         if len(alike) == 1:
             self.guessed = True
             return alike[0]
         self.missing.append(name)
+        self.was_given = True
         return ""
 
     def candidates(self, fits: Callable[[str], object]) -> list[str]:
@@ -125,7 +129,7 @@ class _Choice:
     def choose(self, kind: str, given: str | None, candidates: Sequence[str], default: str) -> None:
         """Choose one of equally likely candidates, or take the column that was given."""
         if given is not None:
-            self.found[kind] = self.given(given)
+            self.found[kind] = self.given(given, is_measured=kind == "loss")
             self.said.append(f"{_TITLES[kind]}: {self.found[kind]}")
         elif candidates:
             self.use(kind, candidates[0], default=candidates[0] == default)
@@ -179,7 +183,7 @@ def choose_columns(
 
 
 def _choose_lr(choice: _Choice, given: str | None) -> None:
-    found = choice.with_numbers(choice.named(is_lr))
+    found = choice.with_numbers(choice.named(is_lr) or choice.candidates(lambda c: is_config(c) and is_lr(inner(c))))
     configured = [column for column in found if is_config(column)]
     if given is not None or len(found) < 2:
         return choice.choose("lr", given, found, "lr")
@@ -219,8 +223,24 @@ def _refuse_missing(choice: _Choice, was_guessed: bool) -> None:
     if choice.missing:
         names = ", ".join(map(repr, choice.missing))
         way = "; name the right ones with lr_name (--lr-name) and metric (--metric)" if was_guessed else ""
-        columns = ", ".join(filter(None, choice.table.columns)) or "none"
-        raise DataError(f"{choice.path} has no column {names}; its columns are {columns}{way}")
+        asked = choice.missing[0] if choice.was_given else ""
+        raise DataError(f"{choice.path} has no column {names}; {columns_of(choice.table, asked, way)}")
+
+
+def columns_like(name: str, columns: Sequence[str], *, is_measured: bool = False) -> list[str]:
+    """Return the columns with the words of a name; of "params.lr" and "metrics.lr" only one, if a tracker has both."""
+    alike = [column for column in dict.fromkeys(columns) if words(column) == words(name)]
+    return [column for column in alike if is_config(column) != is_measured] or alike
+
+
+def columns_of(table: Table, asked: str, way_out: str = "") -> str:
+    """Return the end of an error about a missing column: those that there are, and the one that was probably meant."""
+    names = list(filter(None, table.columns))
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    by_words = {" ".join(words(name)): name for name in reversed(names)}
+    near = did_you_mean(" ".join(words(asked)), by_words)
+    meant = next((f"; did you mean {name!r}?" for text, name in by_words.items() if repr(text) in near), "")
+    return f"its columns are {', '.join(names[:_MOST_NAMES]) or 'none'}{more}{way_out}{meant}"
 
 
 def _run_column(choice: _Choice, wanted: Sequence[str], step: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exceptions import DataError, OptionError
-from ._names import words
+from ._columns import columns_like, columns_of
 from ._rows import Row, Table, number_or_nan
 
 
@@ -42,9 +42,9 @@ def read_conditions(path: str | Path, table: Table, where: Sequence[str]) -> lis
         is_other = value.startswith("=") or (column not in table.columns and column.endswith(("<", ">", "~")))
         if not sign or not column or is_other:
             raise OptionError(f"where must be like 'column=value' or 'column!=value', got {text!r}")
-        alike = [c for c in table.columns if c == column] or [c for c in table.columns if words(c) == words(column)]
+        alike = [c for c in table.columns if c == column] or columns_like(column, table.columns)
         if len(set(alike)) != 1:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(table.columns)}")
+            raise DataError(f"{path} has no column {column!r}; {columns_of(table, column)}")
         found.append(Condition(alike[0], value.strip(), equal))
     return found
 

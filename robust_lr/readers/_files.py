@@ -13,13 +13,14 @@ from ._delimited import read_delimited
 from ._json_records import read_json
 from ._parquet import read_parquet
 from ._rows import Table
+from .sqlite import start_of
 
 _JOURNAL = re.compile(rb'\s*\{\s*"record"\s*:')
 
 
-def is_journal(path: str | Path) -> bool:
+def is_journal(path: Path) -> bool:
     """Return whether a file begins as a journal of `run_sweep` does."""
-    return _JOURNAL.match(_start(path)) is not None
+    return path.is_file() and _JOURNAL.match(start_of(path)) is not None
 
 
 def read_records(path: str | Path) -> Table:
@@ -35,14 +36,6 @@ def read_records(path: str | Path) -> Table:
         raise DataError(f"cannot read {path}: it is a workbook or an archive; save the table as CSV")
     text = _decoded(path, data)
     return read_json(path, text) if text.lstrip()[:1] in ("{", "[") else read_delimited(path, text)
-
-
-def _start(path: str | Path) -> bytes:
-    try:
-        with Path(path).open("rb") as stream:
-            return stream.read(100)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}{_near(path, error)}") from None
 
 
 def _contents(path: str | Path) -> bytes:

@@ -11,9 +11,12 @@ from pathlib import Path
 from .._text import count_of
 from ..exceptions import DataError
 from ._columns import Columns, are_histories
+from ._names import sets_length
 from ._rows import Row, is_missing, number_or_nan, refuse
 
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+_STEP = re.compile(r"(\d[\d.,]*) ?([kKmM]?)")
+_EXPONENTS = {"k": "e3", "m": "e6"}
 _UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
 
 
@@ -23,25 +26,48 @@ def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[
     Raises:
         DataError: when a step is no number, or rows without the name of a run seem to be the log of one.
     """
+    if any(row.steps for row in rows):
+        return _with_early_ends(rows, columns), []
     _refuse_unread_steps(path, rows, columns)
     _refuse_one_log(path, rows, columns)
-    by_run = _by_run(rows, columns)
+    by_run = rows_by_run(rows, columns)
     if all(len({row.cells[columns.step] for row in each}) == 1 for each in by_run.values()):
         return _once_each(rows, columns), []
     last = [_last(each, columns) for each in by_run.values()]
     reached = [number_or_nan(row.cells[columns.step]) for row in last]
-    end = max((step for step in reached if step == step), default=0.0)
-    is_early = [
-        step < end and math.isfinite(number_or_nan(row.cells[columns.loss]))
-        for row, step in zip(last, reached, strict=True)
-    ]
-    why = _UNFINISHED.format(step=columns.step) if 2 * sum(is_early) <= len(last) else ""
+    why = _UNFINISHED.format(step=columns.step)
+    is_early = _are_early(last, reached, columns)
     runs = count_of(len(last), "run")
     notes = [f"{len(rows)} rows are the histories of {runs} over {columns.step}: the last row counts"]
     if any(len({row.cells[columns.lr] for row in each}) > 1 for each in by_run.values()):
         last = [_at_peak(row, each, columns.lr) for row, each in zip(last, by_run.values(), strict=True)]
-        notes.append(f"{columns.lr} varies within runs, as under a schedule: its highest value counts")
+        notes.append(varying_rate(columns.lr))
     return [(row, why if early else "") for row, early in zip(last, is_early, strict=True)], notes
+
+
+def varying_rate(lr: str) -> str:
+    """Return the note on a learning rate that was logged at each step."""
+    return f"{lr} varies within runs, as under a schedule: its highest value counts"
+
+
+def _with_early_ends(rows: Sequence[Row], columns: Columns) -> list[tuple[Row, str]]:
+    reached = [row.steps.get(columns.loss, math.nan) for row in rows]
+    why = _UNFINISHED.format(step="step")
+    return [(row, why if early else "") for row, early in zip(rows, _are_early(rows, reached, columns), strict=True)]
+
+
+def _are_early(rows: Sequence[Row], reached: Sequence[float], columns: Columns) -> list[bool]:
+    """Which runs ended before the others of their group, with a loss; none if that is true of most."""
+    key = [*columns.groups, *filter(sets_length, columns.settings)]
+    groups = [tuple(row.cells[column] for column in key) for row in rows]
+    ends: dict[tuple[str, ...], float] = {}
+    for group, step in zip(groups, reached, strict=True):
+        ends[group] = max(ends.get(group, 0.0), step)
+    early = [
+        step < ends[group] and math.isfinite(number_or_nan(row.cells[columns.loss]))
+        for row, group, step in zip(rows, groups, reached, strict=True)
+    ]
+    return early if 2 * sum(early) <= len(rows) else [False] * len(rows)
 
 
 def _refuse_unread_steps(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:
@@ -68,7 +94,10 @@ def _refuse_unread_steps(path: str | Path, rows: Sequence[Row], columns: Columns
 def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:
     """Refuse rows of one seed and configuration whose learning rate varies from step to step."""
     key = [name for name in (columns.schedule, columns.seed, *columns.groups, *columns.settings) if name]
-    if columns.run or not columns.step or not are_histories(rows, key, columns.step):
+    if columns.run or not columns.step:
+        return
+    rows = [row._replace(cells={**row.cells, columns.step: _step_in(row.cells[columns.step])}) for row in rows]
+    if not are_histories(rows, key, columns.step):
         return
     logs: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
@@ -85,6 +114,12 @@ def _refuse_one_log(path: str | Path, rows: Sequence[Row], columns: Columns) -> 
         )
 
 
+def _step_in(text: str) -> str:
+    """The number in a step such as "10k", "1,000" or "epoch 3"."""
+    found = _STEP.search(text) if math.isnan(number_or_nan(text)) or _THOUSANDS.fullmatch(text) else None
+    return found[1].replace(",", "") + _EXPONENTS.get(found[2].lower(), "") if found else text
+
+
 def _is_curve(rates: Sequence[float]) -> bool:
     # Whether rates vary and mostly go on in one direction, as under a schedule; those of a random search do not.
     moves = [b > a for a, b in pairwise(rates) if a != b]
@@ -92,7 +127,7 @@ def _is_curve(rates: Sequence[float]) -> bool:
     return bool(moves) and 2 * turns < max(len(rates) - 2, 1)
 
 
-def _by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:
+def rows_by_run(rows: Sequence[Row], columns: Columns) -> dict[tuple[str, ...], list[Row]]:
     """The rows of each run, if the table holds histories."""
     trial = (columns.lr, columns.schedule, columns.seed, *columns.groups)
     by_run: dict[tuple[str, ...], list[Row]] = {}
@@ -117,7 +152,7 @@ def _last(rows: Sequence[Row], columns: Columns) -> Row:
 def _at_peak(last: Row, rows: Sequence[Row], lr: str) -> Row:
     known = [row for row in rows if number_or_nan(row.cells[lr]) > 0] or [last]
     peak = max(known, key=lambda row: number_or_nan(row.cells[lr]))
-    return Row(last.where, {**last.cells, lr: peak.cells[lr]})
+    return last._replace(cells={**last.cells, lr: peak.cells[lr]})
 
 
 def _once_each(rows: Sequence[Row], columns: Columns) -> list[tuple[Row, str]]:

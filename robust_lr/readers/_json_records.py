@@ -41,7 +41,7 @@ def as_table(records: Iterable[tuple[int, Mapping[str, Any]]], noun: str) -> Tab
     rows = [Row(f"{noun} {number}", dict(flat(record))) for number, record in records]
     columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
     blank = dict.fromkeys(columns, "")
-    return Table(columns, tuple(Row(where, {**blank, **cells}) for where, cells in rows if any(cells.values())))
+    return Table(columns, tuple(row._replace(cells={**blank, **row.cells}) for row in rows if any(row.cells.values())))
 
 
 def by_rows(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .._metrics import looks_like_a_score
 
@@ -12,8 +13,8 @@ def _words(*texts: str) -> frozenset[str]:
 
 
 _CONFIG = _words("config params param hparams hyperparameters hp args")
-_OUTER = _CONFIG | _words("attrs metrics summary")
-_LR_OWNERS = _words("optimizer optim opt adam adamw sgd base peak max maximum initial init start train training")
+_OUTER = _CONFIG | _words("attrs metrics summary tags")
+_LR_OWNERS = _words("optimizer optim opt adam adamw w sgd base peak max maximum initial init start train training")
 _HELD_OUT = _words("val valid validation dev eval evaluation heldout holdout")
 _NO_LOSS = _words("std sem stderr var variance scale weight weights fn function type name coef time seconds lr rate id")
 _LOSSES = _words(
@@ -23,6 +24,8 @@ _SETTINGS = _words(
     "model arch architecture backbone dataset data task batch bs optimizer weight wd decay dropout momentum beta beta1",
     "beta2 eps clip augmentation width depth layers hidden heads steps iterations epochs tokens warmup init loss_fn",
 )
+_LENGTHS = _words("batch bs steps iterations epochs iters tokens accumulation length duration")
+_PLACES = _words("dir directory folder path output name uri url host device logging run id date time timestamp")
 _NO_SETTINGS = _words(
     "notes note comment comments tags user host hostname commit created updated started ended date timestamp time",
     "runtime duration seconds minutes hours sweep source uri url path state status seed epoch iteration iter step loss",
@@ -56,6 +59,7 @@ def is_config(name: str) -> bool:
     return not _CONFIG.isdisjoint(_all_words(name)[:-1])
 
 
+@lru_cache(maxsize=1024)  # a tracker asks for each value
 def is_lr(name: str) -> bool:
     """Return whether the column may hold the learning rate: "lr", "optimizer.lr", "Learning rate (peak)"."""
     own = [word for word in words(name) if word not in _LR_OWNERS]
@@ -66,7 +70,7 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
     """Return how likely a column holds the final loss, the likeliest first; None if it holds none.
 
     A validation loss comes before a test loss, then a loss without a split, other errors, scores, and what is measured
-    in training; a plain name before one with further words, such as "best".
+    in training, then what was measured before it; a plain name before one with further words, such as "best".
     """
     own = set(words(name))
     if own == {"value"}:  # the objective of an Optuna study
@@ -78,7 +82,8 @@ def loss_rank(name: str) -> tuple[int, ...] | None:
         return None
     split = 0 if own & _HELD_OUT else 1 if "test" in own else 2
     others = own - _HELD_OUT - _words("loss test train training")
-    return int("train" in own or "training" in own), kind, split, len(others)
+    before_training = bool(own & _words("initial init first untrained"))
+    return 2 * before_training + bool(own & _words("train training")), kind, split, len(others)
 
 
 def is_schedule(name: str) -> bool:
@@ -131,6 +136,18 @@ def is_setting(name: str) -> bool | None:
     own = set(words(name))
     if own & {"lr", "learning"} and not own & {"schedule", "scheduler"}:
         return False
-    if is_config(name) or own & _SETTINGS:
+    if own & _SETTINGS:
         return True
+    if is_config(name):
+        return not own & _PLACES
     return False if own & _NO_SETTINGS or own & _LOSSES or looks_like_a_score(name) else None
+
+
+def sets_length(name: str) -> bool:
+    """Return whether a setting decides how many steps a run has, such as the batch size."""
+    return not _LENGTHS.isdisjoint(words(name))
+
+
+def inner(name: str) -> str:
+    """Return the last part of a nested name: "lr" for "config/generator/lr"."""
+    return re.split(r"[/.]", name)[-1]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..exceptions import DataError
@@ -14,15 +15,25 @@ from ..exceptions import DataError
 _MOST_PROBLEMS = 10
 _MISSING = frozenset(("", "-", "--", "\u2013", "\u2014", "?", "na", "n/a", "#n/a", "<na>", "none", "null", "nat"))
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EARLIEST = 1e8  # seconds since 1970: March 1973
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
 
 
 class Row(NamedTuple):
-    """One record: its place in the file, such as "line 3", and its texts by column."""
+    """One record.
+
+    Attributes:
+        where: its place in the file, such as "line 3".
+        cells: its texts by column.
+        excluded: why it does not count, "" if it does.
+        steps: for the record of a whole run, the step of the last value in each column, where it is known.
+    """
 
     where: str
     cells: Mapping[str, str]
+    excluded: str = ""
+    steps: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,11 +44,15 @@ class Table:
         columns: the names in the header, in their order; a name may stand there twice.
         rows: those that are as long as the header, without blank ones.
         problems: what is wrong with the others.
+        notes: on how the records were made.
+        peaks: columns that hold the highest value of a history, not its last one.
     """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    peaks: frozenset[str] = frozenset()
 
 
 def refuse(path: str | Path, problems: Sequence[str], *, way_out: str = "") -> None:
@@ -89,6 +104,19 @@ def mixed_decimals(column: str, rows: Sequence[Row]) -> list[str]:
     return [
         f"{a.where}: {column} is {a.cells[column]!r}, but {b.cells[column]!r} in {b.where}: write all with a decimal "
         "point, or all with a decimal comma"
+    ]
+
+
+def thousands(column: str, other: str, rows: Sequence[Row]) -> list[str]:
+    """Return a problem if all commas in a column may separate thousands, and the other column has decimal points."""
+    commas = [row for row in rows if "," in row.cells[column]]
+    may_be = commas and all(_THOUSANDS.fullmatch(row.cells[column]) for row in commas)
+    if not may_be or not any("." in row.cells[other] for row in rows):
+        return []
+    text = commas[0].cells[column]
+    return [
+        f"{commas[0].where}: {column} is {text!r}, which may be {text.replace(',', '.')} or {text.replace(',', '')}: "
+        f"write it with a decimal point, as {other} is"
     ]
 
 

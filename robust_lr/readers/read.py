@@ -1,17 +1,14 @@
-"""Read a file of results of any kind: a journal of `run_sweep`, or a table."""
+"""Read results of any kind: a journal of `run_sweep`, a table, the files of a tracker, or a folder of these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._metrics import direction_of
-from .._text import listed
-from ..exceptions import OptionError
 from ..sweep.results import SweepResult
-from ._files import is_journal
-from .runs import Direction, Repeats, Run
-from .table import read_table
+from ._kinds import find_results
+from .reader import ReadOptions
+from .runs import Direction, Repeats
 
 
 def read_sweeps(
@@ -26,11 +23,14 @@ def read_sweeps(
     repeats: Repeats = "refuse",
     direction: Direction | None = None,
 ) -> dict[str, SweepResult]:
-    """Return the sweeps in a file by group name; without `group_by` there is one, named "".
+    """Return the sweeps in a file or folder by group name; a single one is named "".
+
+    Nothing in the files is run, imported or unpickled, and no link is followed.
 
     Args:
-        path: a journal of `run_sweep`; or a table (CSV, JSON, JSON lines, parquet; see `read_table`) with one run per
-            row, or with the history of each run.
+        path: a journal of `run_sweep`; a table (CSV, JSON, JSON lines, parquet; see `read_table`) with one run per row,
+            or with the history of each run; an SQLite file of MLflow or Trackio; or a folder: mlruns, event files of
+            TensorBoard, wandb, or several of one kind. Plug-ins add Optuna's storages and Ray's experiments.
         lr_name: column of the learning rate in a table; by default found by its name.
         metric: column of the final loss in a table, by default found by its name; in a journal, the loss or any metric
             of the trials.
@@ -44,47 +44,12 @@ def read_sweeps(
             a score.
 
     Raises:
-        DataError: when the file cannot be read, or holds no sweep.
-        OptionError: when an option of tables is given for a journal.
+        DataError: when the path cannot be read, or holds no sweep, or results of several kinds.
+        OptionError: when an option of tables is given for a journal, or a library is missing.
     """
-    if is_journal(path):
-        of_tables = {
-            "lr_name": lr_name, "schedule_name": schedule_name, "seed_name": seed_name, "group_by": group_by,
-            "where": where,
-        }  # fmt: skip
-        if given := [name for name, value in of_tables.items() if value]:
-            raise OptionError(f"{given[0]} is for tables; {path} is a journal, which is one sweep without columns")
-        return {"": SweepResult.from_journal(path, metric=metric or "loss", direction=direction)}
-    table = read_table(
-        path, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by,
-        where=where, direction=direction,
+    found = find_results(path)
+    options = ReadOptions(
+        lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=group_by,
+        where=where, repeats=repeats, direction=direction,
     )  # fmt: skip
-    groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in table.runs:
-        groups.setdefault(run.group, []).append(run)
-    names = {
-        group: ", ".join(f"{column} = {value}" for column, value in zip(table.group_by, group, strict=True))
-        for group in sorted(groups, key=_natural)
-    }
-    empty = [name for group, name in names.items() if all(run.excluded for run in groups[group])]
-    notes = [*table.notes, *direction_of(direction, table.metric)[1]]
-    notes += [f"no run has a result where {listed(empty)}"] if empty else []
-    return {
-        name: SweepResult.from_runs(
-            groups[group], repeats=repeats, direction=direction,
-            source=f"{path}, {name}" if name else str(path), notes=notes,
-        )
-        for group, name in names.items()
-        if name not in empty
-    }  # fmt: skip
-
-
-def _natural(group: tuple[str, ...]) -> list[tuple[bool, float, str]]:
-    """Sort key that puts 25000 before 100000."""
-    keys = []
-    for value in group:
-        try:
-            keys.append((False, float(value), ""))
-        except ValueError:
-            keys.append((True, 0.0, value))
-    return keys
+    return found.reader.read(found.paths, found.root, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,9 @@ from ..exceptions import DataError
 from ._columns import Columns, choose_columns
 from ._conditions import left_out, read_conditions
 from ._files import read_records
-from ._histories import last_rows
+from ._histories import last_rows, varying_rate
 from ._names import flag_word
-from ._rows import Row, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse
+from ._rows import Row, Table, is_missing, mixed_decimals, number_or_nan, read_number, read_time, refuse, thousands
 from ._states import ending, state_of_flag
 from .runs import DEFAULT_SCHEDULE, Direction, Run, read_lr
 
@@ -42,7 +43,7 @@ def read_table(
     where: Sequence[str] = (),
     direction: Direction | None = None,
 ) -> TableRuns:
-    """Return the runs in a table: CSV with any separator, JSON, JSON lines or parquet, gzipped or not.
+    """Return the runs in a file with a table: CSV with any separator, JSON, JSON lines or parquet, gzipped or not.
 
     Columns that are not given are found by their names, as people and trackers write them ("lr", "config/lr",
     "params.lr", "Learning rate"); a note says which were taken. A loss of nan, inf or "diverged" marks a diverged run.
@@ -66,26 +67,48 @@ def read_table(
             the lines.
         OptionError: when a condition cannot be read, or a parquet file has no library.
     """
-    table = read_records(path)
+    return runs_in(
+        path, read_records(path), lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
+        group_by=group_by, where=where, direction=direction,
+    )  # fmt: skip
+
+
+def runs_in(
+    path: str | Path,
+    table: Table,
+    *,
+    lr_name: str | None,
+    metric: str | None,
+    schedule_name: str | None,
+    seed_name: str | None,
+    group_by: Sequence[str],
+    where: Sequence[str],
+    direction: Direction | None,
+) -> TableRuns:
+    """Return the runs in a table that was read from `path`; see `read_table`."""
+    counted = replace(table, rows=tuple(row for row in table.rows if not row.excluded))
     columns = choose_columns(
-        path, table, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
+        path, counted, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name,
         group_by=group_by, maximize=direction == "maximize",
     )  # fmt: skip
     conditions = read_conditions(path, table, where)
-    reasons = {id(row): left_out(conditions, row) for row in table.rows}
+    reasons = {id(row): row.excluded or left_out(conditions, row) for row in table.rows}
     kept, on_states = _with_divergence([row for row in table.rows if not reasons[id(row)]], columns)
     wanted, on_history = last_rows(path, kept, columns)
+    if columns.lr in table.peaks:
+        on_history.append(varying_rate(columns.lr))
     reader = _RowReader(
         columns, {condition.column for condition in conditions}, has_seeds=_has_any(table.rows, columns.seed)
     )
     reader.problems += table.problems
     for column in (columns.lr, columns.loss):
         reader.problems += mixed_decimals(column, [row for row, _ in wanted])
+    reader.problems += thousands(columns.loss, columns.lr, [row for row, _ in wanted])
     runs = [reader.run(row, why) for row, why in wanted]
     reader.problems += _words_among_numbers(columns.seed, runs)
     refuse(path, reader.problems)
     others = Counter(why for why in reasons.values() if why)
-    notes = [columns.said] if columns.said else []
+    notes = [*table.notes, *([columns.said] if columns.said else [])]
     notes += [
         *on_history,
         *on_states,
@@ -115,7 +138,7 @@ def _with_divergence(rows: Sequence[Row], columns: Columns) -> tuple[list[Row], 
         if said:
             if math.isfinite(number_or_nan(row.cells[columns.loss])):
                 why.append(f"{said[0]} is {row.cells[said[0]]}")
-            row = Row(row.where, {**row.cells, columns.loss: "diverged"})
+            row = row._replace(cells={**row.cells, columns.loss: "diverged"})
         found.append(row)
     return found, [f"{count_of(n, 'row')} with a loss counted as diverged: {text}" for text, n in Counter(why).items()]
 

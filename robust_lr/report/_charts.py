@@ -82,12 +82,14 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure: panels on shared axes."""
+    """A figure: panels on shared axes, with a note below its title; with `small`, many, to be compared, not read."""
 
     title: str
+    note: str = ""
     panels: tuple[Panel, ...]
     x: Axis
     y: Axis
+    small: bool = False
 
     def as_scores(self) -> Chart:
         """Return the chart of losses with the scores whose negatives they are."""

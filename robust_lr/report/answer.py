@@ -92,7 +92,7 @@ def picture_title(analysis: Analyzed) -> tuple[str, str]:
     advice = answer.entry.recommendation
     best = f"Best learning rate: {_best_and_as_good(answer, analysis)}"
     if advice is not None and advice.trials_saved:
-        return best, f"Enough for the next job of this kind: {rates_text(advice)}"
+        return best, f"Enough for new seeds of this task: {rates_text(advice)}"
     return best, next(f"{name}: {rows[name]}" for name in ("Next grid", "Run next") if name in rows)
 
 
@@ -144,6 +144,7 @@ def _grid_rows(entry: ScheduleAnalysis, advice: Recommendation) -> Iterator[tupl
     all_trials = int(entry.curve.block.n_seeds.sum())
     cost = f"costs at most {excess_text(advice.confidence_interval[1])} ({entry.curve.confidence_level:.0%} confidence)"
     yield "Saves", f"{advice.trials_saved} of {all_trials} trials{duration(advice.seconds_saved)}; {cost}"
+    yield "Holds for", "new seeds of this task; other data, sizes or lengths need several sweeps"
 
 
 def _size(advice: Recommendation) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from .._page import Box, Line, box_text, table_text
+from .._page import Block, Box, Line, box_text, table_text
 from .._text import printable
 from ..analysis import Analysis
 from .tables import Rows
@@ -35,8 +36,13 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
     """Print the tables, the recommendations in words and the alerts; with `every_detail` also all other findings."""
     if title:
         console.rule(Text(title))
+    print_blocks(analysis_blocks(analysis, every_detail=every_detail), console)
+
+
+def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+    """Print boxes, lines and tables in their order."""
     after_line = True
-    for block in analysis_blocks(analysis, every_detail=every_detail):
+    for block in blocks:
         if isinstance(block, Line):
             after_line = True
             text = Text("  " * block.indented + block.text, style="bold" if block.strong else "")

@@ -21,7 +21,7 @@ from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
 from ._charts import Axis, Chart, Note, Panel, Trace
 from .answer import answer_of, picture_title
-from .words import as_good
+from .words import as_good, how_bands_are_made
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,8 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
     x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
     panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
-    chart = Chart(title="Final loss against peak learning rate" if panels else NO_DATA, panels=panels, x=x, y=y)
+    title = "Final loss against peak learning rate" if panels else NO_DATA
+    chart = Chart(title=title, note=how_bands_are_made(analysis), panels=panels, x=x, y=y)
     return chart.as_scores() if analysis.sweep.direction == "maximize" else chart
 
 
@@ -121,7 +122,7 @@ def _loss_panel(
             draw.line("each seed", lrs, losses, width=0.7, opacity=0.35)
         if draw.y.log:
             low = np.where(low > 0, low, high)  # a logarithmic axis cannot show a band that reaches below zero
-        draw.band(f"band of the mean (n = {n_seeds})", lrs, low, high)
+        draw.band("band of the mean", lrs, low, high)
     draw.line("mean", lrs, profile.mean, marker="circle")
     draw.line("best", [profile.best_lr], [profile.best_loss], width=0, marker="star", size=11)
     n_diverged = np.isinf(profile.loss).sum(axis=1)
@@ -156,7 +157,7 @@ def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None
         for c, advice in entries
     )
     title = f"Excess loss of a coarser grid (tolerance {tolerance:.3g})" if panels else NO_DATA
-    return Chart(title=title, panels=panels, x=x, y=y)
+    return Chart(title=title, note=how_bands_are_made(analysis), panels=panels, x=x, y=y)
 
 
 def _excess_panel(

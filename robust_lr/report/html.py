@@ -7,7 +7,7 @@ import io
 import platform
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from .._page import Block, Line, Table, to_html
 from ..analysis import Analysis
 from ._charts import Chart, Trace
+from ._small_multiples import small_panel
 from .answer import overview_box
 from .figures import answer_chart, degradation_chart, learning_rate_chart
 from .groups import group_rows
@@ -47,6 +48,9 @@ thead th { border-bottom: 2px solid #9aa3ad; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: 600; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: .8rem 1rem; }
 .panels.one { grid-template-columns: minmax(0, 40rem); }
+.panels.small { grid-template-columns: repeat(auto-fill, minmax(min(11rem, 46%), 1fr)); font-size: .82rem; }
+.small .panel span { font-size: .78rem; }
+svg.small { display: block; width: 100%; height: auto; font: 9px system-ui, sans-serif; fill: #57606a; }
 .panel p { margin: .4rem 0 0; line-height: 1.3; } .panel span { color: #57606a; font-size: .9rem; }
 img { display: block; width: 100%; height: auto; }
 .keys { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; margin-top: .3rem; }
@@ -62,12 +66,12 @@ pre { padding: .6rem .8rem; overflow-x: auto; overflow-wrap: normal; } .small { 
 
 _HOW_TO_READ = (
     "Excess loss of a coarser grid: how much higher the best final loss is on every k-th learning rate than on all of "
-    "them, at the worst of the k offsets; below it the {level:.0%} band, from the noise of all learning rates at once. "
-    "Each learning rate is chosen on all seeds but one and scored on that one."
+    "them, at the worst of the k offsets; below it the band. Each learning rate is chosen on all seeds but one and "
+    "scored on that one."
 )
 _GUIDE = (
-    "The dashed guide is the worst case over convex problems (arXiv:2503.09411), scaled to the last trustworthy point: "
-    "a bound, not a prediction. It ignores stability cliffs."
+    "The dashed guide compares two bounds over all convex problems (arXiv:2503.09411), scaled to the last trustworthy "
+    "point: a shape, neither a bound for this problem nor a prediction. It ignores stability cliffs."
 )
 # Text stays text: small, and sharp at every size.
 _SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "robust-lr", "font.sans-serif": ["DejaVu Sans"]}
@@ -96,15 +100,21 @@ def write_report(
         RobustLRError: when matplotlib is not installed.
     """
     parts = {"": analyses} if isinstance(analyses, Analysis) else dict(analyses)
+    body = analyses_body(parts)
+    sweep = next(iter(parts.values())).sweep
+    data = f"{sweep.describe()}, {len(sweep.failures)} failed. " if len(parts) == 1 else ""
+    write_page(path, body, title=title, source=source, reproduce=reproduce, data=data)
+
+
+def analyses_body(parts: Mapping[str, Analysis]) -> list[Block | Chart | Heading]:
+    """Return one part per analysis, below a table over all if there are several."""
     body = list[Block | Chart | Heading]()
     if len(parts) > 1:
         body += [overview_box(parts), Table("Over the groups", *group_rows(parts))]
     for name, analysis in parts.items():
         body += [Heading(name)] if name else []
         body += _analysis_body(analysis)
-    sweep = next(iter(parts.values())).sweep
-    data = f"{sweep.describe()}, {len(sweep.failures)} failed. " if len(parts) == 1 else ""
-    write_page(path, body, title=title, source=source, reproduce=reproduce, data=data)
+    return body
 
 
 class Heading(str):
@@ -145,7 +155,7 @@ def write_page(
 def _analysis_body(analysis: Analysis) -> Iterator[Block | Chart]:
     box, *blocks = analysis_blocks(analysis, bands=True)
     yield from (box, answer_chart(analysis), *blocks)
-    yield Line(_HOW_TO_READ.format(level=analysis.confidence_level))
+    yield Line(_HOW_TO_READ)
     yield learning_rate_chart(analysis)
     if any(entry.curve is not None for entry in analysis.schedules):
         yield degradation_chart(analysis)
@@ -177,15 +187,21 @@ def _chart_html(chart: Chart) -> str:
     """Panels side by side as far as the screen allows, each with its name in HTML, and one legend for all."""
     if not chart.panels:
         return ""
+    if chart.small:
+        drawn = [small_panel(panel, chart) for panel in chart.panels]
+    else:
+        figures = zip(chart.panels, draw_panels(chart), strict=True)
+        drawn = [_image(figure, f"{panel.name}: {panel.finding}") for panel, figure in figures]
     panels = "".join(
-        f"<div class='panel'><p><b>{escape(panel.name)}</b><br><span>{escape(panel.finding)}</span></p>"
-        f"{_image(figure, f'{panel.name}: {panel.finding}')}</div>"
-        for panel, figure in zip(chart.panels, draw_panels(chart), strict=True)
+        f"<div class='panel'><p><b>{escape(panel.name)}</b><br><span>{escape(panel.finding)}</span></p>{image}</div>"
+        for panel, image in zip(chart.panels, drawn, strict=True)
     )
     caption = f"<figcaption>{escape(chart.title)}</figcaption>" if chart.title else ""
+    caption += f"<p class='small'>{escape(chart.note)}</p>" if chart.note else ""
     traces = {trace.name: trace for panel in chart.panels for trace in panel.traces if trace.x}
     keys = "".join(f"<span>{_key(trace)}{escape(name)}</span>" for name, trace in traces.items())
-    kind = "panels one" if len(chart.panels) == 1 else "panels"
+    kind = "panels small" if chart.small else "panels one" if len(chart.panels) == 1 else "panels"
+    keys = "" if chart.small else keys
     return f"<figure>{caption}<div class='{kind}'>{panels}</div><div class='keys'>{keys}</div></figure>"
 
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..analysis import Analysis
+from ..collection import CollectionAnalysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
 from ._charts import Chart, Note, Panel, Trace
 from .figures import answer_chart, degradation_chart, learning_rate_chart, search_chart
+from .pooled_figures import pooled_chart, valleys_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,6 +73,20 @@ def answer_figure(analysis: Analysis) -> Figure:
     return draw(answer_chart(analysis))
 
 
+def pooled_figure(analysis: CollectionAnalysis) -> Figure:
+    """Return the figure of what coarser grids lose over many sweeps, against the ratio, one panel per schedule.
+
+    Shows the excess loss that half and 95% of the sweeps do not exceed, the bound for further sweeps, the tolerance and
+    the recommended ratio.
+    """
+    return draw(pooled_chart(analysis))
+
+
+def valleys_figure(analysis: CollectionAnalysis) -> Figure:
+    """Return the figure of the valleys of many sweeps, one small panel per cluster, one line per sweep."""
+    return draw(valleys_chart(analysis))
+
+
 def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
     """Draw a chart, one panel on each of the axes, and return the figure; without axes, make and lay out a new one.
 
@@ -98,7 +114,7 @@ def draw(chart: Chart, axes: Sequence[Axes] = ()) -> Figure:
             handles, n = list(shown.values()), 2 if len(own) < 3 else 4
             figure.legend(handles, list(shown), loc="outside lower center", ncols=n, fontsize=7, frameon=False)
         if chart.title:
-            title = _wrapped(chart.title, int(11 * figure.get_figwidth()))
+            title = _wrapped(f"{chart.title}\n{chart.note}", int(11 * figure.get_figwidth()))
             figure.suptitle(title, fontsize=10, parse_math=False)
         _lay_out(figure)
     return figure

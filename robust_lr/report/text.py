@@ -9,7 +9,7 @@ from .._text import main_line
 from ..analysis._entry import Analyzed
 from .answer import answer_box
 from .tables import degradation_rows, recommendation_rows
-from .words import alerts, caveats, comparison_sentences, details, headline
+from .words import alerts, caveats, comparison_sentences, details, headline, how_bands_are_made
 
 COSTS = "Excess loss of a coarser grid, in the worst case (in parentheses: the sweep is too narrow to tell)"
 
@@ -28,7 +28,7 @@ def analysis_blocks(analysis: Analyzed, *, every_detail: bool = True, bands: boo
 def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Block]:
     yield answer_box(analysis)
     yield from (Line(caveat) for caveat in caveats(analysis))
-    yield Table(f"Grid for the next search, tolerance {analysis.tolerance:.3g}", *recommendation_rows(analysis))
+    yield Table(f"Grid for new seeds of this task, tolerance {analysis.tolerance:.3g}", *recommendation_rows(analysis))
     header, rows = degradation_rows(analysis, bands=bands)
     if len(header) > 1:
         yield Table(COSTS, header, rows)
@@ -38,6 +38,8 @@ def _blocks(analysis: Analyzed, every_detail: bool, bands: bool) -> Iterator[Blo
             yield Line(headline(entry), strong=True)
             yield from (Line(line, indented=True) for line in lines)
     yield from (Line(sentence) for sentence in comparison_sentences(analysis))
+    if bands_said := how_bands_are_made(analysis):
+        yield Line(bands_said)
     yield Line(f"{analysis.sweep.describe()}.")
     for failure in analysis.sweep.failures[:3]:
         spec = failure.spec

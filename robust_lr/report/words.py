@@ -18,6 +18,24 @@ from ..exceptions import InsufficientDataError
 from ..readers.runs import DEFAULT_SCHEDULE
 
 
+def how_bands_are_made(analysis: Analyzed) -> str:
+    """Return one sentence on what the bands rest on, seeds and degrees of freedom; "" without any."""
+    curves = [entry.curve for entry in analysis.schedules if entry.curve is not None and entry.curve.df > 0]
+    if not curves:
+        return ""
+    n_seeds = np.concatenate([curve.block.n_seeds[curve.block.converged] for curve in curves])
+    seeds = f"{_range(n_seeds.min(), n_seeds.max())} {'seed' if n_seeds.max() == 1 else 'seeds'} at each learning rate"
+    df = [round(curve.df) for curve in curves]
+    given = curves[0].block.fit.given_noise
+    pooled = "the noise of all learning rates together" if given is None else f"a noise of {given:g}, which was given"
+    level = f"{analysis.confidence_level:.1%}".replace(".0%", "%")
+    return f"{level} bands from {pooled}: {seeds}, {_range(min(df), max(df))} degrees of freedom."
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def under(schedule: str) -> str:
     """Return `` under cosine``, or nothing where the schedule is unknown."""
     return "" if schedule == DEFAULT_SCHEDULE else f" under {schedule}"

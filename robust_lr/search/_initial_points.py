@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, product
 
+from ._start import first_step
 from ._state import FINEST, SearchState
 
 # A cell of the first look at the range is at most this many coarse steps wide: at a ratio of 4, 1.8 decades.
@@ -56,9 +57,11 @@ def plateau_probes(state: SearchState) -> list[float]:
 def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
     settings = state.settings
     if settings.options.start is None:
-        yield from _empty_cells(state, initial_points(state), taken)
+        cells = initial_points(state)
+        yield from (x for x in _empty_cells(state, cells, taken) if _is_worth_a_look(state, x, taken))
         return
-    start, step = math.log(settings.options.start), math.log(settings.ratio)
+    start, factor = math.log(settings.options.start), settings.options.start_factor
+    step = math.log(settings.ratio) if factor is None else first_step(factor)
     if not taken:
         yield start
     if not taken or len(state.data.points) >= 3:
@@ -74,6 +77,16 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
             x = min(max(x, low), high)
             if _is_free(x, taken):
                 yield x
+
+
+def _is_worth_a_look(state: SearchState, x: float, taken: Sequence[float]) -> bool:
+    """Whether a cell is; with a prior, only on the sides to which its first trials leave the valley open."""
+    if state.guide is None or not state.data.counts:
+        return True
+    if state.guide.is_trusted and len(state.data.points) >= 3:
+        return False
+    up, down = _open_sides(state)
+    return (up and x > max(taken)) or (down and x < min(taken))
 
 
 def _open_sides(state: SearchState) -> tuple[bool, bool]:

@@ -57,7 +57,8 @@ class Lookahead:
                 low, high = self._limits(x)
                 points.insert(i, Point(x, min(max(curve(x), low), high), self.error * better))
                 counts.insert(i, 1)
-        return ConvexBound(tuple(points), min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x))
+        low, high = min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x)
+        return ConvexBound(tuple(points), low, high, self.valley.margin)
 
     @cached_property
     def vertex(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._checks import check_flag, check_number, check_whole
-from ..exceptions import GridError
+from ..exceptions import GridError, OptionError
 
 _FINEST_RATIO = 1.05
 
@@ -19,6 +19,9 @@ class SearchOptions:
             schedule's suboptimality bound rises by 25% over 10,000 steps; 4 without a schedule.
         start: the learning rate to begin at, in the range. The search then walks downhill from it instead of looking at
             the whole range first. By default it begins at the geometric center.
+        start_factor: how far off the start may be, a factor > 1: the best learning rate lies within it of `start` in
+            about two of three cases. The first step is its square root, at least 1.2; by default `ratio` if given,
+            else 2.
         max_trials: stop after this many results and failed learning rates together, >= 1; by default no limit.
         extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
             tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the
@@ -33,12 +36,12 @@ class SearchOptions:
             not dwarf.
 
     Raises:
-        GridError: when `ratio` or `start` is out of range.
-        OptionError: when another option is.
+        GridError: when `ratio`, `start` or `start_factor` is out of range.
+        OptionError: when another option is, or `start_factor` has no start.
 
     Example:
-        >>> SearchOptions(start=0.02, max_trials=8)
-        SearchOptions(ratio=None, start=0.02, max_trials=8, extend=True, noise=None, noise_trials=6, stepwise=None)
+        >>> SearchOptions(start=0.02, start_factor=1.4).start
+        0.02
     """
 
     ratio: float | None = None
@@ -48,6 +51,7 @@ class SearchOptions:
     noise: float | None = None
     noise_trials: int = 6
     stepwise: bool | None = None
+    start_factor: float | None = None
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {"extend": check_flag("extend", self.extend)}
@@ -55,6 +59,10 @@ class SearchOptions:
             checked["ratio"] = check_number("ratio", self.ratio, at_least=_FINEST_RATIO, error=GridError)
         if self.start is not None:
             checked["start"] = check_number("start", self.start, above=0, error=GridError)
+        if self.start_factor is not None:
+            checked["start_factor"] = check_number("start_factor", self.start_factor, above=1, error=GridError)
+            if self.start is None:
+                raise OptionError("start_factor is the spread of a start: give start too")
         if self.max_trials is not None:
             checked["max_trials"] = check_whole("max_trials", self.max_trials, at_least=1)
         if self.noise is not None:

@@ -37,6 +37,9 @@ def propose(state: SearchState, taken: Sequence[float]) -> float | None:
 
     Taken are the logs of the learning rates that are in flight or given up.
     """
+    x = None if state.guide is None else state.guide.next_trial(taken)
+    if x is not None:
+        return x
     x = place_to_look(state, taken)
     if x is None and (state.valley is None or len(state.valley.points) < 3):
         x = _middle_of_widest(state, taken)
@@ -69,6 +72,7 @@ def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float])
     # An unbounded outcome counts as far worse than the present.
     worst = _UNBOUNDED * max(1.0, valley.excess_bound / state.tolerance if valley.excess_bound < math.inf else 1.0)
     last, limit = valley.points[-1].x, state.divergence_limit
+    margin, target = valley.margin, state.tolerance - valley.margin
 
     def score(x: float) -> tuple[float, float]:
         # The probability that x diverges, if the limit lies anywhere between the last finite loss and the cliff.
@@ -77,7 +81,7 @@ def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float])
         if risk:
             cut = replace(ahead, valley=replace(valley, high=x))
             outcomes += [(risk * weight, cut.after(taken, curve)) for weight, curve in ahead.curves]
-        bounds = [(weight, min(after.excess_bound / state.tolerance, worst)) for weight, after in outcomes]
+        bounds = [(weight, min((after.excess_bound - margin) / target, worst)) for weight, after in outcomes]
         mean = math.fsum(weight * bound for weight, bound in bounds)
         return math.fsum(weight * math.log(max(bound, 1.0)) for weight, bound in bounds), mean
 

@@ -6,11 +6,15 @@ import html
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from .._metrics import Direction, quantity
 from .._text import count_of, listed
 from ._observations import Observation
+
+# A stretch of a decade without a trial can hold a valley of its own.
+_WIDE = 10 * (1 - 1e-9)
 
 Stop = Literal[
     "tolerance",
@@ -22,6 +26,7 @@ Stop = Literal[
     "edge",
     "resolution",
     "failures",
+    "horizons",
 ]
 
 
@@ -47,7 +52,8 @@ class SearchResult:
             - "diverged": every learning rate diverged;
             - "edge": the loss still falls at an end of the range, and nothing bounds it there;
             - "resolution": any better learning rate is too close to one already tried;
-            - "failures": trials at three learning rates failed, or the failures leave nothing to try.
+            - "failures": trials at three learning rates failed, or the failures leave nothing to try;
+            - "horizons": shorter trainings and this length together tell enough; see `reason`.
         reason: the same in words; empty while the search continues.
         good_interval: (lowest, highest) learning rate around `lr` whose loss exceeds `loss` by at most the tolerance.
             Conservative: between two measured learning rates it ends where their chord reaches that loss, and a convex
@@ -67,7 +73,12 @@ class SearchResult:
         schedule: the spec of the schedule of the trials, if given.
         direction: "maximize" if each loss is the negative of a score; texts and plots then show the score.
         seeds: the seeds of the trials, ascending; empty if the search did not choose them.
-        notes: caveats on what was optimized.
+        notes: caveats on what was optimized, and on the prior.
+        claim: what carries the bound: "convexity" (the secants, under the assumption in `bound_note`), or "prior" (what
+            earlier sweeps show of such searches); None without a bound.
+        probability: of a claim by the prior: the share of sweeps like the earlier ones in which it is true.
+        total_steps: the steps of each training, if given.
+        shorter: the results at the shorter horizons of this search, ascending in their steps.
     """
 
     lr: float
@@ -91,6 +102,16 @@ class SearchResult:
     direction: Direction = "minimize"
     seeds: tuple[int, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = ()
+    claim: Literal["convexity", "prior"] | None = None
+    probability: float | None = None
+    total_steps: int | None = None
+    shorter: tuple[SearchResult, ...] = ()
+
+    @property
+    def cost(self) -> float:
+        """The cost of all trials, in trainings of full length."""
+        steps = self.total_steps or 1
+        return self.n_trials + math.fsum(each.n_trials * (each.total_steps or steps) / steps for each in self.shorter)
 
     def shown(self, loss: float) -> float:
         """Return a loss as people read it: a score, if a larger value is better."""
@@ -125,6 +146,9 @@ def search_headline(result: SearchResult) -> str:
         'No learning rate has a finite loss yet (0 trials)'
     """
     trials, what = count_of(result.n_trials, "trial"), quantity(result.direction)
+    if result.shorter:
+        n_shorter = sum(each.n_trials for each in result.shorter)
+        trials += f" of full length and {n_shorter} shorter, at the cost of {result.cost:.2g}"
     if math.isnan(result.lr):
         return f"No learning rate has a finite {what}{' yet' if result.stop is None else ''} ({trials})"
     return f"Best learning rate: {result.lr:.4g} ({what} {result.shown(result.loss):.6g}, {trials})"
@@ -133,6 +157,14 @@ def search_headline(result: SearchResult) -> str:
 def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:
     """Return the other findings of a search, final or so far, one sentence per item; for `option` see `what_next`."""
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
+    if result.stop is not None and (unseen := _widest_gap(result)) is not None:
+        sentences.append(
+            f"Between {unseen[0]:.4g} and {unseen[1]:.4g} nothing was tried: a second valley there would go unseen."
+        )
+    sentences += [
+        f"At {each.total_steps} steps the best was {each.lr:.4g}, of {count_of(each.n_trials, 'trial')}."
+        for each in result.shorter
+    ]
     if result.best_interval is not None:
         low, high = (f"{lr:.4g}" for lr in result.best_interval)
         where = f"between {low} and {high}" if low != high else f"at {low}"
@@ -166,6 +198,8 @@ def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -
 def search_setting(result: SearchResult) -> str:
     """Return the schedule, the seeds and the direction of a search, as far as they are known."""
     schedule = "" if result.schedule is None else f"schedule {result.schedule}, "
+    if result.total_steps is not None:
+        schedule += f"{result.total_steps} steps, "
     if not result.seeds:
         return schedule.removesuffix(", ")
     first, last = result.seeds[0], result.seeds[-1]
@@ -192,6 +226,7 @@ def what_next(result: SearchResult, option: Callable[[str], str] = str) -> str:
         "diverged": f"a smaller {option('lr_min')}",
         "edge": f"a range beyond {result.lr_range[result.edge == 'upper']:.4g}",
         "resolution": f"a larger {tolerance}: this one takes learning rates closer than half a percent",
+        "horizons": "a search without horizons proves a bound, from these trials and some more",
         "failures": "mend what fails, then search again: the trials that ended are kept in the journal; if a learning "
         "rate was too large, return NaN or raise TrialDiverged there",
     }[result.stop or "max_trials"]
@@ -238,6 +273,17 @@ def _bound(result: SearchResult) -> str:
         f"No learning rate from {low:.4g} to {high:.4g} is better by more than {rounded_up(result.excess_bound)}, "
         f"{result.bound_note}."
     )
+
+
+def _widest_gap(result: SearchResult) -> tuple[float, float] | None:
+    """The widest stretch of the range without a trial, if a bound covers it and it is at least a decade wide."""
+    if result.excess_bound is None:
+        return None
+    tried = [each.lr for each in result.history if each.status != "failed"]
+    stops = sorted({*result.lr_range, *tried})
+    low, high = max(pairwise(stops), key=lambda pair: pair[1] / pair[0])
+    is_dead = any(each.status == "diverged" and each.lr <= low for each in result.history)
+    return (low, high) if high / low >= _WIDE and not is_dead else None
 
 
 def rounded_up(loss: float) -> str:

@@ -10,12 +10,14 @@ from typing import Any, Self
 from .._checks import check_flag, check_number, check_whole
 from .._tolerance import Tolerance, read_tolerance
 from ..exceptions import DataError, GridError, RobustLRError
+from ..prior.valley_prior import ValleyPrior, check_prior
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 from ..theory import resolution_for_tolerance
 from ._observations import Observation, Status
 from ._options import SearchOptions
 from ._result import SearchResult
+from ._start import UNKNOWN_FACTOR
 from ._state import LARGEST, SMALLEST, SearchState, Settings
 from ._step import Ask, End, step
 from ._summary import summarize
@@ -61,11 +63,14 @@ class LearningRateSearch:
             best loss such as "1%". Near a loss of 0 a share means little, so it refers to at least a thousandth of how
             far the losses rise beside the best.
         schedule: the schedule of the trials, a `Schedule` or its spec; theory derives the coarse step from it.
+        prior: what earlier sweeps expect, from `LearningRatePrior.at`. The search tries what helps most by them, and
+            may end before the bound does, when they make it probable enough that the best is within the tolerance;
+            `claim` of the result says so. Losses that contradict the prior switch it off.
         options: a `SearchOptions`.
 
     Raises:
         GridError: when the range, or the start in it, is impossible.
-        OptionError: when the tolerance is invalid.
+        OptionError: when the tolerance or the prior is invalid.
         ScheduleError: when the schedule cannot be read.
 
     Example:
@@ -87,6 +92,7 @@ class LearningRateSearch:
         *,
         tolerance: float | str | Tolerance,
         schedule: str | Schedule | None = None,
+        prior: ValleyPrior | None = None,
         options: SearchOptions = SearchOptions(),
     ) -> None:
         low = _check_lr("lr_min", lr_min, error=GridError)
@@ -97,10 +103,15 @@ class LearningRateSearch:
             raise GridError(f"lr_max must be at least {_NARROWEST} times lr_min, got {high!r} and {low!r}")
         if options.start is not None:
             check_number("start", options.start, at_least=low, at_most=high, error=GridError)
+            if options.ratio is None and options.start_factor is None:
+                options = replace(options, start_factor=UNKNOWN_FACTOR)
         rule = None if schedule is None else parse_schedule(schedule)
         self._schedule = None if rule is None else str(rule)
         ratio = options.ratio or (_RATIO if rule is None else _theoretical_ratio(rule))
-        settings = Settings(lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options)
+        settings = Settings(
+            lr_min=low, lr_max=high, tolerance=read_tolerance(tolerance), ratio=ratio, options=options,
+            prior=check_prior(prior),
+        )  # fmt: skip
         self._asked: set[float] = set()
         self._in_flight: list[float] = []
         self._enter(SearchState(settings, ()))
@@ -194,6 +205,7 @@ class LearningRateSearch:
             "format": _FORMAT,
             "settings": asdict(settings.options) | changed | tolerance,
             "schedule": self._schedule,
+            **({} if settings.prior is None else {"prior": settings.prior.to_dict()}),
             # The keys of version 0.1.0, because studies and files contain them.
             "tells": [{"foreign" if key == "external" else key: value for key, value in each.items()} for each in told],
             "in_flight": list(self._in_flight),
@@ -215,7 +227,8 @@ class LearningRateSearch:
             lr_min, lr_max = settings.pop("lr_min"), settings.pop("lr_max")
             relative = check_flag("relative", settings.pop("relative"))
             tolerance = replace(read_tolerance(settings.pop("tolerance")), relative=relative)
-            search = cls(lr_min, lr_max, tolerance=tolerance, options=SearchOptions(**settings))
+            prior = None if state.get("prior") is None else ValleyPrior.from_dict(state["prior"])
+            search = cls(lr_min, lr_max, tolerance=tolerance, prior=prior, options=SearchOptions(**settings))
             # Not parsed: the spec of a table cannot be read back, and a function may not be importable here.
             search._schedule = state["schedule"]
             if not isinstance(search._schedule, str | None):

@@ -7,12 +7,16 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .._tolerance import Tolerance
 from ._convex_bound import ConvexBound, Gap
+from ._guide import Guide
 from ._observations import Observation, Observations
 from ._options import SearchOptions
+
+if TYPE_CHECKING:
+    from ..prior.valley_prior import ValleyPrior
 
 # The range of floats, with room for arithmetic.
 SMALLEST, LARGEST = 1e-300, 1e300
@@ -37,6 +41,7 @@ class Settings:
     tolerance: Tolerance
     ratio: float
     options: SearchOptions
+    prior: ValleyPrior | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,18 @@ class SearchState:
 
     @cached_property
     def data(self) -> Observations:
-        return Observations(self.results, self.settings.options.noise, self.tolerance)
+        noise = self.settings.options.noise
+        if noise is None and self.guide is not None and self.guide.is_trusted:
+            noise = self.guide.prior.noise
+        return Observations(self.results, noise, self.tolerance)
+
+    @cached_property
+    def guide(self) -> Guide | None:
+        """What the prior makes of the results; None without a prior."""
+        prior = self.settings.prior
+        if prior is None:
+            return None
+        return Guide(prior, Observations(self.results, None, self.tolerance), *self.asked_range, self.tolerance)
 
     @cached_property
     def best_lr(self) -> float | None:
@@ -118,7 +134,7 @@ class SearchState:
         points, (low, high), step = self.data.points, self._told_range, math.log(self.settings.ratio)
         if len(points) < 2:
             return None
-        valley = ConvexBound(points, low - step, high + step)
+        valley = ConvexBound(points, low - step, high + step, self.data.margin)
         best = points[valley.best].x
         sides: tuple[tuple[Edge, bool, float, float, float], ...] = (
             ("upper", self.cliff is None, points[-1].x, high, high + step),
@@ -174,7 +190,7 @@ class SearchState:
         left, right = self.lower_limit, self.divergence_limit
         points = tuple(p for p in self.data.points if left < p.x < right)
         low, high = self.range
-        return ConvexBound(points, max(low, left), min(high, right)) if points else None
+        return ConvexBound(points, max(low, left), min(high, right), self.data.margin) if points else None
 
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:

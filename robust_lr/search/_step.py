@@ -30,6 +30,7 @@ class End:
 
     stop: Stop
     reason: str
+    by_prior: bool = False
 
 
 def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
@@ -40,6 +41,8 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
         more = "" if n_known == most else f" ({n_known} results are known)"
         return End("max_trials", f"all {most} trials are used{more}")
     taken = [math.log(lr) for lr in (*in_flight, *state.failed)]
+    if (end := _end_by_prior(state)) and not state.failed:
+        return end
     proposal = propose(state, taken)
     if end := _end_by_results(state, taken, proposal):
         return end
@@ -67,6 +70,14 @@ def _end_by_results(state: SearchState, taken: Sequence[float], proposal: float 
     if state.valley is None:
         return End("diverged", "every learning rate diverged")
     return _end_in_valley(state)
+
+
+def _end_by_prior(state: SearchState) -> End | None:
+    """The end that earlier sweeps allow, unless the bound proves it already."""
+    if state.guide is None or not state.guide.carries or _has_proof(state):
+        return None
+    reason = "by what earlier sweeps show, nothing is better by more than the tolerance (true in 95% of such sweeps)"
+    return End("tolerance", reason, by_prior=True)
 
 
 def _has_proof(state: SearchState) -> bool:

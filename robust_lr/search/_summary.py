@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from .._text import listed
+from ..prior.valley_prior import LEVEL
 from ._convex_bound import ConvexBound
+from ._observations import student
 from ._result import SearchResult
 from ._state import SearchState
 from ._step import Ask, End
@@ -14,10 +16,14 @@ from ._step import Ask, End
 def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> SearchResult:
     """Return the result in a state whose next step is `move`."""
     valley, (low, high) = state.valley, state.range
+    careful = None if valley is None else _with_errors(valley, state)
     lr, loss = math.nan, math.inf
     if valley is not None:
         lr, loss = state.valley_lrs[valley.best], valley.points[valley.best].loss
     bound, note = _bound(state)
+    by_prior = isinstance(move, End) and move.by_prior
+    if by_prior:
+        bound, note = state.tolerance, "in 95% of sweeps like the earlier ones"
     return SearchResult(
         lr=lr,
         loss=loss,
@@ -26,8 +32,8 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         n_trials=len(state.results),
         stop=move.stop if isinstance(move, End) else None,
         reason=move.reason if isinstance(move, End) else "",
-        good_interval=None if valley is None else _good_interval(valley, state),
-        best_interval=None if bound is None or valley is None else _best_interval(valley, state),
+        good_interval=None if careful is None else _good_interval(careful, state),
+        best_interval=None if bound is None or careful is None or by_prior else _best_interval(careful, state),
         noise=state.data.seed_std,
         cliff=None if valley is None else state.cliff,
         assumption_violation=state.data.assumption_violation,
@@ -37,6 +43,9 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         lr_range=(state.lr_at(low), state.lr_at(high)),
         edge=state.edge,
         schedule=schedule,
+        notes=() if state.guide is None else state.guide.notes,
+        claim=None if bound is None else "prior" if by_prior else "convexity",
+        probability=LEVEL if by_prior else None,
     )
 
 
@@ -57,10 +66,22 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     conditions += [] if whole else ["has one valley overall"]
     if state.data.half_width:
         conditions.append("the noise is within its 95% intervals")
+    elif state.data.margin:
+        conditions.append(f"trials have a noise of {state.data.seed_std:.2g}")
     elif state.data.dof == 0:
         conditions.append("has no noise, which no repeat has shown yet")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
     return valley.excess_bound, f"if {listed(conditions)}{edge}"
+
+
+def _with_errors(valley: ConvexBound, state: SearchState) -> ConvexBound:
+    """The valley with the errors that the margin stands for: an interval needs those of its own points."""
+    if not valley.margin:
+        return valley
+    error = student(math.inf) * (state.data.seed_std or 0.0)
+    counts = (state.data.counts[lr] for lr in state.valley_lrs)
+    points = (p._replace(error=p.error + error / math.sqrt(n)) for p, n in zip(valley.points, counts, strict=True))
+    return ConvexBound(tuple(points), valley.low, valley.high)
 
 
 def _good_interval(valley: ConvexBound, state: SearchState) -> tuple[float, float]:

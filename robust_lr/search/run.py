@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+import time
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from .._checks import check_train, check_whole
+from .._labels import is_vague, label_of
 from .._metrics import Direction, Objective
 from .._text import count_of, levels_to_user
-from ..exceptions import DataError, RobustLRWarning
+from ..exceptions import DataError, OptionError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
+from ..prior.valley_prior import ValleyPrior
 from ..runners import Runner, read_runner
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
@@ -19,6 +27,8 @@ from ..sweep.ledger import TrialLedger
 from ..sweep.retries import MAX_RETRIES, warn_of_failures
 from ..trials import TrainFunction, TrialResult
 from . import LearningRateSearch, SearchOptions, SearchResult
+from ._lengths import at_length, read_horizons
+from .horizons import WIDE, BracketingSearch, Carried, ConfirmingSearch, StartAt
 from .plan import SearchPlan
 from .progress import SearchProgress
 
@@ -30,6 +40,7 @@ def search_learning_rate(
     *,
     tolerance: float | str,
     schedule: str | Schedule = "cosine",
+    prior: ValleyPrior | None = None,
     metric: str = "loss",
     direction: Direction | None = None,
     options: SearchOptions | None = None,
@@ -42,6 +53,9 @@ def search_learning_rate(
     keep_results: bool = False,
     progress: bool | None = None,
     time_budget: float | None = None,
+    total_steps: int | None = None,
+    horizons: Sequence[float] | None = None,
+    start_at: StartAt | None = None,
 ) -> SearchResult:
     """Search for the best learning rate until no other can be better by more than the tolerance.
 
@@ -60,6 +74,11 @@ def search_learning_rate(
     stop "failures" once three are given up, or nothing else is left to try. A new call with the same journal
     retries it.
 
+    With `horizons`, the search first brackets the best learning rate in shorter trainings, each under the full schedule
+    of its length, carries it and its valley over, and tries at full length only what that leaves open; see
+    docs/horizons.md. It stops with "horizons" once nothing is better by more than the tolerance with a probability of
+    0.9. `cost` of the result is in trainings of full length. The journal holds each horizon under a label of its own.
+
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
         lr_min: the smallest learning rate of the range, from 1e-300 to 1e300.
@@ -67,6 +86,7 @@ def search_learning_rate(
         tolerance: how much worse than the best loss you accept: a number > 0 in units of the loss, or a share such as
             "1%".
         schedule: the schedule of all trials, or its spec.
+        prior: what earlier sweeps expect, from `LearningRatePrior.at`; see `LearningRateSearch`.
         metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
         direction: "maximize" if a larger value is better. By default "minimize"; if the metric or the function is
             named like a score, a warning says so, and the search stays in its range.
@@ -83,6 +103,11 @@ def search_learning_rate(
             so only on a terminal, and False never.
         time_budget: seconds after which no further trial begins; those that run end as usual. The same call with the
             same journal continues. None for no limit.
+        total_steps: the steps of a training of full length, >= 1, for a `train` that takes `total_steps` as a
+            parameter, or is a task with such a field.
+        horizons: ascending shares of `total_steps` that end with 1, such as ``[0.1, 0.3, 1]``.
+        start_at: returns the `SearchStart` that is known beforehand for a training of so many steps, such as that of a
+            law; by default nothing is.
 
     Returns:
         The result; its `stop` and `reason` say why the search stopped. Failed trials cause a `RobustLRWarning`.
@@ -102,40 +127,123 @@ def search_learning_rate(
         >>> result.n_trials, result.stop
         (6, 'tolerance')
     """
-    check_train(train)
+    check_train(train if total_steps is None else at_length(train, check_whole("total_steps", total_steps, at_least=1)))
+    if total_steps is None and not (horizons is None and start_at is None):
+        raise OptionError("horizons and start_at need total_steps, the steps of a training of full length")
     runner, objective = read_runner(runner), Objective(metric, direction)
     n_jobs = check_whole("n_jobs", getattr(runner, "n_jobs", 1) if n_jobs is None else n_jobs, at_least=1)
-    seed = check_whole("seed", seed)
-    named = read_schedules([schedule])
-    (name,) = named
     options = _kept_in_range_if_in_doubt(options or SearchOptions(), objective, train)
-    search = LearningRateSearch(lr_min, lr_max, tolerance=tolerance, schedule=named[name], options=options)
+    named = read_schedules([schedule])
+    (rule,) = named.values()
+    job = _Job(
+        train, named, objective, runner, n_jobs, check_whole("seed", seed), journal, max_retries, label, keep_results,
+        progress, time_budget,
+    )  # fmt: skip
+    if prior is not None and horizons is not None:
+        raise OptionError("give a prior or horizons, not both: each brings its own expectation")
+    known: dict[str, Any] = {} if prior is None else {"prior": prior}
+    make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options, **known)
+    if total_steps is None:
+        return job.carry_out(make())
+    results, began = list[SearchResult](), time.monotonic()
+    for steps in read_horizons([1] if horizons is None else horizons, total_steps):
+        search = make(shorter=results, steps=steps, is_last=steps == total_steps, start_at=start_at)
+        results.append(job.at(steps, spent=time.monotonic() - began).carry_out(search, total_steps=steps))
+        if results[-1].stop in (None, "failures"):  # the time is over, or the code has to be mended
+            break
+    last = results[-1]
+    notes = last.notes if last.total_steps == total_steps else (*last.notes, "no training of full length has run yet")
+    return replace(last, shorter=tuple(results[:-1]), notes=notes)
 
-    with ExitStack() as stack:
-        book = open_journal(journal, train, named, label=label, keep_results=keep_results)
-        known = _known(stack.enter_context(book), objective, journal) if book else []
-        plan = SearchPlan(search, name, seed=seed, known=known, n_jobs=n_jobs)
 
-        def found() -> SearchResult:
-            notes, best = tuple(objective.notes(train)), objective.direction or "minimize"
-            return replace(search.result, direction=best, seeds=plan.seeds, notes=notes)
+@dataclass(frozen=True)
+class _Job:
+    """What carries out the trials of a search."""
 
-        ledger = TrialLedger(
-            plan, journal=book, max_retries=max_retries, label=label, objective=objective, time_budget=time_budget
-        )
-        view = stack.enter_context(SearchProgress(show=progress))
-        view.begin(ledger.waiting, found())
-        outcomes = []
-        for result in stack.enter_context(closing(ledger.run(runner, train, named))):
-            outcomes.append(result)
-            view.add(result, found())
-            view.begin([*ledger.in_flight, *ledger.waiting], found())
-        if book:
-            n_new = sum(result.is_final for result in outcomes)
-            report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=progress)
-        warn_of_failures(outcomes)
-        last = found()
-        return replace(last, notes=(*last.notes, *ledger.notes))
+    train: TrainFunction
+    schedules: Mapping[str, Schedule]
+    objective: Objective
+    runner: Runner
+    n_jobs: int
+    seed: int
+    journal: str | os.PathLike[str] | None
+    max_retries: int
+    label: str | None
+    keep_results: bool
+    progress: bool | None
+    time_budget: float | None
+
+    def at(self, steps: int, *, spent: float) -> _Job:
+        """The same job with trainings of another length, which have a label of their own in the journal."""
+        label = label_of(self.train) if self.label is None else self.label
+        own = None if is_vague(label) else f"{label}(total_steps={steps})"
+        left = None if self.time_budget is None else max(self.time_budget - spent, sys.float_info.min)
+        return replace(self, train=at_length(self.train, steps), label=own, time_budget=left)
+
+    def carry_out(self, search: LearningRateSearch, *, total_steps: int | None = None) -> SearchResult:
+        train, objective, (name,) = self.train, self.objective, self.schedules
+        with ExitStack() as stack:
+            book = open_journal(
+                self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results
+            )  # fmt: skip
+            known = _known(stack.enter_context(book), objective, self.journal) if book else []
+            plan = SearchPlan(search, name, seed=self.seed, known=known, n_jobs=self.n_jobs)
+
+            def found() -> SearchResult:
+                so_far, best = search.result, objective.direction or "minimize"
+                notes = (*so_far.notes, *objective.notes(train))
+                return replace(so_far, direction=best, seeds=plan.seeds, notes=notes, total_steps=total_steps)
+
+            ledger = TrialLedger(
+                plan, journal=book, max_retries=self.max_retries, label=self.label, objective=objective,
+                time_budget=self.time_budget,
+            )  # fmt: skip
+            view = stack.enter_context(SearchProgress(show=self.progress))
+            view.begin(ledger.waiting, found())
+            outcomes = []
+            for result in stack.enter_context(closing(ledger.run(self.runner, train, self.schedules))):
+                outcomes.append(result)
+                view.add(result, found())
+                view.begin([*ledger.in_flight, *ledger.waiting], found())
+            if book:
+                n_new = sum(result.is_final for result in outcomes)
+                report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=self.progress)
+            warn_of_failures(outcomes)
+            last = found()
+            return replace(last, notes=(*last.notes, *ledger.notes))
+
+
+def _make_search(
+    lr_min: float,
+    lr_max: float,
+    *,
+    options: SearchOptions,
+    shorter: Sequence[SearchResult] = (),
+    steps: int = 0,
+    is_last: bool = True,
+    start_at: StartAt | None = None,
+    **given: Any,
+) -> LearningRateSearch:
+    """The search at one length, with what the shorter ones and `start_at` say about it."""
+    known = [result for result in shorter if result.lr > 0]
+    carried = Carried.over(known, steps, start_at) if known else None
+    if carried is None and start_at is not None and options.start is None:
+        expected = start_at(steps)
+        options = replace(options, start=_inside(expected.lr, lr_min, lr_max), start_factor=expected.factor)
+    elif carried is not None:
+        start = _inside(math.exp(carried.center), lr_min, lr_max)
+        options = replace(options, start=start, start_factor=math.exp(carried.std))
+    if is_last:
+        if carried is None:
+            return LearningRateSearch(lr_min, lr_max, options=options, **given)
+        return ConfirmingSearch(lr_min, lr_max, options=options, carried=carried, **given)
+    if options.start is not None:
+        options = replace(options, start_factor=max(options.start_factor or WIDE, WIDE))
+    return BracketingSearch(lr_min, lr_max, options=options, **given)
+
+
+def _inside(lr: float, lr_min: float, lr_max: float) -> float:
+    return min(max(lr, float(lr_min)), float(lr_max))
 
 
 def _kept_in_range_if_in_doubt(options: SearchOptions, objective: Objective, train: TrainFunction) -> SearchOptions:

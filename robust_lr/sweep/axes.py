@@ -13,6 +13,8 @@ from ..grids import GeometricGrid
 from ..schedules.closed_forms import Schedule
 from ..schedules.specs import parse_schedule
 
+MAX_SEEDS = 10_000  # more are a mistake
+
 
 def read_learning_rates(grid: GeometricGrid | Iterable[float]) -> list[float]:
     """Return the learning rates of a sweep, ascending.
@@ -78,6 +80,8 @@ def read_seeds(seeds: int | Iterable[int]) -> list[int]:
     if isinstance(seeds, numbers.Integral) and not isinstance(seeds, bool):
         if seeds < 1:
             raise RobustLRError(f"a number of seeds must be at least 1, got {seeds}")
+        if int(seeds) > MAX_SEEDS:
+            raise RobustLRError(f"a number of seeds must be at most {MAX_SEEDS}")
         return list(range(int(seeds)))
     values = _as_list("seeds", seeds, RobustLRError)
     if any(isinstance(s, bool) or not isinstance(s, numbers.Integral) for s in values):
@@ -90,4 +94,7 @@ def read_seeds(seeds: int | Iterable[int]) -> list[int]:
 def _as_list(name: str, values: object, error: type[RobustLRError]) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise error(f"{name} must be a sequence, got {values!r}")
-    return list(values)
+    try:
+        return list(values)
+    except TypeError:  # an array of no dimension
+        raise error(f"{name} must be a sequence, got {values!r}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -73,6 +73,7 @@ class SweepPlan:
         learning_rates: all of them, ascending.
         seed_plan: which seeds each is trained with.
         known: existing results; their trials do not run again.
+        on_further: called with the trials of each further round.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class SweepPlan:
         learning_rates: Sequence[float],
         seed_plan: SeedPlan,
         known: Mapping[TrialSpec, TrialResult],
+        on_further: Callable[[Sequence[TrialSpec]], None] = lambda trials: None,
     ) -> None:
         self.results: list[TrialResult] = []
         self._specs, self._lrs, self._seed_plan, self._known = specs, learning_rates, seed_plan, known
+        self._on_further = on_further
         self._running, self._n_seeds = set[TrialSpec](), seed_plan.n_first
         self.trials = expand_trials(specs, learning_rates, self.seeds)
         self._first = set(self.trials[:_FAILURES_TO_STOP])
@@ -127,6 +130,7 @@ class SweepPlan:
     def _ask(self) -> None:
         # Rounds whose results are all known are over at once.
         while not self._waiting and (asked := self._late() or self._further()):
+            self._on_further(asked)
             self.trials += asked
             self._waiting = self._without_known(asked)
 

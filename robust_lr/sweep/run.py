@@ -92,7 +92,8 @@ def run_sweep(
             journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds
         )
         finished = stack.enter_context(book).finished if book else {}
-        plan = SweepPlan(specs, lrs, seed_plan, {spec: objective.judge(result) for spec, result in finished.items()})
+        known = {spec: objective.judge(result) for spec, result in finished.items()}
+        plan = SweepPlan(specs, lrs, seed_plan, known, *([book.ask] if book else []))
         if lacking := [result.error for result in plan.results if not result.is_final]:
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} without it: {lacking[0]}")
         ledger = TrialLedger(

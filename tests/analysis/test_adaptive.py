@@ -223,6 +223,27 @@ def test_stopped_twenty_times_it_trains_the_same_cells(uninterrupted, tmp_path):
     assert len(read_journal(journal).results) == n_calls
 
 
+def test_stopped_in_a_later_round_it_is_unfinished_until_the_same_call_ends_it(uninterrupted, tmp_path):
+    journal, n_calls = tmp_path / "sweep.jsonl", 0
+
+    def stops(*, lr, schedule, seed):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 66:  # 64 trials are the first two seeds
+            raise KeyboardInterrupt
+        return train(lr=lr, schedule=schedule, seed=seed)
+
+    options = {"journal": journal, "label": "it", "keep_results": True}
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(stops, LRS, ["cosine", "linear"], PLAN, **options)
+    (note,) = SweepResult.from_journal(journal).notes
+    assert note.startswith("65 of ") and note.endswith(" results: the sweep is unfinished")
+    run_sweep(stops, LRS, ["cosine", "linear"], PLAN, **options)
+    assert SweepResult.from_journal(journal).notes == ()
+    run_sweep(stops, LRS, ["cosine", "linear"], 2, **options)  # asks for less, all of which is there
+    assert SweepResult.from_journal(journal).notes == ()
+
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {folder!r})

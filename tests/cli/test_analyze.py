@@ -85,7 +85,7 @@ def test_any_table_of_losses_gives_a_report_a_figure_file_and_no_traceback(robus
     [
         (b"", [], "no column 'lr', 'loss'"),
         (b"\x00\xff\xfe\x80", [], "as CSV"),
-        (b"SQLite format 3\x00\x10\x00\xff", [], "as CSV"),
+        (b"SQLite format 3\x00\x10\x00\xff", [], "not a database"),
         (b"{}", [], "neither a journal nor a table"),
         (b'{"record": "sweep"}\n', [], "line 1 of the journal"),
         (b"[1, 2]", [], "its JSON is no list of records"),
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_one_line_that_says_where(one_line, conten
 
 def test_a_missing_file_and_a_folder_are_one_line_each(one_line, tmp_path):
     assert "No such file" in one_line("analyze", "none.csv")
-    assert "Is a directory" in one_line("analyze", tmp_path)
+    assert "holds no results: looked for a journal" in one_line("analyze", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--report", "--json"])
@@ -149,9 +149,10 @@ def test_groups_are_analyzed_apart_in_their_natural_order(robust_lr):
     )  # fmt: skip
     assert answer.code == 0
     content = json.loads(Path("a.json").read_text())
+    assert content.pop("pooled")["n_sweeps"] == 3
     assert list(content) == ["steps = 50, model = m", "steps = 100, model = m", "steps = 2000, model = m"]
     assert content["steps = 50, model = m"]["schedules"][0]["best_loss"] == pytest.approx(11.5)
-    assert "Over the groups" in answer.out
+    assert "Answer for each group" in answer.out
     report = Path("r.html").read_text()
     assert all(f"<h2>{name}</h2>" in report for name in content)
 

@@ -49,7 +49,10 @@ def test_a_file_that_another_module_hides_is_refused_rather_than_mistaken(folder
     ("words", "says"),
     [
         (["serch"], "unknown command 'serch'; did you mean 'search'? See: robust-lr --help"),
-        (["wibble"], "unknown command 'wibble'; known: plan, run, search, collect, analyze and demo"),
+        (
+            ["wibble"],
+            "unknown command 'wibble'; known: plan, run, search, collect, analyze, compare, noise, doctor and demo",
+        ),
         (
             ["search", "t.py:train", "--tolerence", "1%"],
             "unrecognized argument '--tolerence'; did you mean '--tolerance'?",

@@ -89,4 +89,4 @@ def test_the_demo_asks_for_the_schedules_and_learning_rates_that_it_names():
         "linear",
         "cosine",
     ]
-    assert DEMO_SEEDS == 5
+    assert DEMO_SEEDS == 3

@@ -73,7 +73,7 @@ def test_a_module_is_run_like_the_command(tmp_path):
     assert done.stdout.startswith("usage: robust-lr plan --schedule SPEC")
 
 
-COMMANDS = ("plan", "run", "search", "analyze", "demo")
+COMMANDS = ("plan", "run", "search", "analyze", "doctor", "demo")
 HEAVY = {"numpy", "scipy", "rich", "matplotlib", "ray", "optuna", "torch", "sklearn", "pandas", "plotly", "sqlalchemy"}
 
 

@@ -96,8 +96,8 @@ def test_a_plugin_brings_a_source_of_sweeps(robust_lr, one_line):
     answer = robust_lr("analyze", "--cloud", "here", "--report", "r.html")
     assert answer.err == ""
     assert "3 learning rates 0.1..0.4; 2 seeds" in answer.out
-    assert "give one of FILE, --cloud; see: robust-lr analyze --help" in one_line("analyze")
-    assert "give one of FILE, --cloud" in one_line("analyze", "runs.csv", "--cloud", "here")
+    assert "give one of PATH, --cloud; see: robust-lr analyze --help" in one_line("analyze")
+    assert "give one of PATH, --cloud" in one_line("analyze", "runs.csv", "--cloud", "here")
 
 
 def test_a_plugin_brings_commands(robust_lr):

@@ -39,6 +39,10 @@ def flaky(*, lr, schedule, seed):
     return train(lr=lr, schedule=schedule, seed=seed)
 def explode(*, lr, schedule, seed):
     return float("nan")
+def long(*, lr, schedule, seed, total_steps):
+    with open("calls.txt", "a") as file:
+        print(total_steps, lr, file=file)
+    return 3 / total_steps + 0.03 * math.log(lr / 0.02) ** 2
 def edge(*, lr, schedule, seed):
     with open("calls.txt", "a") as file:
         print(lr, seed, file=file)
@@ -144,6 +148,10 @@ def test_only_results_are_counted(search):
         (["--lr-min", "1", "--lr-max", "0.1"], "error: lr_min must be below lr_max"),
         ([*RANGE, "--schedule", "cosin"], "error: "),
         ([*RANGE, "--start", "7"], "error: start must be a finite number"),
+        ([*RANGE, "--start", "0.1", "--start-factor", "1"], "error: start_factor must be a finite number > 1"),
+        ([*RANGE, "--start-factor", "2"], "error: start_factor is the spread of a start: give start too"),
+        ([*RANGE, "--horizons", "0.1,1"], "error: --horizons are shares of --total-steps: give it too"),
+        ([*RANGE, "--horizons", "0.1,1", "--total-steps", "100"], "error: total_steps needs a training function that"),
         ([*RANGE, "--noise", "nan"], "error: noise must be a finite number >= 0, got nan"),
         ([*RANGE, "--address", "auto"], "--address is for --ray"),
         ([], "--lr-min"),
@@ -160,6 +168,39 @@ def test_a_start_and_a_range_that_is_too_low_find_the_way(search):
     code, out, _ = search("edge", "--lr-min", "1e-5", "--lr-max", "1e-4", "--tolerance", "0.005", "--start", "5e-5")
     assert code in (0, 1)
     assert re.match(r"Best learning rate: 0.00[01]", out)
+
+
+def test_a_start_with_a_small_spread_begins_with_small_steps(search, tmp_path):
+    search("train", *RANGE, "--tolerance", "0.005", "--start", "0.02", "--start-factor", "1.44")
+    tried = [float(line.split()[0]) for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    assert tried[0] == 0.02
+    assert tried[0] / tried[1] == pytest.approx(1.2, rel=1e-3)
+
+
+def test_horizons_search_short_trainings_first_and_a_second_call_trains_nothing(search, tmp_path):
+    arguments = [*RANGE, "--tolerance", "0.005", "--total-steps", "1000", "--horizons", "0.1,1"]
+    code, out, err = search("long", *arguments)
+    assert code == 0
+    steps = [int(line.split()[0]) for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    assert steps == sorted(steps) and set(steps) == {100, 1000}
+    assert f"{steps.count(1000)} trials of full length and {steps.count(100)} shorter, at the cost of" in out
+    assert "100 steps" in err
+    again, same, _ = search("long", *arguments)
+    assert (again, same) == (code, out)
+    assert len((tmp_path / "calls.txt").read_text().splitlines()) == len(steps)
+
+
+def test_horizons_of_a_command_need_its_placeholder(robust_lr, one_line, tmp_path):
+    lines = ["import json, math, sys", "lr, n = map(float, sys.argv[1:])",
+             "print(json.dumps({'loss': 3 / n + 0.03 * math.log(lr / 0.02) ** 2}))"]  # fmt: skip
+    (tmp_path / "job.py").write_text("\n".join(lines))
+    options = ["--lr-min", 0.005, "--lr-max", 0.1, "--tolerance", 0.01, "--total-steps", 1000, "--horizons", "0.1,1",
+               "--noise", 0]  # fmt: skip
+    command = f"{sys.executable} job.py {{lr}}"
+    assert "the command has no {total_steps}: add it" in one_line("search", "--command", f"{command} 5", *options)
+    answer = robust_lr("search", "--command", f"{command} {{total_steps}}", *options)
+    assert answer.code == 0
+    assert sorted(each.name for each in (tmp_path / "search-trials").iterdir()) == ["100-steps", "1000-steps"]
 
 
 def test_without_extension_it_stays_in_the_range_and_says_that_more_lies_beyond(search, tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep
+from robust_lr import GeometricGrid, SweepResult, TrialResult, TrialSpec, run_sweep, search_learning_rate
 from robust_lr.exceptions import JournalError, OptionError
 from robust_lr.journal import _file as _journal_file
 from robust_lr.journal.journal import Journal, read_journal
@@ -348,3 +348,14 @@ def test_a_pipe_or_a_device_is_refused_and_not_read(tmp_path):
 def test_a_path_that_is_none_is_refused():
     with pytest.raises(OptionError, match="journal must be the path of a file, got 5"):
         run_sweep(lambda *, lr, schedule, seed: lr, [0.1], ["cosine"], 1, journal=5)
+
+
+def test_the_journal_of_a_search_says_that_it_is_no_grid(tmp_path):
+    path = tmp_path / "search.jsonl"
+    search_learning_rate(
+        lambda *, lr, schedule, seed: math.log10(lr / 0.1) ** 2, 1e-3, 1.0, tolerance=0.1, journal=path, label="x"
+    )
+    (note,) = read_journal(path).notes
+    assert note.startswith("a search chose these learning rates one after the other, so they are no grid")
+    run_sweep(lambda *, lr, schedule, seed: lr, [0.1, 0.2], ["cosine"], 1, journal=tmp_path / "sweep.jsonl", label="x")
+    assert read_journal(tmp_path / "sweep.jsonl").notes == []

@@ -168,7 +168,7 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
 def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
-    options = SearchOptions(noise=0.002, noise_trials=40)
+    options = SearchOptions(noise=0.003, noise_trials=40)
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
 
     def fails_on_another_seed(trial):
@@ -588,3 +588,14 @@ class TestWithTPEForTheOthers(BasicSamplerTestCase, RelativeSamplerTestCase, Sin
             return WithoutLr(tolerance=TOLERANCE, independent_sampler=tpe)
 
         return make
+
+
+def test_the_first_step_from_a_start_follows_its_spread():
+    study = optuna.create_study(
+        sampler=LearningRateSampler(tolerance=0.005, options=SearchOptions(start=0.02, start_factor=1.44))
+    )
+    study.optimize(lambda trial: 0.03 * math.log(trial.suggest_float("lr", 1e-4, 1.0, log=True) / 0.02) ** 2)
+    lrs = [trial.params["lr"] for trial in study.trials]
+    assert lrs[0] == 0.02
+    assert lrs[0] / lrs[1] == pytest.approx(1.2, rel=2e-3)
+    assert len(lrs) <= 4

@@ -231,3 +231,18 @@ def test_results_of_another_sweep_are_refused(tmp_path):
     (tmp_path / "state").write_text("{}")
     with pytest.raises(DataError, match="is not the state of a GridSearcher"):
         GridSearcher(GRID, ["cosine"], 1).restore(str(tmp_path / "state"))
+
+
+def test_the_learning_rate_may_have_the_name_that_the_training_knows():
+    searcher = GridSearcher([0.1, 1.0], ["cosine"], [0], lr_name="learning_rate", metric="objective")
+    configs = suggestions(searcher)
+    assert configs == [{"learning_rate": lr, "schedule": "cosine", "seed": 0} for lr in (0.1, 1.0)]
+    restarted = {f"config/{name}": value for name, value in configs[0].items()}
+    searcher.on_trial_complete("another name", {"objective": 0.5, **restarted})
+    assert [trial.lr for trial in searcher.missing] == [1.0]
+
+
+@pytest.mark.parametrize("name", ["", "seed", None])
+def test_a_name_that_cannot_be_that_of_the_learning_rate_is_refused(name):
+    with pytest.raises(OptionError, match="lr_name must be the name of the learning rate in the config"):
+        GridSearcher([0.1], ["cosine"], [0], lr_name=name)

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from robust_lr.exceptions import DataError
+from robust_lr.readers._names import loss_rank
 from robust_lr.readers.read import read_sweeps
 from robust_lr.readers.table import read_table
 
@@ -203,3 +204,8 @@ def test_the_number_of_a_run_is_no_seed_and_no_learning_rate_is_lost(table):
         "no seed was run at two learning rates, so seeds seem to number the runs: they are ignored",
         "trials that share a learning rate are replicates, paired in their order",
     )
+
+
+def test_a_loss_before_training_comes_last():
+    names = ["initial_train_loss", "initial_loss", "train_loss", "loss", "val_loss"]
+    assert sorted(names, key=loss_rank) == names[::-1]

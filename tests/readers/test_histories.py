@@ -118,3 +118,10 @@ def test_the_log_of_one_run_is_no_sweep(sweep, n_seeds):
 def test_trials_of_a_random_search_may_be_numbered_by_a_step(sweep):
     rows = [[i, lr, 3 - i / 10] for i, lr in enumerate([0.1, 0.03, 0.2, 0.01, 0.05])]
     assert sweep(rows, "iteration,lr,loss").n_trials == 5
+
+
+@pytest.mark.parametrize("steps", [("1k", "2k", "3k"), ("1,000", "2,000", "3,000"), ("epoch 1", "epoch 2", "epoch 3")])
+def test_a_log_whose_rate_varies_is_noticed_by_steps_in_words_too(sweep, steps):
+    rows = [(f'"{step}"', rate, loss) for step, rate, loss in zip(steps, (0.3, 0.2, 0.1), (3, 2, 1), strict=True)]
+    with pytest.raises(DataError, match=r"looks like the training log of 1 run: step rises while lr varies"):
+        sweep(rows, "step,lr,loss")

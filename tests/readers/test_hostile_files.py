@@ -66,9 +66,19 @@ def test_a_spec_from_a_file_imports_nothing_and_says_so() -> None:
         ('"seed": 0', '"seed": 1e999'),
         ('"metrics": {}', '"metrics": ' + '{"a":' * 5000 + "1" + "}" * 5000),
         ('"metrics": {}', '"metrics": []'),
+        ('"error": null', '"error": 1.5'),
         ('"learning_rates": [', '"learning_rates": [1e999, "x", '),
     ],
-    ids=["400 digits", "9000 digits", "huge loss", "infinite seed", "deep", "no metrics", "no learning rate"],
+    ids=[
+        "400 digits",
+        "9000 digits",
+        "huge loss",
+        "infinite seed",
+        "deep",
+        "no metrics",
+        "error of a number",
+        "no learning rate",
+    ],
 )
 def test_a_damaged_journal_is_one_line_that_names_its_line(tmp_path: Path, swap: tuple[str, str]) -> None:
     with pytest.raises(RobustLRError, match=r"line [12] of the journal|finite|positive") as error:

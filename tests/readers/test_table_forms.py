@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from robust_lr import SweepResult
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.read import read_sweeps
 
@@ -190,3 +191,13 @@ def test_json_that_is_no_table_is_refused_in_one_line(tmp_path, text, says):
     with pytest.raises(DataError, match=says) as caught:
         read_sweeps(tmp_path / "runs.json")
     assert "\n" not in str(caught.value)
+
+
+def test_a_comma_that_may_mean_thousands_is_no_decimal_comma_by_itself(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("lr;loss\n0.1;1,234\n0.2;2,345\n")
+    with pytest.raises(DataError, match=r"line 2: loss is '1,234', which may be 1.234 or 1234: write it with"):
+        SweepResult.from_csv(path)
+    for text in ("lr;loss\n0,1;1,234\n0,2;2,345\n", "lr;loss\n0.1;1,234\n0.2;0,345\n"):
+        path.write_text(text)
+        assert SweepResult.from_csv(path).loss[0, 0, 0] == 1.234

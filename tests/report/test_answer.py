@@ -39,6 +39,7 @@ def test_the_box_gives_the_best_what_is_as_good_the_next_grid_and_what_it_saves(
         "As good": "8 to 32 (within 0.0501 of it)",
         "Next grid": "2, 16, 128 (ratio 8)",
         "Saves": "18 of 27 trials; costs at most 0.0500 (95% confidence)",
+        "Holds for": "new seeds of this task; other data, sizes or lengths need several sweeps",
     }
 
 
@@ -171,7 +172,7 @@ def test_several_groups_share_one_box_with_a_line_each():
 
 def test_the_two_lines_of_the_picture_say_what_is_best_and_what_to_run():
     assert picture_title(analysis_of(VALLEY)) == (
-        "Best learning rate: 16 under constant; as good: 8 to 32", "Enough for the next job of this kind: 2, 16, 128"
+        "Best learning rate: 16 under constant; as good: 8 to 32", "Enough for new seeds of this task: 2, 16, 128"
     )  # fmt: skip
     assert picture_title(analysis_of(VALLEY[:5]))[1] == "Run next: 1 learning rate above 16: 32"
 

@@ -154,7 +154,7 @@ def test_the_answer_shows_excess_tolerance_what_is_as_good_and_the_next_grid_of_
     assert {"try 2", "try 16", "try 128", "as good", "tolerance 0.0501"} <= {text.get_text() for text in ax.texts}
     assert (
         ax.get_title()
-        == "Best learning rate: 16 under cosine; as good: 8 to 32\nEnough for the next job of this kind: 2, 16, 128"
+        == "Best learning rate: 16 under cosine; as good: 8 to 32\nEnough for new seeds of this task: 2, 16, 128"
     )
 
 

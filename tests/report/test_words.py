@@ -10,7 +10,8 @@ import pytest
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
-from robust_lr.report.words import alerts, caveats, comparison_sentences, details, headline
+from robust_lr.report.figures import degradation_chart, learning_rate_chart
+from robust_lr.report.words import alerts, caveats, comparison_sentences, details, headline, how_bands_are_made
 
 INF, NAN = math.inf, math.nan
 VALLEY = [3.0, 1.5, 1.2, 1.05, 1.0, 1.04, 1.3, 2.0, 4.0]
@@ -124,3 +125,43 @@ def test_the_cost_in_the_headline_is_the_upper_end_of_the_band(noise):
     assert advice.trials_saved > 0
     line = headline(analysis.schedules[0])
     assert f"at most {advice.confidence_interval[1]:.4f} (measured {advice.excess_loss:.4f}; 95% confidence)" in line
+
+
+# What the bands rest on
+
+
+def noisy_sweep(n_seeds, missing=()):
+    loss = np.array(VALLEY)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(9, n_seeds))
+    for place, seed in missing:
+        loss[place, seed] = np.nan
+    return SweepResult(("cosine",), 2.0 ** np.arange(9), range(n_seeds), loss[None])
+
+
+def test_the_bands_say_how_many_seeds_and_degrees_of_freedom_they_rest_on():
+    for n_seeds in (2, 3, 5):
+        analysis = analyze_sweep(noisy_sweep(n_seeds))
+        df = round(analysis.schedules[0].curve.df)
+        text = f"95% bands from the noise of all learning rates together: {n_seeds} seeds at each learning rate, {df}"
+        assert how_bands_are_made(analysis) == f"{text} degrees of freedom."
+
+
+def test_missing_cells_are_counted_where_they_are_missing():
+    analysis = analyze_sweep(noisy_sweep(5, missing=[(0, 1), (0, 2), (0, 3), (4, 2)]), confidence_level=0.9)
+    assert how_bands_are_made(analysis).startswith(
+        "90% bands from the noise of all learning rates together: 2 to 5 seeds"
+    )
+
+
+def test_a_given_noise_is_named_and_one_seed_without_any_has_no_bands():
+    given = how_bands_are_made(analyze_sweep(noisy_sweep(1), noise=0.02))
+    assert (
+        given == "95% bands from a noise of 0.02, which was given: 1 seed at each learning rate, 4 degrees of freedom."
+    )
+    assert how_bands_are_made(analyze_sweep(noisy_sweep(1))) == ""
+
+
+def test_pictures_and_text_say_the_same_about_their_bands():
+    analysis = analyze_sweep(noisy_sweep(3))
+    text = how_bands_are_made(analysis)
+    assert learning_rate_chart(analysis).note == degradation_chart(analysis).note == text
+    assert text in str(analysis) and text in analysis.to_markdown()

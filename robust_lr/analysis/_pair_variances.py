@@ -1,0 +1,163 @@
+"""The variance of each difference of two learning rates within a seed, pooled over pairs nearby.
+
+A pair's own differences have few degrees of freedom. So they are averaged with those of pairs nearby, relative to the
+trend of the noise: pairs with the same distance a few places further, and with a similar distance if it is large (the
+variogram). How much such an average says depends on how independent the pairs are. Smooth noise makes neighbors alike,
+and then many of them say no more than one. So the *likeness* of pairs is measured in the same data: the correlation of
+their differences over the seeds. With it the degrees of freedom follow as F. E. Satterthwaite has them (Biometrics
+Bulletin 1946), for the pooled variance and for its average with the pair's own.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BANDWIDTH = 2.0  # in learning rates, along pairs with the same distance
+LAG_BANDWIDTH = 0.25  # as a share of the distance
+_REACH, _LAG_REACH = 6, 4
+_N_LAGS = 24  # beyond, pairs are pooled alike
+_N_LIKE = 16  # distances over which the likeness is averaged
+_FARTHEST = 2 * (_REACH + _LAG_REACH)
+
+
+def own_variances(residual: Array, has: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Return the variance of each difference over the seeds that both have, and its degrees of freedom."""
+    here = has.astype(float)
+    shared = here @ here.T
+    squares, total = (residual**2) @ here.T, residual @ here.T
+    deviation = squares + squares.T - 2 * residual @ residual.T - (total - total.T) ** 2 / np.maximum(shared, 1)
+    df = np.maximum(shared - 1, 0)
+    np.fill_diagonal(df, 0)
+    return np.maximum(deviation, 0) / np.maximum(df, 1), df
+
+
+def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most_df: float) -> tuple[Array, Array]:
+    """Return the variance of each difference and its degrees of freedom, both of shape (L, L).
+
+    Args:
+        residual: less means and effects, shape (L, K), 0 where missing.
+        has: the cells that exist.
+        trend: variance of the noise at each learning rate, shape (L,).
+        most_df: what the pooled part counts at most beside the pair's own.
+    """
+    own, own_df = own_variances(residual, has)
+    scale = trend[:, None] + trend
+    ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
+    total, count = _pool(own_df * ratio), _pool(np.where(own_df > 0, 1.0, 0.0))
+    mass = count * own_df.max() if has.all() else _pool(own_df)
+    known = mass > 0
+    prior = scale * np.divide(total, mass, out=np.ones_like(own), where=known)
+    within, beside, full = _overlap(likeness(residual, has, prior))
+    lag = np.minimum(np.abs(np.subtract.outer(np.arange(len(own)), np.arange(len(own)))), len(full) - 1)
+    # Toward the ends there are fewer pairs to average.
+    within = np.where(known, np.minimum(within[lag] * full[lag] / np.maximum(count, 1e-9), 1), 1.0)
+    beside = np.maximum(beside[lag], within)
+    each = np.where(known, mass / np.maximum(count, 1e-9), 1e-9)
+    share = np.minimum(each / within, most_df)
+    share /= share + own_df
+    inverse = share**2 * within / each + (1 - share) * (2 * share * beside / each + (1 - share) / np.maximum(own_df, 1))
+    single = share * prior + (1 - share) * own
+    np.fill_diagonal(single, 0.0)
+    return single, np.where(known, 1 / inverse, 0.0)
+
+
+def likeness(residual: Array, has: NDArray[np.bool_], prior: Array) -> Array:
+    """Return the correlation of the differences of pairs that lie 0, 1, 2, ... places apart, never increasing."""
+    n = len(residual)
+    first = np.broadcast_to(np.arange(n), (min(n - 1, _N_LIKE), n))
+    second = first + np.arange(1, len(first) + 1)[:, None]
+    inside, second = second < n, np.minimum(second, n - 1)
+    there = has[first] & has[second] & inside[..., None]
+    difference = np.where(there, residual[second] - residual[first], 0.0)
+    mean = difference.sum(axis=2) / np.maximum(there.sum(axis=2), 1)
+    scale = np.sqrt(prior[first, second])
+    unit = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    unlike = np.where(there, difference - mean[..., None], 0.0) * unit[..., None]
+    square = (unlike**2).sum(axis=2)
+    at_first, at_second = square.sum(axis=0), np.bincount(second.ravel(), square.ravel(), minlength=n)
+    found = np.ones(min(_FARTHEST, n - 2) + 1)
+    for shift in range(1, len(found)):
+        product = float(np.einsum("hik,hik->", unlike[:, : n - shift], unlike[:, shift:]))
+        both = 0.5 * float(at_first[shift:].sum() + at_second[: n - shift].sum())
+        found[shift] = min(max(product / both, 0.0), found[shift - 1]) if both > 0 else 0.0
+    return found
+
+
+def _pool(values: Array) -> Array:
+    # Sums over pairs nearby: along the same distance, then over distances, which keep one of the two ends.
+    n, reach = len(values), min(_REACH, len(values) - 1)
+    along, added = np.zeros_like(values), np.empty_like(values)
+    for shift in range(-reach, reach + 1):
+        here, there = slice(max(0, -shift), n - max(0, shift)), slice(max(0, shift), n + min(0, shift))
+        np.multiply(values[there, there], float(_near(shift)), out=added[here, here])
+        along[here, here] += added[here, here]
+    along = np.triu(along, 1)
+    found, lag = along.copy(), np.maximum(np.arange(1 - n, n), 1)
+    for step in range(1, min(_LAG_REACH, n - 1) + 1):
+        beside = np.zeros_like(values)
+        beside[:, :-step] += along[:, step:]
+        beside[step:] += along[:-step]
+        beside[:, step:] += along[:, :-step]
+        beside[:-step] += along[step:]
+        # Row i, column j of this view is the weight at distance j - i.
+        beside *= np.lib.stride_tricks.sliding_window_view(0.5 * _far(step, lag), n)[::-1]
+        found += beside
+    found = np.triu(found, 1)
+    return np.asarray(found + found.T)
+
+
+def _near(shift: Array | float) -> Array:
+    return np.asarray(np.exp(-0.5 * (np.asarray(shift) / BANDWIDTH) ** 2))
+
+
+def _far(step: int, lag: Array | float) -> Array:
+    return np.asarray(np.exp(-0.5 * (step / (LAG_BANDWIDTH * np.asarray(lag))) ** 2))
+
+
+def _overlap(like: Array) -> tuple[Array, Array, Array]:
+    """Return, for each distance, how alike the pairs are that are averaged, and how alike they are to the one amid.
+
+    The noise of two differences correlates as the mean of the likeness of their ends; variances correlate as the square
+    of that. The third is the number of pairs averaged, by weight, away from the ends.
+    """
+    c = np.zeros(_FARTHEST + 1)
+    c[: len(like)] = like[: len(c)]
+    within, beside, full = _overlaps()
+    return (
+        0.5 * (within.sum(axis=2) @ c**2 + (within @ c) @ c),
+        0.5 * (beside.sum(axis=2) @ c**2 + (beside @ c) @ c),
+        full,
+    )
+
+
+@lru_cache(maxsize=1)
+def _overlaps() -> tuple[Array, Array, Array]:
+    # How much weight of two of the pairs averaged, or of one and that amid, lies at each displacement of their ends.
+    size = _FARTHEST + 1
+    within, beside, full = np.zeros((_N_LAGS, size, size)), np.zeros((_N_LAGS, size, size)), np.ones(_N_LAGS)
+    for lag in range(1, _N_LAGS):
+        ends, weight = _window(lag)
+        full[lag], weight = weight.sum(), weight / weight.sum()
+        apart = np.abs(ends[:, None] - ends)
+        place = (apart[..., 0] * size + apart[..., 1]).ravel()
+        within[lag] = np.bincount(place, np.outer(weight, weight).ravel(), size * size).reshape(size, size)
+        place = np.abs(ends[:, 0]) * size + np.abs(ends[:, 1])
+        beside[lag] = np.bincount(place, weight, size * size).reshape(size, size)
+    within = 0.5 * (within + within.transpose(0, 2, 1))
+    return within, 0.5 * (beside + beside.transpose(0, 2, 1)), full
+
+
+def _window(lag: int) -> tuple[NDArray[np.intp], Array]:
+    """Return the displacements of both ends of the pairs that are averaged around a pair, and their weights."""
+    ends, weight = [], []
+    for shift in range(-_REACH, _REACH + 1):
+        for step in range(max(-_LAG_REACH, 1 - lag), _LAG_REACH + 1):
+            near = float(_near(shift)) * (float(_far(abs(step), lag)) if step else 1.0)
+            ends += [(shift, shift + step), (shift - step, shift)]
+            weight += [near / 2, near / 2]
+    return np.array(ends), np.array(weight)

@@ -1,0 +1,151 @@
+"""TensorBoard's event files: scalars, and settings in the form of its hparams plug-in."""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import DataError, OptionError
+from ._rows import Table
+from ._tracked import History, TrackedRun, as_runs_table
+
+_SETTINGS, _ENDED = "_hparams_/session_start_info", "_hparams_/session_end_info"
+_STATES = {1: "finished", 2: "failed", 3: "running"}
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test"))
+_SCALAR_TYPES = {1: "<f", 2: "<d", 3: "<i", 9: "<q"}  # of a tensor, by its dtype
+
+
+def is_event_file(path: Path) -> bool:
+    """Return whether a file is one of TensorBoard's, by its name."""
+    return ".tfevents." in path.name and path.is_file()
+
+
+class _Folder:
+    """What the event files of one folder say, in the order in which they were written."""
+
+    def __init__(self) -> None:
+        self.history, self.about = History(), dict[str, Any]()
+        self.config: dict[str, Any] | None = None
+        self.n_configs = 0
+
+    def read(self, file: Path) -> None:
+        try:
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+        except ImportError:
+            way_out = "a library: pip install tensorboard"
+            raise OptionError(f"{file} is an event file of TensorBoard, which needs {way_out}") from None
+        for data in _records(file):
+            try:
+                event = Event.FromString(data)
+            except Exception:  # an error of protobuf, whose class depends on its version
+                return  # damaged from here on
+            self.about.setdefault("start_time", event.wall_time)
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    self._settings(value.tag, HParamsPluginData, value.metadata.plugin_data.content)
+                elif (number := _scalar(value)) is not None:
+                    self.history.add(value.tag, number, event.step)
+
+    def _settings(self, tag: str, message: Any, content: bytes) -> None:
+        try:
+            data = message.FromString(content)
+        except Exception:  # as above
+            return
+        if tag == _SETTINGS:
+            found = data.session_start_info.hparams
+            config = {name: _setting(value) for name, value in found.items()}
+            self.n_configs += config != self.config
+            self.config = config
+        elif tag == _ENDED:
+            self.about["state"] = _STATES.get(data.session_end_info.status, "")
+
+
+def _setting(value: Any) -> Any:
+    setting = getattr(value, value.WhichOneof("kind") or "null_value")
+    return int(setting) if isinstance(setting, float) and setting.is_integer() else setting
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """The records in a file; half a record at its end is being written."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from None
+    at = 0
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        end = at + 12 + length
+        if end + 4 > len(data):
+            return
+        yield data[at + 12 : end]
+        at = end + 4
+
+
+def _scalar(value: Any) -> float | None:
+    kind = value.WhichOneof("value")
+    if kind == "simple_value":
+        return float(value.simple_value)
+    form = _SCALAR_TYPES.get(value.tensor.dtype) if kind == "tensor" else None
+    if form is None or any(dim.size != 1 for dim in value.tensor.tensor_shape.dim):
+        return None
+    tensor = value.tensor
+    numbers = [*tensor.float_val, *tensor.double_val, *tensor.int_val, *tensor.int64_val]
+    if len(tensor.tensor_content) == struct.calcsize(form):
+        numbers = [struct.unpack(form, tensor.tensor_content)[0]]
+    return float(numbers[0]) if len(numbers) == 1 else None
+
+
+def read_event_files(paths: Sequence[Path], root: Path) -> Table:
+    """Return the runs in event files, one for each folder; the last value of each scalar counts."""
+    folders: dict[Path, _Folder] = defaultdict(_Folder)
+    for file in sorted(paths, key=lambda each: (each.parent, each.name)):
+        folders[file.parent].read(file)
+    parts: dict[Path, list[tuple[str, _Folder]]] = defaultdict(list)
+    for path, folder in folders.items():
+        if folder.config is None and not folder.history.last:
+            continue  # the writer of several `add_hparams`
+        run, prefix = _run_of(path, folders, root)
+        parts[run].append((prefix, folder))
+    runs = [_run(path, sorted(each, key=lambda part: part[1].config is not None), root) for path, each in parts.items()]
+    return as_runs_table(runs, config="hparams/", tool="TensorBoard")
+
+
+def _run_of(path: Path, folders: dict[Path, _Folder], root: Path) -> tuple[Path, str]:
+    """The folder of the run to which a folder of event files belongs, and what its tags begin with there."""
+    if folders[path].config is not None:
+        return path, ""
+    above = [each for each in path.parents if each.is_relative_to(root)]
+    for each in above:
+        if each in folders and folders[each].config is not None:
+            return each, f"{path.relative_to(each).as_posix()}/"
+    inside = [each for each, folder in folders.items() if each.parent == path and folder.config is not None]
+    if len(inside) == 1:  # as `SummaryWriter.add_hparams` writes it
+        return inside[0], ""
+    if path.name.lower() in _SPLITS and above:
+        return path.parent, f"{path.name}/"
+    return path, ""
+
+
+def _run(path: Path, parts: Sequence[tuple[str, _Folder]], root: Path) -> TrackedRun:
+    history, about, config = History(), dict[str, Any](), dict[str, Any]()
+    for prefix, folder in parts:
+        for name, value in folder.history.last.items():
+            history.last[f"{prefix}{name}"] = value
+            history.steps[f"{prefix}{name}"] = folder.history.steps[name]
+        history.peaks |= {f"{prefix}{name}" for name in folder.history.peaks}
+        about, config = about | folder.about, config | (folder.config or {})
+    start = min(folder.about.get("start_time", float("inf")) for _, folder in parts)
+    name = path.relative_to(root).as_posix() if path != root else path.resolve().name
+    several = max(folder.n_configs for _, folder in parts) > 1
+    return TrackedRun(
+        run_id=name,
+        name=name,
+        about=about | {"start_time": start},
+        config=config,
+        history=history,
+        excluded="several runs wrote into one folder" if several else "",
+    )

@@ -1,0 +1,96 @@
+"""What a reader of results is: it recognizes files or folders of one kind, and makes sweeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol
+
+from ..exceptions import DataError, OptionError, RobustLRError
+from ..sweep.results import SweepResult
+from ._names import is_lr
+from .runs import Direction, Repeats
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """The options of `read_sweeps`, which explains them."""
+
+    lr_name: str | None = None
+    metric: str | None = None
+    schedule_name: str | None = None
+    seed_name: str | None = None
+    group_by: Sequence[str] = ()
+    where: Sequence[str] = ()
+    repeats: Repeats = "refuse"
+    direction: Direction | None = None
+
+    def refuse(self, names: Sequence[str], path: Path, what: str) -> None:
+        """Raise an `OptionError` if one of these options was given for results that have no columns."""
+        given = [each.name for each in fields(self) if each.name in names and getattr(self, each.name)]
+        if given:
+            raise OptionError(f"{given[0]} is for tables; {path} is {what}")
+
+
+class Reader(Protocol):
+    """Reads results of one kind. A package adds one by an entry point in the group ``robust_lr.readers``.
+
+    Nothing that it reads may be run, imported or unpickled, and no link be followed.
+
+    Attributes:
+        name: what it reads, such as "MLflow runs".
+        looks_for: by which files it knows them, such as "an SQLite file of MLflow".
+    """
+
+    name: str
+    looks_for: str
+
+    def recognizes(self, path: Path) -> bool:
+        """Return whether one file or folder is of this kind, by its name and first bytes."""
+        ...
+
+    def read(self, paths: Sequence[Path], root: Path, options: ReadOptions) -> dict[str, SweepResult]:
+        """Return the sweeps in these files or folders below `root`, by group; a single one is named ""."""
+        ...
+
+
+def find_lr(names: Iterable[str]) -> str | None:
+    """Return the one name that may be that of a learning rate, None if there is none or several may be.
+
+    Example:
+        >>> find_lr(["seed", "optimizer.lr"]), find_lr(["lr", "learning_rate"])
+        ('optimizer.lr', None)
+    """
+    found = [name for name in names if is_lr(name)]
+    return found[0] if len(found) == 1 else None
+
+
+def one_each(
+    paths: Sequence[Path], root: Path, read: Callable[[Path], dict[str, SweepResult]]
+) -> dict[str, SweepResult]:
+    """Return the sweeps of several files, each read by itself; a file that holds none is left out with a note.
+
+    Args:
+        paths: the files or folders.
+        root: what the user named; the sweeps are named by their paths from there.
+        read: returns the sweeps in one of them.
+
+    Raises:
+        RobustLRError: when none can be read.
+    """
+    if len(paths) == 1:
+        return read(paths[0])
+    found, errors = dict[str, SweepResult](), list[str]()
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        try:
+            sweeps = read(path)
+        except RobustLRError as error:
+            errors.append(str(error))
+            continue
+        found |= {f"{name}, {group}" if group else name: sweep for group, sweep in sweeps.items()}
+    if not found:
+        raise DataError(f"none of the {len(paths)} results in {root} can be read: {errors[0]}")
+    notes = [f"left out: {error}" for error in errors]
+    return {name: replace(sweep, notes=(*sweep.notes, *notes)) for name, sweep in found.items()}
