@@ -39,10 +39,10 @@ class Typical:
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
 # a larger pack, or one of long steps, falls out of the cache.
-_SHORT_STEP = {"cpu": 7e-4, "gpu": 1e-2}  # seconds, on a machine where a small operation takes this:
+_SHORT_STEP = {"cpu": 5.5e-4, "gpu": 1e-2}  # seconds, on a machine where a small operation takes this:
 _SMALL_OPERATION = 8e-7
 _TYPICAL = {
-    ("cpu", "short"): Typical(48, Gain(2.0, 1.3), Gain(1.0), Gain(2.0, 1.4)),
+    ("cpu", "short"): Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4)),
     ("cpu", "long"): Typical(8, Gain(1.05), Gain(1.0), Gain(1.35, 1.2)),
     ("gpu", "short"): Typical(48, Gain(15.0, 5.0), Gain(1.4), Gain(1.5)),
     ("gpu", "long"): Typical(8, Gain(1.05), Gain(1.4), Gain(1.3)),
