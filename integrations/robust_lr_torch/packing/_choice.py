@@ -39,15 +39,19 @@ class Typical:
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
 # a larger pack, or one of long steps, falls out of the cache.
-_SHORT_STEP = {"cpu": 5.5e-4, "gpu": 1e-2}  # seconds, on a machine where a small operation takes this:
-_SMALL_OPERATION = 8e-7
-_TYPICAL = {
-    ("cpu", "short"): Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4)),
-    ("cpu", "long"): Typical(8, Gain(1.05), Gain(1.0), Gain(1.35, 1.2)),
-    ("gpu", "short"): Typical(48, Gain(15.0, 5.0), Gain(1.4), Gain(1.5)),
-    ("gpu", "long"): Typical(8, Gain(1.05), Gain(1.4), Gain(1.3)),
+_TYPICAL = {  # by the longest step, in seconds, on a machine where a small operation takes this:
+    "cpu": (
+        (5.5e-4, Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4))),
+        (7e-4, Typical(48, Gain(2.0, 1.3), Gain(1.0), Gain(2.0, 1.4))),
+        (math.inf, Typical(8, Gain(1.05), Gain(1.0), Gain(1.35, 1.2))),
+    ),
+    "gpu": (
+        (1e-2, Typical(48, Gain(15.0, 5.0), Gain(1.4), Gain(1.5))),
+        (math.inf, Typical(8, Gain(1.05), Gain(1.4), Gain(1.3))),
+    ),
 }
-USUAL_SLOTS = _TYPICAL["gpu", "short"].slots
+_SMALL_OPERATION = 8e-7
+USUAL_SLOTS = 48
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,8 @@ class Choice:
 
     @property
     def _typical(self) -> Typical:
-        device = "cpu" if self.on_cpu else "gpu"
-        slowness = self._slowness if self.on_cpu else 1.0
-        return _TYPICAL[device, "short" if self.alone < _SHORT_STEP[device] * slowness else "long"]
+        kinds, slowness = (_TYPICAL["cpu"], self._slowness) if self.on_cpu else (_TYPICAL["gpu"], 1.0)
+        return next(typical for longest, typical in kinds if self.alone < longest * slowness)
 
     @property
     def _slowness(self) -> float:  # of this machine, busy as it may be
