@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "search for the best learning rate, or continue a search"
 EXIT_CODES = (
-    "Exit codes: 0 the best is within --tolerance, by the bound, a prior or --horizons, or the metric moves in steps and "
-    "has no bound; 1 the search ended short of that, as after --max-trials, limited by noise or with all diverged; "
+    "Exit codes: 0 the best is within --tolerance, by the bound, a prior or --horizons, or the metric moves in steps "
+    "and has no bound; 1 the search ended short of that, as after --max-trials, limited by noise or with all diverged; "
     "2 wrong usage."
 )
 USAGE = "(FUNCTION | --command LINE) --lr-min LR --lr-max LR [options]"
@@ -45,7 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="seed of the first trial at a learning rate; repeats take the next seeds [default: %(default)s]",
     )  # fmt: skip
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
-    option("--start", type=float, metavar="LR", help="first learning rate, of the shortest training with --horizons [default: the center of the range]")
+    option(
+        "--start",
+        type=float,
+        metavar="LR",
+        help="first learning rate, of the shortest training with --horizons [default: the center of the range]",
+    )
     add_prior(parser)
     option(
         "--start-factor", type=float, metavar="F",

@@ -158,8 +158,8 @@ def search_learning_rate(
         notes.append("no training of full length has run yet")
     if horizons is not None and len(horizons) > 1 and (options.start_factor or WIDE) < WIDE:
         notes.append(
-            f"a start_factor of {options.start_factor:g} counts as {WIDE:g} with horizons: the shorter trainings bracket "
-            "the best with steps of a factor of 2 or more"
+            f"a start_factor of {options.start_factor:g} counts as {WIDE:g} with horizons: the shorter trainings "
+            "bracket the best with steps of a factor of 2 or more"
         )
     return replace(last, shorter=tuple(results[:-1]), notes=tuple(notes))
 

@@ -93,7 +93,9 @@ class TrialLedger:
         if not (self._is_over and (left := self._next())):
             return []
         later = "" if self._journal is None else "; the same command or call continues from the journal"
-        return [f"the time budget of {self._time_budget:g} s is used up with {count_of(len(left), 'trial')} left{later}"]
+        return [
+            f"the time budget of {self._time_budget:g} s is used up with {count_of(len(left), 'trial')} left{later}"
+        ]
 
     @property
     def in_flight(self) -> tuple[TrialSpec, ...]:
