@@ -66,8 +66,9 @@ def build_parser(commands: dict[str, Command], plugins: Sequence[Plugin]) -> Par
     for name, command in commands.items():
         prog = f"robust-lr {name}"
         sub = subparsers.add_parser(
-            name, help=command.SUMMARY, description=command.__doc__, prog=prog, usage=f"{prog} {command.USAGE}"
-        )
+            name, help=command.SUMMARY, description=command.__doc__, prog=prog, usage=f"{prog} {command.USAGE}",
+            epilog=getattr(command, "EXIT_CODES", None),
+        )  # fmt: skip
         command.add_options(sub)
         for plugin in plugins:
             plugin.add_options(name, sub)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from ..search import SearchResult
 
 SUMMARY = "search for the best learning rate, or continue a search"
+EXIT_CODES = (
+    "Exit codes: 0 the best is within --tolerance, by the bound, a prior or --horizons, or the metric moves in steps "
+    "and has no bound; 1 the search ended short of that, as after --max-trials, limited by noise or with all diverged; "
+    "2 wrong usage."
+)
 USAGE = "(FUNCTION | --command LINE) --lr-min LR --lr-max LR [options]"
 
 
@@ -40,11 +45,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="seed of the first trial at a learning rate; repeats take the next seeds [default: %(default)s]",
     )  # fmt: skip
     option("--max-trials", type=at_least(1), metavar="N", help="stop after N trials, those in the journal included")
-    option("--start", type=float, metavar="LR", help="first learning rate [default: the center of the range]")
+    option(
+        "--start",
+        type=float,
+        metavar="LR",
+        help="first learning rate, of the shortest training with --horizons [default: the center of the range]",
+    )
     add_prior(parser)
     option(
         "--start-factor", type=float, metavar="F",
-        help="how far off the start may be: within F in two of three cases [default: 4, or --ratio]",
+        help="how far off the start may be: within F in two of three cases; with --horizons at least 4 "
+        "[default: 4, or --ratio]",
     )  # fmt: skip
     option(
         "--ratio",
@@ -93,7 +104,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         _write_report(result, Path(report))
         console.print(f"report: {report}")
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
-    return 0 if within or result.stop in ("noise-limited", "steps", "horizons") else 1
+    return 0 if result.stop and (within or result.stop in ("steps", "horizons")) else 1
 
 
 def _flag(option: str) -> str:
@@ -112,8 +123,8 @@ def _write_report(result: SearchResult, path: Path) -> None:
 
 
 def _total_steps(options: argparse.Namespace) -> int | None:
-    """The steps to train a function for, or a command over horizons; else the command has them."""
-    if options.horizons is None and options.command_line is not None:
+    """The steps of a training, which name its length in the journal; None if only the command itself may have them."""
+    if options.horizons is None and "{total_steps}" not in (options.command_line or "{total_steps}"):
         return None
     if options.horizons is not None and options.total_steps is None:
         raise OptionError("--horizons are shares of --total-steps: give it too")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -16,22 +16,18 @@ from ..analysis import Analysis, DegradationCurve, LearningRateProfile, Recommen
 from ..exceptions import ScheduleError
 from ..readers.runs import called
 from ..schedules.specs import parse_schedule
-from ..search import SearchResult
-from ..search._result import search_headline
 from ..theory import resolution_for_tolerance
-from ._charts import Axis, Chart, Note, Panel, Trace
+from ._charts import Axis, Chart, Panel
+from ._drawing import COLOR, CONTEXT, DIVERGED, LARGEST, LIMIT, OTHERS, VALLEY, Drawing, linear_axis, log_axis
 from .answer import answer_of, picture_title
 from .words import as_good, how_bands_are_made
 
 Array = NDArray[np.float64]
 
-COLOR, DIVERGED, CONTEXT, LIMIT, GUIDE = "#1f5fa8", "#c62828", "#c9ccd1", "#7a4fa3", "#555555"
-GRID = "#0b7a3b"
+GUIDE, GRID = "#555555", "#0b7a3b"
 LABELS = {"minimize": "loss above the best", "maximize": "score below the best"}
-OTHERS = ("#e08a1e", "#5aa02c", "#8c564b", "#17a2b8", "#d16ba5", "#8a8f98")  # of the schedules that are not the answer
 DASHES = ("solid", "dash", "dot")
-SMALLEST, LARGEST = 1e-100, 1e100  # on an axis; smaller values have no decades
-VALLEY = 20.0  # losses above the lowest by more than this factor are not shown
+SMALLEST = 1e-100  # on an axis; smaller values have no decades
 GUIDE_STEPS = 1_000  # the shape of the guide hardly depends on it
 GUIDE_LABEL = "theory, scaled: bound, not prediction"
 WORST_LABEL = "worst offset (hollow: too narrow to tell)"
@@ -45,7 +41,7 @@ def answer_chart(analysis: Analysis) -> Chart:
     """
     answer, tolerance = answer_of(analysis), analysis.tolerance
     profiles = [e.profile for e in analysis.schedules if e.profile is not None]
-    x = _log_axis("peak learning rate", [lr for p in profiles for lr in p.learning_rates] or [0.1, 1.0])
+    x = log_axis("peak learning rate", [lr for p in profiles for lr in p.learning_rates] or [0.1, 1.0])
     y = Axis(label=LABELS[analysis.sweep.direction], low=tolerance / 30, high=tolerance * 300)
     if answer is None:
         return Chart(title=NO_DATA, panels=(), x=x, y=y)
@@ -53,7 +49,7 @@ def answer_chart(analysis: Analysis) -> Chart:
     excess = np.concatenate([p.mean - best.best_loss for p in profiles])
     top = float(excess[np.isfinite(excess)].max(initial=3 * tolerance))
     y = replace(y, high=min(max(top * 1.5, 3 * tolerance), 1000 * tolerance))
-    draw = _Drawing(x, y)
+    draw = Drawing(x, y)
     for number, profile in enumerate([best, *(p for p in profiles if p is not best)]):
         color, dash = OTHERS[number % len(OTHERS)], DASHES[number // len(OTHERS) % len(DASHES)]
         style: dict[str, Any] = {"color": color, "dash": dash, "width": 1.1}
@@ -80,7 +76,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low / 1.08, high * 1.08)
 
 
-def _draw_grid(advice: Recommendation, draw: _Drawing) -> None:
+def _draw_grid(advice: Recommendation, draw: Drawing) -> None:
     for lr in advice.learning_rates if advice.trials_saved else ():
         draw.line("next grid", (lr, lr), (draw.y.low, draw.y.high), GRID, width=1.2, dash="dot")
         draw.write(f"try {lr:g}", lr, color=GRID)
@@ -93,19 +89,19 @@ def learning_rate_chart(analysis: Analysis) -> Chart:
     profiles = [profile for profile, _ in entries]
     means = np.array([mean for profile in profiles for mean in profile.mean if math.isfinite(mean)] or [1.0, 2.0])
     low, high = float(means.min()), float(means.max())
-    y = _linear_axis("final loss", [low, high])
+    y = linear_axis("final loss", [low, high])
     if low > SMALLEST:
         span = max(min(high / low * 1.1, VALLEY), 1.01)
         y = Axis(label="final loss", low=low / span**0.08, high=low * span)
-    x = _log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
-    panels = tuple(_loss_panel(profile, advice, profiles, _Drawing(x, y)) for profile, advice in entries)
+    x = log_axis("peak learning rate", [lr for profile in profiles for lr in profile.learning_rates] or [0.1, 1.0])
+    panels = tuple(_loss_panel(profile, advice, profiles, Drawing(x, y)) for profile, advice in entries)
     title = "Final loss against peak learning rate" if panels else NO_DATA
     chart = Chart(title=title, note=how_bands_are_made(analysis), panels=panels, x=x, y=y)
     return chart.as_scores() if analysis.sweep.direction == "maximize" else chart
 
 
 def _loss_panel(
-    profile: LearningRateProfile, advice: Recommendation | None, profiles: Sequence[LearningRateProfile], draw: _Drawing
+    profile: LearningRateProfile, advice: Recommendation | None, profiles: Sequence[LearningRateProfile], draw: Drawing
 ) -> Panel:
     lrs, n_seeds, (low, high) = profile.learning_rates, profile.loss.shape[1], profile.interval.T
     for other in profiles:
@@ -150,10 +146,10 @@ def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None
     bands = np.array([*chain.from_iterable(c.worst_interval[keep, 1] for c, keep in shown), high])
     top = min(float(bands[np.isfinite(bands)].max()), 10 * high)
     y = Axis(label="excess final loss", low=max(0.3 * low, SMALLEST), high=2 * top)  # zero is drawn at the bottom
-    x = _log_axis("ratio of the grid", [ratio for c, keep in shown for ratio in c.ratio[keep]] or [2.0, 16.0])
+    x = log_axis("ratio of the grid", [ratio for c, keep in shown for ratio in c.ratio[keep]] or [2.0, 16.0])
     known = analysis.sweep.specs if specs is None else specs
     panels = tuple(
-        _excess_panel(c, advice, tolerance, known.get(c.schedule) or c.schedule, curves, _Drawing(x, y))
+        _excess_panel(c, advice, tolerance, known.get(c.schedule) or c.schedule, curves, Drawing(x, y))
         for c, advice in entries
     )
     title = f"Excess loss of a coarser grid (tolerance {tolerance:.3g})" if panels else NO_DATA
@@ -162,7 +158,7 @@ def degradation_chart(analysis: Analysis, specs: Mapping[str, str] | None = None
 
 def _excess_panel(
     curve: DegradationCurve, advice: Recommendation | None, tolerance: float, spec: str,
-    curves: Sequence[DegradationCurve], draw: _Drawing,
+    curves: Sequence[DegradationCurve], draw: Drawing,
 ) -> Panel:  # fmt: skip
     floor = draw.y.low
     for other in curves:
@@ -183,93 +179,6 @@ def _excess_panel(
         return draw.panel(called(curve.schedule), "no recommendation")
     draw.vertical("recommended ratio", advice.ratio)
     return draw.panel(called(curve.schedule), f"ratio {advice.ratio:.3g}, {count_of(advice.n_trials, 'trial')}")
-
-
-def search_chart(result: SearchResult) -> Chart:
-    """Return the chart of a search: the loss at each learning rate tried, numbered in order, and the findings."""
-    first, finite, diverged = dict[float, int](), dict[float, list[float]](), set[float]()
-    for number, tried in enumerate(result.history, 1):
-        first.setdefault(tried.lr, number)
-        if tried.status == "ok":
-            finite.setdefault(tried.lr, []).append(tried.loss)
-        elif tried.status == "diverged":
-            diverged.add(tried.lr)
-    means = {lr: math.fsum(losses) / len(losses) for lr, losses in sorted(finite.items()) if lr not in diverged}
-    bound = result.excess_bound
-    lowest = [] if bound is None else [result.loss - bound]
-    x = _log_axis("peak learning rate", [*result.lr_range, *first])
-    y = _linear_axis("final loss", [*chain.from_iterable(finite.values()), *lowest] or [0.0, 1.0])
-    draw = _Drawing(x, y)
-    for end in result.lr_range:
-        draw.vertical("range searched", end)
-    for lr, losses in finite.items():
-        if len(losses) > 1:
-            draw.line("each trial", [lr] * len(losses), losses, CONTEXT, width=0, marker="circle")
-    draw.line("mean", means, means.values(), width=1.2, marker="circle")
-    for lr, loss in means.items():
-        draw.write(str(first[lr]), lr, loss)
-    draw.marks("diverged", sorted(diverged), 0.96, DIVERGED, "x")
-    if result.good_interval is not None:
-        draw.line("best", [result.lr], [result.loss], width=0, marker="star", size=11)
-        draw.span("within the tolerance", *result.good_interval, COLOR, 0.12)
-    if bound is not None:
-        name = f"nothing is better by more than {bound:.2g}"
-        draw.band(name, (x.low, x.high), (result.loss - bound,) * 2, (result.loss,) * 2, LIMIT, 0.15)
-    panel = draw.panel(result.schedule or "", result.reason or "not finished")
-    chart = Chart(title=search_headline(result), panels=(panel,), x=x, y=y)
-    return chart.as_scores() if result.direction == "maximize" else chart
-
-
-class _Drawing:
-    """A panel in the making; points that the axes cannot show are left out."""
-
-    def __init__(self, x: Axis, y: Axis) -> None:
-        self.x, self.y = x, y
-        self._traces, self._notes = list[Trace](), list[Note]()
-
-    def line(self, name: str, xs: Iterable[float], ys: Iterable[float], color: str = COLOR, **style: Any) -> None:
-        kept = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-        points = [(x, y) for x, y in kept if y > 0 or not self.y.log]
-        x, y = (tuple(point[i] for point in points) for i in (0, 1))
-        self._traces.append(Trace(name=name, x=x, y=y, color=color, **style))
-
-    def marks(self, name: str, xs: Iterable[float], height: float, color: str, marker: str, **style: Any) -> None:
-        xs = list(xs)
-        self.line(name, xs, [self.y.at(height)] * len(xs), color, width=0, marker=marker, size=6, **style)
-
-    def vertical(self, name: str, at: float) -> None:
-        self.line(name, (at, at), (self.y.low, self.y.high), LIMIT, width=1, dash="dot")
-
-    def band(
-        self, name: str, xs: Iterable[float], low: Iterable[float], high: Iterable[float], color: str = COLOR,
-        opacity: float = 0.2,
-    ) -> None:  # fmt: skip
-        kept = [(float(x), float(a), float(b)) for x, a, b in zip(xs, low, high, strict=True) if math.isfinite(a + b)]
-        x, bottom, top = (tuple(point[i] for point in kept) for i in range(3))
-        self._traces.append(Trace(name=name, x=x, y=top, low=bottom, color=color, opacity=opacity))
-
-    def span(self, name: str, left: float, right: float, color: str, opacity: float) -> None:
-        self.band(name, (left, right), (self.y.low,) * 2, (self.y.high,) * 2, color, opacity)
-
-    def write(self, text: str, x: float, y: float | None = None, color: str = "black") -> None:
-        self._notes.append(Note(text=text, x=x, y=y, color=color))
-
-    def panel(self, name: str, finding: str) -> Panel:
-        return Panel(name=name, finding=finding, traces=tuple(self._traces), notes=tuple(self._notes))
-
-
-def _log_axis(label: str, values: Iterable[float]) -> Axis:
-    known = list(values)
-    low, high = min(known), max(known)
-    pad = max((high / low) ** 0.05, 1.02) if high > low else 2.0
-    return Axis(label=label, low=low / pad, high=high * pad)
-
-
-def _linear_axis(label: str, values: Iterable[float]) -> Axis:
-    known = np.clip(np.fromiter(values, float), -LARGEST, LARGEST)
-    low, high = float(known.min()), float(known.max())
-    margin = max(0.08 * (high - low), 1e-6 * max(abs(low), abs(high))) or 1.0
-    return Axis(label=label, low=low - margin, high=high + margin, log=False)
 
 
 def _drawable(curve: DegradationCurve, curves: Sequence[DegradationCurve]) -> NDArray[np.bool_]:

@@ -12,8 +12,9 @@ from ..collection import CollectionAnalysis
 from ..exceptions import RobustLRError
 from ..search import SearchResult
 from ._charts import Chart, Note, Panel, Trace
-from .figures import answer_chart, degradation_chart, learning_rate_chart, search_chart
+from .figures import answer_chart, degradation_chart, learning_rate_chart
 from .pooled_figures import pooled_chart, valleys_chart
+from .search_figures import search_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,9 +55,10 @@ def degradation_figure(analysis: Analysis, specs: Mapping[str, str] | None = Non
 def search_figure(result: SearchResult) -> Figure:
     """Return a figure of a search: the loss at every learning rate tried, numbered in order, and the findings.
 
-    Shows each trial and the mean at each learning rate, the best as a star, the interval within the tolerance of it in
-    blue, the band of the excess bound below it, diverged trials as red crosses at the top, and the searched range
-    between dotted lines.
+    Shows each trial and the mean at each learning rate, the means of shorter horizons, the best as a star, the interval
+    that is surely within the tolerance of it in blue, the band of the excess bound below it, trials that diverged or
+    exploded as red crosses at the top, those far above the valley as triangles there, and the searched range between
+    dotted lines.
 
     Args:
         result: of a search, finished or not.

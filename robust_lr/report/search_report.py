@@ -9,8 +9,8 @@ from .._metrics import quantity
 from .._page import Box, Line, Table
 from ..search import SearchResult
 from ..search._result import search_headline, search_sentences, tried_rows
-from .figures import search_chart
 from .html import write_page
+from .search_figures import search_chart
 
 
 def write_search_report(
@@ -35,7 +35,13 @@ def write_search_report(
     """
     sentences = search_sentences(result, option)
     bound, *others = sorted(sentences, key=lambda sentence: sentence.startswith("Note: "))
+    label, found, best = search_headline(result).partition(": ")
+    answer = Box("Answer", [(label, best) if found else ("Best", label), ("What others could gain", bound)])
+    tables = map(_trials, (result, *reversed(result.shorter)))
+    write_page(path, [answer, *map(Line, others), search_chart(result), *tables], title=title, reproduce=reproduce)
+
+
+def _trials(result: SearchResult) -> Table:
+    caption = "Trials" if result.total_steps is None else f"Trials of {result.total_steps} steps"
     header = ("learning rate", quantity(result.direction), "")
-    tried = Table("Trials", header, [(f"{lr:.4g}", losses, mark) for lr, losses, mark in tried_rows(result)])
-    answer = Box("Answer", [("Best", search_headline(result)), ("Bound", bound)])
-    write_page(path, [answer, *map(Line, others), search_chart(result), tried], title=title, reproduce=reproduce)
+    return Table(caption, header, [(f"{lr:.4g}", losses, mark) for lr, losses, mark in tried_rows(result)])

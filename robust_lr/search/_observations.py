@@ -21,10 +21,15 @@ _LARGEST_ERROR = 1e100  # its square is a float
 # A known noise of at most this share of the tolerance goes into the bound as a margin of so many standard deviations.
 # Measured: bounds of single runs are then true in 98% (docs/search.md).
 _SMALL_NOISE, _MARGIN = 0.4, 0.8
+_LARGEST_SINGLE = 3.4e38
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
 # learning rate.
 _TOLERANCES_TO_EXPLODE = 1000
 _JUMP_TO_EXPLODE = 100
+
+
+def _as_single(loss: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", loss))[0])
 
 
 def student(dof: float) -> float:
@@ -157,14 +162,19 @@ class Observations:
         return None if ridge is None or ridge[0] <= self.slack else ridge[1]
 
     @cached_property
+    def are_single(self) -> bool:
+        """Whether all losses are numbers of 32 bits."""
+        losses = [result.loss for result in self.results if result.lr in self.means]
+        return all(abs(loss) <= _LARGEST_SINGLE and _as_single(loss) == loss for loss in losses)
+
+    @cached_property
     def unit(self) -> float | None:
         """The step of a metric that counts: about 1/n if all losses are ratios of whole numbers up to n; else None."""
         losses = [result.loss for result in self.results if result.lr in self.means]
         if len(self.means) < 3 or len(set(losses)) < 2:
             return None
         # Numbers that went through float32 have 24 bits; the fewer bits, the fewer ratios are still no coincidence.
-        single = all(struct.unpack("f", struct.pack("f", loss))[0] == loss for loss in losses)
-        precision, most = (2.0**-23, 400) if single else (2.0**-48, 100_000)
+        precision, most = (2.0**-23, 400) if self.are_single else (2.0**-48, 100_000)
         ratios = [Fraction(loss).limit_denominator(most) for loss in losses]
         if any(abs(float(ratio) - loss) > precision * abs(loss) for ratio, loss in zip(ratios, losses, strict=True)):
             return None

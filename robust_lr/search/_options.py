@@ -20,8 +20,8 @@ class SearchOptions:
         start: the learning rate to begin at, in the range. The search then walks downhill from it instead of looking at
             the whole range first. By default it begins at the geometric center.
         start_factor: how far off the start may be, a factor > 1: the best learning rate lies within it of `start` in
-            about two of three cases. The first step is its square root, at least 1.2; by default `ratio` if given,
-            else 2.
+            about two of three cases. The first step is its square root, at least 1.2; by default 4, or `ratio`
+            as the first step if that is given. With horizons, at least 4.
         max_trials: stop after this many results and failed learning rates together, >= 1; by default no limit.
         extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
             tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the

@@ -13,6 +13,8 @@ from .._metrics import Direction, quantity
 from .._text import count_of, listed
 from ._observations import Observation
 
+# The estimate of further trials against noise ends here.
+MOST_TRIALS_NEEDED = 1000
 # A stretch of a decade without a trial can hold a valley of its own.
 _WIDE = 10 * (1 - 1e-9)
 
@@ -79,6 +81,8 @@ class SearchResult:
         probability: of a claim by the prior: the share of sweeps like the earlier ones in which it is true.
         total_steps: the steps of each training, if given.
         shorter: the results at the shorter horizons of this search, ascending in their steps.
+        trials_needed: of a search that stopped as "noise-limited": about how many further trials would bring the bound
+            to the tolerance, at most 1000; else None.
     """
 
     lr: float
@@ -106,6 +110,7 @@ class SearchResult:
     probability: float | None = None
     total_steps: int | None = None
     shorter: tuple[SearchResult, ...] = ()
+    trials_needed: int | None = None
 
     @property
     def cost(self) -> float:
@@ -148,7 +153,7 @@ def search_headline(result: SearchResult) -> str:
     trials, what = count_of(result.n_trials, "trial"), quantity(result.direction)
     if result.shorter:
         n_shorter = sum(each.n_trials for each in result.shorter)
-        trials += f" of full length and {n_shorter} shorter, at the cost of {result.cost:.2g}"
+        trials += f" of full length and {n_shorter} shorter, at the cost of {result.cost:.2g} full-length trainings"
     if math.isnan(result.lr):
         return f"No learning rate has a finite {what}{' yet' if result.stop is None else ''} ({trials})"
     return f"Best learning rate: {result.lr:.4g} ({what} {result.shown(result.loss):.6g}, {trials})"
@@ -165,16 +170,7 @@ def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -
         f"At {each.total_steps} steps the best was {each.lr:.4g}, of {count_of(each.n_trials, 'trial')}."
         for each in result.shorter
     ]
-    if result.best_interval is not None:
-        low, high = (f"{lr:.4g}" for lr in result.best_interval)
-        where = f"between {low} and {high}" if low != high else f"at {low}"
-        sentences.append(f"The true optimum lies {where}; the best one tried is {result.lr:.4g}.")
-    if result.good_interval is not None:
-        low, high = (f"{lr:.4g}" for lr in result.good_interval)
-        where = f"From {low} to {high}" if low != high else f"At {low}"
-        sentences.append(
-            f"{where} the {quantity(result.direction)} is within {rounded_up(result.tolerance)} of the best."
-        )
+    sentences += [*_where_the_best_is(result), *_where_it_is_good(result)]
     if result.noise:
         sentences.append(f"Seeds differ by about {result.noise:.2g} (standard deviation).")
     if setting := search_setting(result):
@@ -190,6 +186,8 @@ def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -
     if result.stop is not None:
         # The bound's sentence has already said why there is none.
         reason = result.reason.removeprefix(f"{result.assumption_violation}; ")
+        if _is_claimed_by_horizons(result):
+            reason = "the shorter trainings leave nothing more to try at full length"
         sentences.append(f"Stopped: {reason}.")
         sentences.append(f"For more: {what_next(result, option)}.")
     return sentences
@@ -220,16 +218,22 @@ def what_next(result: SearchResult, option: Callable[[str], str] = str) -> str:
         "tolerance": f"a smaller {tolerance} continues from these trials",
         "steps": f"search by a smooth {metric}, such as cross-entropy, or compare learning rates near the best on more "
         f"data and seeds",
-        "noise-limited": f"allow these trials with {option('noise_trials')}, average seeds in each trial{met}",
+        "noise-limited": f"{_more_trials(result, option)}return the mean over several seeds from each training{met}",
         "max_trials": f"a larger {option('max_trials')}{met}",
         "assumption-violation": f"plot the {metric} against the learning rate, and search each valley on its own",
         "diverged": f"a smaller {option('lr_min')}",
         "edge": f"a range beyond {result.lr_range[result.edge == 'upper']:.4g}",
         "resolution": f"a larger {tolerance}: this one takes learning rates closer than half a percent",
-        "horizons": "a search without horizons proves a bound, from these trials and some more",
+        "horizons": f"keep {option('total_steps')} and leave out {option('horizons')}: an ordinary search proves a "
+        f"bound, from these trials of full length and some more",
         "failures": "mend what fails, then search again: the trials that ended are kept in the journal; if a learning "
         "rate was too large, return NaN or raise TrialDiverged there",
     }[result.stop or "max_trials"]
+
+
+def _more_trials(result: SearchResult, option: Callable[[str], str]) -> str:
+    n = result.trials_needed or MOST_TRIALS_NEEDED
+    return f"allow about {n} more trials with {option('noise_trials')} {n}, " if n < MOST_TRIALS_NEEDED else ""
 
 
 def tried_rows(result: SearchResult) -> list[tuple[float, str, str]]:
@@ -265,7 +269,49 @@ def _unused_axes(result: SearchResult) -> list[str]:
     return notes
 
 
+def gain_so_far(result: SearchResult) -> str:
+    """Return what any other learning rate can still gain, as half a sentence; "" without a bound."""
+    if result.excess_bound is None:
+        return ""
+    condition = "" if _knows_noise(result) else "if there is no noise, "
+    return f"{condition}nothing is better by more than {rounded_up(result.excess_bound)}"
+
+
+def _knows_noise(result: SearchResult) -> bool:
+    return result.noise is not None or result.claim == "prior"
+
+
+def _is_claimed_by_horizons(result: SearchResult) -> bool:
+    return result.stop == "horizons" and result.excess_bound is None
+
+
+def _where_the_best_is(result: SearchResult) -> list[str]:
+    if result.best_interval is None:
+        return []
+    low, high = (f"{lr:.4g}" for lr in result.best_interval)
+    where = f"between {low} and {high}" if low != high else f"at {low}"
+    optimum = "The true optimum" if _knows_noise(result) else "If there is no noise, the true optimum"
+    return [f"{optimum} lies {where}; the best one tried is {result.lr:.4g}."]
+
+
+def _where_it_is_good(result: SearchResult) -> list[str]:
+    """The interval around the best in which the loss is as good; others may be, so the sentence says "surely"."""
+    if result.good_interval is None:
+        return []
+    low, high = (f"{lr:.4g}" for lr in result.good_interval)
+    what, tolerance = quantity(result.direction), f"within {rounded_up(result.tolerance)} of the best tried"
+    if low == high:  # the best itself, which needs no words
+        return [f"The noise hides which others are {tolerance}."] if result.noise else []
+    conditions = ["there is no noise"] * (not _knows_noise(result))
+    conditions += [f"the {what} is smooth there"] * (result.claim != "convexity")
+    where = f"if {listed(conditions)}, from {low} to {high}" if conditions else f"from {low} to {high}"
+    beyond = "the noise hides how far this goes" if result.noise else "others may be, too"
+    return [f"{where[0].upper()}{where[1:]} the {what} is surely {tolerance}; {beyond}."]
+
+
 def _bound(result: SearchResult) -> str:
+    if _is_claimed_by_horizons(result):
+        return f"{result.reason[0].upper()}{result.reason[1:]}."
     if result.excess_bound is None:
         return f"How much another learning rate could gain is unknown: {result.bound_note}."
     low, high = result.lr_range

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .._text import listed
 from ._observations import student
 from ._proposals import propose
-from ._result import Stop
+from ._result import MOST_TRIALS_NEEDED, Stop
 from ._state import SearchState
 
 # What it takes to give up because of noise: so many repeats, from which it is known, and so many results.
@@ -31,6 +31,7 @@ class End:
     stop: Stop
     reason: str
     by_prior: bool = False
+    trials_needed: int | None = None
 
 
 def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
@@ -66,7 +67,7 @@ def _end_by_results(state: SearchState, taken: Sequence[float], proposal: float 
         tried = "the search tried the coarse grid, then the valley around the best"
         return End("assumption-violation", f"{state.data.assumption_violation}; {tried}")
     if noise_limited:
-        return End("noise-limited", _noise(state))
+        return _end_in_noise(state)
     if state.valley is None:
         return End("diverged", "every learning rate diverged")
     return _end_in_valley(state)
@@ -114,11 +115,13 @@ def _trials_against_noise(state: SearchState) -> float:
     return sum(data.counts[lr] for lr in near) * (factor * factor - 1)
 
 
-def _noise(state: SearchState) -> str:
-    trials = math.ceil(min(_trials_against_noise(state), 1000.0))
+def _end_in_noise(state: SearchState) -> End:
+    trials = math.ceil(min(_trials_against_noise(state), float(MOST_TRIALS_NEEDED)))
     trials = trials if trials < 100 else round(trials, -1)
-    std, more = state.data.seed_std or state.data.noise_margin, "over 1000" if trials == 1000 else f"about {trials}"
-    return f"seeds differ by about {std:.2g}; it would take {more} more trials to bring the bound to the tolerance"
+    std = state.data.seed_std or state.data.noise_margin
+    more = f"over {trials}" if trials == MOST_TRIALS_NEEDED else f"about {trials}"
+    reason = f"seeds differ by about {std:.2g}; it would take {more} more trials to bring the bound to the tolerance"
+    return End("noise-limited", reason, trials_needed=trials)
 
 
 def _failures(state: SearchState, *, has_room: bool) -> str:

@@ -12,6 +12,9 @@ from ._result import SearchResult
 from ._state import SearchState
 from ._step import Ask, End
 
+# The relative distance of neighboring floats; a loss, a mean over many terms, has lost a digit of it.
+_SINGLE, _DOUBLE, _DIGITS_LOST = 2.0**-23, 2.0**-52, 10
+
 
 def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> SearchResult:
     """Return the result in a state whose next step is `move`."""
@@ -43,9 +46,10 @@ def summarize(state: SearchState, move: Ask | End, schedule: str | None) -> Sear
         lr_range=(state.lr_at(low), state.lr_at(high)),
         edge=state.edge,
         schedule=schedule,
-        notes=() if state.guide is None else state.guide.notes,
+        notes=(*(() if state.guide is None else state.guide.notes), *_tolerance_notes(state)),
         claim=None if bound is None else "prior" if by_prior else "convexity",
         probability=LEVEL if by_prior else None,
+        trials_needed=move.trials_needed if isinstance(move, End) else None,
     )
 
 
@@ -72,6 +76,26 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
         conditions.append("has no noise, which no repeat has shown yet")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
     return valley.excess_bound, f"if {listed(conditions)}{edge}"
+
+
+def _tolerance_notes(state: SearchState) -> tuple[str, ...]:
+    """Where the tolerance asks for more than the losses can show."""
+    if state.valley is None:
+        return ()
+    given, best = state.settings.tolerance, abs(state.valley.points[state.valley.best].loss)
+    if given.relative and state.tolerance > 2 * given.value * best:
+        return (
+            f"the best loss is near 0, where a share means little: the tolerance of {given} stands for "
+            f"{state.tolerance:.2g} here, so give it as a number",
+        )
+    finest = _DIGITS_LOST * best * (_SINGLE if state.data.are_single else _DOUBLE)
+    if state.tolerance < finest:
+        kind = "32-bit" if state.data.are_single else "64-bit"
+        return (
+            f"the tolerance of {state.tolerance:.2g} is finer than {kind} losses of {best:.2g} can show: "
+            f"give {finest:.1g} or more",
+        )
+    return ()
 
 
 def _with_errors(valley: ConvexBound, state: SearchState) -> ConvexBound:

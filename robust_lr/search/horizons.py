@@ -98,9 +98,9 @@ class Carried:
         """Why the trials at this distance from the center are enough, in words."""
         probability = math.floor(100 * self.probability_within(self.half_width + reach)) / 100
         return (
-            f"nothing is better by more than the tolerance, with a probability of {probability:.2g}, if the best "
-            f"learning rate lies within a factor of {math.exp(self.std):.2g} of where the shorter trainings expect it "
-            "in two of three cases"
+            f"nothing is better by more than the tolerance, with a probability of {probability:.2g}. This assumes that "
+            f"in two of three searches the best learning rate is within a factor of {math.exp(self.std):.2g} of where "
+            "the shorter trainings expect it"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from .._metrics import outcome_text, quantity
 from ..trials import TrialResult, TrialSpec
-from ._result import SearchResult, rounded_up, search_headline, search_sentences, search_setting, tried_rows
+from ._result import SearchResult, gain_so_far, search_headline, search_sentences, search_setting, tried_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -28,6 +28,7 @@ class SearchProgress:
         self._console, self._live = console, None
         self._running: list[TrialSpec] = []
         self._has_begun = False
+        self._notes = set[str]()
 
     _live: Live | None
 
@@ -38,6 +39,8 @@ class SearchProgress:
             low, high = known.lr_range
             line = f"search from {low:.4g} to {high:.4g}: {search_setting(known)}"
             self._console.print(line, soft_wrap=True)
+        if not self._has_begun:  # what is known beforehand has its place in the result
+            self._notes.update(known.notes)
         self._has_begun = True
         self._draw(known)
 
@@ -45,17 +48,19 @@ class SearchProgress:
         """Show the outcome of a trial, and the best so far."""
         if self._live is not None or self._console is None:
             return
-        bound = (
-            "" if known.excess_bound is None else f", nothing is better by more than {rounded_up(known.excess_bound)}"
-        )
+        gain = gain_so_far(known)
         best = (
-            f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{bound}"
+            f"best so far {known.shown(known.loss):.6g} at {known.lr:.4g}{gain and f'; {gain}'}"
             if known.lr > 0
             else f"no finite {quantity(known.direction)} so far"
         )
         number, spec = known.n_trials + len(known.failed), result.spec
         line = f"trial {number}: lr {spec.lr:.4g}, seed {spec.seed}: {outcome_text(result, known.direction)}; {best}"
         self._console.print(line, soft_wrap=True)
+        for note in known.notes:
+            if note not in self._notes:
+                self._console.print(f"note: {note}", soft_wrap=True)
+        self._notes.update(known.notes)
 
     def _draw(self, known: SearchResult) -> None:
         if self._live is not None:

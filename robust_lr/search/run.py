@@ -78,6 +78,7 @@ def search_learning_rate(
     of its length, carries it and its valley over, and tries at full length only what that leaves open; see
     docs/horizons.md. It stops with "horizons" once nothing is better by more than the tolerance with a probability of
     0.9. `cost` of the result is in trainings of full length. The journal holds each horizon under a label of its own.
+    A start in `options` is that of the shortest training, with a `start_factor` of at least 4.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.
@@ -152,8 +153,15 @@ def search_learning_rate(
         if results[-1].stop in (None, "failures"):  # the time is over, or the code has to be mended
             break
     last = results[-1]
-    notes = last.notes if last.total_steps == total_steps else (*last.notes, "no training of full length has run yet")
-    return replace(last, shorter=tuple(results[:-1]), notes=notes)
+    notes = list(last.notes)
+    if last.total_steps != total_steps:
+        notes.append("no training of full length has run yet")
+    if horizons is not None and len(horizons) > 1 and (options.start_factor or WIDE) < WIDE:
+        notes.append(
+            f"a start_factor of {options.start_factor:g} counts as {WIDE:g} with horizons: the shorter trainings "
+            "bracket the best with steps of a factor of 2 or more"
+        )
+    return replace(last, shorter=tuple(results[:-1]), notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -237,7 +245,7 @@ def _make_search(
         if carried is None:
             return LearningRateSearch(lr_min, lr_max, options=options, **given)
         return ConfirmingSearch(lr_min, lr_max, options=options, carried=carried, **given)
-    if options.start is not None:
+    if options.start is not None:  # the parabola through the bracket needs arms that noise does not bend
         options = replace(options, start_factor=max(options.start_factor or WIDE, WIDE))
     return BracketingSearch(lr_min, lr_max, options=options, **given)
 

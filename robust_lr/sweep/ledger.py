@@ -92,8 +92,10 @@ class TrialLedger:
         """A note if the time budget ended the run before all trials had their outcome."""
         if not (self._is_over and (left := self._next())):
             return []
-        what = f"with {count_of(len(left), 'trial')} left; the same command or call continues"
-        return [f"the time budget of {self._time_budget:g} s is used up {what}"]
+        later = "" if self._journal is None else "; the same command or call continues from the journal"
+        return [
+            f"the time budget of {self._time_budget:g} s is used up with {count_of(len(left), 'trial')} left{later}"
+        ]
 
     @property
     def in_flight(self) -> tuple[TrialSpec, ...]:

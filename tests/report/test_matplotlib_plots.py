@@ -15,8 +15,8 @@ from matplotlib.colors import to_hex
 
 from robust_lr import SweepResult
 from robust_lr.analysis import analyze_sweep
+from robust_lr.report._drawing import DIVERGED
 from robust_lr.report.figures import (
-    DIVERGED,
     GUIDE_LABEL,
     WORST_LABEL,
     degradation_chart,

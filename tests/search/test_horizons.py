@@ -118,10 +118,36 @@ def test_a_start_known_beforehand_saves_full_length_trials():
 def test_the_result_says_what_it_cost_and_what_carries_the_claim():
     result = search(Training())
     text = str(result)
-    assert f"of full length and {result.shorter[0].n_trials} shorter, at the cost of {result.cost:.2g})" in text
+    n_shorter = result.shorter[0].n_trials
+    assert f"of full length and {n_shorter} shorter, at the cost of {result.cost:.2g} full-length trainings)" in text
     assert "At 100 steps the best was " in text
     assert "schedule cosine, 1000 steps" in text.lower()
-    assert "nothing is better by more than the tolerance, with a probability of 0.9" in text or "neighbors" in text
+    assert "othing is better by more than the tolerance, with a probability of 0.9" in text or "neighbors" in text
+
+
+def test_a_start_is_that_of_the_shortest_training_and_a_note_says_what_its_factor_counts_as():
+    def first_trials(factor):
+        train = Training()
+        result = search(train, options=SearchOptions(noise=0.0, start=0.02, start_factor=factor))
+        return train.calls[0], [note for note in result.notes if "start_factor" in note]
+
+    assert first_trials(1.2) == (
+        (100, 0.02, 0),
+        [
+            "a start_factor of 1.2 counts as 4 with horizons: the shorter trainings bracket the best with steps of a "
+            "factor of 2 or more"
+        ],
+    )
+    assert first_trials(8.0) == ((100, 0.02, 0), [])
+
+
+def test_without_a_bound_the_claim_stands_first_and_is_not_called_unknown():
+    result = search(Training(bend=0.005))
+    lines = str(result).splitlines()
+    assert result.stop == "horizons" and result.excess_bound is None
+    assert lines[1].startswith("Nothing is better by more than the tolerance, with a probability of 0.9")
+    assert "unknown" not in str(result) and " At 0." not in str(result)
+    assert "keep total_steps and leave out horizons: an ordinary search proves a bound" in str(result)
 
 
 def test_where_everything_diverges_at_a_short_length_the_full_length_is_searched_as_ever():

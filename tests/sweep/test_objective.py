@@ -9,7 +9,8 @@ import pytest
 
 from robust_lr import SweepResult, analyze_sweep, run_sweep, search_learning_rate
 from robust_lr.exceptions import DataError, OptionError, RobustLRWarning, TrialError
-from robust_lr.report.figures import learning_rate_chart, search_chart
+from robust_lr.report.figures import learning_rate_chart
+from robust_lr.report.search_figures import search_chart
 
 LRS = [10.0 ** (i / 4 - 4) for i in range(13)]
 
