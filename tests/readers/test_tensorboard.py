@@ -44,6 +44,26 @@ def test_training_and_validation_in_folders_of_their_own(tmp_path, writer):
     assert any("loss: validation/epoch_loss" in note for note in sweep.notes)
 
 
+@pytest.mark.parametrize("with_settings", [False, True])
+def test_the_curves_of_add_scalars_belong_to_their_run(tmp_path, writer, with_settings):
+    for lr in (0.25, 0.5):
+        with writer(f"cnn_lr{lr}") as one:
+            for step in range(3):
+                one.add_scalars("all/loss", {"train": 0.0, "val": lr + 2 - step}, step)
+            if with_settings:
+                one.add_hparams({"lr": lr}, {})
+    sweep = the(tmp_path)
+    assert sweep.loss[0].tolist() == [[0.25], [0.5]]
+    assert sweep.notes[0] == "2 runs of TensorBoard" and any("loss: all/loss/val" in note for note in sweep.notes)
+    assert the(tmp_path, metric="all/loss/train").loss[0].tolist() == [[0.0], [0.0]]
+
+
+def test_runs_that_one_writer_compared_with_add_scalars_remain_runs(tmp_path, writer):
+    with writer("all") as one:
+        one.add_scalars("loss", {f"lr{lr}": lr for lr in (0.25, 0.5)}, 1)
+    assert the(tmp_path).loss[0, :, 0].tolist() == [0.25, 0.5]
+
+
 def test_a_logged_rate_counts_by_its_peak_unless_the_folder_names_it(tmp_path, writer):
     for name in ("a", "b"):
         with writer(name) as one:
