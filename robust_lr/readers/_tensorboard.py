@@ -38,6 +38,7 @@ class _Folder:
         except ImportError:
             way_out = "a library: pip install tensorboard"
             raise OptionError(f"{file} is an event file of TensorBoard, which needs {way_out}") from None
+        before, seen = dict(self.history.last), set[str]()
         for data in _records(file):
             try:
                 event = Event.FromString(data)
@@ -48,6 +49,9 @@ class _Folder:
                 if value.metadata.plugin_data.plugin_name == "hparams":
                     self._settings(value.tag, HParamsPluginData, value.metadata.plugin_data.content)
                 elif (number := _scalar(value)) is not None:
+                    if value.tag in before.keys() - seen and before[value.tag] != number:  # another writer
+                        self.history.begin_again(value.tag, event.step)
+                    seen.add(value.tag)
                     self.history.add(value.tag, number, event.step)
 
     def _settings(self, tag: str, message: Any, content: bytes) -> None:
@@ -150,10 +154,7 @@ def _name_in_add_scalars(path: Path, folder: _Folder) -> str:
 def _run(path: Path, parts: Sequence[tuple[_Place, _Folder]], root: Path) -> TrackedRun:
     history, about, config = History(), dict[str, Any](), dict[str, Any]()
     for (_, prefix, suffix), folder in parts:
-        for name, value in folder.history.last.items():
-            history.last[f"{prefix}{name}{suffix}"] = value
-            history.steps[f"{prefix}{name}{suffix}"] = folder.history.steps[name]
-        history.peaks |= {f"{prefix}{name}{suffix}" for name in folder.history.peaks}
+        history.take(folder.history, lambda name, prefix=prefix, suffix=suffix: f"{prefix}{name}{suffix}")  # type: ignore[misc]
         about, config = about | folder.about, config | (folder.config or {})
     start = min(folder.about.get("start_time", float("inf")) for _, folder in parts)
     name = path.relative_to(root).as_posix() if path != root else path.resolve().name

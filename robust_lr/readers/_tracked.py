@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -26,11 +26,18 @@ _IN_NAME = {
 
 
 class History:
-    """The last value of each metric of a run, its step, and the highest learning rate."""
+    """The last value of each metric of a run, its step, and the highest learning rate.
+
+    Attributes:
+        last, steps: by metric.
+        peaks: learning rates that vary.
+        restarts: by metric, how far it got before its steps began again; training that is resumed goes on later.
+    """
 
     def __init__(self) -> None:
         self.last, self.steps = dict[str, Any](), dict[str, float]()
-        self.peaks = set[str]()
+        self.peaks, self.restarts = set[str](), dict[str, float]()
+        self._first = dict[str, float]()
 
     def add(self, name: str, value: Any, step: float) -> None:
         """Take the next value of a metric."""
@@ -38,7 +45,21 @@ class History:
         if is_lr(name) and isinstance(value, float | int) and isinstance(before, float | int) and value != before:
             self.peaks.add(name)  # it varies, as under a schedule
             value = max(value, before)
+        if self._first.setdefault(name, step) < self.steps.get(name, step):
+            self.begin_again(name, step)
         self.last[name], self.steps[name] = value, step
+
+    def begin_again(self, name: str, step: float) -> None:
+        """Take note that a metric goes on at this step, which is a restart unless it is later than the first."""
+        if step <= self._first[name]:
+            self.restarts[name] = max(self.steps[name], self.restarts.get(name, step))
+
+    def take(self, other: History, named: Callable[[str], str] = str) -> None:
+        """Take what another history holds, its metrics named anew."""
+        for name, value in other.last.items():
+            self.add(named(name), value, other.steps.get(name, math.nan))
+        self.peaks |= {named(name) for name in other.peaks}
+        self.restarts |= {named(name): step for name, step in other.restarts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +108,7 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
             blank | each,
             run.excluded,
             {f"{metrics}{name}": step for name, step in run.history.steps.items()},
+            {f"{metrics}{name}": step for name, step in run.history.restarts.items()},
         )
         for run, each in zip(runs, cells, strict=True)
     )
@@ -150,9 +172,7 @@ def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
         if before is not None:
             history = History()
             for each in (before.history, run.history):
-                for name, value in each.last.items():
-                    history.add(name, value, each.steps.get(name, math.nan))
-                history.peaks |= each.peaks
+                history.take(each)
             run = TrackedRun(
                 run_id=run.run_id,
                 name=run.name or before.name,

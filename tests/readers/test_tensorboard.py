@@ -104,6 +104,41 @@ def test_two_runs_in_one_folder_are_left_out(tmp_path, writer):
     assert "1 row left out: several runs wrote into one folder" in sweep.notes
 
 
+def test_seeds_that_were_written_into_one_folder_are_left_out(tmp_path, writer):
+    for name, shifts in (("lr0.25", [0.0]), ("lr0.5", [0.0]), ("lr1.0", [0.0, 0.5, 1.0])):
+        for shift in shifts:
+            with writer(name) as one:
+                for step in range(3):
+                    one.add_scalar("loss", 3 + shift - step, step)
+    sweep = the(tmp_path)
+    assert sweep.learning_rates.tolist() == [0.25, 0.5]
+    why = "several runs wrote loss into one folder, where their values cannot be told apart"
+    assert f"1 trial left out: {why}" in sweep.notes
+
+
+def test_final_values_of_several_seeds_in_one_folder_are_left_out(tmp_path, writer):
+    for name, losses in (("lr0.25", [1.0]), ("lr0.5", [2.0, 2.0]), ("lr1.0", [3.0, 4.0])):
+        for loss in losses:
+            with writer(name) as one:
+                one.add_scalar("loss", loss)
+    assert the(tmp_path).learning_rates.tolist() == [0.25, 0.5]
+
+
+def test_a_run_that_was_resumed_or_started_again_after_a_crash_counts_by_its_end(tmp_path, writer):
+    starts = {"lr0.25": [range(6)], "lr0.5": [range(4), range(3, 6)], "lr1.0": [range(2), range(4), range(6)]}
+    for name, parts in starts.items():
+        for part in parts:
+            with writer(name) as one:
+                for step in part:
+                    one.add_scalar("loss", 9 - step, step)
+                    one.add_scalar("batch", step, step % 2)  # begins again in each epoch
+    sweep = the(tmp_path)
+    assert sweep.loss[0, :, 0].tolist() == [4, 4, 4]
+    assert [note for note in sweep.notes if "began again" in note] == [
+        "1 run broke off and began again at the first step: the last start counts"
+    ]
+
+
 def test_damaged_files_and_those_being_written_are_read_as_far_as_they_go(tmp_path):
     runs = [run for run in some_runs(0) if run.counts]
     finite = [run.number for run in runs if math.isfinite(run.losses[-1])]
