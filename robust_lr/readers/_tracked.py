@@ -18,7 +18,8 @@ from ._rows import Row, Table, read_time
 _MOST_SETTINGS = 10_000
 _NUMBER = r"\d*\.?\d+(?:e[+-]?\d+)?"
 _END = r"(?![a-z0-9]|\.\d)"
-_PAIR = re.compile(r"(?:^|[,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[,;_ ][A-Za-z][\w.]*?=|$)")
+_PAIR = re.compile(r"(?:^|[-,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[-,;_ ]+[A-Za-z][\w.]*?=|$)")
+_NEXT = re.compile(r"[-,;_ ]+(?:lr|learning_?rate|seed)[-_ ]?\d.*", re.IGNORECASE)  # as in "lr=0.1_seed2"
 _IN_NAME = {
     "lr": re.compile(rf"(?:^|[^a-z])(?:lr|learning_?rate)[-_ =]?({_NUMBER}){_END}", re.IGNORECASE),
     "seed": re.compile(rf"(?:^|[^a-z])seed[-_ =]?(\d+){_END}", re.IGNORECASE),
@@ -152,13 +153,19 @@ def settings_in(name: str) -> dict[str, str]:
     """
     found = dict[str, str]()
     for part in re.split(r"[/\\]", name):
-        pairs = dict(_PAIR.findall(part))
+        pairs = {key: _value(key, text) for key, text in _PAIR.findall(part)}
         found |= pairs
         for key, pattern in _IN_NAME.items():
             known = any(is_lr(name) if key == "lr" else is_seed(name) for name in pairs)
             if not known and (match := pattern.search(part)):
                 found[key] = match[1]
     return {key: value for key, value in found.items() if value}
+
+
+def _value(key: str, text: str) -> str:
+    text = _NEXT.sub("", text)
+    number = re.match(rf"{_NUMBER}{_END}", text, re.IGNORECASE) if is_lr(key) or is_seed(key) else None
+    return number[0] if number else text
 
 
 def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:

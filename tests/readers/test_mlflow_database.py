@@ -82,6 +82,19 @@ def test_steps_are_compared_within_an_experiment(store):
     assert any(note.startswith("1 trial left out: ended before the last step of the others") for note in sweep.notes)
 
 
+def test_an_experiment_without_seeds_can_be_read_beside_one_with_seeds(store):
+    log, client, path = store
+    other = client.create_experiment("nameless")
+    for lr in (0.1, 0.2):
+        for seed in (0, 1):
+            log(lr, lr, seed=seed)
+        log(lr, 2 * lr, experiment=other)
+    with pytest.raises(DataError, match="params.seed is empty"):
+        read_sweeps(path)
+    assert losses(path, where=["experiment=nameless"])[0] == {0.1: 0.2, 0.2: 0.4}
+    assert [sweep.n_trials for sweep in read_sweeps(path, group_by=["experiment"]).values()] == [4, 2]
+
+
 def test_a_finished_run_that_logged_its_loss_once_counts_with_a_note(store):
     log, _, path = store
     log(0.1, 9.0, 8.0, 0.1)
