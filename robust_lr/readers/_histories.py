@@ -18,6 +18,8 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _STEP = re.compile(r"(\d[\d.,]*) ?([kKmM]?)")
 _EXPONENTS = {"k": "e3", "m": "e6"}
 _UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
+_LONGER = "went on after {step} {end:g}, where the others ended; a loss after longer training is not comparable with theirs"
+_MIXED = "several runs wrote {loss} into one folder, where their values cannot be told apart"
 
 
 def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, str]], list[str]]:
@@ -27,7 +29,7 @@ def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[
         DataError: when a step is no number, or rows without the name of a run seem to be the log of one.
     """
     if any(row.steps for row in rows):
-        return _with_early_ends(rows, columns), []
+        return _of_whole_runs(rows, columns)
     _refuse_unread_steps(path, rows, columns)
     _refuse_one_log(path, rows, columns)
     by_run = rows_by_run(rows, columns)
@@ -35,14 +37,13 @@ def last_rows(path: str | Path, rows: Sequence[Row], columns: Columns) -> tuple[
         return _once_each(rows, columns), []
     last = [_last(each, columns) for each in by_run.values()]
     reached = [number_or_nan(row.cells[columns.step]) for row in last]
-    why = _UNFINISHED.format(step=columns.step)
-    is_early = _are_early(last, reached, columns)
+    reasons, on_ends = _by_their_ends(last, reached, columns, columns.step)
     runs = count_of(len(last), "run")
-    notes = [f"{len(rows)} rows are the histories of {runs} over {columns.step}: the last row counts"]
+    notes = [f"{len(rows)} rows are the histories of {runs} over {columns.step}: the last row counts", *on_ends]
     if any(len({row.cells[columns.lr] for row in each}) > 1 for each in by_run.values()):
         last = [_at_peak(row, each, columns.lr) for row, each in zip(last, by_run.values(), strict=True)]
         notes.append(varying_rate(columns.lr))
-    return [(row, why if early else "") for row, early in zip(last, is_early, strict=True)], notes
+    return list(zip(last, reasons, strict=True)), notes
 
 
 def varying_rate(lr: str) -> str:
@@ -50,24 +51,63 @@ def varying_rate(lr: str) -> str:
     return f"{lr} varies within runs, as under a schedule: its highest value counts"
 
 
-def _with_early_ends(rows: Sequence[Row], columns: Columns) -> list[tuple[Row, str]]:
+def _of_whole_runs(rows: Sequence[Row], columns: Columns) -> tuple[list[tuple[Row, str]], list[str]]:
+    """The records of a tracker, one for each run."""
     reached = [row.steps.get(columns.loss, math.nan) for row in rows]
-    why = _UNFINISHED.format(step="step")
-    return [(row, why if early else "") for row, early in zip(rows, _are_early(rows, reached, columns), strict=True)]
+    broke_off = [row.restarts.get(columns.loss, math.nan) for row in rows]
+    mixed = [before >= step for before, step in zip(broke_off, reached, strict=True)]
+    notes = []
+    if n := sum(before < step for before, step in zip(broke_off, reached, strict=True)):
+        notes.append(f"{count_of(n, 'run')} broke off and began again at the first step: the last start counts")
+    if n := sum(map(math.isnan, reached)) if not all(map(math.isnan, reached)) else 0:
+        notes.append(f"{count_of(n, 'run')} logged {columns.loss} without a step: it counts as the final value")
+    single = [row for row, several in zip(rows, mixed, strict=True) if not several]
+    ends = [step for step, several in zip(reached, mixed, strict=True) if not several]
+    reasons, on_ends = _by_their_ends(single, ends, columns, "step")
+    each = iter(reasons)
+    return [
+        (row, _MIXED.format(loss=columns.loss) if several else next(each))
+        for row, several in zip(rows, mixed, strict=True)
+    ], [*notes, *on_ends]
 
 
-def _are_early(rows: Sequence[Row], reached: Sequence[float], columns: Columns) -> list[bool]:
-    """Which runs ended before the others of their group, with a loss; none if that is true of most."""
+def _by_their_ends(
+    rows: Sequence[Row], reached: Sequence[float], columns: Columns, step: str
+) -> tuple[list[str], list[str]]:
+    """Why runs do not count that ended before the others of their group with a loss, or long after them; and notes."""
     key = [*columns.groups, *filter(sets_length, columns.settings)]
-    groups = [tuple(row.cells[column] for column in key) for row in rows]
-    ends: dict[tuple[str, ...], float] = {}
-    for group, step in zip(groups, reached, strict=True):
-        ends[group] = max(ends.get(group, 0.0), step)
-    early = [
-        step < ends[group] and math.isfinite(number_or_nan(row.cells[columns.loss]))
-        for row, group, step in zip(rows, groups, reached, strict=True)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for position, row in enumerate(rows):
+        groups.setdefault(tuple(row.cells[column] for column in key), []).append(position)
+    reasons, uneven = [""] * len(rows), list[float]()
+    for group in groups.values():
+        finite = [i for i in group if math.isfinite(number_or_nan(rows[i].cells[columns.loss]))]
+        known = [i for i in finite if not math.isnan(reached[i])]
+        longest = max((reached[i] for i in known), default=math.inf)
+        # One that diverged may have ended anywhere, but it shows that training goes on at least until then.
+        ends = [(reached[i], "") for i in group if i not in finite and reached[i] > longest]
+        end = _common_end([*ends, *((reached[i], rows[i].cells[columns.lr]) for i in known)])
+        if math.isnan(end):
+            uneven += [reached[i] for i in known]
+        for i in known:
+            if reached[i] != end and not math.isnan(end):
+                reasons[i] = (_UNFINISHED if reached[i] < end else _LONGER).format(step=step, end=end)
+    if not uneven:
+        return reasons, []
+    ends = f"{min(uneven):g} to {max(uneven):g}"
+    return reasons, [
+        f"{count_of(len(uneven), 'run')} ended at different {step}s ({ends}), and all count: if training was not over, "
+        "their losses are not comparable"
     ]
-    return early if 2 * sum(early) <= len(rows) else [False] * len(rows)
+
+
+def _common_end(ends: Sequence[tuple[float, str]]) -> float:
+    """The last step at which runs of two learning rates, or half of the runs, ended; NaN if there is none."""
+    rates: dict[float, list[str]] = {}
+    for step, lr in ends:
+        rates.setdefault(step, []).append(lr)
+    shared = [step for step, each in rates.items() if len(set(each)) > 1 or 2 * len(each) >= len(ends)]
+    return max(shared, default=math.nan)
 
 
 def _refuse_unread_steps(path: str | Path, rows: Sequence[Row], columns: Columns) -> None:

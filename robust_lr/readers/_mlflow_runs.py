@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._names import is_lr
-from ._rows import Table
+from ._rows import Table, number_or_nan
 from ._tracked import History, TrackedRun, as_runs_table
 
 _PARENT = "mlflow.parentRunId"
+_OTHER_KIND = "nested in a run with a learning rate and settings of its own, which counts instead"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,10 @@ class MLflowRun:
 def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
     """Return the runs as a table.
 
-    A parent of runs that have a learning rate is left out: it holds the best of its children, or their mean.
+    A parent of runs that have a learning rate is left out if it holds the best of its children, or their mean. If it
+    was trained at a learning rate of its own, its children are left out, since they are of another kind.
     """
-    parents = {run.tags.get(_PARENT) for run in runs if any(map(is_lr, run.params))} - {None}
+    left_out = _on_nesting(runs)
     several = len({run.experiment for run in runs if not run.excluded}) > 1
     return as_runs_table(
         [
@@ -47,8 +50,8 @@ def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
                     **{f"tags.{name}": value for name, value in run.tags.items() if not name.startswith("mlflow.")},
                 },
                 config=run.params,
-                history=run.history,
-                excluded=run.excluded or ("the parent of nested runs" if run.run_id in parents else ""),
+                history=_with_final_values(run),
+                excluded=run.excluded or left_out.get(run.run_id, ""),
             )
             for run in runs
         ],
@@ -56,3 +59,40 @@ def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
         metrics="metrics.",
         tool="MLflow",
     )
+
+
+def _on_nesting(runs: Sequence[MLflowRun]) -> dict[str, str]:
+    """Why runs do not count that belong together as parent and children."""
+    by_id = {run.run_id: run for run in runs}
+    families: dict[str, list[MLflowRun]] = {}
+    for run in runs:
+        if any(map(is_lr, run.params)):
+            families.setdefault(run.tags.get(_PARENT, ""), []).append(run)
+    left_out = dict[str, str]()
+    for name, children in families.items():
+        if (parent := by_id.get(name)) is None:
+            continue
+        if _is_of_another_kind(parent, children):
+            left_out |= {child.run_id: _OTHER_KIND for child in children}
+        else:
+            left_out[name] = "the parent of nested runs"
+    return left_out
+
+
+def _is_of_another_kind(parent: MLflowRun, children: Sequence[MLflowRun]) -> bool:
+    """Whether a parent was trained itself: its learning rate is not among those of its children, which share one."""
+    own, nested = _rates(parent), {rate for child in children for rate in _rates(child)}
+    settings = [{name for name in run.params if not is_lr(name)} for run in (parent, *children)]
+    return bool(own and parent.history.last and not own & nested) and len(nested) == 1 and settings[0] not in settings[1:]
+
+
+def _rates(run: MLflowRun) -> set[float]:
+    return {number_or_nan(text) for name, text in run.params.items() if is_lr(name)}
+
+
+def _with_final_values(run: MLflowRun) -> History:
+    """The metrics of a run; one that a finished run logged at step 0 only was logged without steps."""
+    history = run.history
+    if run.status == "FINISHED":
+        history.steps |= {name: math.nan for name, step in history.steps.items() if step == 0}
+    return history

@@ -24,7 +24,7 @@ _SETTINGS = _words(
     "model arch architecture backbone dataset data task batch bs optimizer weight wd decay dropout momentum beta beta1",
     "beta2 eps clip augmentation width depth layers hidden heads steps iterations epochs tokens warmup init loss_fn",
 )
-_LENGTHS = _words("batch bs steps iterations epochs iters tokens accumulation length duration")
+_LENGTHS = _words("batch bs steps iterations epochs iters tokens accumulation length duration experiment project")
 _PLACES = _words("dir directory folder path output name uri url host device logging run id date time timestamp")
 _NO_SETTINGS = _words(
     "notes note comment comments tags user host hostname commit created updated started ended date timestamp time",
@@ -144,7 +144,7 @@ def is_setting(name: str) -> bool | None:
 
 
 def sets_length(name: str) -> bool:
-    """Return whether a setting decides how many steps a run has, such as the batch size."""
+    """Return whether a setting decides how many steps a run has, such as the batch size or the experiment."""
     return not _LENGTHS.isdisjoint(words(name))
 
 

@@ -28,12 +28,14 @@ class Row(NamedTuple):
         cells: its texts by column.
         excluded: why it does not count, "" if it does.
         steps: for the record of a whole run, the step of the last value in each column, where it is known.
+        restarts: likewise the step that a column had reached when its steps began again.
     """
 
     where: str
     cells: Mapping[str, str]
     excluded: str = ""
     steps: Mapping[str, float] = MappingProxyType({})
+    restarts: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..exceptions import DataError, OptionError
 from ._rows import Table
-from ._tracked import History, TrackedRun, as_runs_table
+from ._tracked import History, TrackedRun, as_runs_table, settings_in
 
 _SETTINGS, _ENDED = "_hparams_/session_start_info", "_hparams_/session_end_info"
 _STATES = {1: "finished", 2: "failed", 3: "running"}
@@ -38,6 +38,7 @@ class _Folder:
         except ImportError:
             way_out = "a library: pip install tensorboard"
             raise OptionError(f"{file} is an event file of TensorBoard, which needs {way_out}") from None
+        before, seen = dict(self.history.last), set[str]()
         for data in _records(file):
             try:
                 event = Event.FromString(data)
@@ -48,6 +49,9 @@ class _Folder:
                 if value.metadata.plugin_data.plugin_name == "hparams":
                     self._settings(value.tag, HParamsPluginData, value.metadata.plugin_data.content)
                 elif (number := _scalar(value)) is not None:
+                    if value.tag in before.keys() - seen and before[value.tag] != number:  # another writer
+                        self.history.begin_again(value.tag, event.step)
+                    seen.add(value.tag)
                     self.history.add(value.tag, number, event.step)
 
     def _settings(self, tag: str, message: Any, content: bytes) -> None:
@@ -104,39 +108,53 @@ def read_event_files(paths: Sequence[Path], root: Path) -> Table:
     folders: dict[Path, _Folder] = defaultdict(_Folder)
     for file in sorted(paths, key=lambda each: (each.parent, each.name)):
         folders[file.parent].read(file)
-    parts: dict[Path, list[tuple[str, _Folder]]] = defaultdict(list)
+    parts: dict[Path, list[tuple[_Place, _Folder]]] = defaultdict(list)
     for path, folder in folders.items():
         if folder.config is None and not folder.history.last:
             continue  # the writer of several `add_hparams`
-        run, prefix = _run_of(path, folders, root)
-        parts[run].append((prefix, folder))
+        place = _place_of(path, folders, root)
+        parts[place.run].append((place, folder))
     runs = [_run(path, sorted(each, key=lambda part: part[1].config is not None), root) for path, each in parts.items()]
     return as_runs_table(runs, config="hparams/", tool="TensorBoard")
 
 
-def _run_of(path: Path, folders: dict[Path, _Folder], root: Path) -> tuple[Path, str]:
-    """The folder of the run to which a folder of event files belongs, and what its tags begin with there."""
+class _Place(NamedTuple):
+    """The folder of the run to which a folder of event files belongs, and what stands around its tags there."""
+
+    run: Path
+    prefix: str = ""
+    suffix: str = ""
+
+
+def _place_of(path: Path, folders: dict[Path, _Folder], root: Path) -> _Place:
     if folders[path].config is not None:
-        return path, ""
+        return _Place(path)
     above = [each for each in path.parents if each.is_relative_to(root)]
+    if above and above[0] in folders and (name := _name_in_add_scalars(path, folders[path])):
+        return _place_of(above[0], folders, root)._replace(suffix=f"/{name}")
     for each in above:
         if each in folders and folders[each].config is not None:
-            return each, f"{path.relative_to(each).as_posix()}/"
+            return _Place(each, f"{path.relative_to(each).as_posix()}/")
     inside = [each for each, folder in folders.items() if each.parent == path and folder.config is not None]
     if len(inside) == 1:  # as `SummaryWriter.add_hparams` writes it
-        return inside[0], ""
+        return _Place(inside[0])
     if path.name.lower() in _SPLITS and above:
-        return path.parent, f"{path.name}/"
-    return path, ""
+        return _Place(path.parent, f"{path.name}/")
+    return _Place(path)
 
 
-def _run(path: Path, parts: Sequence[tuple[str, _Folder]], root: Path) -> TrackedRun:
+def _name_in_add_scalars(path: Path, folder: _Folder) -> str:
+    """The name of a curve for which `SummaryWriter.add_scalars` made this folder, "" if it is the folder of a run."""
+    tag = next(iter(folder.history.last), "")
+    found = path.name.removeprefix(f"{tag.replace('/', '_')}_")
+    is_one = len(folder.history.last) == 1 and found != path.name
+    return "" if not is_one or "lr" in settings_in(path.name) else found
+
+
+def _run(path: Path, parts: Sequence[tuple[_Place, _Folder]], root: Path) -> TrackedRun:
     history, about, config = History(), dict[str, Any](), dict[str, Any]()
-    for prefix, folder in parts:
-        for name, value in folder.history.last.items():
-            history.last[f"{prefix}{name}"] = value
-            history.steps[f"{prefix}{name}"] = folder.history.steps[name]
-        history.peaks |= {f"{prefix}{name}" for name in folder.history.peaks}
+    for (_, prefix, suffix), folder in parts:
+        history.take(folder.history, lambda name, prefix=prefix, suffix=suffix: f"{prefix}{name}{suffix}")  # type: ignore[misc]
         about, config = about | folder.about, config | (folder.config or {})
     start = min(folder.about.get("start_time", float("inf")) for _, folder in parts)
     name = path.relative_to(root).as_posix() if path != root else path.resolve().name

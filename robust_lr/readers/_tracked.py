@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -18,7 +18,8 @@ from ._rows import Row, Table, read_time
 _MOST_SETTINGS = 10_000
 _NUMBER = r"\d*\.?\d+(?:e[+-]?\d+)?"
 _END = r"(?![a-z0-9]|\.\d)"
-_PAIR = re.compile(r"(?:^|[,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[,;_ ][A-Za-z][\w.]*?=|$)")
+_PAIR = re.compile(r"(?:^|[-,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[-,;_ ]+[A-Za-z][\w.]*?=|$)")
+_NEXT = re.compile(r"[-,;_ ]+(?:lr|learning_?rate|seed)[-_ ]?\d.*", re.IGNORECASE)  # as in "lr=0.1_seed2"
 _IN_NAME = {
     "lr": re.compile(rf"(?:^|[^a-z])(?:lr|learning_?rate)[-_ =]?({_NUMBER}){_END}", re.IGNORECASE),
     "seed": re.compile(rf"(?:^|[^a-z])seed[-_ =]?(\d+){_END}", re.IGNORECASE),
@@ -26,11 +27,18 @@ _IN_NAME = {
 
 
 class History:
-    """The last value of each metric of a run, its step, and the highest learning rate."""
+    """The last value of each metric of a run, its step, and the highest learning rate.
+
+    Attributes:
+        last, steps: by metric.
+        peaks: learning rates that vary.
+        restarts: by metric, how far it got before its steps began again; training that is resumed goes on later.
+    """
 
     def __init__(self) -> None:
         self.last, self.steps = dict[str, Any](), dict[str, float]()
-        self.peaks = set[str]()
+        self.peaks, self.restarts = set[str](), dict[str, float]()
+        self._first = dict[str, float]()
 
     def add(self, name: str, value: Any, step: float) -> None:
         """Take the next value of a metric."""
@@ -38,7 +46,21 @@ class History:
         if is_lr(name) and isinstance(value, float | int) and isinstance(before, float | int) and value != before:
             self.peaks.add(name)  # it varies, as under a schedule
             value = max(value, before)
+        if self._first.setdefault(name, step) < self.steps.get(name, step):
+            self.begin_again(name, step)
         self.last[name], self.steps[name] = value, step
+
+    def begin_again(self, name: str, step: float) -> None:
+        """Take note that a metric goes on at this step, which is a restart unless it is later than the first."""
+        if step <= self._first[name]:
+            self.restarts[name] = max(self.steps[name], self.restarts.get(name, step))
+
+    def take(self, other: History, named: Callable[[str], str] = str) -> None:
+        """Take what another history holds, its metrics named anew."""
+        for name, value in other.last.items():
+            self.add(named(name), value, other.steps.get(name, math.nan))
+        self.peaks |= {named(name) for name in other.peaks}
+        self.restarts |= {named(name): step for name, step in other.restarts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +109,7 @@ def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metric
             blank | each,
             run.excluded,
             {f"{metrics}{name}": step for name, step in run.history.steps.items()},
+            {f"{metrics}{name}": step for name, step in run.history.restarts.items()},
         )
         for run, each in zip(runs, cells, strict=True)
     )
@@ -130,13 +153,19 @@ def settings_in(name: str) -> dict[str, str]:
     """
     found = dict[str, str]()
     for part in re.split(r"[/\\]", name):
-        pairs = dict(_PAIR.findall(part))
+        pairs = {key: _value(key, text) for key, text in _PAIR.findall(part)}
         found |= pairs
         for key, pattern in _IN_NAME.items():
             known = any(is_lr(name) if key == "lr" else is_seed(name) for name in pairs)
             if not known and (match := pattern.search(part)):
                 found[key] = match[1]
     return {key: value for key, value in found.items() if value}
+
+
+def _value(key: str, text: str) -> str:
+    text = _NEXT.sub("", text)
+    number = re.match(rf"{_NUMBER}{_END}", text, re.IGNORECASE) if is_lr(key) or is_seed(key) else None
+    return number[0] if number else text
 
 
 def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
@@ -150,9 +179,7 @@ def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
         if before is not None:
             history = History()
             for each in (before.history, run.history):
-                for name, value in each.last.items():
-                    history.add(name, value, each.steps.get(name, math.nan))
-                history.peaks |= each.peaks
+                history.take(each)
             run = TrackedRun(
                 run_id=run.run_id,
                 name=run.name or before.name,

@@ -98,7 +98,7 @@ def runs_in(
     if columns.lr in table.peaks:
         on_history.append(varying_rate(columns.lr))
     reader = _RowReader(
-        columns, {condition.column for condition in conditions}, has_seeds=_has_any(table.rows, columns.seed)
+        columns, {condition.column for condition in conditions}, with_seeds=_with_seeds(kept, columns)
     )
     reader.problems += table.problems
     for column in (columns.lr, columns.loss):
@@ -122,8 +122,10 @@ def runs_in(
     return TableRuns(runs, notes, columns.loss, columns.groups)
 
 
-def _has_any(rows: Sequence[Row], column: str) -> bool:
-    return bool(column) and any(not _is_blank(row.cells[column]) for row in rows)
+def _with_seeds(rows: Sequence[Row], columns: Columns) -> set[tuple[str, ...]]:
+    """The groups in which some run has a seed."""
+    named = [row for row in rows if columns.seed and not _is_blank(row.cells[columns.seed])]
+    return {tuple(row.cells[column] for column in columns.groups) for row in named}
 
 
 def _is_blank(text: str) -> bool:
@@ -162,8 +164,8 @@ def _words_among_numbers(seed: str, runs: Sequence[Run]) -> list[str]:
 class _RowReader:
     """Turns rows into runs, and collects what is wrong with them."""
 
-    def __init__(self, columns: Columns, conditioned: set[str], *, has_seeds: bool) -> None:
-        self.columns, self.conditioned, self.has_seeds = columns, conditioned, has_seeds
+    def __init__(self, columns: Columns, conditioned: set[str], *, with_seeds: set[tuple[str, ...]]) -> None:
+        self.columns, self.conditioned, self.with_seeds = columns, conditioned, with_seeds
         self.problems: list[str] = []
         self.unknown: dict[str, None] = {}
 
@@ -185,7 +187,7 @@ class _RowReader:
         loss = self._number(row, columns.loss)
         lr = self._lr(row)
         schedule = self._text(row, columns.schedule) if columns.schedule else DEFAULT_SCHEDULE
-        seed = self._text(row, columns.seed) if self.has_seeds else None
+        seed = self._text(row, columns.seed) if group in self.with_seeds else None
         if len(self.problems) > before:
             return Run(lr=math.nan, group=group, excluded="malformed")
         return Run(

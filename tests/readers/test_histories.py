@@ -78,7 +78,38 @@ def test_a_run_that_ended_early_is_left_out_unless_it_diverged(sweep):
 
 def test_runs_that_stop_when_they_like_all_count(sweep):
     rows = [row for n, key in enumerate(FINAL, 3) for row in epochs(key, n)]
-    assert losses(sweep(rows)) == FINAL
+    found = sweep(rows)
+    assert losses(found) == FINAL
+    assert (
+        "4 runs ended at different epochs (2 to 5), and all count: if training was not over, their losses are not "
+        "comparable"
+    ) in found.notes
+
+
+RATES = [0.1 * 2**k for k in range(10)]
+
+
+def lengths(ends):
+    return [[f"r{i}", lr, 0, e, lr + n - e] for i, (lr, n) in enumerate(zip(RATES, ends, strict=True)) for e in range(n)]
+
+
+def test_of_a_sweep_that_goes_on_only_the_finished_runs_count_though_they_are_few(sweep):
+    found = sweep(lengths([20, 20, 20, 17, 15, 15, 11, 8, 8, 5]))
+    assert found.learning_rates.tolist() == RATES[:3]
+    assert any(note.startswith("7 trials left out: ended before the last epoch of the others") for note in found.notes)
+
+
+@pytest.mark.parametrize("short", [[10] * 9, [10] * 8 + [7]])
+def test_one_run_that_was_trained_longer_than_all_others_does_not_count(sweep, short):
+    found = sweep(lengths([30, *short]))
+    assert found.learning_rates.tolist() == RATES[1 : 1 + short.count(10)]
+    assert any(note.startswith("1 trial left out: went on after epoch 9, where the others") for note in found.notes)
+
+
+def test_a_run_that_was_stopped_does_not_count_beside_longer_ones_that_diverged(sweep):
+    rows = [[*row[:4], "nan" if row[0] in ("r0", "r1") and row[3] else row[4]] for row in lengths([9, 9, 9, 5, *[9] * 6])]
+    found = sweep([row for row in rows if row[0] in ("r0", "r1", "r3")])
+    assert losses(found) == {(RATES[0], 0): math.inf, (RATES[1], 0): math.inf}
 
 
 def test_replicates_that_ended_at_different_epochs_are_no_history(sweep):

@@ -48,6 +48,63 @@ def test_the_parent_of_nested_runs_is_left_out_and_its_params_choose_no_column(s
     assert "1 row left out: the parent of nested runs" in notes
 
 
+def test_a_parent_that_was_trained_itself_counts_and_what_is_nested_in_it_does_not(store):
+    log, _, path = store
+    for lr in (0.1, 0.2, 0.4):
+        parent = log(lr, lr)
+        log(1e-5, 0.01, parent=parent, init=f"model-{lr}")
+    found, notes = losses(path)
+    assert found == {0.1: 0.1, 0.2: 0.2, 0.4: 0.4}
+    why = "nested in a run with a learning rate and settings of its own, which counts instead"
+    assert f"3 rows left out: {why}" in notes
+
+
+def test_folds_nested_in_the_run_with_their_mean_count_and_their_mean_does_not(store):
+    log, _, path = store
+    for lr in (0.1, 0.2):
+        parent = log(lr, lr)
+        for fold in range(2):
+            log(lr, lr + 1 - 2 * fold, parent=parent, fold=fold)
+    _, notes = losses(path)
+    assert "2 rows left out: the parent of nested runs" in notes and notes[0] == "6 runs of MLflow"
+
+
+def test_steps_are_compared_within_an_experiment(store):
+    log, client, path = store
+    other = client.create_experiment("short")
+    for lr in (0.1, 0.2, 0.4):
+        log(lr, 9.0, 8.0, lr)
+        log(lr, 9.0, 2 * lr, experiment=other)
+    log(0.8, 9.0, 0.01)
+    groups = read_sweeps(path)
+    (sweep,) = groups.values()
+    assert sweep.n_trials == 6
+    assert any(note.startswith("1 trial left out: ended before the last step of the others") for note in sweep.notes)
+
+
+def test_an_experiment_without_seeds_can_be_read_beside_one_with_seeds(store):
+    log, client, path = store
+    other = client.create_experiment("nameless")
+    for lr in (0.1, 0.2):
+        for seed in (0, 1):
+            log(lr, lr, seed=seed)
+        log(lr, 2 * lr, experiment=other)
+    with pytest.raises(DataError, match="params.seed is empty"):
+        read_sweeps(path)
+    assert losses(path, where=["experiment=nameless"])[0] == {0.1: 0.2, 0.2: 0.4}
+    assert [sweep.n_trials for sweep in read_sweeps(path, group_by=["experiment"]).values()] == [4, 2]
+
+
+def test_a_finished_run_that_logged_its_loss_once_counts_with_a_note(store):
+    log, _, path = store
+    log(0.1, 9.0, 8.0, 0.1)
+    log(0.2, 9.0, 8.0, 0.2)
+    log(0.4, 0.4)
+    found, notes = losses(path)
+    assert found == {0.1: 0.1, 0.2: 0.2, 0.4: 0.4}
+    assert "1 run logged metrics.val_loss without a step: it counts as the final value" in notes
+
+
 def test_infinity_is_a_divergence_and_killed_runs_and_deleted_ones_do_not_count(store):
     log, client, path = store
     log(0.1, 3.0, 1.0)

@@ -44,6 +44,26 @@ def test_training_and_validation_in_folders_of_their_own(tmp_path, writer):
     assert any("loss: validation/epoch_loss" in note for note in sweep.notes)
 
 
+@pytest.mark.parametrize("with_settings", [False, True])
+def test_the_curves_of_add_scalars_belong_to_their_run(tmp_path, writer, with_settings):
+    for lr in (0.25, 0.5):
+        with writer(f"cnn_lr{lr}") as one:
+            for step in range(3):
+                one.add_scalars("all/loss", {"train": 0.0, "val": lr + 2 - step}, step)
+            if with_settings:
+                one.add_hparams({"lr": lr}, {})
+    sweep = the(tmp_path)
+    assert sweep.loss[0].tolist() == [[0.25], [0.5]]
+    assert sweep.notes[0] == "2 runs of TensorBoard" and any("loss: all/loss/val" in note for note in sweep.notes)
+    assert the(tmp_path, metric="all/loss/train").loss[0].tolist() == [[0.0], [0.0]]
+
+
+def test_runs_that_one_writer_compared_with_add_scalars_remain_runs(tmp_path, writer):
+    with writer("all") as one:
+        one.add_scalars("loss", {f"lr{lr}": lr for lr in (0.25, 0.5)}, 1)
+    assert the(tmp_path).loss[0, :, 0].tolist() == [0.25, 0.5]
+
+
 def test_a_logged_rate_counts_by_its_peak_unless_the_folder_names_it(tmp_path, writer):
     for name in ("a", "b"):
         with writer(name) as one:
@@ -82,6 +102,41 @@ def test_two_runs_in_one_folder_are_left_out(tmp_path, writer):
     sweep = the(tmp_path)
     assert sweep.learning_rates.tolist() == [0.25, 0.5]
     assert "1 row left out: several runs wrote into one folder" in sweep.notes
+
+
+def test_seeds_that_were_written_into_one_folder_are_left_out(tmp_path, writer):
+    for name, shifts in (("lr0.25", [0.0]), ("lr0.5", [0.0]), ("lr1.0", [0.0, 0.5, 1.0])):
+        for shift in shifts:
+            with writer(name) as one:
+                for step in range(3):
+                    one.add_scalar("loss", 3 + shift - step, step)
+    sweep = the(tmp_path)
+    assert sweep.learning_rates.tolist() == [0.25, 0.5]
+    why = "several runs wrote loss into one folder, where their values cannot be told apart"
+    assert f"1 trial left out: {why}" in sweep.notes
+
+
+def test_final_values_of_several_seeds_in_one_folder_are_left_out(tmp_path, writer):
+    for name, losses in (("lr0.25", [1.0]), ("lr0.5", [2.0, 2.0]), ("lr1.0", [3.0, 4.0])):
+        for loss in losses:
+            with writer(name) as one:
+                one.add_scalar("loss", loss)
+    assert the(tmp_path).learning_rates.tolist() == [0.25, 0.5]
+
+
+def test_a_run_that_was_resumed_or_started_again_after_a_crash_counts_by_its_end(tmp_path, writer):
+    starts = {"lr0.25": [range(6)], "lr0.5": [range(4), range(3, 6)], "lr1.0": [range(2), range(4), range(6)]}
+    for name, parts in starts.items():
+        for part in parts:
+            with writer(name) as one:
+                for step in part:
+                    one.add_scalar("loss", 9 - step, step)
+                    one.add_scalar("batch", step, step % 2)  # begins again in each epoch
+    sweep = the(tmp_path)
+    assert sweep.loss[0, :, 0].tolist() == [4, 4, 4]
+    assert [note for note in sweep.notes if "began again" in note] == [
+        "1 run broke off and began again at the first step: the last start counts"
+    ]
 
 
 def test_damaged_files_and_those_being_written_are_read_as_far_as_they_go(tmp_path):

@@ -19,6 +19,12 @@ from robust_lr.readers._tracked import History, TrackedRun, as_runs_table, setti
         ("cnn-lr1e-3", {"lr": "1e-3"}),
         ("learning_rate=0.01,batch_size=32", {"learning_rate": "0.01", "batch_size": "32"}),
         ("model=resnet_lr=0.1/seed=0", {"model": "resnet", "lr": "0.1", "seed": "0"}),
+        ("lr=0.001_seed0", {"lr": "0.001", "seed": "0"}),
+        ("lr=1e-3-seed=0", {"lr": "1e-3", "seed": "0"}),
+        ("lr=0.001__seed=0", {"lr": "0.001", "seed": "0"}),
+        ("seed=3-lr=1e-3", {"lr": "1e-3", "seed": "3"}),
+        ("model=vit-b16_lr0.1_s2", {"model": "vit-b16", "lr": "0.1"}),
+        ("wd=0.1_lr=0.001_s2", {"wd": "0.1", "lr": "0.001"}),
         ("LR.05", {"lr": ".05"}),
         ("color0.5_nlr3 shlr_2", {}),
         ("lr0.1abc", {}),
@@ -31,7 +37,8 @@ def test_settings_in_a_name(name, found):
 
 @given(lr=st.floats(1e-9, 10), seed=st.integers(0, 10**6))
 def test_what_a_name_says_is_what_was_written(lr, seed):
-    for name in (f"run_lr{lr!r}_seed{seed}", f"lr={lr!r},seed={seed}", f"seed_{seed}/lr-{lr!r}"):
+    for name in (f"run_lr{lr!r}_seed{seed}", f"lr={lr!r},seed={seed}", f"seed_{seed}/lr-{lr!r}", f"lr={lr!r}_seed{seed}",
+                 f"lr={lr!r}-seed={seed}", f"lr={lr!r}__seed={seed}", f"seed={seed} - lr={lr!r}"):  # fmt: skip
         assert {key: float(text) for key, text in settings_in(name).items()} == {"lr": lr, "seed": seed}
 
 
