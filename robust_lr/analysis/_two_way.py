@@ -120,14 +120,17 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
             mean, effect, residual, inverse = _weighted_means(loss, has, weight)
         most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
         single, df = pooled_variances(residual, has, trend, most)
-        df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
+        if not df.all():
+            df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
         # The trend is estimated too, from all replicates together.
         df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
     np.fill_diagonal(single, 0.0)
     covariance = _covariance(single, has, weight, inverse)
-    spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
-    # No difference is known better than from every seed.
-    pair_variance = np.maximum(spread, single / n_seeds)
+    pair_variance = single / n_seeds
+    if not has.all():
+        spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
+        # No difference is known better than from every seed.
+        pair_variance = np.maximum(spread, pair_variance)
     typical = float(np.median(df[~np.eye(n_rows, dtype=bool)]))
     return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), noise)
 
