@@ -35,8 +35,11 @@ FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighbo
 # of freedom stand for, and no two are so alike that more than 6 should be trusted.
 LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
 LEAST_DF = 2.0  # of the bands: no neighborhood is so alike that it holds a single degree of freedom
-GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.5
+GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.4
 _N_ROUNDS = 4
+_THIRD = np.array([1.0, -3.0, 3.0, -1.0])
+_NEAR_THIRDS, _LEAST_THIRDS = 9, 5  # a single good or bad learning rate changes four
+_MEDIAN_OF_NORMAL = 0.6745  # of its absolute value
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,9 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
 
     Args:
         loss: learning rates x seeds.
-        noise: standard deviation of one trial where it is known; it replaces trend and variogram as the prior.
+        noise: standard deviation of one trial near the best, where it is known; it replaces trend and variogram as
+            the prior. Where a learning rate has a single trial and the curve around it is rougher than that, the
+            roughness counts instead: a given noise is never lowered.
     """
     has, (n_rows, n_seeds) = ~np.isnan(loss), loss.shape
     n_replicates = float(has.sum() - n_rows - n_seeds + 1)
@@ -104,7 +109,7 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     if n_rows == 1:
         return _one_row(loss, mean)
     if noise is not None:
-        variance = np.full(n_rows, float(noise) ** 2)
+        variance = np.maximum(float(noise) ** 2, _roughness(mean, has.sum(axis=1)))
         own, own_df = own_variances(residual, has)
         df = GIVEN_NOISE_DF + own_df
         single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
@@ -142,6 +147,19 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     return TwoWayFit(
         mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), float(df)), np.ones(1)
     )
+
+
+def _roughness(mean: Array, n_cells: NDArray[np.intp]) -> Array:
+    # The variance of one trial that the means themselves show, at the learning rates with a single one. Their third
+    # differences hold no level, slope or curvature, only noise and kinks. Kinks are few: the median of those nearby.
+    n, size = len(mean), min(_NEAR_THIRDS, len(mean) - len(_THIRD) + 1)
+    if size < _LEAST_THIRDS:
+        return np.zeros(n)
+    weight = np.convolve(1 / n_cells, np.square(_THIRD), "valid")
+    third = np.abs(np.convolve(mean, _THIRD, "valid")) / np.sqrt(weight)
+    median = np.median(np.lib.stride_tricks.sliding_window_view(third, size), axis=1)
+    around = median[np.clip(np.arange(n) - (n - len(median)) // 2, 0, len(median) - 1)]
+    return np.where(n_cells == 1, (around / _MEDIAN_OF_NORMAL) ** 2, 0.0)
 
 
 def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) -> tuple[Array, Array, float]:

@@ -162,6 +162,38 @@ def test_a_noise_that_is_given_makes_bands_of_one_seed():
     assert fit.t_quantile(0.95) / 1.96 > 1.4  # so a noise that is 1.4 times too small does no harm
 
 
+def test_a_given_noise_is_raised_where_the_curve_is_rougher_and_never_lowered():
+    rng, place, ratios = np.random.default_rng(0), np.arange(24), []
+    for _ in range(40):
+        noise = 0.1 * np.exp(0.12 * np.maximum(place - 8, 0))
+        loss = 0.01 * (place - 8) ** 2 + noise * rng.normal(size=24)
+        fit = fit_two_way(loss[:, None], noise=0.1)
+        assert (fit.variance >= 0.1**2).all()
+        ratios.append(np.sqrt(fit.variance) / noise)
+    typical = np.median(ratios, axis=0)
+    assert typical[:8] == pytest.approx(1, abs=0.2)
+    assert (typical[8:] > 0.5).all()  # 0.17 at the end if it were not raised
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [lambda x: 0.02 * x**2, lambda x: 3 - x, lambda x: abs(x), lambda x: 5.0 * (x == 1), lambda x: 9.0 * (x > 2)],
+    ids=["valley", "slope", "kink", "one good point", "cliff"],
+)
+def test_a_curve_that_is_not_noisy_leaves_a_given_noise_as_it_is(curve):
+    loss = curve(np.arange(-8.0, 8.0))[:, None]
+    assert fit_two_way(loss, noise=0.1).variance == pytest.approx(np.full(16, 0.01))
+
+
+def test_a_second_trial_shows_the_noise_better_than_the_roughness_of_the_curve():
+    loss = np.random.default_rng(0).normal(size=(16, 2))
+    assert fit_two_way(loss, noise=0.1).variance == pytest.approx(np.full(16, 0.01))
+    loss[:8, 1] = NAN
+    variance = fit_two_way(loss, noise=0.1).variance
+    assert (variance[:8] > 0.1).all()
+    assert variance[8:] == pytest.approx(np.full(8, 0.01))
+
+
 def test_without_a_replicate_nothing_is_known_about_the_noise():
     for loss in ([[1.0], [2.0]], [[1.0, NAN], [2.0, 3.0]]):
         fit = fit_two_way(np.array(loss))
