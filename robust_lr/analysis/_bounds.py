@@ -193,7 +193,7 @@ class ExcessBounds:
     @cached_property
     def possible_bests(self) -> NDArray[np.intp]:
         """The learning rates that could have had the lowest mean instead of the one that has it, and that one."""
-        return np.flatnonzero(self._mean <= self._lowest + NEAR * self._half_of_best)
+        return np.flatnonzero(self._may_be_best & (self._mean <= self._lowest + NEAR * self._half_of_best))
 
     @cached_property
     def _places(self) -> NDArray[np.intp]:
@@ -231,7 +231,13 @@ class ExcessBounds:
     def _contenders(self) -> NDArray[np.intp]:
         # The learning rates that may be the best of all, by a band that holds for all of them at once.
         wide = widening(self.level, len(self._mean))
-        return np.flatnonzero(self._mean <= self._lowest + wide * self._half_of_best)
+        return np.flatnonzero(self._may_be_best & (self._mean <= self._lowest + wide * self._half_of_best))
+
+    @cached_property
+    def _may_be_best(self) -> NDArray[np.bool_]:
+        found = np.zeros(len(self._mean), dtype=bool)
+        found[self.block.converged] = ~self.block.fit.exploded
+        return found
 
 
 def widening(level: float, n_candidates: Array | float) -> Any:

@@ -36,6 +36,7 @@ FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighbo
 LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
 LEAST_DF = 2.0  # of the bands: no neighborhood is so alike that it holds a single degree of freedom
 GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.4
+EXPLOSION = 10.0  # times the usual excess loss
 _N_ROUNDS = 4
 _THIRD = np.array([1.0, -3.0, 3.0, -1.0])
 _NEAR_THIRDS, _LEAST_THIRDS = 9, 5  # a single good or bad learning rate changes four
@@ -55,6 +56,7 @@ class TwoWayFit:
         df: degrees of freedom of these variances, of the typical pair; 0 if there is no replicate.
         pair_df: those of each pair, shape (L, L): of the typical pair that shares as many seeds.
         weight: of each learning rate in the effects, shape (L,), sums to 1.
+        exploded: whether a learning rate ends far beyond all that training starts from, shape (L,).
         given_noise: the standard deviation of one trial that was given, None if it was estimated.
     """
 
@@ -66,6 +68,7 @@ class TwoWayFit:
     df: float
     pair_df: Array
     weight: Array
+    exploded: NDArray[np.bool_]
     given_noise: float | None = None
 
     def with_effect(self, effect: Array) -> TwoWayFit:
@@ -103,8 +106,9 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
             roughness counts instead: a given noise is never lowered.
     """
     has, (n_rows, n_seeds) = ~np.isnan(loss), loss.shape
+    exploded = _exploded(loss)
     n_replicates = float(has.sum() - n_rows - n_seeds + 1)
-    weight = np.ones(n_rows)
+    weight = np.where(exploded, 1e-12, 1.0)
     mean, effect, residual, inverse = _weighted_means(loss, has, weight)
     if n_rows == 1:
         return _one_row(loss, mean)
@@ -115,14 +119,18 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
-        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows)
+        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows, exploded)
     else:
         row_df = has.sum(axis=1) - 1
-        smoother = _smoother(row_df)
+        smoother = _smoother(row_df, exploded)
+        found = _rough_variances(np.where(has, residual, math.nan))
         for _ in range(_N_ROUNDS):
-            variance, trend, trend_df = squeeze_variances(_row_variances(residual, has, weight), row_df, smoother)
-            weight = trend.max() / np.maximum(trend, 1e-12 * trend.max()) if trend.any() else weight
+            variance, trend, trend_df = squeeze_variances(found, row_df, smoother)
+            most = float(trend[~exploded].max())
+            weight = most / np.maximum(trend, 1e-12 * most) if most > 0 else weight
             mean, effect, residual, inverse = _weighted_means(loss, has, weight)
+            found = _row_variances(residual, has, weight)
+        variance, trend, trend_df = squeeze_variances(found, row_df, smoother)
         most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
         single, df = pooled_variances(residual, has, trend, most)
         if not df.all():
@@ -137,7 +145,7 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         # No difference is known better than from every seed.
         pair_variance = np.maximum(spread, pair_variance)
     typical = float(np.median(df[~np.eye(n_rows, dtype=bool)]))
-    return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), noise)
+    return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), exploded, noise)
 
 
 def _one_row(loss: Array, mean: Array) -> TwoWayFit:
@@ -145,8 +153,36 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
     variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
     return TwoWayFit(
-        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), float(df)), np.ones(1)
+        mean,
+        np.zeros(loss.shape[1]),
+        variance,
+        nothing,
+        nothing,
+        float(df),
+        np.full((1, 1), float(df)),
+        np.ones(1),
+        np.zeros(1, dtype=bool),
     )
+
+
+def _rough_variances(residual: Array) -> Array:
+    # Of the rows, with the effects of the seeds by medians, which a few wild rows do not move.
+    left = residual - np.nanmedian(residual, axis=0)
+    n = (~np.isnan(left)).sum(axis=1)
+    return np.asarray(np.nanvar(left, axis=1) * n / np.maximum(n - 1, 1))
+
+
+def _exploded(loss: Array) -> NDArray[np.bool_]:
+    # Learning rates at which a run ends far above what too small ones end at, the bulk, and the spread over seeds:
+    # training made it worse there, and its noise says nothing about that in the valley.
+    excess, highest = np.nanmean(loss, axis=1), np.nanmax(loss, axis=1)
+    best, lowest = int(excess.argmin()), float(excess.min())
+    excess -= lowest
+    spread = float(np.median(highest - np.nanmin(loss, axis=1)))
+    usual = max(float(np.median(excess)), float(excess[:best].max(initial=0.0)), spread)
+    found = np.asarray((highest - lowest > EXPLOSION * usual) & (usual > 0))
+    found[best] = False
+    return found
 
 
 def _roughness(mean: Array, n_cells: NDArray[np.intp]) -> Array:
@@ -212,7 +248,7 @@ def trigamma_inverse(value: float) -> float:
     return y
 
 
-def _smoother(df: NDArray[np.intp]) -> Array:
+def _smoother(df: NDArray[np.intp], exploded: NDArray[np.bool_] | None = None) -> Array:
     # Local lines: noise grows by a constant factor a step, also where the learning rates end.
     from scipy.special import polygamma
 
@@ -221,6 +257,8 @@ def _smoother(df: NDArray[np.intp]) -> Array:
     near = np.exp(-0.5 * ((place[:, None] - place) / BANDWIDTH) ** 2)
     # Far from all replicates their mean counts.
     kernel = (near + FAR / len(df)) * np.where(df > 0, 1 / polygamma(1, np.maximum(df, 1) / 2), 0.0)
+    if exploded is not None and df[~exploded].any():
+        kernel = kernel * ~exploded + np.where(exploded[:, None], kernel * exploded, 0.0)
     total, first = kernel.sum(axis=1, keepdims=True), (kernel * away).sum(axis=1, keepdims=True)
     second = (kernel * away**2).sum(axis=1, keepdims=True) + FLAT
     return np.asarray(kernel * (second - first * away) / (total * second - first**2))

@@ -230,3 +230,23 @@ def test_noise_that_grows_by_a_constant_factor_has_that_trend_up_to_the_ends(gro
 def test_the_trend_of_equal_noise_is_flat_whatever_cells_there_are():
     df = np.array([0, 0, 4, 1, 1, 0, 2, 0])
     np.testing.assert_allclose(_two_way._smoother(df).sum(axis=1), 1)
+
+
+def test_runs_that_exploded_without_reaching_infinity_do_not_rule_the_noise_in_the_valley():
+    rng, place = np.random.default_rng(0), np.arange(24)
+    for _ in range(20):
+        loss = (0.01 * (place - 12) ** 2)[:, None] + 0.02 * rng.normal(size=(24, 3)) + 0.02 * rng.normal(size=3)
+        wild = loss.copy()
+        wild[18:] = 10.0 ** rng.uniform(3, 12, size=(6, 3))
+        wild[17, 0] = 1e6  # one run of three
+        calm, fit = fit_two_way(loss[:17]), fit_two_way(wild)
+        assert fit.exploded.tolist() == [False] * 17 + [True] * 7
+        assert np.sqrt(fit.variance[12] / calm.variance[12]) == pytest.approx(1, rel=0.5)
+        assert fit.effect == pytest.approx(calm.effect, abs=0.05)
+        assert np.median(fit.pair_variance[8:16, 8:16]) < 4 * np.median(calm.pair_variance[8:16, 8:16])
+
+
+@given(st.integers(0, 10**6), st.integers(3, 20), st.integers(2, 5), st.floats(0, 30))
+def test_noise_alone_is_no_explosion(seed, n, k, effect):
+    rng = np.random.default_rng(seed)
+    assert not fit_two_way(rng.normal(size=(n, k)) + effect * rng.normal(size=k)).exploded.any()
