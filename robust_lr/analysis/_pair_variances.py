@@ -37,7 +37,9 @@ def own_variances(residual: Array, has: NDArray[np.bool_]) -> tuple[Array, Array
     return np.maximum(deviation, 0) / np.maximum(df, 1), df
 
 
-def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most_df: float) -> tuple[Array, Array]:
+def pooled_variances(
+    residual: Array, has: NDArray[np.bool_], trend: Array, most_df: float, wild: NDArray[np.bool_] | None = None
+) -> tuple[Array, Array]:
     """Return the variance of each difference and its degrees of freedom, both of shape (L, L).
 
     Args:
@@ -45,14 +47,19 @@ def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most
         has: the cells that exist.
         trend: variance of the noise at each learning rate, shape (L,).
         most_df: what the pooled part counts at most beside the pair's own.
+        wild: learning rates whose pairs are not pooled with others, shape (L,).
     """
     own, own_df = own_variances(residual, has)
     scale = trend[:, None] + trend
     ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
-    count = _pool(np.where(own_df > 0, 1.0, 0.0))
-    mass = count * own_df.max() if has.all() else _pool(own_df)
+    counted = own_df
+    if wild is not None and wild.any():
+        counted = np.where(wild | wild[:, None], 0.0, own_df)
+        has = has & ~wild[:, None]
+    count = _pool(np.where(counted > 0, 1.0, 0.0))
+    mass = count * own_df.max() if has.all() else _pool(counted)
     known = mass > 0
-    ratio *= own_df
+    ratio *= counted
     prior = scale * np.divide(_pool(ratio), mass, out=np.ones_like(own), where=known)
     within, beside, full = _overlap(likeness(residual, has, prior))
     count = np.where(known, count, 1.0)

@@ -107,6 +107,8 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
     """
     has, (n_rows, n_seeds) = ~np.isnan(loss), loss.shape
     exploded = _exploded(loss)
+    if not (has.sum(axis=1) > 1)[~exploded].any():
+        exploded[:] = False  # else nothing would show the noise
     n_replicates = float(has.sum() - n_rows - n_seeds + 1)
     weight = np.where(exploded, 1e-12, 1.0)
     mean, effect, residual, inverse = _weighted_means(loss, has, weight)
@@ -122,17 +124,17 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows, exploded)
     else:
         row_df = has.sum(axis=1) - 1
-        smoother = _smoother(row_df, exploded)
+        smoother = _smoother(row_df[~exploded])
         found = _rough_variances(np.where(has, residual, math.nan))
         for _ in range(_N_ROUNDS):
-            variance, trend, trend_df = squeeze_variances(found, row_df, smoother)
+            variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
             most = float(trend[~exploded].max())
             weight = most / np.maximum(trend, 1e-12 * most) if most > 0 else weight
             mean, effect, residual, inverse = _weighted_means(loss, has, weight)
             found = _row_variances(residual, has, weight)
-        variance, trend, trend_df = squeeze_variances(found, row_df, smoother)
+        variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
         most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
-        single, df = pooled_variances(residual, has, trend, most)
+        single, df = pooled_variances(residual, has, trend, most, exploded)
         if not df.all():
             df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
         # The trend is estimated too, from all replicates together.
@@ -230,6 +232,16 @@ def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) ->
     return (prior_df * trend + df * variance) / (prior_df + df), trend, prior_df
 
 
+def _squeeze_calm(
+    variance: Array, df: NDArray[np.intp], smoother: Array, exploded: NDArray[np.bool_]
+) -> tuple[Array, Array, float]:
+    # Learning rates that exploded keep their own variance, and no other learns from it.
+    squeezed, trend, calm = variance.copy(), variance.copy(), ~exploded
+    squeezed[calm], trend[calm], trend_df = squeeze_variances(variance[calm], df[calm], smoother)
+    squeezed[exploded] = trend[exploded] = np.maximum(variance[exploded], trend[calm].max())
+    return squeezed, trend, trend_df
+
+
 def trigamma_inverse(value: float) -> float:
     """Return y with trigamma(y) = value, by Newton's method on 1/trigamma, as in limma."""
     from scipy.special import polygamma
@@ -248,7 +260,7 @@ def trigamma_inverse(value: float) -> float:
     return y
 
 
-def _smoother(df: NDArray[np.intp], exploded: NDArray[np.bool_] | None = None) -> Array:
+def _smoother(df: NDArray[np.intp]) -> Array:
     # Local lines: noise grows by a constant factor a step, also where the learning rates end.
     from scipy.special import polygamma
 
@@ -257,8 +269,6 @@ def _smoother(df: NDArray[np.intp], exploded: NDArray[np.bool_] | None = None) -
     near = np.exp(-0.5 * ((place[:, None] - place) / BANDWIDTH) ** 2)
     # Far from all replicates their mean counts.
     kernel = (near + FAR / len(df)) * np.where(df > 0, 1 / polygamma(1, np.maximum(df, 1) / 2), 0.0)
-    if exploded is not None and df[~exploded].any():
-        kernel = kernel * ~exploded + np.where(exploded[:, None], kernel * exploded, 0.0)
     total, first = kernel.sum(axis=1, keepdims=True), (kernel * away).sum(axis=1, keepdims=True)
     second = (kernel * away**2).sum(axis=1, keepdims=True) + FLAT
     return np.asarray(kernel * (second - first * away) / (total * second - first**2))
