@@ -300,8 +300,10 @@ def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: A
     # Of the means, up to what cancels in contrasts: mean = sum over seeds k of C_k loss[:, k], where the rows of C_k
     # differ by vectors that sum to 0, and -single / 2 is the covariance of the noise within a seed up to such terms.
     n, n_seeds = has.sum(axis=1), has.shape[1]
-    row = single.mean(axis=1)
-    noise = -0.5 * (single - row[:, None] - row + row.mean())
+    # That is taken relative to quiet learning rates, else the huge variances of others would leave only rounding.
+    quiet = single.mean(axis=1) <= np.median(single.mean(axis=1))
+    row = single[:, quiet].mean(axis=1)
+    noise = -0.5 * (single - row[:, None] - row + row[quiet].mean())
     if has.all():
         return np.asarray(noise / n_seeds)
     pull = (has / n[:, None]) @ inverse
