@@ -121,7 +121,9 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
-        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows, exploded)
+        return TwoWayFit(
+            mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows, exploded
+        )
     else:
         row_df = has.sum(axis=1) - 1
         smoother = _smoother(row_df[~exploded])
@@ -147,7 +149,9 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         # No difference is known better than from every seed.
         pair_variance = np.maximum(spread, pair_variance)
     typical = float(np.median(df[~np.eye(n_rows, dtype=bool)]))
-    return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), exploded, noise)
+    return TwoWayFit(
+        mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), exploded, noise
+    )
 
 
 def _one_row(loss: Array, mean: Array) -> TwoWayFit:
