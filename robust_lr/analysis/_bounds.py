@@ -94,7 +94,7 @@ class ExcessBounds:
     def _high_of_worst(self, grids: SubGrids) -> float:
         # No contender makes an offset lose more than this. So most offsets need no second look.
         most = self._mean[grids.chosen] - self._lowest + grids.wide * self._most_of_contenders[grids.chosen]
-        center, half = self._bounds_of(grids, most.argmax()[None])
+        center, half = self._bounds_of(grids, np.array([most.argmax()]))
         center, half = self._bounds_of(grids, np.flatnonzero(most >= (center + half).max()))
         return float((center + half).max())
 
@@ -152,7 +152,7 @@ class ExcessBounds:
         chosen = by_offset(self._mean, stride).argmin(axis=0) * stride + self._places[:stride]
         beside = chosen[offset]
         near = self._mean <= self._mean[beside] + NEAR * self._half[self._places, beside]
-        n_near = np.bincount(offset, near, minlength=stride)
+        n_near = np.bincount(offset, near, minlength=stride).astype(float)
         return SubGrids(chosen, near, n_near, widening(self.level, n_near))
 
     def _bounds_of(self, grids: SubGrids, offsets: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -176,7 +176,7 @@ class ExcessBounds:
 
     @cached_property
     def _half_of_best(self) -> Array:
-        return self._half[self.block.best]
+        return np.asarray(self._half[self.block.best])
 
     @cached_property
     def _wide_of_best(self) -> float:

@@ -121,26 +121,10 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
         single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
-        return TwoWayFit(
-            mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows, exploded
-        )
+        weight /= weight.sum()
+        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight, exploded)
     else:
-        row_df = has.sum(axis=1) - 1
-        smoother = _smoother(row_df[~exploded])
-        found = _rough_variances(np.where(has, residual, math.nan))
-        for _ in range(_N_ROUNDS):
-            variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
-            most = float(trend[~exploded].max())
-            weight = most / np.maximum(trend, 1e-12 * most) if most > 0 else weight
-            mean, effect, residual, inverse = _weighted_means(loss, has, weight)
-            found = _row_variances(residual, has, weight)
-        variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
-        most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
-        single, df = pooled_variances(residual, has, trend, most, exploded)
-        if not df.all():
-            df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
-        # The trend is estimated too, from all replicates together.
-        df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
+        (mean, effect, inverse), weight, variance, single, df = _from_replicates(loss, has, residual, exploded)
     np.fill_diagonal(single, 0.0)
     covariance = _covariance(single, has, weight, inverse)
     pair_variance = single / n_seeds
@@ -169,6 +153,30 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
         np.ones(1),
         np.zeros(1, dtype=bool),
     )
+
+
+def _from_replicates(
+    loss: Array, has: NDArray[np.bool_], residual: Array, exploded: NDArray[np.bool_]
+) -> tuple[tuple[Array, Array, Array], Array, Array, Array, Array]:
+    # Means and effects weighted by the noise, and that noise: of each learning rate, and of each pair with its degrees
+    # of freedom. Both in turn, since each needs the other.
+    row_df, weight = has.sum(axis=1) - 1, np.ones(len(loss))
+    n_replicates = float(has.sum() - sum(loss.shape) + 1)
+    smoother, found = _smoother(row_df[~exploded]), _rough_variances(np.where(has, residual, math.nan))
+    for _ in range(_N_ROUNDS):
+        _, trend, _ = _squeeze_calm(found, row_df, smoother, exploded)
+        most = float(trend[~exploded].max())
+        weight = most / np.maximum(trend, 1e-12 * most) if most > 0 else weight
+        mean, effect, residual, inverse = _weighted_means(loss, has, weight)
+        found = _row_variances(residual, has, weight)
+    variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
+    prior_df = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
+    single, df = pooled_variances(residual, has, trend, prior_df, exploded)
+    if not df.all():
+        df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
+    # The trend is estimated too, from all replicates together.
+    df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
+    return (mean, effect, inverse), weight, variance, single, df
 
 
 def _rough_variances(residual: Array) -> Array:
