@@ -46,11 +46,12 @@ class PairFigures:
     def enough_pairs(self, difference: float | None = None, *, power: float = 0.8) -> int | None:
         """Return how many pairs would show a difference with a probability of `power`, at one learning rate each.
 
-        Pairs are those of `n_pairs`; without shared seeds they are runs of each side. None if the noise is unknown.
+        Pairs are those of `n_pairs`; without shared seeds they are runs of each side. None if the noise is unknown. The
+        less is known about the noise, the more pairs: the probability is that over sweeps like this one.
 
         Args:
             difference: its size; by default the tolerance, or else the difference as it was measured.
             power: in (0, 1).
         """
         wanted = difference if difference is not None else self.tolerance or self.at_best.difference
-        return enough_pairs(wanted, self.at_best.sd, self.confidence_level, power=power)
+        return enough_pairs(self.at_best, wanted, self.confidence_level, power=power)

@@ -21,6 +21,7 @@ BANDWIDTH = 2.0  # in learning rates, along pairs with the same distance
 LAG_BANDWIDTH = 0.25  # as a share of the distance
 _REACH, _LAG_REACH = 6, 4
 _N_LAGS = 24  # beyond, pairs are pooled alike
+_BLOCK = 32  # rows of pairs at a time; more of them leave the processor's cache
 _N_LIKE = 16  # distances over which the likeness is averaged
 _FARTHEST = 2 * (_REACH + _LAG_REACH)
 
@@ -36,7 +37,9 @@ def own_variances(residual: Array, has: NDArray[np.bool_]) -> tuple[Array, Array
     return np.maximum(deviation, 0) / np.maximum(df, 1), df
 
 
-def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most_df: float) -> tuple[Array, Array]:
+def pooled_variances(
+    residual: Array, has: NDArray[np.bool_], trend: Array, most_df: float, wild: NDArray[np.bool_] | None = None
+) -> tuple[Array, Array]:
     """Return the variance of each difference and its degrees of freedom, both of shape (L, L).
 
     Args:
@@ -44,26 +47,49 @@ def pooled_variances(residual: Array, has: NDArray[np.bool_], trend: Array, most
         has: the cells that exist.
         trend: variance of the noise at each learning rate, shape (L,).
         most_df: what the pooled part counts at most beside the pair's own.
+        wild: learning rates whose pairs are not pooled with others, shape (L,).
     """
     own, own_df = own_variances(residual, has)
     scale = trend[:, None] + trend
     ratio = np.divide(own, scale, out=np.ones_like(own), where=scale > 0)
-    total, count = _pool(own_df * ratio), _pool(np.where(own_df > 0, 1.0, 0.0))
-    mass = count * own_df.max() if has.all() else _pool(own_df)
+    counted = own_df
+    if wild is not None and wild.any():
+        counted = np.where(wild | wild[:, None], 0.0, own_df)
+        has = has & ~wild[:, None]
+    count = _pool(np.where(counted > 0, 1.0, 0.0))
+    mass = count * own_df.max() if has.all() else _pool(counted)
     known = mass > 0
-    prior = scale * np.divide(total, mass, out=np.ones_like(own), where=known)
+    ratio *= counted
+    prior = scale * np.divide(_pool(ratio), mass, out=np.ones_like(own), where=known)
     within, beside, full = _overlap(likeness(residual, has, prior))
-    lag = np.minimum(np.abs(np.subtract.outer(np.arange(len(own)), np.arange(len(own)))), len(full) - 1)
+    count = np.where(known, count, 1.0)
+    each = np.where(known, mass / count, 1e-9)
     # Toward the ends there are fewer pairs to average.
-    within = np.where(known, np.minimum(within[lag] * full[lag] / np.maximum(count, 1e-9), 1), 1.0)
-    beside = np.maximum(beside[lag], within)
-    each = np.where(known, mass / np.maximum(count, 1e-9), 1e-9)
+    within = np.minimum(_by_lag(within * full, len(own)) / count, 1)
+    within[~known] = 1.0
+    beside = np.maximum(_by_lag(beside, len(own)), within)
     share = np.minimum(each / within, most_df)
     share /= share + own_df
-    inverse = share**2 * within / each + (1 - share) * (2 * share * beside / each + (1 - share) / np.maximum(own_df, 1))
-    single = share * prior + (1 - share) * own
-    np.fill_diagonal(single, 0.0)
-    return single, np.where(known, 1 / inverse, 0.0)
+    rest = 1 - share
+    # The variance of the average of both, relative to its square.
+    beside *= 2 * share
+    beside /= each
+    beside += rest / np.maximum(own_df, 1)
+    beside *= rest
+    within *= share**2
+    within /= each
+    within += beside
+    prior *= share
+    rest *= own
+    prior += rest
+    np.fill_diagonal(prior, 0.0)
+    return prior, np.divide(1.0, within, out=np.zeros_like(within), where=known)
+
+
+def _by_lag(values: Array, n: int) -> Array:
+    # values[|i - j|] in row i and column j, the last one beyond.
+    far = values[np.minimum(np.abs(np.arange(1 - n, n)), len(values) - 1)]
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(far, n)[::-1])
 
 
 def likeness(residual: Array, has: NDArray[np.bool_], prior: Array) -> Array:
@@ -90,25 +116,38 @@ def likeness(residual: Array, has: NDArray[np.bool_], prior: Array) -> Array:
 
 def _pool(values: Array) -> Array:
     # Sums over pairs nearby: along the same distance, then over distances, which keep one of the two ends.
-    n, reach = len(values), min(_REACH, len(values) - 1)
-    along, added = np.zeros_like(values), np.empty_like(values)
-    for shift in range(-reach, reach + 1):
-        here, there = slice(max(0, -shift), n - max(0, shift)), slice(max(0, shift), n + min(0, shift))
-        np.multiply(values[there, there], float(_near(shift)), out=added[here, here])
-        along[here, here] += added[here, here]
-    along = np.triu(along, 1)
-    found, lag = along.copy(), np.maximum(np.arange(1 - n, n), 1)
-    for step in range(1, min(_LAG_REACH, n - 1) + 1):
-        beside = np.zeros_like(values)
-        beside[:, :-step] += along[:, step:]
-        beside[step:] += along[:-step]
-        beside[:, step:] += along[:, :-step]
-        beside[:-step] += along[step:]
-        # Row i, column j of this view is the weight at distance j - i.
-        beside *= np.lib.stride_tricks.sliding_window_view(0.5 * _far(step, lag), n)[::-1]
-        found += beside
-    found = np.triu(found, 1)
-    return np.asarray(found + found.T)
+    n, size, margin = len(values), min(len(values), _BLOCK), _REACH + _LAG_REACH
+    padded, found = np.zeros((n + 2 * margin, 2 * n + 2 * margin + 8)), np.zeros((n, 2 * n))
+    padded[margin : n + margin, margin + _LAG_REACH : n + margin + _LAG_REACH] = np.triu(values, 1)
+    by_lag, found_by_lag = _shifted_rows(padded), _shifted_rows(found)
+    apart = np.subtract.outer(np.arange(size + 2 * margin), np.arange(size + 2 * _LAG_REACH) + _REACH).T
+    kernel = np.where(np.abs(apart) <= _REACH, _near(apart), 0.0)
+    here = slice(_LAG_REACH, -_LAG_REACH)
+    for first in range(0, n, size):
+        rows, width = min(size, n - first), n - first
+        near = kernel[: rows + 2 * _LAG_REACH, : rows + 2 * margin]
+        along = near @ by_lag[first : first + rows + 2 * margin, : width + 2 * _LAG_REACH]
+        along[: max(_LAG_REACH - first, 0)] = 0.0
+        place = np.arange(len(along))
+        along[:, -len(along) :][place[:, None] + place >= len(along)] = 0.0  # there the second end is outside
+        total, lag = along[here, here].copy(), np.maximum(np.arange(width), 1)
+        for step in range(1, _LAG_REACH + 1):
+            wider, narrower = along[:, _LAG_REACH + step :][:, :width], along[:, _LAG_REACH - step :][:, :width]
+            beside = wider[here] + narrower[here]
+            beside += wider[_LAG_REACH - step :][:rows]
+            beside += narrower[_LAG_REACH + step :][:rows]
+            beside *= 0.5 * _far(step, lag)
+            total += beside
+        found_by_lag[first : first + rows, :width] = total
+    upper = np.triu(found[:, :n], 1)
+    return np.asarray(upper + upper.T)
+
+
+def _shifted_rows(values: Array) -> Array:
+    # Column h of row i is column i + h of values: their diagonals stand upright.
+    rows, (n, width) = values.strides, values.shape
+    shape = (n, width - n + 1)
+    return np.lib.stride_tricks.as_strided(values, shape, (rows[0] + rows[1], rows[1]))
 
 
 def _near(shift: Array | float) -> Array:

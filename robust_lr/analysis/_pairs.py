@@ -23,6 +23,7 @@ from .noise import variance_of_run
 from .profile import find_cliff
 
 Array = NDArray[np.float64]
+_MANY = 1000.0  # degrees of freedom; with more, a standard deviation is as good as known
 Pair = tuple[LossBlock, LossBlock]
 
 
@@ -30,13 +31,15 @@ Pair = tuple[LossBlock, LossBlock]
 class Gap:
     """A difference B - A with its interval, NaN if nothing shows the noise; the standard deviation of one of n pairs.
 
-    With `n_pairs` 0, the sides share no seed, and the standard deviation is that of one run of A and one of B.
+    With `n_pairs` 0, the sides share no seed, and the standard deviation is that of one run of A and one of B. It is
+    known with `df` degrees of freedom.
     """
 
     difference: float
     interval: tuple[float, float] = (math.nan, math.nan)
     sd: float = math.nan
     n_pairs: int = 0
+    df: float = math.inf
 
 
 def gap_of_seeds(pair: Pair, level: float) -> Gap:
@@ -54,7 +57,9 @@ def gap_of_seeds(pair: Pair, level: float) -> Gap:
     difference = float(_lowest(b) - _lowest(a) + np.mean(at_b) - np.mean(at_a))
     common = float(np.var(at_b - at_a, ddof=1)) if len(seeds) > 1 else 0.0
     own = sum(float(block.noise[block.best]) ** 2 for block in pair)
-    return Gap(difference, (float(low), float(high)), math.sqrt(common + own), len(seeds))
+    parts = common**2 / max(len(seeds) - 1, 1) + own**2 / min(block.fit.df for block in pair)
+    df = (common + own) ** 2 / parts if parts else math.inf
+    return Gap(difference, (float(low), float(high)), math.sqrt(common + own), len(seeds), df)
 
 
 def _gap_of_cells(pair: Pair, seeds: Sequence[int], level: float) -> Gap:
@@ -67,17 +72,19 @@ def _gap_of_cells(pair: Pair, seeds: Sequence[int], level: float) -> Gap:
         gap = _student(d, level)
         return replace(gap, interval=_around(gap.difference, gap.interval[1] - gap.difference, pair, level))
     difference = _lowest(b) - _lowest(a)
-    half, sd = _without_pairs(pair, level)
-    return Gap(difference, _around(difference, half, pair, level), sd)
+    half, sd, df = _without_pairs(pair, level)
+    return Gap(difference, _around(difference, half, pair, level), sd, df=df)
 
 
-def _without_pairs(pair: Pair, level: float) -> tuple[float, float]:
-    # Half a band by Welch, and the standard deviation of one run of each side; NaN if a side does not show its noise.
+def _without_pairs(pair: Pair, level: float) -> tuple[float, float, float]:
+    # Half a band by Welch, the standard deviation of one run of each side, and its degrees of freedom; NaN if a side
+    # does not show its noise.
     parts = [_variance(block) for block in pair]
     errors = [v / block.n_seeds[block.best] for (v, _), block in zip(parts, pair, strict=True)]
     spread = sum(e**2 / df for e, (_, df) in zip(errors, parts, strict=True))
     half = _t(sum(errors) ** 2 / spread, level) * math.sqrt(sum(errors)) if spread else 0.0
-    return half, math.sqrt(sum(v for v, _ in parts))
+    of_runs, total = sum(v**2 / df for v, df in parts), sum(v for v, _ in parts)
+    return half, math.sqrt(total), total**2 / of_runs if of_runs else math.inf
 
 
 def _variance(block: LossBlock) -> tuple[float, float]:
@@ -93,7 +100,7 @@ def _student(d: Array, level: float) -> Gap:
         return Gap(center, n_pairs=n)
     sd = float(d.std(ddof=1))
     half = _t(n - 1, level) * sd / math.sqrt(n)
-    return Gap(center, (center - half, center + half), sd, n)
+    return Gap(center, (center - half, center + half), sd, n, n - 1)
 
 
 def _around(center: float, half: float, pair: Pair, level: float) -> tuple[float, float]:
@@ -199,14 +206,20 @@ def _near_the_bests(pair: Pair) -> Array:
     return means.mean(axis=0) if means.size else np.zeros(0)
 
 
-def enough_pairs(difference: float, sd: float, level: float, *, power: float = 0.8) -> int | None:
-    """Return how many pairs show a difference of this size with this probability, None if more than a million."""
-    from scipy.special import ndtri, stdtrit
+def enough_pairs(gap: Gap, difference: float, level: float, *, power: float = 0.8) -> int | None:
+    """Return how many pairs show a difference of this size with this probability, None if more than a million.
 
-    if not (sd >= 0 and abs(difference) > 0):
+    The standard deviation of a pair is an estimate itself. The probability counts that too: by it, the least ratio of
+    the difference to its estimated standard error has a noncentral t distribution.
+    """
+    from scipy.special import nctdtrit, ndtri, stdtrit
+
+    if not (gap.sd >= 0 and abs(difference) > 0):
         return None
     for n in np.unique(np.geomspace(2, 1e6, 2000).astype(int)):
-        if abs(difference) * math.sqrt(n) >= sd * (stdtrit(n - 1, 0.5 + level / 2) + ndtri(power)):
+        t = stdtrit(n - 1, 0.5 + level / 2)
+        least = nctdtrit(gap.df, t, power) if gap.df < _MANY else t + ndtri(power)
+        if abs(difference) * math.sqrt(n) >= gap.sd * least:
             return int(n)
     return None
 

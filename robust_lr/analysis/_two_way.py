@@ -35,8 +35,12 @@ FAR = 0.15  # mass of all learning rates alike in the trend; that of the neighbo
 # of freedom stand for, and no two are so alike that more than 6 should be trusted.
 LEAST_PRIOR_DF, MOST_PRIOR_DF = 3.0, 6.0
 LEAST_DF = 2.0  # of the bands: no neighborhood is so alike that it holds a single degree of freedom
-GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.5
+GIVEN_NOISE_DF = 4.0  # t(4) covers a noise that is wrong by a factor of 1.4
+EXPLOSION = 10.0  # times the usual excess loss
 _N_ROUNDS = 4
+_THIRD = np.array([1.0, -3.0, 3.0, -1.0])
+_NEAR_THIRDS, _LEAST_THIRDS = 9, 5  # a single good or bad learning rate changes four
+_MEDIAN_OF_NORMAL = 0.6745  # of its absolute value
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,7 @@ class TwoWayFit:
         df: degrees of freedom of these variances, of the typical pair; 0 if there is no replicate.
         pair_df: those of each pair, shape (L, L): of the typical pair that shares as many seeds.
         weight: of each learning rate in the effects, shape (L,), sums to 1.
+        exploded: whether a learning rate ends far beyond all that training starts from, shape (L,).
         given_noise: the standard deviation of one trial that was given, None if it was estimated.
     """
 
@@ -63,6 +68,7 @@ class TwoWayFit:
     df: float
     pair_df: Array
     weight: Array
+    exploded: NDArray[np.bool_]
     given_noise: float | None = None
 
     def with_effect(self, effect: Array) -> TwoWayFit:
@@ -95,41 +101,41 @@ def fit_two_way(loss: Array, *, noise: float | None = None) -> TwoWayFit:
 
     Args:
         loss: learning rates x seeds.
-        noise: standard deviation of one trial where it is known; it replaces trend and variogram as the prior.
+        noise: standard deviation of one trial near the best, where it is known; it replaces trend and variogram as
+            the prior. Where a learning rate has a single trial and the curve around it is rougher than that, the
+            roughness counts instead: a given noise is never lowered.
     """
     has, (n_rows, n_seeds) = ~np.isnan(loss), loss.shape
+    exploded = _exploded(loss)
+    if not (has.sum(axis=1) > 1)[~exploded].any():
+        exploded[:] = False  # else nothing would show the noise
     n_replicates = float(has.sum() - n_rows - n_seeds + 1)
-    weight = np.ones(n_rows)
+    weight = np.where(exploded, 1e-12, 1.0)
     mean, effect, residual, inverse = _weighted_means(loss, has, weight)
     if n_rows == 1:
         return _one_row(loss, mean)
     if noise is not None:
-        variance = np.full(n_rows, float(noise) ** 2)
+        variance = np.maximum(float(noise) ** 2, _roughness(mean, has.sum(axis=1)))
         own, own_df = own_variances(residual, has)
         df = GIVEN_NOISE_DF + own_df
         single = (GIVEN_NOISE_DF * (variance[:, None] + variance) + own_df * own) / df
     elif n_replicates < 1:
         unknown = np.full((n_rows, n_rows), math.nan)
-        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight / n_rows)
+        weight /= weight.sum()
+        return TwoWayFit(mean, effect, unknown[0], unknown, unknown, 0.0, np.zeros_like(unknown), weight, exploded)
     else:
-        row_df = has.sum(axis=1) - 1
-        smoother = _smoother(row_df)
-        for _ in range(_N_ROUNDS):
-            variance, trend, trend_df = squeeze_variances(_row_variances(residual, has, weight), row_df, smoother)
-            weight = trend.max() / np.maximum(trend, 1e-12 * trend.max()) if trend.any() else weight
-            mean, effect, residual, inverse = _weighted_means(loss, has, weight)
-        most = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
-        single, df = pooled_variances(residual, has, trend, most)
-        df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
-        # The trend is estimated too, from all replicates together.
-        df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
+        (mean, effect, inverse), weight, variance, single, df = _from_replicates(loss, has, residual, exploded)
     np.fill_diagonal(single, 0.0)
     covariance = _covariance(single, has, weight, inverse)
-    spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
-    # No difference is known better than from every seed.
-    pair_variance = np.maximum(spread, single / n_seeds)
+    pair_variance = single / n_seeds
+    if not has.all():
+        spread = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
+        # No difference is known better than from every seed.
+        pair_variance = np.maximum(spread, pair_variance)
     typical = float(np.median(df[~np.eye(n_rows, dtype=bool)]))
-    return TwoWayFit(mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), noise)
+    return TwoWayFit(
+        mean, effect, variance, covariance, pair_variance, typical, df, weight / weight.sum(), exploded, noise
+    )
 
 
 def _one_row(loss: Array, mean: Array) -> TwoWayFit:
@@ -137,8 +143,73 @@ def _one_row(loss: Array, mean: Array) -> TwoWayFit:
     df, nothing = loss.shape[1] - 1, np.zeros((1, 1))
     variance = loss.var(axis=1, ddof=1) if df else np.full(1, math.nan)
     return TwoWayFit(
-        mean, np.zeros(loss.shape[1]), variance, nothing, nothing, float(df), np.full((1, 1), float(df)), np.ones(1)
+        mean,
+        np.zeros(loss.shape[1]),
+        variance,
+        nothing,
+        nothing,
+        float(df),
+        np.full((1, 1), float(df)),
+        np.ones(1),
+        np.zeros(1, dtype=bool),
     )
+
+
+def _from_replicates(
+    loss: Array, has: NDArray[np.bool_], residual: Array, exploded: NDArray[np.bool_]
+) -> tuple[tuple[Array, Array, Array], Array, Array, Array, Array]:
+    # Means and effects weighted by the noise, and that noise: of each learning rate, and of each pair with its degrees
+    # of freedom. Both in turn, since each needs the other.
+    row_df, weight = has.sum(axis=1) - 1, np.ones(len(loss))
+    n_replicates = float(has.sum() - sum(loss.shape) + 1)
+    smoother, found = _smoother(row_df[~exploded]), _rough_variances(np.where(has, residual, math.nan))
+    for _ in range(_N_ROUNDS):
+        _, trend, _ = _squeeze_calm(found, row_df, smoother, exploded)
+        most = float(trend[~exploded].max())
+        weight = most / np.maximum(trend, 1e-12 * most) if most > 0 else weight
+        mean, effect, residual, inverse = _weighted_means(loss, has, weight)
+        found = _row_variances(residual, has, weight)
+    variance, trend, trend_df = _squeeze_calm(found, row_df, smoother, exploded)
+    prior_df = min(max(trend_df, LEAST_PRIOR_DF), MOST_PRIOR_DF)
+    single, df = pooled_variances(residual, has, trend, prior_df, exploded)
+    if not df.all():
+        df = np.where(df > 0, df, np.median(df[df > 0]) if df.any() else n_replicates)
+    # The trend is estimated too, from all replicates together.
+    df = np.maximum(1 / (1 / df + 1 / n_replicates), min(LEAST_DF, n_replicates))
+    return (mean, effect, inverse), weight, variance, single, df
+
+
+def _rough_variances(residual: Array) -> Array:
+    # Of the rows, with the effects of the seeds by medians, which a few wild rows do not move.
+    left = residual - np.nanmedian(residual, axis=0)
+    n = (~np.isnan(left)).sum(axis=1)
+    return np.asarray(np.nanvar(left, axis=1) * n / np.maximum(n - 1, 1))
+
+
+def _exploded(loss: Array) -> NDArray[np.bool_]:
+    # Learning rates at which a run ends far above what too small ones end at, the bulk, and the spread over seeds:
+    # training made it worse there, and its noise says nothing about that in the valley.
+    excess, highest = np.nanmean(loss, axis=1), np.nanmax(loss, axis=1)
+    best, lowest = int(excess.argmin()), float(excess.min())
+    excess -= lowest
+    spread = float(np.median(highest - np.nanmin(loss, axis=1)))
+    usual = max(float(np.median(excess)), float(excess[:best].max(initial=0.0)), spread)
+    found = np.asarray((highest - lowest > EXPLOSION * usual) & (usual > 0))
+    found[best] = False
+    return found
+
+
+def _roughness(mean: Array, n_cells: NDArray[np.intp]) -> Array:
+    # The variance of one trial that the means themselves show, at the learning rates with a single one. Their third
+    # differences hold no level, slope or curvature, only noise and kinks. Kinks are few: the median of those nearby.
+    n, size = len(mean), min(_NEAR_THIRDS, len(mean) - len(_THIRD) + 1)
+    if size < _LEAST_THIRDS:
+        return np.zeros(n)
+    weight = np.convolve(1 / n_cells, np.square(_THIRD), "valid")
+    third = np.abs(np.convolve(mean, _THIRD, "valid")) / np.sqrt(weight)
+    median = np.median(np.lib.stride_tricks.sliding_window_view(third, size), axis=1)
+    around = median[np.clip(np.arange(n) - (n - len(median)) // 2, 0, len(median) - 1)]
+    return np.where(n_cells == 1, (around / _MEDIAN_OF_NORMAL) ** 2, 0.0)
 
 
 def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) -> tuple[Array, Array, float]:
@@ -171,6 +242,16 @@ def squeeze_variances(variance: Array, df: NDArray[np.intp], smoother: Array) ->
     prior_df = 2 * trigamma_inverse(left)
     trend = np.exp(fitted + digamma(prior_df / 2) - math.log(prior_df / 2))
     return (prior_df * trend + df * variance) / (prior_df + df), trend, prior_df
+
+
+def _squeeze_calm(
+    variance: Array, df: NDArray[np.intp], smoother: Array, exploded: NDArray[np.bool_]
+) -> tuple[Array, Array, float]:
+    # Learning rates that exploded keep their own variance, and no other learns from it.
+    squeezed, trend, calm = variance.copy(), variance.copy(), ~exploded
+    squeezed[calm], trend[calm], trend_df = squeeze_variances(variance[calm], df[calm], smoother)
+    squeezed[exploded] = trend[exploded] = np.maximum(variance[exploded], trend[calm].max())
+    return squeezed, trend, trend_df
 
 
 def trigamma_inverse(value: float) -> float:
@@ -231,8 +312,10 @@ def _covariance(single: Array, has: NDArray[np.bool_], weight: Array, inverse: A
     # Of the means, up to what cancels in contrasts: mean = sum over seeds k of C_k loss[:, k], where the rows of C_k
     # differ by vectors that sum to 0, and -single / 2 is the covariance of the noise within a seed up to such terms.
     n, n_seeds = has.sum(axis=1), has.shape[1]
-    row = single.mean(axis=1)
-    noise = -0.5 * (single - row[:, None] - row + row.mean())
+    # That is taken relative to quiet learning rates, else the huge variances of others would leave only rounding.
+    quiet = single.mean(axis=1) <= np.median(single.mean(axis=1))
+    row = single[:, quiet].mean(axis=1)
+    noise = -0.5 * (single - row[:, None] - row + row[quiet].mean())
     if has.all():
         return np.asarray(noise / n_seeds)
     pull = (has / n[:, None]) @ inverse

@@ -16,7 +16,7 @@ from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
 from ._bounds import ExcessBounds, UpperBounds
 from ._selection import LossBlock, loss_block
-from .comparison import compare_schedules
+from .comparison import ScheduleComparison, compare_schedules
 from .degradation import DegradationCurve, covered_strides, curve_of
 from .summary import allowed_excess
 
@@ -152,17 +152,19 @@ def _open_ties(curves: Sequence[DegradationCurve], max_seeds: int) -> list[Degra
         return []
     comparison, n = compare_schedules(curves), max(curve.n_seeds for curve in curves)
     difference, low = comparison.difference[0], comparison.interval[0, :, 0]
-    tied = (low <= 0) & (difference > (difference - low) * _shrinks(n, max_seeds, comparison.confidence_level))
+    tied = (low <= 0) & (difference > (difference - low) * _shrinks(comparison, n, max_seeds))
     if tied.any():
         tied |= np.array(comparison.schedules) == comparison.lowest[0]
     return [c for c, is_open in zip(curves, tied, strict=True) if is_open]
 
 
-def _shrinks(n: int, max_seeds: int, level: float) -> float:
-    # By how much a t interval of n seeds shrinks with more.
+def _shrinks(comparison: ScheduleComparison, n: int, max_seeds: int) -> Array:
+    # By how much the interval of each difference shrinks with more seeds; their degrees of freedom grow like those of
+    # the seeds.
     from scipy.special import stdtrit
 
     if n == 1:
-        return math.inf
-    quantile = [float(stdtrit(k - 1, 0.5 + level / 2)) for k in (n, max_seeds)]
-    return quantile[1] / quantile[0] * math.sqrt(n / max_seeds)
+        return np.full(len(comparison.schedules), math.inf)
+    p = 0.5 + (1 - (1 - comparison.confidence_level) / max(len(comparison.schedules) - 1, 1)) / 2
+    df = np.maximum(comparison.df[0], 1.0)
+    return np.asarray(stdtrit(df * (max_seeds - 1) / (n - 1), p) / stdtrit(df, p) * math.sqrt(n / max_seeds))

@@ -30,6 +30,7 @@ class ScheduleComparison:
         interval: shape (N, S, 2), its confidence interval; NaN if nothing shows the noise.
             Each holds at ``1 - (1 - confidence_level) / (S - 1)`` (Bonferroni), so that the schedule that truly ends
             lowest is called higher than any other with a probability of at most ``(1 - confidence_level) / 2``.
+        df: shape (N, S), the degrees of freedom behind each interval; 0 if nothing shows the noise, or for the lowest.
         confidence_level: of each row of intervals.
     """
 
@@ -40,6 +41,7 @@ class ScheduleComparison:
     lowest: tuple[str, ...]
     difference: Array
     interval: Array
+    df: Array
     confidence_level: float
 
     @property
@@ -77,11 +79,11 @@ def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
     rows = np.array([[int(np.flatnonzero(curve.n_trials <= n)[0]) for curve in found] for n in trials])
     final = np.array([[c.final_loss[k] for c, k in zip(found, row, strict=True)] for row in rows])
     lowest = final.argmin(axis=1)
-    interval = np.zeros((len(trials), len(found), 2))
+    interval, df = np.zeros((len(trials), len(found), 2)), np.zeros((len(trials), len(found)))
     for n, low in enumerate(lowest):
         for s, curve in enumerate(found):
             if s != low:
-                interval[n, s] = _difference(curve, rows[n, s], found[low], rows[n, low], corrected)
+                *interval[n, s], df[n, s] = _difference(curve, rows[n, s], found[low], rows[n, low], corrected)
     with np.errstate(invalid="ignore"):
         difference = final - final[np.arange(len(trials)), lowest][:, None]
     return ScheduleComparison(
@@ -92,12 +94,15 @@ def compare_schedules(curves: Iterable[DegradationCurve]) -> ScheduleComparison:
         lowest=tuple(names[i] for i in lowest),
         difference=difference,
         interval=interval,
+        df=df,
         confidence_level=level,
     )
 
 
-def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int, level: float) -> tuple[float, float]:
-    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b.
+def _difference(
+    a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int, level: float
+) -> tuple[float, float, float]:
+    """Bounds of mean_o min_i mu_a - mean_o min_j mu_b, and their degrees of freedom.
 
     Three errors add: that of each schedule, and a seed may be luckier under one schedule than under the other at all
     learning rates alike. No pooling helps against the last; its variance has the degrees of freedom of the shared
@@ -105,21 +110,24 @@ def _difference(a: DegradationCurve, row_a: int, b: DegradationCurve, row_b: int
     at the lowest mean. Its luck pulls the difference to one side only, where its error is widened for the number of
     candidates.
     """
+    from scipy.special import stdtrit
+
     shared = [(a.block.seeds.index(seed), b.block.seeds.index(seed)) for seed in a.block.seeds if seed in b.block.seeds]
     common, df = _common_variance(a, b, shared)
     if math.isnan(common):
-        return math.nan, math.nan
+        return math.nan, math.nan, 0.0
     (weight_a, n_a), (weight_b, n_b) = _chosen(a, row_a), _chosen(b, row_b)
     if not n_a or not n_b:
-        return -math.inf, math.inf
+        return -math.inf, math.inf, df
     columns_a, columns_b = np.array(shared).T
     center = weight_a @ a.block.fit.mean - weight_b @ b.block.fit.mean
     center += a.block.fit.effect[columns_a].mean() - b.block.fit.effect[columns_b].mean()
     variances = np.array([common, _own_variance(a, weight_a), _own_variance(b, weight_b)])
-    quantile = _quantile(variances, np.array([df, a.df, b.df]), level)
+    df = _df_of_sum(variances, np.array([df, a.df, b.df]))
+    quantile = float(stdtrit(df, 0.5 + level / 2))
     low = quantile * math.sqrt(variances @ [1, 1, widening(level, n_b) ** 2])
     high = quantile * math.sqrt(variances @ [1, widening(level, n_a) ** 2, 1])
-    return float(center - low), float(center + high)
+    return float(center - low), float(center + high), df
 
 
 def _common_variance(a: DegradationCurve, b: DegradationCurve, shared: list[tuple[int, int]]) -> tuple[float, float]:
@@ -136,14 +144,12 @@ def _own_variance(curve: DegradationCurve, weight: Array) -> float:
     return max(float(contrast @ fit.covariance @ contrast), 0.0)
 
 
-def _quantile(variances: Array, df: Array, level: float) -> float:
-    # Satterthwaite's degrees of freedom of the sum. The schedules share their seeds, so the variances of their own
-    # errors may be wrong together: these two count as one.
-    from scipy.special import stdtrit
-
+def _df_of_sum(variances: Array, df: Array) -> float:
+    # Satterthwaite's. The schedules share their seeds, so the variances of their own errors may be wrong together:
+    # these two count as one.
     common, own = float(variances[0]), float(variances[1:].sum())
-    parts, least = common**2 / df[0] + own**2 / df[1:].min(), df.min()
-    return float(stdtrit((common + own) ** 2 / parts if parts > 0 else least, 0.5 + level / 2))
+    parts = common**2 / df[0] + own**2 / df[1:].min()
+    return float((common + own) ** 2 / parts if parts > 0 else df.min())
 
 
 def _chosen(curve: DegradationCurve, row: int) -> tuple[Array, float]:

@@ -165,6 +165,7 @@ def curve_of(block: LossBlock, confidence_level: float, strides: Sequence[int] |
     bounds = ExcessBounds(block, confidence_level)
     baseline = fit.score(np.arange(n))
     rows = [_one_stride(fit, baseline, bounds, int(k)) for k in stride]
+    best = fit.choice(np.arange(n))
     with np.errstate(over="ignore"):
         ratio = np.array([np.max(lrs[k:] / lrs[:-k]) for k in stride])
     return DegradationCurve(
@@ -176,6 +177,8 @@ def curve_of(block: LossBlock, confidence_level: float, strides: Sequence[int] |
         block=block,
         confidence_level=confidence_level,
         warnings=(*_warnings(block), *_unused(block)),
+        too_high=_shifted(fit, best, stride),
+        too_low=_shifted(fit, best, -stride),
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
     )
 
@@ -196,9 +199,9 @@ def sub_grids(n: int, stride: int) -> list[NDArray[np.intp]]:
 
 def _one_stride(fit: CrossFit, baseline: Array, bounds: ExcessBounds, stride: int) -> dict[str, Any]:
     # baseline: each seed's loss, shape (K,), at the best learning rate that the other seeds choose.
-    choosing = by_offset(fit.choosing, stride)
-    choice = choosing.argmin(axis=0) * stride + np.arange(stride)[:, None]
-    held_out = np.where(np.isfinite(choosing.min(axis=0)), fit.loss[choice, np.arange(fit.loss.shape[1])], math.inf)
+    choice = by_offset(fit.choosing, stride).argmin(axis=0) * stride + np.arange(stride)[:, None]
+    seeds = np.arange(fit.loss.shape[1])
+    held_out = np.where(np.isfinite(fit.choosing[choice, seeds]), fit.loss[choice, seeds], math.inf)
     scores, excess = held_out.mean(axis=1), (held_out - baseline).mean(axis=1)
     worst, mean = max(float(excess.max()), 0.0), max(float(excess.mean()), 0.0)
     # The full grid against itself: nothing to estimate.
@@ -210,8 +213,6 @@ def _one_stride(fit: CrossFit, baseline: Array, bounds: ExcessBounds, stride: in
         "mean_interval": _around(mean, *of_mean),
         "final_loss": scores.mean(),
         "worst_final_loss": scores.max(),
-        "too_high": _shifted(fit, stride),
-        "too_low": _shifted(fit, -stride),
     }
 
 
@@ -222,14 +223,13 @@ def _around(estimate: float, low: float, high: float) -> tuple[float, float]:
     return min(max(low, 0.0), estimate), max(high, estimate)
 
 
-def _shifted(fit: CrossFit, steps: int) -> float:
-    n, n_seeds = fit.loss.shape
-    best = fit.choice(np.arange(n))
-    moved = best + steps
-    if moved.min() < 0 or moved.max() >= n:
-        return math.nan
+def _shifted(fit: CrossFit, best: NDArray[np.intp], steps: NDArray[np.intp]) -> Array:
+    # Excess loss this many steps beside the best learning rate of each seed, shape of steps; NaN beyond the grid.
+    (n, n_seeds), moved = fit.loss.shape, best + steps[:, None]
+    inside = ((moved >= 0) & (moved < n)).all(axis=1)
     seeds = np.arange(n_seeds)
-    return float(np.mean(fit.loss[moved, seeds] - fit.loss[best, seeds]))
+    excess = fit.loss[np.clip(moved, 0, n - 1), seeds] - fit.loss[best, seeds]
+    return np.where(inside, excess.mean(axis=1), math.nan)
 
 
 def _unused(block: LossBlock) -> tuple[str, ...]:

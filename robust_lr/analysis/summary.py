@@ -138,7 +138,7 @@ def _tolerance_from_noise(blocks: Iterable[LossBlock]) -> float | str:
     lowest = min(blocks, key=lambda block: float(block.mean.min()), default=None)
     if lowest is None:
         return "1%"
-    noise, means = float(lowest.noise[lowest.best]), lowest.mean[np.isfinite(lowest.mean)]
+    noise, means = lowest.fit.given_noise or float(lowest.noise[lowest.best]), lowest.mean[np.isfinite(lowest.mean)]
     return N_NOISES * noise if _ROUNDING * np.ptp(means) < noise < math.inf else "1%"
 
 

@@ -135,3 +135,12 @@ def test_a_choice_of_several_widens_the_band_as_bonferroni_says(n, factor):
 
 def test_the_columns_are_the_sub_grids():
     assert by_offset(np.arange(5.0), 2).tolist() == [[0, 1], [2, 3], [4, INF]]
+
+
+def test_a_learning_rate_that_exploded_is_not_taken_for_the_best():
+    """Two runs at 200 and at 2000 would leave any mean possible, by a t interval."""
+    rng = np.random.default_rng(0)
+    loss = 0.1 * np.abs(np.arange(16.0) - 8)[:, None] + 0.01 * rng.normal(size=(16, 2))
+    bounded = ExcessBounds(block_of(loss), 0.95).of_stride(3)[0][1]
+    loss[14:] = [[200.0, 2000.0], [9000.0, 1000.0]]
+    assert ExcessBounds(block_of(loss), 0.95).of_stride(3)[0][1] < 2 * bounded

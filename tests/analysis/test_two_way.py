@@ -162,6 +162,38 @@ def test_a_noise_that_is_given_makes_bands_of_one_seed():
     assert fit.t_quantile(0.95) / 1.96 > 1.4  # so a noise that is 1.4 times too small does no harm
 
 
+def test_a_given_noise_is_raised_where_the_curve_is_rougher_and_never_lowered():
+    rng, place, ratios = np.random.default_rng(0), np.arange(24), []
+    for _ in range(40):
+        noise = 0.1 * np.exp(0.12 * np.maximum(place - 8, 0))
+        loss = 0.01 * (place - 8) ** 2 + noise * rng.normal(size=24)
+        fit = fit_two_way(loss[:, None], noise=0.1)
+        assert (fit.variance >= 0.1**2).all()
+        ratios.append(np.sqrt(fit.variance) / noise)
+    typical = np.median(ratios, axis=0)
+    assert typical[:8] == pytest.approx(1, abs=0.2)
+    assert (typical[8:] > 0.5).all()  # 0.17 at the end if it were not raised
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [lambda x: 0.02 * x**2, lambda x: 3 - x, abs, lambda x: 5.0 * (x == 1), lambda x: 9.0 * (x > 2)],
+    ids=["valley", "slope", "kink", "one good point", "cliff"],
+)
+def test_a_curve_that_is_not_noisy_leaves_a_given_noise_as_it_is(curve):
+    loss = curve(np.arange(-8.0, 8.0))[:, None]
+    assert fit_two_way(loss, noise=0.1).variance == pytest.approx(np.full(16, 0.01))
+
+
+def test_a_second_trial_shows_the_noise_better_than_the_roughness_of_the_curve():
+    loss = np.random.default_rng(0).normal(size=(16, 2))
+    assert fit_two_way(loss, noise=0.1).variance == pytest.approx(np.full(16, 0.01))
+    loss[:8, 1] = NAN
+    variance = fit_two_way(loss, noise=0.1).variance
+    assert (variance[:8] > 0.1).all()
+    assert variance[8:] == pytest.approx(np.full(8, 0.01))
+
+
 def test_without_a_replicate_nothing_is_known_about_the_noise():
     for loss in ([[1.0], [2.0]], [[1.0, NAN], [2.0, 3.0]]):
         fit = fit_two_way(np.array(loss))
@@ -198,3 +230,23 @@ def test_noise_that_grows_by_a_constant_factor_has_that_trend_up_to_the_ends(gro
 def test_the_trend_of_equal_noise_is_flat_whatever_cells_there_are():
     df = np.array([0, 0, 4, 1, 1, 0, 2, 0])
     np.testing.assert_allclose(_two_way._smoother(df).sum(axis=1), 1)
+
+
+def test_runs_that_exploded_without_reaching_infinity_do_not_rule_the_noise_in_the_valley():
+    rng, place = np.random.default_rng(0), np.arange(24)
+    for _ in range(20):
+        loss = (0.01 * (place - 12) ** 2)[:, None] + 0.02 * rng.normal(size=(24, 3)) + 0.02 * rng.normal(size=3)
+        wild = loss.copy()
+        wild[18:] = 10.0 ** rng.uniform(3, 12, size=(6, 3))
+        wild[17, 0] = 1e6  # one run of three
+        calm, fit = fit_two_way(loss[:17]), fit_two_way(wild)
+        assert fit.exploded.tolist() == [False] * 17 + [True] * 7
+        assert np.sqrt(fit.variance[12] / calm.variance[12]) == pytest.approx(1, rel=0.5)
+        assert fit.effect == pytest.approx(calm.effect, abs=0.05)
+        assert np.median(fit.pair_variance[8:16, 8:16]) < 4 * np.median(calm.pair_variance[8:16, 8:16])
+
+
+@given(st.integers(0, 10**6), st.integers(3, 20), st.integers(2, 5), st.floats(0, 30))
+def test_noise_alone_is_no_explosion(seed, n, k, effect):
+    rng = np.random.default_rng(seed)
+    assert not fit_two_way(rng.normal(size=(n, k)) + effect * rng.normal(size=k)).exploded.any()
