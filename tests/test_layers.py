@@ -35,8 +35,8 @@ analysis.recommendation analysis.comparison analysis.noise analysis._pairs
 analysis._pair_figures
 analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
-collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection.pooled
-collection.paired collection._analyzed report.pooled_text collection
+collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection._next_grid
+collection.pooled collection.paired collection._analyzed report.pooled_text collection
 prior
 sweep
 commands.job commands.__main__
