@@ -183,6 +183,24 @@ def test_a_journal_is_judged_by_the_metric_that_is_asked_for(robust_lr, module):
         assert content["notes"] == (["judged by the metric 'validation_loss'"] if best == 0.1 else [])
 
 
+def test_the_only_metric_of_a_journal_without_a_loss_is_taken(robust_lr, module):
+    code = "def train(*, lr, schedule, seed):\n    return {'val_loss': lr + seed}\n"
+    robust_lr(*sweep_arguments(f"{module(code)}:train", journal="j.jsonl"), "--metric", "val_loss")
+    answer = robust_lr("analyze", "j.jsonl")
+    assert "judged by the metric 'val_loss'" in answer.out and "10 results" in answer.out
+
+
+def test_tasks_that_were_taken_for_seeds_are_refused_with_the_command_to_type(robust_lr, one_line):
+    rows = [
+        "batch_size,lr,loss",
+        *(f"{b},{lr},{3 + 1 / b + (lr - 0.01) ** 2}" for b in (16, 32, 64) for lr in (0.001, 0.003, 0.01, 0.03, 0.1)),
+    ]
+    write("runs.csv", "\n".join(rows))
+    line = one_line("analyze", "runs.csv", "--tolerance", 0.01)
+    assert "they differ in batch_size" in line and "--group-by batch_size " in line
+    assert robust_lr("analyze", "runs.csv", "--group-by", "batch_size").out.count("Next sweep") == 1
+
+
 def test_a_metric_that_a_journal_does_not_have_is_answered_with_those_it_has(robust_lr, module, one_line):
     robust_lr(*sweep_arguments(f"{module(WITH_METRIC)}:train", journal="j.jsonl"))
     line = one_line("analyze", "j.jsonl", "--metric", "val")

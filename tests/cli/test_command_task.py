@@ -81,3 +81,13 @@ def test_a_job_array_is_emitted_and_collected(robust_lr):
     answer = robust_lr("collect", "sweep-trials")
     assert "1 of 12 results, 1 new in sweep.jsonl; look at them with: robust-lr analyze sweep.jsonl" in said(answer)
     assert "#SBATCH --array=0-11" in robust_lr(*["run", "--command", "true"], *SWEEP, "--emit", "slurm-array").out
+
+
+@pytest.mark.parametrize(("seeds", "warns"), [(2, True), (1, False)])
+def test_a_command_without_its_seed_is_warned_about_if_there_are_several(robust_lr, seeds, warns):
+    Path("train.py").write_text("")
+    answer = robust_lr(
+        "run", "--command", f"{PYTHON} train.py --lr {{lr}}", "--lr-min", 0.1, "--lr-max", 1, "--n-points", 2,
+        "--schedules", "cosine", "--seeds", seeds, "--dry-run",
+    )  # fmt: skip
+    assert ("the command has no {seed}: it must read the environment variable ROBUST_LR_SEED" in answer.err) == warns

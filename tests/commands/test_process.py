@@ -57,6 +57,13 @@ time.sleep(600)
     assert "ValueError: stopped" in (folder / "trials/constant-lr0.1-seed0/log.txt").read_text()
 
 
+def test_a_silent_command_out_of_time_is_told_how_to_get_more(folder):
+    write_script("silent.py", "import time\ntime.sleep(600)\n")
+    task = CommandTask(f"{PYTHON} silent.py", trials_dir="trials", trial_timeout=0.3)
+    with pytest.raises(TrialError, match=r"printed nothing; if it only needs longer, raise --trial-timeout"):
+        run_sweep(task, [0.1], ["constant"], 1, max_retries=0)
+
+
 def test_a_trial_that_ignores_sigterm_is_killed_and_its_children_too(folder, monkeypatch):
     monkeypatch.setattr(_process, "SECONDS_TO_STOP", 0.5)
     task = hanging(folder, trial_timeout=1.0)

@@ -331,7 +331,7 @@ def test_a_journal_notices_an_edit_of_the_command_its_script_and_what_the_script
         write_script("code.py", code)
         run_sweep(CommandTask(f"{PYTHON} code.py {{lr}} --more", trials_dir="trials"), **sweep)
     write_script("helper.py", "SCALE = 2")
-    with pytest.raises(JournalError, match=r"helper.py changed since"):
+    with pytest.raises(JournalError, match=r"^file helper.py changed since"):
         run_sweep(python(code), **sweep)
     write_script("helper.py", "SCALE = 1")
     run_sweep(python(code, trial_timeout=100, trials_dir="elsewhere"), **sweep)

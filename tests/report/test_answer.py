@@ -138,6 +138,13 @@ def test_an_unfinished_sweep_is_finished_before_anything_else():
     assert "needs the trials left" in text and "yet: the sweep is unfinished" in text
 
 
+def test_a_seed_that_is_missing_at_the_best_rate_is_said_in_plain_words():
+    loss = np.array(VALLEY)[None, :, None] + np.arange(3.0)
+    loss[0, 4, 2] = NAN
+    box = dict(answer_box(analyze_sweep(SweepResult(("constant",), 2.0 ** np.arange(9), range(3), loss))).rows)
+    assert "(mean of 2 of 3 seeds, corrected for the missing one)" in box["Best learning rate"]
+
+
 def test_one_seed_asks_for_more_and_offers_a_guess():
     box = box_of(VALLEY, FLAT, shift=(0.0,))
     assert "(one seed)" in box["Best learning rate"]

@@ -31,6 +31,7 @@ def test_every_small_panel_is_a_picture_with_a_text(tmp_path):
         element = ElementTree.fromstring(panel)
         assert element.get("aria-label", "").startswith("size ")
         assert len(element.findall("polyline")) == 7
+        assert {"peak learning rate", "loss above the best"} <= {text.text for text in element.findall("text")}
 
 
 def test_names_from_the_data_are_no_markup(tmp_path):
