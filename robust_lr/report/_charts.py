@@ -37,8 +37,8 @@ class Axis:
             size = next(n * unit for n in (1, 2, 5, 10) if n * unit >= rough * 0.999)
             values = [float(f"{i * size:.14g}") for i in range(math.ceil(low / size), math.ceil(high / size) + 1)]
         shown = [value for value in values if low <= value <= high]
-        digits = next((n for n in (6, 8, 10) if len({f"{value:.{n}g}" for value in shown}) == len(shown)), 17)
-        return {value: f"{value:.{digits}g}" for value in shown}
+        precision = next((n for n in (6, 8, 10) if len({f"{value:.{n}g}" for value in shown}) == len(shown)), 17)
+        return {value: f"{value:.{precision}g}" for value in shown}
 
 
 @dataclass(frozen=True, kw_only=True)
