@@ -62,7 +62,7 @@ def _draw_trials(draw: Drawing, result: SearchResult, curve: _Curve) -> None:
             draw.line("each trial", [lr] * len(losses), losses, CONTEXT, width=0, marker="circle")
     name = "mean" if result.total_steps is None else f"mean, {result.total_steps} steps"
     draw.line(name, curve.means, curve.means.values(), width=1.2, marker="circle")
-    order = list(dict.fromkeys(each.lr for each in result.history))
+    order = [each.lr for each in result.history]
     for lr, loss in curve.means.items():
         draw.write(str(order.index(lr) + 1), lr, loss)
 

@@ -30,6 +30,7 @@ from robust_lr.report.matplotlib_plots import (
     search_figure,
 )
 from robust_lr.search import LearningRateSearch, SearchOptions
+from robust_lr.search._result import rounded_up
 from robust_lr.theory import grid_guarantee
 
 INF, NAN = math.inf, math.nan
@@ -299,7 +300,7 @@ def test_the_search_figure_shows_every_trial_the_best_what_is_as_good_and_what_d
     first = {tell.lr: str(i) for i, tell in reversed(list(enumerate(result.history, 1))) if tell.status == "ok"}
     assert set(first.values()) <= numbers
     explained = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert f"nothing is better by more than {result.excess_bound:.2g}" in explained
+    assert f"nothing is better by more than {rounded_up(result.excess_bound)}" in explained
     assert f"Best learning rate: {result.lr:.4g}" in figure.get_suptitle()
     assert "better by more than the tolerance" in ax.get_title()
 
