@@ -18,7 +18,9 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _STEP = re.compile(r"(\d[\d.,]*) ?([kKmM]?)")
 _EXPONENTS = {"k": "e3", "m": "e6"}
 _UNFINISHED = "ended before the last {step} of the others; a loss before the end of training is not comparable with it"
-_LONGER = "went on after {step} {end:g}, where the others ended; a loss after longer training is not comparable with theirs"
+_LONGER = (
+    "went on after {step} {end:g}, where the others ended; a loss after longer training is not comparable with theirs"
+)
 _MIXED = "several runs wrote {loss} into one folder, where their values cannot be told apart"
 
 
@@ -94,9 +96,9 @@ def _by_their_ends(
                 reasons[i] = (_UNFINISHED if reached[i] < end else _LONGER).format(step=step, end=end)
     if not uneven:
         return reasons, []
-    ends = f"{min(uneven):g} to {max(uneven):g}"
+    span = f"{min(uneven):g} to {max(uneven):g}"
     return reasons, [
-        f"{count_of(len(uneven), 'run')} ended at different {step}s ({ends}), and all count: if training was not over, "
+        f"{count_of(len(uneven), 'run')} ended at different {step}s ({span}), and all count: if training was not over, "
         "their losses are not comparable"
     ]
 

@@ -83,7 +83,9 @@ def _is_of_another_kind(parent: MLflowRun, children: Sequence[MLflowRun]) -> boo
     """Whether a parent was trained itself: its learning rate is not among those of its children, which share one."""
     own, nested = _rates(parent), {rate for child in children for rate in _rates(child)}
     settings = [{name for name in run.params if not is_lr(name)} for run in (parent, *children)]
-    return bool(own and parent.history.last and not own & nested) and len(nested) == 1 and settings[0] not in settings[1:]
+    return (
+        bool(own and parent.history.last and not own & nested) and len(nested) == 1 and settings[0] not in settings[1:]
+    )
 
 
 def _rates(run: MLflowRun) -> set[float]:

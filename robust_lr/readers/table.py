@@ -97,9 +97,7 @@ def runs_in(
     wanted, on_history = last_rows(path, kept, columns)
     if columns.lr in table.peaks:
         on_history.append(varying_rate(columns.lr))
-    reader = _RowReader(
-        columns, {condition.column for condition in conditions}, with_seeds=_with_seeds(kept, columns)
-    )
+    reader = _RowReader(columns, {condition.column for condition in conditions}, with_seeds=_with_seeds(kept, columns))
     reader.problems += table.problems
     for column in (columns.lr, columns.loss):
         reader.problems += mixed_decimals(column, [row for row, _ in wanted])

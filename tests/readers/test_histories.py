@@ -90,7 +90,9 @@ RATES = [0.1 * 2**k for k in range(10)]
 
 
 def lengths(ends):
-    return [[f"r{i}", lr, 0, e, lr + n - e] for i, (lr, n) in enumerate(zip(RATES, ends, strict=True)) for e in range(n)]
+    return [
+        [f"r{i}", lr, 0, e, lr + n - e] for i, (lr, n) in enumerate(zip(RATES, ends, strict=True)) for e in range(n)
+    ]
 
 
 def test_of_a_sweep_that_goes_on_only_the_finished_runs_count_though_they_are_few(sweep):
@@ -107,7 +109,9 @@ def test_one_run_that_was_trained_longer_than_all_others_does_not_count(sweep, s
 
 
 def test_a_run_that_was_stopped_does_not_count_beside_longer_ones_that_diverged(sweep):
-    rows = [[*row[:4], "nan" if row[0] in ("r0", "r1") and row[3] else row[4]] for row in lengths([9, 9, 9, 5, *[9] * 6])]
+    rows = [
+        [*row[:4], "nan" if row[0] in ("r0", "r1") and row[3] else row[4]] for row in lengths([9, 9, 9, 5, *[9] * 6])
+    ]
     found = sweep([row for row in rows if row[0] in ("r0", "r1", "r3")])
     assert losses(found) == {(RATES[0], 0): math.inf, (RATES[1], 0): math.inf}
 

@@ -89,7 +89,7 @@ def test_an_experiment_without_seeds_can_be_read_beside_one_with_seeds(store):
         for seed in (0, 1):
             log(lr, lr, seed=seed)
         log(lr, 2 * lr, experiment=other)
-    with pytest.raises(DataError, match="params.seed is empty"):
+    with pytest.raises(DataError, match=r"params\.seed is empty"):
         read_sweeps(path)
     assert losses(path, where=["experiment=nameless"])[0] == {0.1: 0.2, 0.2: 0.4}
     assert [sweep.n_trials for sweep in read_sweeps(path, group_by=["experiment"]).values()] == [4, 2]
