@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_lr.exceptions import OptionError
+from robust_lr._text import listed
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.reader import ReadOptions, find_lr, one_each
 from robust_lr.readers.sqlite import start_of, tables_of
 
 if TYPE_CHECKING:
+    from optuna.study import Study
+
     from robust_lr import SweepResult
 
 _JOURNAL = re.compile(rb'\{"op_code":')
@@ -31,7 +34,12 @@ class StudyReader:
         return one_each(paths, root, lambda path: self._studies(path, options))
 
     def _studies(self, path: Path, options: ReadOptions) -> dict[str, SweepResult]:
-        options.refuse(("group_by", "where"), path, "a study; --schedule-name takes any parameter of a trial")
+        of_studies = all(text.partition("=")[0].rstrip("! ") == "study" for text in options.where)
+        options.refuse(
+            ("group_by",) if of_studies else ("group_by", "where"),
+            path,
+            "a study; --schedule-name takes any parameter of a trial",
+        )
         try:
             import optuna
 
@@ -44,7 +52,7 @@ class StudyReader:
             optuna.load_study(study_name=name, storage=storage) for name in sorted(optuna.get_all_study_names(storage))
         ]
         found = {}
-        for study in studies:
+        for study in _chosen(path, studies, options.where):
             params = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
             metric = "0" if options.metric in (None, "loss") else options.metric
             found[study.study_name] = sweep_from_study(
@@ -56,6 +64,18 @@ class StudyReader:
                 direction=options.direction,
             )
         return found if len(found) != 1 else {"": found.popitem()[1]}
+
+
+def _chosen(path: Path, studies: Sequence[Study], where: Sequence[str]) -> Sequence[Study]:
+    """The studies that meet conditions such as "study=a" and "study!=b"."""
+    asked = [text.partition("=") for text in where]
+    wanted = {value.strip() for name, _, value in asked if not name.endswith("!")}
+    unwanted = {value.strip() for name, _, value in asked if name.endswith("!")}
+    names = {study.study_name for study in studies}
+    kept = [study for study in studies if study.study_name in (wanted or names) - unwanted]
+    if not kept:
+        raise DataError(f"{path} holds no study that is asked for; it holds {listed(sorted(names))}")
+    return kept
 
 
 STUDIES = StudyReader()

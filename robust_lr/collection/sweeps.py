@@ -105,8 +105,11 @@ class SweepCollection:
     def __post_init__(self) -> None:
         if not self.sweeps:
             raise DataError("a collection needs at least one sweep")
-        if len({each.sweep.direction for each in self.sweeps}) > 1:
-            raise DataError("some sweeps minimize a loss and others maximize a score; give all the same direction")
+        if len(labels := {each.sweep.direction: each.label for each in self.sweeps}) > 1:
+            raise DataError(
+                f"some sweeps minimize a loss ({labels['minimize']}) and others maximize a score "
+                f"({labels['maximize']}); all must have the same direction (--where study=NAME chooses one of Optuna's studies)"
+            )
 
     @classmethod
     def from_sweeps(

@@ -15,7 +15,9 @@ from ._columns import choose_columns
 from ._conditions import left_out, read_conditions
 from ._files import read_records
 from ._histories import rows_by_run
+from ._kinds import find_results
 from ._rows import number_or_nan
+from ._tables import TABLES
 from .runs import Direction
 
 
@@ -42,8 +44,15 @@ def read_curves(
     step of the others with a finite loss was stopped, and is left out; one without a finite loss diverged.
 
     Raises:
-        DataError: when the table cannot be read, or holds one row for each run.
+        DataError: when the table cannot be read, holds one row for each run, or is the files of a tracker.
     """
+    found = find_results(path)
+    if len(found.paths) > 1 or found.reader is not TABLES:
+        raise DataError(
+            f"{path} holds {found.reader.name}; a pruning audit reads one table with a row for each step of each run "
+            "(export the histories, as CSV for example), or with --optuna a study"
+        )
+    path = found.paths[0]
     table = read_records(path)
     columns = choose_columns(
         path, table, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=(),

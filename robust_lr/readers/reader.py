@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -69,7 +71,9 @@ def find_lr(names: Iterable[str]) -> str | None:
 def one_each(
     paths: Sequence[Path], root: Path, read: Callable[[Path], dict[str, SweepResult]]
 ) -> dict[str, SweepResult]:
-    """Return the sweeps of several files, each read by itself; a file that holds none is left out with a note.
+    """Return the sweeps of several files, each read by itself.
+
+    A file that holds none is left out with a note, and so is a copy of another.
 
     Args:
         paths: the files or folders.
@@ -81,10 +85,12 @@ def one_each(
     """
     if len(paths) == 1:
         return read(paths[0])
-    found, errors = dict[str, SweepResult](), list[str]()
+    found, errors, seen = dict[str, SweepResult](), list[str](), dict[bytes, str]()
     for path in paths:
         name = path.relative_to(root).as_posix()
         try:
+            if (original := seen.setdefault(_identity(path), name)) != name:
+                raise DataError(f"{name} is a copy of {original}")
             sweeps = read(path)
         except RobustLRError as error:
             errors.append(str(error))
@@ -93,4 +99,14 @@ def one_each(
     if not found:
         raise DataError(f"none of the {len(paths)} results in {root} can be read: {errors[0]}")
     notes = [f"left out: {error}" for error in errors]
+    if len(seen) == 1 and len(found) == 1:
+        found = {"": found.popitem()[1]}
     return {name: replace(sweep, notes=(*sweep.notes, *notes)) for name, sweep in found.items()}
+
+
+def _identity(path: Path) -> bytes:
+    """The same for files with the same content."""
+    if not path.is_file():
+        return os.fsencode(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

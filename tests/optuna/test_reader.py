@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import DataError, OptionError
 from robust_lr.readers.read import read_sweeps
 
 LOSSES = {(lr, seed): (math.log10(lr) + 1) ** 2 + 0.01 * seed for lr in (0.01, 0.1, 1.0) for seed in (0, 1)}
@@ -47,6 +47,13 @@ def test_each_study_of_a_storage_is_a_sweep(tmp_path):
     assert list(read_sweeps(path)) == ["large", "small"]
     _write(tmp_path / "other.log", "one")
     assert list(read_sweeps(tmp_path)) == ["other.log", "study.db, large", "study.db, small"]
+
+
+def test_one_of_several_studies_can_be_chosen_by_its_name(tmp_path):
+    path = _write(tmp_path / "study.db", "large", "small")
+    assert list(read_sweeps(path, where=["study=small"])) == [""]
+    with pytest.raises(DataError, match=r"study.db holds no study that is asked for; it holds large and small"):
+        read_sweeps(path, where=["study=medium"])
 
 
 def test_the_file_stays_as_it_is(tmp_path):

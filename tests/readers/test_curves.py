@@ -50,3 +50,10 @@ def test_a_table_with_a_row_for_each_run_has_no_curves(tmp_path):
     path = table(tmp_path, [f"{i},10,{lr},0,cosine,{lr}" for i, lr in enumerate((0.1, 0.2, 0.4))])
     with pytest.raises(DataError, match="holds no histories: a pruning audit needs a row for each step"):
         read_curves(path)
+
+
+def test_the_files_of_a_tracker_are_refused_with_what_an_audit_reads(tmp_path):
+    (tmp_path / "lr_0.1").mkdir()
+    (tmp_path / "lr_0.1" / "events.out.tfevents.1.host").write_bytes(b"")
+    with pytest.raises(DataError, match=r"holds TensorBoard; a pruning audit reads one table .* or with --optuna a"):
+        read_curves(tmp_path)

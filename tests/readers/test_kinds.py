@@ -31,6 +31,15 @@ def test_a_folder_of_journals_has_a_sweep_for_each(tmp_path):
         read_sweeps(tmp_path, group_by=["x"])
 
 
+def test_a_copy_of_a_journal_is_no_further_sweep(tmp_path):
+    _journal(tmp_path / "a.jsonl")
+    (tmp_path / "copy of a.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    ((name, sweep),) = read_sweeps(tmp_path).items()
+    assert name == "" and sweep.n_trials == 3 and sweep.notes[-1] == "left out: copy of a.jsonl is a copy of a.jsonl"
+    _journal(tmp_path / "b.jsonl")
+    assert list(read_sweeps(tmp_path)) == ["a.jsonl", "b.jsonl"]
+
+
 def test_a_folder_with_one_result_is_that_result(tmp_path):
     trackio_database(tmp_path)
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
@@ -40,7 +49,7 @@ def test_a_folder_with_one_result_is_that_result(tmp_path):
 
 def test_tables_count_if_a_folder_holds_nothing_else(tmp_path):
     for seed in (0, 1):
-        (tmp_path / f"{seed}.csv").write_text("lr,loss\n0.1,1\n0.2,2\n")
+        (tmp_path / f"{seed}.csv").write_text(f"lr,loss\n0.1,1\n0.2,{2 + seed}\n")
     assert list(read_sweeps(tmp_path)) == ["0.csv", "1.csv"]
 
 

@@ -37,9 +37,9 @@ def test_settings_in_a_name(name, found):
 
 @given(lr=st.floats(1e-9, 10), seed=st.integers(0, 10**6))
 def test_what_a_name_says_is_what_was_written(lr, seed):
-    for name in (f"run_lr{lr!r}_seed{seed}", f"lr={lr!r},seed={seed}", f"seed_{seed}/lr-{lr!r}",
-                 f"lr={lr!r}_seed{seed}",
-                 f"lr={lr!r}-seed={seed}", f"lr={lr!r}__seed={seed}", f"seed={seed} - lr={lr!r}"):  # fmt: skip
+    ours = f"lr={lr!r}"
+    joined = [f"{ours}{between}" for between in (f",seed={seed}", f"_seed{seed}", f"-seed={seed}", f"__seed={seed}")]
+    for name in (f"run_lr{lr!r}_seed{seed}", f"seed_{seed}/lr-{lr!r}", f"seed={seed} - {ours}", *joined):
         assert {key: float(text) for key, text in settings_in(name).items()} == {"lr": lr, "seed": seed}
 
 
