@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import sys
@@ -191,7 +193,8 @@ class _Job:
         train, objective, (name,) = self.train, self.objective, self.schedules
         with ExitStack() as stack:
             book = open_journal(
-                self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results
+                self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results,
+                prior=_digest(search.prior),
             )  # fmt: skip
             known = _known(stack.enter_context(book), objective, self.journal) if book else []
             plan = SearchPlan(search, name, seed=self.seed, known=known, n_jobs=self.n_jobs)
@@ -255,6 +258,10 @@ def _make_search(
     if options.start is not None:
         options = replace(options, start_factor=max(options.start_factor or WIDE, WIDE))
     return BracketingSearch(lr_min, lr_max, options=options, **given)
+
+
+def _digest(prior: ValleyPrior | None) -> str:
+    return "" if prior is None else hashlib.sha256(json.dumps(prior.to_dict()).encode()).hexdigest()[:16]
 
 
 def _inside(lr: float, lr_min: float, lr_max: float) -> float:
