@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from ._checks import check_number, check_whole
 from .exceptions import DataError
 
+LARGEST_LOSS = 1e70  # a larger one is an explosion that had not yet reached infinity; its 4th power is no float
+
 
 class DivergenceWatch:
     """Watches the objective of each step of one run, and reports the step at which the run diverged.

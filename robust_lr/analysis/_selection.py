@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from .._checks import check_number
 from .._metrics import Direction
 from .._text import listed
+from ..divergence import LARGEST_LOSS
 from ..exceptions import InsufficientDataError
 from ..sweep.results import SweepResult
 from ._two_way import TwoWayFit, fit_two_way
 
 Array = NDArray[np.float64]
-
-# A loss beyond this is an explosion that had not yet reached infinity; its square would leave the floats.
-EXPLODED = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +80,7 @@ class LossBlock:
 def loss_block(sweep: SweepResult, schedule: str, *, noise: float | None = None) -> LossBlock:
     """Return a schedule's results, learning rates x seeds, with their two-way model.
 
-    A missing result costs no other. A loss beyond `EXPLODED` counts as diverged. Learning rates that share no seed
+    A missing result costs no other. A loss beyond `LARGEST_LOSS` counts as diverged. Learning rates that share no seed
     with the others, not even through a third, cannot be compared with them; the largest connected group is kept.
 
     Args:
@@ -96,9 +94,9 @@ def loss_block(sweep: SweepResult, schedule: str, *, noise: float | None = None)
         OptionError: when the noise is not a positive number.
     """
     if noise is not None:
-        check_number("noise", noise, above=0)
+        check_number("noise", noise, above=0, at_most=LARGEST_LOSS)
     row = sweep.index(schedule)
-    loss = np.where(np.abs(sweep.loss[row]) > EXPLODED, math.inf, sweep.loss[row])
+    loss = np.where(np.abs(sweep.loss[row]) > LARGEST_LOSS, math.inf, sweep.loss[row])
     present = ~np.isnan(loss)
     if not present.any():
         raise InsufficientDataError(f"{schedule}: no trial has a result", needed="at least one finished trial")

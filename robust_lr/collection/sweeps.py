@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._text import count_of, listed
-from ..analysis._selection import EXPLODED, loss_block
+from ..analysis._selection import loss_block
+from ..divergence import LARGEST_LOSS
 from ..exceptions import DataError, InsufficientDataError
 from ..readers.read import read_sweeps
 from ..readers.runs import Direction, Repeats
@@ -64,7 +65,7 @@ class CollectedSweep:
         has, noise = n_seeds > 0, math.nan
         if not has.any():
             return None
-        mean = np.where(np.abs(loss) > EXPLODED, math.inf, loss)[has]
+        mean = np.where(np.abs(loss) > LARGEST_LOSS, math.inf, loss)[has]
         if loss.shape[1] == 1:
             return LossPoints(sweep.learning_rates[has], mean[:, 0], n_seeds[has], noise)
         try:

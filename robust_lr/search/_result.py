@@ -291,4 +291,6 @@ def rounded_up(loss: float) -> str:
     if not 0 < loss < math.inf:
         return f"{loss:g}"
     unit = 10.0 ** (math.floor(math.log10(loss)) - 1)
+    if not unit:
+        return f"{loss:.2g}"
     return f"{math.ceil(loss / unit * (1 - 1e-9)) * unit:.2g}"

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from .._checks import check_flag, check_number, check_whole
 from .._tolerance import Tolerance, read_tolerance
+from ..divergence import LARGEST_LOSS
 from ..exceptions import DataError, GridError, RobustLRError
 from ..prior.valley_prior import ValleyPrior, check_prior
 from ..schedules.closed_forms import Schedule
@@ -141,7 +142,7 @@ class LearningRateSearch:
         Args:
             lr: a learning rate that `ask` returned (up to a relative 1e-9), in any order, also one that was forgotten.
                 It is then no longer in flight.
-            loss: the final loss, finite if the status is "ok", and ignored otherwise.
+            loss: the final loss, finite if the status is "ok", and ignored otherwise; above 1e70 it has diverged.
             status: "ok"; "diverged", which counts as +inf; or "failed" to give this learning rate up. The search then
                 goes around it until it gets a result for it, and ends after three such learning rates.
             external: whether the trial came from elsewhere. Then any learning rate from 1e-300 to 1e300 is accepted,
@@ -160,6 +161,8 @@ class LearningRateSearch:
             raise DataError(f"lr={number!r} was never asked for; tell(..., external=True) adds a trial of your own")
         number = _check_lr("lr", number, error=DataError) if known is None else known
         value = _finite(loss) if status == "ok" else math.inf if status == "diverged" else math.nan
+        if status == "ok" and value > LARGEST_LOSS:
+            value, status = math.inf, "diverged"
         if not external and number in self._in_flight:
             self._in_flight.remove(number)
         others = [each for each in self._state.observations if each.status != "failed" or each.lr != number]
@@ -273,9 +276,12 @@ def _check_lr(name: str, value: object, *, error: type[RobustLRError]) -> float:
 
 def _finite(loss: object) -> float:
     try:
-        return check_number("loss", loss, error=DataError)
+        value = check_number("loss", loss, error=DataError)
     except DataError as error:
         raise DataError(f"{error}; tell a trial without one as status='diverged' or 'failed'") from None
+    if value < -LARGEST_LOSS:
+        raise DataError(f"loss must be at least {-LARGEST_LOSS:g}, got {value!r}")
+    return value
 
 
 def _theoretical_ratio(rule: Schedule) -> float:

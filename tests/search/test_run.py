@@ -284,7 +284,13 @@ def test_each_further_trial_at_a_learning_rate_has_the_next_seed(tmp_path):
         noise = random.Random(number)
         train = Recorder(lambda lr, seed, noise=noise: loss_at(lr) + noise.gauss(0, 0.001))
         journal = tmp_path / f"noisy_{number}.jsonl"
-        result = run(train, tolerance=0.003, seed=7, journal=journal, options=SearchOptions(noise=0.002, max_trials=16))
+        result = run(
+            train,
+            tolerance=0.003,
+            seed=7,
+            journal=journal,
+            options=SearchOptions(noise=0.002, max_trials=16, noise_trials=99),
+        )
         assert len(set(train.calls)) == len(train.calls) == result.n_trials
         for lr, n in Counter(lr for lr, _ in train.calls).items():
             assert sorted(seed for other, seed in train.calls if other == lr) == list(range(7, 7 + n))
