@@ -146,7 +146,8 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
     lrs, schedules, seeds = header.requested
     requested = {"learning_rates": lrs, "schedules": schedules, "seeds": seeds} if lrs else {}
     trials = [(trial.schedule, trial.lr, trial.seed) for trial in header.further]
-    further = {"fingerprint": dict(header.fingerprint), "requested": requested, "further": trials, "prior": header.prior}
+    further = {"fingerprint": dict(header.fingerprint), "requested": requested, "further": trials}
+    further["prior"] = header.prior
     return {
         "record": "sweep",
         "format": FORMAT,

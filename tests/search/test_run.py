@@ -17,8 +17,8 @@ import pytest
 from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SweepResult, run_sweep
 from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRWarning, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
-from robust_lr.runners import evaluate_trial
 from robust_lr.prior import ValleyPrior
+from robust_lr.runners import evaluate_trial
 from robust_lr.search import SearchOptions
 from robust_lr.search._result import rounded_up
 from robust_lr.search.run import search_learning_rate
