@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..exceptions import OptionError
@@ -10,12 +11,18 @@ from ..exceptions import OptionError
 if TYPE_CHECKING:
     from ..prior import ValleyPrior
 
+_LENGTHS = ("tokens", "total_steps", "steps", "epochs")
 _AT = "values of the covariates of the new sweep, such as params=1e9,batch_size=512"
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", metavar="FILE", help="prior from earlier sweeps, written by robust-lr learn")
     parser.add_argument("--at", metavar="NAME=VALUE,...", help=f"with --prior: {_AT}")
+    parser.add_argument(
+        "--length", metavar="NAME",
+        help="with --prior and --horizons: the covariate that grows with the length [default: tokens, total_steps, "
+        "steps or epochs, whichever --at has]",
+    )  # fmt: skip
 
 
 def add_at(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +32,29 @@ def add_at(parser: argparse.ArgumentParser) -> None:
 def read_prior_option(options: argparse.Namespace) -> ValleyPrior | None:
     """Return the prior of the options, or None without one."""
     if options.prior is None:
-        if options.at is not None:
-            raise OptionError("--at needs --prior, the file that robust-lr learn wrote")
+        for name in ("at", "length"):
+            if getattr(options, name) is not None:
+                raise OptionError(f"--{name} needs --prior, the file that robust-lr learn wrote")
         return None
+    if options.length is not None:
+        raise OptionError("--length needs --horizons")
     return read_prior(options.prior, options.at)
+
+
+def read_prior_at_lengths(options: argparse.Namespace) -> Callable[[int], ValleyPrior] | None:
+    """Return what the prior of the options expects of a training of so many steps, or None without one."""
+    if options.prior is None:
+        read_prior_option(options)
+        return None
+    from ..prior import LearningRatePrior
+
+    prior, at = LearningRatePrior.load(options.prior), read_at(options.at)
+    prior.at(**at)  # a wrong covariate, before any trial
+    name = options.length or next((name for name in _LENGTHS if name in at), None)
+    value = at.get(name or "")
+    if name is None or not isinstance(value, float):
+        raise OptionError(f"--length must name a number in --at that grows with the length, got {name or 'none'}")
+    return lambda steps: prior.at(**{**at, name: value * steps / options.total_steps})
 
 
 def read_prior(path: str, at: str | None) -> ValleyPrior:

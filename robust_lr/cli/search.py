@@ -11,7 +11,7 @@ from ..exceptions import OptionError
 from .arguments import add_range, add_tolerance, add_training, at_least
 from .command_task import add_command_options, training_options
 from .plugins import Plugin
-from .prior_options import add_prior, read_prior_option
+from .prior_options import add_prior, read_prior_at_lengths, read_prior_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,12 +144,14 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
     from ..search.run import search_learning_rate
 
     stepwise = None if options.stepwise is None else options.stepwise == "yes"
+    total_steps = _total_steps(options)
+    at_lengths = None if options.horizons is None else read_prior_at_lengths(options)
     return search_learning_rate(
         lr_min=options.lr_min,
         lr_max=options.lr_max,
         tolerance=options.tolerance,
         schedule=options.schedule,
-        prior=read_prior_option(options),
+        prior=None if at_lengths else read_prior_option(options),
         options=SearchOptions(
             ratio=options.ratio, start=options.start, start_factor=options.start_factor,
             max_trials=options.max_trials, extend=not options.no_extend,
@@ -158,7 +160,8 @@ def _search(options: argparse.Namespace, plugins: Sequence[Plugin]) -> SearchRes
         n_jobs=options.n_jobs,
         seed=options.seed,
         progress=True,
-        total_steps=_total_steps(options),
+        total_steps=total_steps,
         horizons=None if options.horizons is None else _shares(options.horizons),
+        start_at=at_lengths,
         **training_options(options, plugins),
     )  # fmt: skip

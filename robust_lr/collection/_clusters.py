@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .sweeps import CollectedSweep
+from .._text import listed
+from ..exceptions import OptionError
 
 Array = NDArray[np.float64]
 
 FEWEST_CLUSTERS = 4  # fewer say next to nothing about how clusters differ
 MOST_COLUMNS = 6  # of which all combinations are tried; of more, the single columns
+_FEWEST_TO_LEAVE_OUT = 5
 _TIED = 2.0  # log-likelihoods this close are equal: then the larger clusters count, which claim less
 _RHO = np.linspace(0.0, 0.95, 20)  # share of the variance between clusters
 
 
-def find_cluster_columns(sweeps: Sequence[CollectedSweep], value: Array) -> tuple[str, ...]:
+class HasCovariates(Protocol):
+    """A sweep with its covariates by name."""
+
+    @property
+    def covariates(self) -> Mapping[str, float | str]:
+        """The covariates."""
+        ...
+
+
+def find_cluster_columns(sweeps: Sequence[HasCovariates], value: Array) -> tuple[str, ...]:
     """Return the columns whose combinations cluster the sweeps; () if each sweep is to be its own cluster.
 
     Each candidate is a set of columns that makes at least four clusters, with two sweeps each on average. The one-way
@@ -42,7 +54,23 @@ def find_cluster_columns(sweeps: Sequence[CollectedSweep], value: Array) -> tupl
     return min((each for each in found if each[0] >= best - _TIED), key=lambda each: each[1:3])[3]
 
 
-def cluster_numbers(sweeps: Sequence[CollectedSweep], columns: Sequence[str]) -> NDArray[np.intp]:
+def columns_to_leave_out(sweeps: Sequence[HasCovariates], columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns by which sweeps are left out together: those given, or all but one.
+
+    It is the one without which the fewest clusters are left, at least five; without such a one each sweep is a cluster.
+    """
+    names = tuple(sweeps[0].covariates)
+    if columns is not None:
+        if unknown := [name for name in columns if name not in names]:
+            raise OptionError(f"cluster_by must name covariates, {listed(names) or 'none'}; got {listed(unknown)}")
+        return tuple(columns)
+    found = [tuple(other for other in names if other != name) for name in names if len(names) > 1]
+    counts = {each: int(cluster_numbers(sweeps, each).max()) + 1 for each in found}
+    enough = [each for each, count in counts.items() if count >= _FEWEST_TO_LEAVE_OUT]
+    return min(enough, key=counts.__getitem__, default=())
+
+
+def cluster_numbers(sweeps: Sequence[HasCovariates], columns: Sequence[str]) -> NDArray[np.intp]:
     """Return the number of the cluster of each sweep; without columns each is its own."""
     if not columns:
         return np.arange(len(sweeps))

@@ -34,6 +34,7 @@ class SweepHeader:
             line to the next that has another.
         requested: the learning rates, schedules and seeds that the last sweep asked for; of a search, none.
         further: trials that it asked for later, because of the results.
+        prior: digest of the prior of a search, empty without one.
     """
 
     learning_rates: tuple[float, ...]
@@ -45,6 +46,7 @@ class SweepHeader:
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     requested: tuple[Sequence[float], Sequence[str], Sequence[int]] = ((), (), ())
     further: tuple[TrialSpec, ...] = ()
+    prior: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def header_record(header: SweepHeader) -> dict[str, Any]:
     requested = {"learning_rates": lrs, "schedules": schedules, "seeds": seeds} if lrs else {}
     trials = [(trial.schedule, trial.lr, trial.seed) for trial in header.further]
     further = {"fingerprint": dict(header.fingerprint), "requested": requested, "further": trials}
+    further["prior"] = header.prior
     return {
         "record": "sweep",
         "format": FORMAT,
@@ -186,6 +189,7 @@ def _read_header(
         MappingProxyType(record.get("fingerprint") or dict(earlier.fingerprint if earlier else {})),
         requested,
         tuple(TrialSpec(str(name), float(lr), int(seed)) for name, lr, seed in record.get("further", ())),
+        str(record.get("prior", "")),
     )
     return header, results
 

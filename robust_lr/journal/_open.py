@@ -28,6 +28,7 @@ def open_journal(
     keep_results: bool = False,
     learning_rates: Sequence[float] = (),
     seeds: Sequence[int] = (),
+    prior: str = "",
 ) -> Journal | None:
     """Return the journal at a path, open for writing; None if there is no path.
 
@@ -38,6 +39,7 @@ def open_journal(
         label: name of the training function; by default that of `label_of`. A new one begins its own results.
         keep_results: whether the results in the journal stay valid although the training function has changed.
         learning_rates, seeds: those known in advance.
+        prior: digest of the prior of a search, empty without one.
 
     Raises:
         OptionError: when the path is not a path.
@@ -59,7 +61,7 @@ def open_journal(
     specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
     return Journal.open(
         path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label,
-        fingerprint=fingerprint_of(train), keep_results=keep_results, new_label=has_label,
+        fingerprint=fingerprint_of(train), keep_results=keep_results, new_label=has_label, prior=prior,
     )  # fmt: skip
 
 
@@ -78,6 +80,8 @@ def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0,
         text += f"; {n_other} more in it are not in this sweep"
     if n_old and journal.has_results_of_unknown_code:
         text += " (the old ones have no fingerprint of the code, so an edit since then cannot be noticed)"
+    if n_old and journal.has_results_of_another_prior:
+        text += " (the old ones were chosen by another prior, or without one; they count all the same)"
     if not _logger.isEnabledFor(logging.INFO) and (sys.stderr.isatty() if show is None else show):
         print(text, file=sys.stderr)  # noqa: T201
     _logger.info(text)

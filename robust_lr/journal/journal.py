@@ -54,6 +54,7 @@ class Journal:
     ) -> None:
         self._file, self._header, self._on_disk = file, header, on_disk
         self._found_fingerprint = bool(on_disk.fingerprint)
+        self._had_another_prior = on_disk.prior != header.prior
         self._lrs, self._seeds = set(header.learning_rates), set(header.seeds)
         self._finished, self._given_up = dict[TrialSpec, TrialResult](), dict[TrialSpec, TrialResult]()
         for result in results:
@@ -71,6 +72,7 @@ class Journal:
         fingerprint: Mapping[str, str] = MappingProxyType({}),
         keep_results: bool = False,
         new_label: bool = False,
+        prior: str = "",
     ) -> Self:
         """Begin a journal, or continue one of the same training function, which then holds the trials of both.
 
@@ -85,12 +87,14 @@ class Journal:
             fingerprint: digest of each part of the training function; empty if unknown.
             keep_results: whether the results stay valid although parts of the training function have changed.
             new_label: whether another label may begin its own results in this journal.
+            prior: digest of the prior of a search, empty without one.
 
         Raises:
             JournalError: when another process is writing it, it belongs to another training function, that function
                 has changed, it holds a schedule of the same name with another spec, or the file is not a journal.
         """
         new = SweepHeader(tuple(map(float, learning_rates)), dict(schedules), tuple(seeds), train, "", "", fingerprint)
+        new = replace(new, prior=prior)
         file = JournalFile(path)
         try:
             contents, n_good_bytes = parse_journal(file.path, file.read())
@@ -98,7 +102,9 @@ class Journal:
             header = new if mine is None else _merged(file.path, mine.header, new)
             changed = _changes(file.path, mine, new, keep_results=keep_results)
             # A fingerprint alone is not written before there is a result of its code.
-            on_disk = replace(header, fingerprint=mine.header.fingerprint) if mine is not None else header
+            on_disk = header
+            if mine is not None:
+                on_disk = replace(header, fingerprint=mine.header.fingerprint, prior=mine.header.prior)
             is_current = mine is not None and mine is contents and on_disk == mine.header and not changed
             journal = cls(file, header, mine.results if mine else (), on_disk=on_disk)
             if is_current:
@@ -120,6 +126,11 @@ class Journal:
     def has_results_of_unknown_code(self) -> bool:
         """Whether it holds results from before fingerprints were kept, so that an edit since cannot be noticed."""
         return bool(self._finished) and not self._found_fingerprint
+
+    @property
+    def has_results_of_another_prior(self) -> bool:
+        """Whether its results were chosen by another prior, or without this one."""
+        return bool(self._finished) and self._had_another_prior
 
     @property
     def finished(self) -> Mapping[TrialSpec, TrialResult]:
@@ -233,7 +244,7 @@ def _merged(path: Path, old: SweepHeader, new: SweepHeader) -> SweepHeader:
     )
     if merged != old:
         merged = replace(merged, requested=(new.learning_rates, tuple(new.schedules), new.seeds), further=())
-    return replace(merged, fingerprint=new.fingerprint or old.fingerprint)
+    return replace(merged, fingerprint=new.fingerprint or old.fingerprint, prior=new.prior)
 
 
 def _grown(header: SweepHeader, spec: TrialSpec) -> SweepHeader:

@@ -24,7 +24,7 @@ from ._valley import LN2
 from .valley_prior import LEVEL, ValleyPrior
 
 _MULTIPLES = (2.0, 4.0)  # of the noise, in turn
-_REQUIRED = (0.975, 0.98, 0.985, 0.99, 0.995, 0.9975)
+_REQUIRED = (0.99, 0.995, 0.9975)
 _MOST_TRIALS, _MOST_SWEEPS, _MOST_FOLDS = 6, 120, 12
 _LEAST_CLUSTERS = 5
 

@@ -1,4 +1,4 @@
-"""Covariates as features of a law: the logarithm of a number, and one indicator for each level of a category.
+"""Covariates as features of a law: the logarithm of a number, their products, and one indicator for each level.
 
 A category as rich as the data (a name for each sweep) is left out, since it tells nothing about another sweep.
 """
@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from ..exceptions import OptionError
 Value = float | str
 Array = NDArray[np.float64]
 # What is plausible before any data: how the best learning rate changes with a number (the exponent), and with a level.
-_EXPONENT, _LEVEL = 0.5, 0.7
+# And how an exponent changes with the log of a number: exponents of language models depend on the batch size.
+_EXPONENT, _LEVEL, _CURVATURE = 0.5, 0.7, 0.05
 # A number outside of what was seen by more than the seen range, and by more than this factor, is far from all.
 _FAR = 4.0
 
@@ -58,13 +60,20 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the features: a number's own, "name=level" of a category."""
-        return (*self.numbers, *(f"{name}={level}" for name, levels in self.levels.items() for level in levels))
+        """The names of the features: a number's own, "a*b" of a product of two, "name=level" of a category."""
+        levels = (f"{name}={level}" for name, levels in self.levels.items() for level in levels)
+        return (*self.numbers, *self.products, *levels)
+
+    @cached_property
+    def products(self) -> tuple[str, ...]:
+        """The names of the products of two numbers."""
+        return tuple(f"{a}*{b}" for a, b in combinations_with_replacement(self.numbers, 2))
 
     @cached_property
     def plausible(self) -> Array:
         """How large each coefficient may be before any data (standard deviation), shape (K,)."""
-        return np.array([_EXPONENT] * len(self.numbers) + [_LEVEL] * (len(self.names) - len(self.numbers)))
+        n, n_levels = len(self.numbers), sum(map(len, self.levels.values()))
+        return np.array([_EXPONENT] * n + [_CURVATURE] * len(self.products) + [_LEVEL] * n_levels)
 
     @property
     def center(self) -> Array:
@@ -74,6 +83,7 @@ class Features:
     def row(self, covariates: Mapping[str, Value]) -> tuple[Array, float]:
         """Return the features of one sweep, shape (K,), and the variance that unknown levels add."""
         row = [math.log(float(covariates[name]) / center) for name, (_, center, _) in self.numbers.items()]
+        row += [a * b for a, b in combinations_with_replacement(row, 2)]
         unknown = 0.0
         for name, levels in self.levels.items():
             level = _level(covariates[name])

@@ -52,11 +52,15 @@ class PriorFields:
 
     @property
     def exponents(self) -> dict[str, Prediction]:
-        """How the best learning rate depends on each feature: the exponent of a number, or log of a level's factor."""
+        """How the best learning rate depends on each covariate: the exponent of a number, or log of a level's factor.
+
+        The exponents are those of the typical sweep.
+        """
         law = self.learned.laws[0]
         sds = np.sqrt(np.diag(law.covariance))
         pairs = zip(law.coefficients[1:].tolist(), sds[1:].tolist(), strict=True)
-        return {name: Prediction(*pair) for name, pair in zip(self.features.names, pairs, strict=True)}
+        named = {name: Prediction(*pair) for name, pair in zip(self.features.names, pairs, strict=True)}
+        return {name: each for name, each in named.items() if name not in self.features.products}
 
     def describe(self) -> str:
         """Return a one-line summary."""

@@ -88,7 +88,13 @@ class Posterior:
 
     @cached_property
     def is_contradicted(self) -> bool:
-        """Whether valleys of no prior are likelier than its own, or the best is far from where it expects it."""
+        """Whether valleys of no prior are likelier than its own, or the best is far from where it expects it.
+
+        Or a trial where it expects the best, or below, lies above its valley.
+        """
+        limit = math.log(self.prior.lr) + self.prior.lr_spread
+        if self.broken and min(self.broken) < limit:
+            return True
         return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5) or self._spreads_off > _TOO_FAR
 
     def probability(self, tolerance: float) -> float:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._text import count_of
+from ..collection._clusters import cluster_numbers, columns_to_leave_out
 from ..exceptions import DataError, InsufficientDataError
 from ._calibration import calibrate
-from ._clusters import find_clusters
 from ._features import Features, Value
 from ._fields import KnownSweep, PriorFields
 from ._law import Law
@@ -104,7 +104,8 @@ class LearningRatePrior(PriorFields):
         if len(sweeps) > _MOST_SWEEPS:
             raise DataError(f"a prior takes at most {_MOST_SWEEPS} sweeps, got {len(sweeps)}")
         covariates = [each.covariates for each in sweeps]
-        columns, cluster = find_clusters(covariates, cluster_by)
+        columns = columns_to_leave_out(sweeps, cluster_by)
+        cluster = cluster_numbers(sweeps, columns)
         features = Features.of(covariates)
         rows = np.array([features.row(each)[0] for each in covariates]).reshape(len(sweeps), -1)
         learned, known = learn([each.points for each in sweeps], rows, cluster, features.plausible)
@@ -118,7 +119,7 @@ class LearningRatePrior(PriorFields):
             return _valley_prior(replace(learned, laws=laws_of[kept.tobytes()]), rows[number], n_clusters)
 
         calibration = calibrate(known, left_out)
-        return cls(sweeps, columns, features, learned, calibration, tuple(dict.fromkeys(notes)))
+        return cls(sweeps, columns or tuple(covariates[0]), features, learned, calibration, tuple(dict.fromkeys(notes)))
 
     def at(self, **covariates: Value) -> ValleyPrior:
         """Return what the sweeps expect of a new one with these covariates; pass it to a search as ``prior=``.

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..prior._posterior import Posterior
     from ..prior.valley_prior import ValleyPrior
 
-# So many results choose their trials by the prior; then the bound guides the search, and the prior may still end it.
+# So many trials are chosen by the prior, while the best may be where it expects it. Then the search goes on as without
+# it, from these points, and the prior may still end it.
 _MOST_GUIDED = 3
 
 
@@ -77,6 +78,6 @@ class Guide:
         """The log of the learning rate to try next, or None if the bound should guide the search."""
         from ..prior._next_trial import next_trial
 
-        if not self.is_trusted or len(self.data.results) >= _MOST_GUIDED:
+        if len(self.data.results) >= _MOST_GUIDED or not (self.is_trusted and self.posterior.is_as_expected):
             return None
         return next_trial(self.posterior, self.tolerance, taken)

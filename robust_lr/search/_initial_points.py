@@ -58,7 +58,8 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
     settings = state.settings
     if settings.options.start is None:
         cells = initial_points(state)
-        yield from (x for x in _empty_cells(state, cells, taken) if _is_worth_a_look(state, x, taken))
+        empty = _empty_cells(state, cells, taken)
+        yield from empty if state.guide is None or not taken else _worth_a_look(state, list(empty), len(cells), taken)
         return
     start, factor = math.log(settings.options.start), settings.options.start_factor
     step = math.log(settings.ratio) if factor is None else first_step(factor)
@@ -79,14 +80,17 @@ def _openings(state: SearchState, taken: Sequence[float]) -> Iterator[float]:
                 yield x
 
 
-def _is_worth_a_look(state: SearchState, x: float, taken: Sequence[float]) -> bool:
-    """Whether a cell is; with a prior, only on the sides to which its first trials leave the valley open."""
-    if state.guide is None or not state.data.counts:
-        return True
-    if state.guide.is_trusted and len(state.data.points) >= 3:
-        return False
-    up, down = _open_sides(state)
-    return (up and x > max(taken)) or (down and x < min(taken))
+def _worth_a_look(state: SearchState, empty: list[float], n_cells: int, taken: Sequence[float]) -> list[float]:
+    """The cells left after trials by a prior: those in which the valley may go on, first.
+
+    Of the others only so many that the first look takes no more trials than without the prior.
+    """
+    (up, down), points = _open_sides(state), state.data.points
+    best = min(points, key=lambda p: p.loss).x if points else min(taken)
+    low, high = (max((x for x in taken if x < best), default=best), min((x for x in taken if x > best), default=best))
+    inside = [x for x in empty if low < x < high or (up and x > max(taken)) or (down and x < min(taken))]
+    others = [x for x in empty if x not in inside]
+    return inside + others[: max(n_cells - len(set(taken)) - len(inside), 0)]
 
 
 def _open_sides(state: SearchState) -> tuple[bool, bool]:

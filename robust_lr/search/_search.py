@@ -187,6 +187,11 @@ class LearningRateSearch:
         return tuple(self._in_flight)
 
     @property
+    def prior(self) -> ValleyPrior | None:
+        """What earlier sweeps expect, if given."""
+        return self._state.settings.prior
+
+    @property
     def done(self) -> bool:
         """Whether the search is over. The result of a trial still in flight can reopen it."""
         return isinstance(self._next_step(), End)

@@ -5,7 +5,7 @@ Each horizon runs its full schedule, down to its own end; nothing is ranked by t
 With x = log(lr) and t = log(steps / total_steps), the best x at a horizon is taken as ``a + b t``, give or take the
 error of a parabola through three losses, with b ~ N(0, 0.18^2): how language models drift (docs/horizons.md). So a is
 the best x at full length, and several horizons tell b. If it is expected elsewhere (`start_at`), all of this holds for
-the distance from there, and both estimates are weighted by their precision.
+the distance from there, and both estimates are weighted by their precision. A prior knows the valley as well.
 
 The valley at full length is as wide as that of the longest shorter training: ``half_width`` is how far from its minimum
 the loss is worse by the tolerance. Then one trial in the middle, or two beside it, are enough with a known probability.
@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
+from ..prior.valley_prior import ValleyPrior
 from . import LearningRateSearch, SearchResult, SearchStart
 from ._convex_bound import Point
 from ._state import FINEST, SearchState
 from ._step import Ask, End
 from .transfer import DRIFT
 
-StartAt = Callable[[int], SearchStart]
+StartAt = Callable[[int], SearchStart | ValleyPrior]
 
 PROBABILITY = 0.9
 # The error of a parabola through three noisy losses, as a standard deviation of log(lr).
@@ -45,6 +46,14 @@ class Carried:
     std: float
     half_width: float
     tolerance: float
+    source: str = "the shorter trainings expect"
+
+    @classmethod
+    def by_prior(cls, prior: ValleyPrior, tolerance: float) -> Carried:
+        """What earlier sweeps expect, without any shorter search."""
+        sides = ((prior.left_rise, prior.left_power), (prior.right_rise, prior.right_power))
+        widths = [math.log(2) * (tolerance / rise) ** (1 / power) for rise, power in sides]
+        return cls(math.log(prior.lr), prior.lr_spread, math.fsum(widths) / 2, tolerance, "earlier sweeps expect")
 
     @classmethod
     def over(cls, shorter: Sequence[SearchResult], steps: int, start_at: StartAt | None) -> Carried:
@@ -62,10 +71,14 @@ class Carried:
         share = [1 - t * math.fsum(ts) / slope for t in ts]
         weight = math.fsum(share) / _ERROR**2
         center = expected(steps) + math.fsum(x * each for x, each in zip(xs, share, strict=True)) / math.fsum(share)
+        half_width, tolerance = valleys[-1][1], shorter[-1].tolerance
         if start_at is not None:
-            own = 1 / math.log(start_at(steps).factor) ** 2
+            here = start_at(steps)
+            own = (here.lr_spread if isinstance(here, ValleyPrior) else math.log(here.factor)) ** -2
             center, weight = (weight * center + own * expected(steps)) / (weight + own), weight + own
-        return cls(center, weight**-0.5, valleys[-1][1], shorter[-1].tolerance)
+            if isinstance(here, ValleyPrior):
+                half_width = cls.by_prior(here, tolerance).half_width
+        return cls(center, weight**-0.5, half_width, tolerance)
 
     def trials(self, probability: float) -> tuple[float, ...]:
         """The fewest x of which one is within the tolerance of the best with this probability; three to go on from."""
@@ -100,7 +113,7 @@ class Carried:
         return (
             f"nothing is better by more than the tolerance, with a probability of {probability:.2g}. This assumes that "
             f"in two of three searches the best learning rate is within a factor of {math.exp(self.std):.2g} of where "
-            "the shorter trainings expect it"
+            f"{self.source} it"
         )
 
 

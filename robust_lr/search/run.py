@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +19,7 @@ from .._checks import check_train, check_whole
 from .._labels import is_vague, label_of
 from .._metrics import Direction, Objective, without_metric
 from .._text import count_of, levels_to_user
+from .._tolerance import read_tolerance
 from ..exceptions import DataError, OptionError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
 from ..prior.valley_prior import ValleyPrior
@@ -26,7 +29,7 @@ from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
 from ..sweep.retries import MAX_RETRIES, warn_of_failures
 from ..trials import TrainFunction, TrialResult
-from . import LearningRateSearch, SearchOptions, SearchResult
+from . import LearningRateSearch, SearchOptions, SearchResult, SearchStart
 from ._lengths import at_length, read_horizons
 from .horizons import WIDE, BracketingSearch, Carried, ConfirmingSearch, StartAt
 from .plan import SearchPlan
@@ -107,8 +110,8 @@ def search_learning_rate(
         total_steps: the steps of a training of full length, >= 1, for a `train` that takes `total_steps` as a
             parameter, or is a task with such a field.
         horizons: ascending shares of `total_steps` that end with 1, such as ``[0.1, 0.3, 1]``.
-        start_at: returns the `SearchStart` that is known beforehand for a training of so many steps, such as that of a
-            law; by default nothing is.
+        start_at: returns what is known beforehand for a training of so many steps, a `SearchStart` or the prior of
+            `LearningRatePrior.at`; by default nothing is.
 
     Returns:
         The result; its `stop` and `reason` say why the search stopped. Failed trials cause a `RobustLRWarning`.
@@ -141,13 +144,19 @@ def search_learning_rate(
         progress, time_budget,
     )  # fmt: skip
     if prior is not None and horizons is not None:
-        raise OptionError("give a prior or horizons, not both: each brings its own expectation")
-    known: dict[str, Any] = {} if prior is None else {"prior": prior}
-    make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, options=options, **known)
+        raise OptionError("with horizons, the prior of each length comes from start_at=lambda steps: prior.at(...)")
+    make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, prior=prior, options=options)
     if total_steps is None:
         return job.carry_out(make())
+    return _over_horizons(job, make, total_steps, [1] if horizons is None else horizons, start_at)
+
+
+def _over_horizons(
+    job: _Job, make: Callable[..., LearningRateSearch], total_steps: int, horizons: Sequence[float],
+    start_at: StartAt | None,
+) -> SearchResult:  # fmt: skip
     results, began = list[SearchResult](), time.monotonic()
-    for steps in read_horizons([1] if horizons is None else horizons, total_steps):
+    for steps in read_horizons(horizons, total_steps):
         search = make(shorter=results, steps=steps, is_last=steps == total_steps, start_at=start_at)
         results.append(job.at(steps, spent=time.monotonic() - began).carry_out(search, total_steps=steps))
         if results[-1].stop in (None, "failures"):  # the time is over, or the code has to be mended
@@ -192,7 +201,8 @@ class _Job:
         train, objective, (name,) = self.train, self.objective, self.schedules
         with ExitStack() as stack:
             book = open_journal(
-                self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results
+                self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results,
+                prior=_digest(search.prior),
             )  # fmt: skip
             known = _known(stack.enter_context(book), objective, self.journal) if book else []
             plan = SearchPlan(search, name, seed=self.seed, known=known, n_jobs=self.n_jobs)
@@ -230,24 +240,36 @@ def _make_search(
     steps: int = 0,
     is_last: bool = True,
     start_at: StartAt | None = None,
+    prior: ValleyPrior | None = None,
     **given: Any,
 ) -> LearningRateSearch:
     """The search at one length, with what the shorter ones and `start_at` say about it."""
     known = [result for result in shorter if result.lr > 0]
+    expected = None if start_at is None else start_at(steps)
     carried = Carried.over(known, steps, start_at) if known else None
-    if carried is None and start_at is not None and options.start is None:
-        expected = start_at(steps)
-        options = replace(options, start=_inside(expected.lr, lr_min, lr_max), start_factor=expected.factor)
-    elif carried is not None:
+    if carried is None and isinstance(expected, ValleyPrior):
+        tolerance = read_tolerance(given["tolerance"])
+        if not is_last:
+            return BracketingSearch(lr_min, lr_max, options=options, prior=expected, **given)
+        if tolerance.relative or expected.required == 1:  # without a loss, or too little known, it only guides
+            return LearningRateSearch(lr_min, lr_max, options=options, prior=expected, **given)
+        carried = Carried.by_prior(expected, tolerance.value)
+    if carried is not None:
         start = _inside(math.exp(carried.center), lr_min, lr_max)
         options = replace(options, start=start, start_factor=math.exp(carried.std))
+    elif isinstance(expected, SearchStart) and options.start is None:
+        options = replace(options, start=_inside(expected.lr, lr_min, lr_max), start_factor=expected.factor)
     if is_last:
         if carried is None:
-            return LearningRateSearch(lr_min, lr_max, options=options, **given)
+            return LearningRateSearch(lr_min, lr_max, options=options, prior=prior, **given)
         return ConfirmingSearch(lr_min, lr_max, options=options, carried=carried, **given)
     if options.start is not None:  # the parabola through the bracket needs arms that noise does not bend
         options = replace(options, start_factor=max(options.start_factor or WIDE, WIDE))
     return BracketingSearch(lr_min, lr_max, options=options, **given)
+
+
+def _digest(prior: ValleyPrior | None) -> str:
+    return "" if prior is None else hashlib.sha256(json.dumps(prior.to_dict()).encode()).hexdigest()[:16]
 
 
 def _inside(lr: float, lr_min: float, lr_max: float) -> float:

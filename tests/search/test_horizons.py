@@ -12,6 +12,7 @@ import pytest
 from robust_lr import CommandTask, SearchOptions, search_learning_rate
 from robust_lr.exceptions import JournalError, OptionError, RobustLRError, RobustLRWarning
 from robust_lr.journal.journal import read_journal
+from robust_lr.prior import ValleyPrior
 from robust_lr.search import SearchStart
 from robust_lr.search.horizons import Carried
 
@@ -113,6 +114,33 @@ def test_a_start_known_beforehand_saves_full_length_trials():
     assert (result.n_trials, result.stop) == (1, "horizons")
     assert result.shorter[0].n_trials <= 4
     assert train.excess(result.lr) <= TOLERANCE
+
+
+def test_a_prior_for_each_length_saves_trials_of_both_lengths():
+    def start_at(steps):
+        best = 0.01 * (steps / TOTAL) ** 0.4
+        return ValleyPrior(
+            lr=1.1 * best, lr_spread=0.2, left_rise=0.0096, left_spread=0.2, right_rise=0.0096, right_spread=0.2,
+            left_power=2.0, noise=0.001,
+        )  # fmt: skip
+
+    for horizons, n_short in (((1,), 0), ((0.1, 1), 3)):
+        train = Training(drift=0.4)
+        result = search(train, horizons=horizons, start_at=start_at)
+        assert (result.n_trials, result.stop) == (1, "horizons")
+        assert sum(each.n_trials for each in result.shorter) <= n_short
+        assert train.excess(result.lr) <= TOLERANCE
+    assert "earlier sweeps expect it" in search(Training(), horizons=[1], start_at=start_at).reason
+
+
+@pytest.mark.parametrize(("tolerance", "required"), [("0.2%", 0.975), (TOLERANCE, 1.0)])
+def test_a_prior_that_knows_too_little_guides_the_full_length_but_does_not_end_it(tolerance, required):
+    prior = ValleyPrior(
+        lr=0.011, lr_spread=0.2, left_rise=0.0096, left_spread=0.2, right_rise=0.0096, right_spread=0.2,
+        left_power=2.0, noise=0.001, required=required,
+    )  # fmt: skip
+    result = search(Training(), horizons=[1], start_at=lambda steps: prior, tolerance=tolerance)
+    assert (result.n_trials > 1, result.stop) == (True, "tolerance")
 
 
 def test_the_result_says_what_it_cost_and_what_carries_the_claim():

@@ -17,6 +17,7 @@ import pytest
 from robust_lr import GeometricGrid, ProcessPoolRunner, RobustLRError, SweepResult, run_sweep
 from robust_lr.exceptions import GridError, JournalError, OptionError, RobustLRWarning, ScheduleError
 from robust_lr.journal.journal import Journal, read_journal
+from robust_lr.prior import ValleyPrior
 from robust_lr.runners import evaluate_trial
 from robust_lr.search import SearchOptions
 from robust_lr.search._result import rounded_up
@@ -424,3 +425,25 @@ def test_the_file_is_not_made_by_a_search_that_is_refused(tmp_path):
     with pytest.raises(GridError):
         search_learning_rate(Recorder(), 1.0, 0.1, tolerance=0.1, journal=tmp_path / "no.jsonl")
     assert not Path(tmp_path / "no.jsonl").exists()
+
+
+def test_a_journal_of_another_prior_continues_and_one_line_says_so(tmp_path, capsys):
+    def train(*, lr, schedule, seed):
+        return 3 + 0.01 * math.log(lr / 0.003) ** 2
+
+    def found(lr):
+        prior = lr and ValleyPrior(
+            lr=lr, lr_spread=0.3, left_rise=0.006, left_spread=0.3, right_rise=0.006, right_spread=0.3, noise=0.001
+        )
+        options = {"tolerance": 0.005, "journal": tmp_path / "search.jsonl", "label": "a", "prior": prior}
+        result = search_learning_rate(train, 1e-4, 1e-1, progress=True, **options)
+        return result, "another prior" in capsys.readouterr().err
+
+    first, said = found(0.003)
+    assert not said
+    again, said = found(0.003)
+    assert (again.history, said) == (first.history, False)
+    other, said = found(0.002)
+    assert said
+    assert {each.lr for each in first.history} <= {each.lr for each in other.history}
+    assert found(None)[1]

@@ -69,6 +69,9 @@ FOREIGN = {
     "steep": valley(1e-2, left=0.5, right=0.5),
     "flat": valley(8e-4, left=0.0015, right=0.0015),
     "cliff below": lambda lr: math.inf if lr > 1e-3 else valley(6e-4)(lr),
+    "exploding where the prior expects the best": lambda lr: valley(2e-4)(lr) + 300 * max(lr - 1e-3, 0),
+    "steep at the far end": valley(8e-2, left=0.05, right=0.2),
+    "falling before a cliff": lambda lr: math.inf if lr > 2e-2 else valley(1.8e-2)(lr),
 }
 
 
@@ -79,6 +82,33 @@ def test_where_the_prior_does_not_fit_the_search_goes_on_without_it(name):
     assert warm.n_trials <= cold.n_trials + 2
     best = min(loss(LOW * (HIGH / LOW) ** (k / 2000)) for k in range(2001))
     assert loss(warm.lr) - best <= 0.005
+
+
+def test_a_trial_far_above_the_valley_where_the_prior_expects_the_best_is_enough_to_contradict_it():
+    search = LearningRateSearch(LOW, HIGH, tolerance=0.005, prior=PRIOR, options=SearchOptions(noise=0.0))
+    (lr,) = search.ask()
+    search.tell(lr, status="diverged")
+    assert any("contradict the prior" in note for note in search.result.notes)
+
+
+def test_after_trials_by_the_prior_the_first_look_at_the_range_takes_no_more_trials_than_without_it():
+    search = LearningRateSearch(LOW, HIGH, tolerance=0.005, prior=PRIOR, options=SearchOptions(noise=0.0))
+    for _ in range(2):
+        (lr,) = search.ask()
+        search.tell(lr, valley(2e-4, left=0.5, right=0.5)(lr))
+    asked = search.ask(3)
+    assert min(asked) < 1e-3
+    assert max(asked) < HIGH / 3  # the loss rises there
+
+
+def test_where_the_prior_leaves_a_decade_unseen_the_result_names_it():
+    two = {"near": valley(3e-3), "far": valley(1.0, left=0.5, right=0.5)}
+    search = LearningRateSearch(1e-4, 10.0, tolerance=0.005, prior=PRIOR, options=SearchOptions(noise=0.0))
+    while asked := search.ask():
+        search.tell(asked[0], min(two["near"](asked[0]), two["far"](asked[0]) - 0.1))
+    result = search.result
+    assert result.claim == "prior"
+    assert "nothing was tried: a second valley there would go unseen" in str(result)
 
 
 def test_losses_that_contradict_the_prior_are_reported():
