@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from robust_lr._checks import check_whole
 from robust_lr._text import count_of
 from robust_lr.doctor import Evidence, Finding, Promise, Record, Records, diagnose, findings_text
-from robust_lr.doctor.source import Source, can_end_early
+from robust_lr.doctor.loops import EarlyEnd, early_end
+from robust_lr.doctor.source import Source
 
 from ._parameter_moves import ParameterMoves, gradients_elsewhere
 from ._promises import position_of, promise_of, schedulers_of, unwrapped
@@ -241,7 +242,7 @@ class ScheduleDoctor:
             position=None if scheduler is None else position_of(scheduler),
             position_at_start=self._position_at_start,
             planned_steps=self.total_steps or around.planned_steps,
-            may_end_early=is_over and can_end_early(around.places),
+            early_end=early_end(around.places) if is_over else EarlyEnd.NO,
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
             has_plateau=any(isinstance(other.scheduler, ReduceLROnPlateau) for other in self._others),

@@ -8,11 +8,13 @@ from ._course import SMALL, Course, percent
 from ._stepping import is_stepped_per_epoch
 from .evidence import Promise
 from .findings import Finding
+from .loops import EarlyEnd
 
 _LOW = 0.01  # share of the peak that is as good as zero
 _LONG_AT_FLOOR = 0.25  # share of a run at a floor that is no longer a choice
 _SHORTFALL = 0.04  # of a horizon, such as by a last batch that is dropped
 _GONE, _MOSTLY = 1e-6, 0.5  # shares of the peak and of the run
+_HOPELESS = 4  # times as long as a run that stopped early; such a warm-up was sized by another run
 _RISE = 0.05  # of the peak
 
 
@@ -69,12 +71,13 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
     if horizon - end < max(2, _SHORTFALL * horizon) or (planned is None and left - promise.end <= _LOW):
         return
     whose = "the run is to take" if planned is not None else "were taken"
+    is_certain = planned is not None or course.evidence.early_end is EarlyEnd.NO
     where = f", it is still at {percent(left)} of the peak" if course.evidence.is_over else ""
     yield Finding(
         "horizon-longer",
         f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; "
-        "give it the number of optimizer steps of the run",
-        certain=True,
+        f"give it the number of optimizer steps of the run{'' if is_certain else ', unless you stopped early'}",
+        certain=is_certain,
     )
 
 
@@ -83,6 +86,8 @@ def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
     end = course.end if course.end is not None else float(e.position or 0)
     if promise.peak_at is None or promise.peak_at <= max(end, 1) or (e.is_to_be_continued and not e.planned_steps):
         return
+    if e.planned_steps is None and course.may_end_early and promise.peak_at < _HOPELESS * end:
+        return
     rising = course.rates[-1] > course.rates[0]
     if not rising and e.position_at_start:
         return
@@ -90,7 +95,7 @@ def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
         "never-reached-peak",
         f"{promise.name} reaches its peak at step {promise.peak_at}, but the run ends at step {round(end)}: it never "
         "left the warm-up; size the warm-up by the steps of this run",
-        certain=True,
+        certain=e.planned_steps is not None or e.early_end is EarlyEnd.NO,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .loops import EarlyEnd
+
 _FIRST = 64  # steps that are always kept
 _MOST = 1024  # records; beyond that every second one is dropped
 
@@ -118,7 +120,7 @@ class Evidence:
         position: the scheduler's step count now, which may be after the last step of the optimizer.
         position_at_start: the one at the first step.
         planned_steps: steps of the optimizer that the whole run was meant to take, earlier processes included.
-        may_end_early: whether the loop can end before the steps that were meant.
+        early_end: whether the loop can end before the steps that were meant.
         is_to_be_continued: whether the optimizer's state was saved after the last step, or the run was interrupted.
         horizon_at_start: the horizon that the scheduler had when the doctor came.
         has_plateau: whether a ReduceLROnPlateau is among its other schedulers.
@@ -147,7 +149,7 @@ class Evidence:
     position: int | None = None
     position_at_start: int = 0
     planned_steps: int | None = None
-    may_end_early: bool = False
+    early_end: EarlyEnd = EarlyEnd.NO
     is_to_be_continued: bool = False
     horizon_at_start: int | None = None
     has_plateau: bool = False

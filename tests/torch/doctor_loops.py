@@ -1,5 +1,6 @@
 """Training loops with a fault of the schedule, and loops without one, each watched by a `ScheduleDoctor`."""
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -932,6 +933,93 @@ def early_stopping_in_the_condition():
         step += 1
         stopped = step == 150
     return doctor
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(n_calls):
+    calls = itertools.count()
+
+    def check(loss):
+        if next(calls) == n_calls:
+            raise Stop
+
+    return check
+
+
+@clean
+def pruned_by_an_exception_that_a_study_catches():
+    doctors = []
+
+    def objective(should_prune):
+        model, optimizer = built()
+        scheduler = CosineAnnealingLR(optimizer, T_max=100)
+        doctors.append(watching(optimizer, scheduler))
+        for step in range(100):
+            train_step(model, optimizer)
+            scheduler.step()
+            if should_prune(step):
+                raise Stop
+
+    with contextlib.suppress(Stop):
+        objective(lambda step: step > 30)
+    return doctors[0]
+
+
+@clean
+def pruned_in_the_warmup():
+    model, optimizer = built()
+    scheduler = AnnealedLR(optimizer, "warmup(0.3)+cosine", 100)
+    doctor = watching(optimizer, scheduler)
+    check = stop_after(20)
+    with contextlib.suppress(Stop):
+        for _ in range(100):
+            check(train_step(model, optimizer))
+            scheduler.step()
+    return doctor
+
+
+@clean
+def early_stopping_by_an_exception_of_a_helper():
+    model, optimizer = built()
+    scheduler = CosineAnnealingLR(optimizer, T_max=200)
+    doctor = watching(optimizer, scheduler)
+    check = stop_after(70)
+    try:
+        for _ in range(200):
+            loss = train_step(model, optimizer)
+            scheduler.step()
+            check(loss)
+    except Stop:
+        pass
+    return doctor
+
+
+@clean
+def early_stopping_by_a_condition_of_the_step():
+    class Trainer:
+        def __init__(self):
+            self.model, self.optimizer = built()
+            self.scheduler = CosineAnnealingLR(self.optimizer, T_max=50)
+            self.doctor, self.stop, self.n_epochs = watching(self.optimizer, self.scheduler), False, 0
+
+        def epoch(self):
+            for _ in range(5):
+                train_step(self.model, self.optimizer)
+            self.scheduler.step()
+            self.n_epochs += 1
+            self.stop = self.n_epochs > 20
+
+        def fit(self):
+            for _ in range(50):
+                if not self.stop:
+                    self.epoch()
+
+    trainer = Trainer()
+    trainer.fit()
+    return trainer.doctor
 
 
 @clean
