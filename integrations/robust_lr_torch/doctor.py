@@ -206,8 +206,9 @@ class ScheduleDoctor:
     def _look(self) -> None:
         if self._records.n_steps <= 2 * _FIRST_LOOK:  # finding them takes as long as many steps
             self._find_schedulers()
-        if self._elsewhere is None and self._moves.has_no_gradients:
-            self._elsewhere = gradients_elsewhere(self.optimizer)
+        if self._moves.has_no_gradients:
+            self._moves.look_for_gradients(self.optimizer)
+            self._elsewhere = self._elsewhere or gradients_elsewhere(self.optimizer)
         for finding in diagnose(self._evidence(is_over=False)):
             if finding.certain and finding.code not in self._said:
                 self._said.add(finding.code)
@@ -257,6 +258,7 @@ class ScheduleDoctor:
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
             has_untrained=is_over and self._trains_another(),
+            has_lost_gradients=is_over and self._moves.has_lost_gradients,
             swept_rate=_swept_rate(),
             is_floor_relative=promise is not None and promise.floor > 0 and self._source.has_relative_floor,
             literal_floors=self._source.literal_floors if is_over else (),
