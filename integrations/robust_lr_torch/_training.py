@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -21,6 +23,7 @@ from robust_lr.exceptions import DataError
 from robust_lr.schedules.closed_forms import Schedule, tabulated
 from robust_lr.schedules.specs import parse_schedule
 
+from ._examples import Examples, examples_of, outputs_of
 from .packing._dropout import CounterNoise, noise_keys
 
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
@@ -31,13 +34,14 @@ class Training:
     """The fields of a `SupervisedTask`, and its training of one trial at a time."""
 
     make_model: Callable[[], nn.Module]
-    train_data: tuple[Any, Any] = field(repr=False)
+    train_data: Any = field(repr=False)
     loss: Callable[[Any, Any], Tensor]
     total_steps: int
-    batch_size: int
+    batch_size: int = None  # type: ignore[assignment]  # a number once it is made
     optimizer: Callable[..., Optimizer] = torch.optim.SGD
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    validation_data: tuple[Any, Any] | None = field(default=None, repr=False)
+    parameter_groups: Callable[..., Any] | None = None
+    validation_data: Any = field(default=None, repr=False)
     metrics: Mapping[str, Callable[[Any, Any], Tensor | float]] = field(default_factory=dict)
     penalty: Callable[[nn.Module], Tensor] | None = None
     clip_norm: float | None = None
@@ -89,15 +93,24 @@ class Training:
         with _seeded(_stream(seed, _INITIAL), device):
             return self.make_model().to(device)
 
+    def make_optimizer(self, model: nn.Module, lr: float) -> Optimizer:
+        parameters = model.parameters() if self.parameter_groups is None else self.parameter_groups(model, lr=lr)
+        return self.optimizer(parameters, lr=lr, **self.optimizer_options)
+
     def batch_indices(self, seed: int) -> Tensor:
         """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
         return torch.stack(list(self._batches(seed)))
 
-    def data_on_device(self) -> list[Any]:
-        return [data.to(self.device) if isinstance(data, Tensor) else data for data in self.train_data]
+    @cached_property
+    def examples(self) -> Examples:
+        return examples_of("train_data", self.train_data)
+
+    @cached_property
+    def validation_examples(self) -> Examples | None:
+        return None if self.validation_data is None else examples_of("validation_data", self.validation_data)
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
-        value = self.loss(model(inputs), targets)
+        value = self.loss(outputs_of(model, inputs), targets)
         if value.ndim:
             raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
         return value if self.penalty is None else value + self.penalty(model)
@@ -108,12 +121,12 @@ class Training:
         model.eval()
         try:
             with torch.no_grad():
-                objective = self._means(model, self.train_data, {"loss": self.loss})["loss"]
+                objective = self._means(model, self.examples, {"loss": self.loss})["loss"]
                 if self.penalty is not None:
                     objective += float(self.penalty(model))
-                if self.validation_data is None:
+                if self.validation_examples is None:
                     return {"loss": objective}
-                means = self._means(model, self.validation_data, {"loss": self.loss, **self.metrics})
+                means = self._means(model, self.validation_examples, {"loss": self.loss, **self.metrics})
         finally:
             model.train(was_training)
         figures = {"loss": means.pop("loss"), "training_loss": objective}
@@ -124,16 +137,16 @@ class Training:
 
         Use it inside `noise_of(seed)`, else the model draws from the caller's generators.
         """
-        optimizer = self.optimizer(model.parameters(), lr=lr, **self.optimizer_options)
+        optimizer = self.make_optimizer(model, lr)
         peaks = [group["lr"] for group in optimizer.param_groups]
         multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
-        data = self.data_on_device()
+        data, values, closes = self.examples.on(self.device), list[Tensor](), needs_closure(optimizer)
         draws = True  # until a step has no dropout, to spare later steps the cost of looking for it
-        for step, (rows, key) in enumerate(zip(self._batches(seed), self.noise_keys(seed), strict=True)):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * multipliers[step]
+        rows_and_keys = zip(self._batches(seed), self.noise_keys(seed), strict=True)
+
+        def closure() -> Any:
+            nonlocal draws
             optimizer.zero_grad()
-            inputs, targets = (part[rows].to(self.device) for part in data)
             noise = CounterNoise(key) if draws else None
             with noise or nullcontext():
                 objective = self.objective(model, inputs, targets)
@@ -142,8 +155,20 @@ class Training:
                 objective.backward()  # type: ignore[no-untyped-call]
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
-            optimizer.step()
-            yield objective.detach()
+            values.append(objective.detach())
+            return values[-1]
+
+        for step, (rows, key) in enumerate(rows_and_keys):  # noqa: B007  # the closure reads the key
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * multipliers[step]
+            inputs, targets = data.batch(rows, self.device)
+            values.clear()
+            if closes:
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+            yield values[0]
 
     def noise_of(self, seed: int) -> AbstractContextManager[None]:
         """Set torch's global generators, also those of the device, to the seed's noise inside the context."""
@@ -158,20 +183,29 @@ class Training:
         rows = torch.empty(0, dtype=torch.int64)
         for _ in range(self.total_steps):
             if rows.shape[0] < self.batch_size:
-                rows = torch.cat([rows, torch.randperm(len(self.train_data[1]), generator=generator)])
+                n = len(self.examples)
+                epoch = torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
+                rows = torch.cat([rows, epoch])
             yield rows[: self.batch_size]
             rows = rows[self.batch_size :]
 
     def _means(
-        self, model: nn.Module, data: tuple[Any, Any], functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
+        self, model: nn.Module, data: Examples, functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
     ) -> dict[str, float]:
-        n, sums = len(data[1]), dict.fromkeys(functions, 0.0)
+        n, sums = len(data), dict.fromkeys(functions, 0.0)
         for start in range(0, n, self.evaluation_batch_size):
             rows = torch.arange(start, min(start + self.evaluation_batch_size, n))
-            outputs, targets = model(data[0][rows].to(self.device)), data[1][rows].to(self.device)
+            inputs, targets = data.batch(rows, self.device)
+            outputs = outputs_of(model, inputs)
             for name, function in functions.items():
                 sums[name] += float(function(outputs, targets)) * len(rows)
         return {name: total / n for name, total in sums.items()}
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Return whether its step must be given the objective as a function, which it calls as often as it likes."""
+    parameters = inspect.signature(optimizer.step).parameters.values()
+    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]

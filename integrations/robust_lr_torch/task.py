@@ -7,10 +7,9 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Unpack
+from typing import Unpack
 
-import torch
-from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from robust_lr._checks import check_whole
 from robust_lr._labels import is_vague, label_of
@@ -43,12 +42,18 @@ class SupervisedTask(Training):
     Args:
         make_model: returns a new module; its random numbers come from the seed.
         train_data: (inputs, targets): two tensors of n rows, or anything with a length that a tensor of B indices
-            indexes to such a batch.
+            indexes to such a batch. Inputs may be a tuple, ``model(*inputs)``, or a dict, ``model(**inputs)``; more
+            than two entries are several inputs, then the targets. Or one dict, ``loss(model(**batch), batch)``. Or a
+            `torch.utils.data.Dataset` or `DataLoader` of such batches. A loader gives its dataset and its
+            `collate_fn`, and says whether rows are shuffled; the seed chooses them, and this process reads them.
         loss: ``loss(outputs, targets)``, a scalar tensor: the mean over the batch.
         total_steps: T, the number of optimizer steps, >= 1.
-        batch_size: B, in [1, n]. Batches are drawn without replacement from one permutation of the data after another.
+        batch_size: B, in [1, n]; None for that of the `DataLoader`. Batches are drawn without replacement from one
+            permutation of the data after another, also across their ends.
         optimizer: makes the optimizer, as ``optimizer(parameters, lr=lr, **optimizer_options)``.
         optimizer_options: such as ``{"momentum": 0.9}``.
+        parameter_groups: ``parameter_groups(model, lr=lr)`` returns the parameter groups that `optimizer` is given
+            instead of the parameters, such as one without weight decay, or one with ``"lr": 0.1 * lr``.
         validation_data: (inputs, targets) as in `train_data`; the final loss is then theirs.
         metrics: name to ``metric(outputs, targets)``, a mean over the batch; adds "validation_<name>".
         penalty: ``penalty(model)``, a scalar tensor such as an L2 term, part of the objective.
@@ -73,6 +78,8 @@ class SupervisedTask(Training):
     """
 
     def __post_init__(self) -> None:
+        if self.batch_size is None and isinstance(self.train_data, DataLoader):
+            object.__setattr__(self, "batch_size", self.train_data.batch_size)
         _check_task(self)
         object.__setattr__(self, "optimizer_options", dict(self.optimizer_options))
         object.__setattr__(self, "metrics", dict(self.metrics))
@@ -85,7 +92,7 @@ class SupervisedTask(Training):
         part without an identifying name (a lambda, a local function, data other than tensors that print as an address),
         and a journal then asks for a label.
         """
-        parts = {f.name: label_of(getattr(self, f.name)) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+        parts = {name: label_of(part) for name, part in self.__robust_lr_fingerprint__().items()}
         if self.validation_data is not None:
             parts["returns"] = "the validation loss"  # in version 0.1.0, the training objective
         vague = [f"{name}={part}, " for name, part in parts.items() if is_vague(part)]
@@ -96,7 +103,13 @@ class SupervisedTask(Training):
 
     def __robust_lr_fingerprint__(self) -> dict[str, object]:
         """Return what determines the results, so that a journal notices an edit of a model's code."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
+        if self.parameter_groups is None:
+            del parts["parameter_groups"]  # which version 0.1.0 did not have
+        for name, examples in (("train_data", self.examples), ("validation_data", self.validation_examples)):
+            if examples is not None and isinstance(parts[name], Dataset | DataLoader):
+                parts[name] = (examples.columns, examples.is_shuffled)
+        return parts
 
     def plan_packs(
         self, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], **options: Unpack[PackOptions]
@@ -107,17 +120,19 @@ class SupervisedTask(Training):
 
 
 def _check_task(task: SupervisedTask) -> None:
-    for name in ("make_model", "loss", "optimizer", *(() if task.penalty is None else ("penalty",))):
-        if not callable(getattr(task, name)):
+    for name in ("make_model", "loss", "optimizer", "penalty", "parameter_groups"):
+        is_left_out = name in ("penalty", "parameter_groups") and getattr(task, name) is None
+        if not is_left_out and not callable(getattr(task, name)):
             raise DataError(f"{name} must be callable, got {getattr(task, name)!r}")
     for name in ("total_steps", "batch_size", "evaluation_batch_size", "check_every"):
         check_whole(name, getattr(task, name), at_least=1, error=DataError)
-    n = _count_rows("train_data", task.train_data)
+    n = len(task.examples)  # which checks train_data
     if task.batch_size > n:
         raise DataError(f"batch_size={task.batch_size} is more than the {n} rows of train_data")
-    if task.validation_data is not None:
-        _count_rows("validation_data", task.validation_data)
-    elif task.metrics:
+    if isinstance(task.train_data, DataLoader) and task.batch_size != task.train_data.batch_size:
+        its = task.train_data.batch_size
+        raise DataError(f"batch_size={task.batch_size}, but the DataLoader has batch_size={its}; give it once")
+    if task.validation_examples is None and task.metrics:
         raise DataError(f"metrics are computed on validation_data, which is missing: {', '.join(task.metrics)}")
     if wrong := [name for name, metric in task.metrics.items() if not callable(metric) or name == "loss"]:
         raise DataError(f"metrics must map names other than 'loss' to callables, got {', '.join(map(repr, wrong))}")
@@ -132,17 +147,3 @@ def _check_task(task: SupervisedTask) -> None:
         inspect.signature(task.optimizer).bind((), lr=1.0, **task.optimizer_options)
     except TypeError as error:
         raise DataError(f"optimizer does not take optimizer_options={task.optimizer_options!r}: {error}") from None
-
-
-def _count_rows(name: str, data: tuple[Any, Any]) -> int:
-    try:
-        inputs, targets = data
-        n, n_targets = len(inputs), len(targets)
-    except (TypeError, ValueError):
-        raise DataError(f"{name} must be a pair (inputs, targets), each with a length") from None
-    if n != n_targets or n == 0:
-        raise DataError(f"{name} must have as many inputs as targets, and at least one; got {n} and {n_targets}")
-    first = torch.zeros(1, dtype=torch.int64)
-    if not (isinstance(inputs[first], Tensor) and isinstance(targets[first], Tensor)):
-        raise DataError(f"{name} must give tensors when indexed; make them of arrays with torch.as_tensor")
-    return n

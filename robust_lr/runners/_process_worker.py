@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from ..trials import TrialResult, TrialSpec
-from ._worker import child_inherits, end_group, work
+from ._worker import child_inherits, descendants, end_family, work
 from .pool import Worker, WorkerLost
 
 _SECONDS_TO_REQUEST = 0.001  # the next trials, sent after a result; else the request would wait for the journal
@@ -27,6 +27,7 @@ class ProcessWorker(Worker):
         self, number: int, payload_for: Callable[[int], bytes], limit: int, environment: Mapping[str, str]
     ) -> None:
         self._payload_for, self._limit, self._n_running = payload_for, limit, 0
+        self._family: list[int] = []
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # Not a daemon: daemons may not have children, and a data loader needs some.
@@ -68,6 +69,7 @@ class ProcessWorker(Worker):
         if self.room and not self._n_running:
             self._send(None)
         else:
+            self._family = descendants(self._process.pid or 0)  # also those in a session of their own
             self._process.terminate()
 
     def join(self, seconds: float) -> None:
@@ -76,7 +78,7 @@ class ProcessWorker(Worker):
             self._process.kill()
             self._process.join()
         if self._process.pid is not None:
-            end_group(self._process.pid)
+            end_family(self._process.pid, self._family)
         self._pipe.close()
 
     def _send(self, message: object) -> None:

@@ -8,9 +8,10 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from .._text import main_line
 from ..exceptions import RobustLRError
@@ -88,11 +89,28 @@ def work(pipe: Connection) -> None:
     send_results(evaluator, queue, partial(_send, pipe))
 
 
-def end_group(process: int) -> None:
-    """Kill the process group of a worker, if it still has processes."""
-    if hasattr(os, "killpg"):
+def descendants(process: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have, as far as the system shows them."""
+    children = dict[int, list[int]]()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parent = stat.read_text(errors="replace").rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found = list(children.get(process, ()))
+    for child in found:  # which grows
+        found += children.get(child, ())
+    return found
+
+
+def end_family(process: int, others: Iterable[int] = ()) -> None:
+    """Kill what is left of the process group of a worker, and ask other processes that it had started to end."""
+    if not hasattr(os, "killpg"):
+        return
+    for other in others:  # by SIGTERM: a command has its own watchdog, which gives it time
         with contextlib.suppress(OSError):
-            os.killpg(process, signal.SIGKILL)
+            os.kill(other, signal.SIGTERM)
+    with contextlib.suppress(OSError):
+        os.killpg(process, signal.SIGKILL)
 
 
 def _send(pipe: Connection, message: object) -> None:
@@ -108,6 +126,6 @@ def _listen(pipe: Connection, queue: TrialQueue) -> None:
         while (message := pipe.recv()) is not None:
             queue.put(message)
     except (EOFError, OSError):
-        end_group(os.getpid())
+        end_family(os.getpid(), descendants(os.getpid()))
         os._exit(1)
     queue.put(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn import functional
 from robust_lr import FunctionSchedule, TrialSpec, parse_schedule
 from robust_lr.runners import TrialList
 from robust_lr_torch import SupervisedTask
+from robust_lr_torch.packing._optimizers import rule_of
 from robust_lr_torch.packing._pack import PackEvaluator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +77,30 @@ def packed(t, specs, slots, schedules=SCHEDULES, **options):
         assert result.spec not in results
         results[result.spec] = {"loss": result.loss, **result.metrics}
     return results
+
+
+class Shapes(nn.Module):
+    """Parameters of 0, 1, 2 and 4 dimensions."""
+
+    shapes: ClassVar = {"scalar": (), "bias": (5,), "weight": (3, 17), "kernel": (2, 3, 2, 2), "wide": (70,)}
+
+    def __init__(self):
+        super().__init__()
+        for name, shape in self.shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+
+def rule_for(make_optimizer, **changes):
+    """The rule of an optimizer of all the parameters of `Shapes`, whatever learning rate it is made with."""
+
+    def optimizer(parameters, lr):
+        made = make_optimizer(list(parameters))
+        for group in getattr(made, "param_groups", []):
+            if isinstance(group.get("lr"), float):
+                group["lr"] = lr
+        return made
+
+    return rule_of(task(Shapes, optimizer=optimizer, **changes), Shapes())
 
 
 def halves(step, total_steps):

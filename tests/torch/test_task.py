@@ -17,6 +17,7 @@ from robust_lr import TrainFunction, TrialResult, parse_schedule, run_sweep
 from robust_lr._fingerprint import changed_parts, fingerprint_of
 from robust_lr.exceptions import DataError, JournalError
 from robust_lr_torch import SupervisedTask
+from robust_lr_torch.packing._dropout import CounterNoise
 from tests.torch.tasks import Rows
 
 torch.set_num_threads(1)
@@ -101,6 +102,29 @@ def test_a_trial_is_the_plain_loop(schedule, changes):
     for seed, lr in ((0, 0.01), (1, 0.3)):
         expected = pytest.approx(plain_loop(t, lr, schedule, seed), rel=1e-5)
         assert t(lr=lr, schedule=schedule, seed=seed) == {"loss": expected}
+
+
+@pytest.mark.parametrize("make_model", [make_network, make_dropout_network])
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_lbfgs_gets_the_objective_of_its_batch_as_a_closure(line_search, make_model):
+    options = {"max_iter": 3, "line_search_fn": line_search}
+    t = task(make_model=make_model, optimizer=torch.optim.LBFGS, optimizer_options=options, penalty=ridge)
+    model, twin = t.initial_model(2), t.initial_model(2)
+    optimizer = torch.optim.LBFGS(twin.parameters(), lr=0.1, **options)
+    steps = t.steps(model, lr=0.1, schedule="cosine", seed=2)
+    x, y = t.train_data
+    for k, (rows, key, value) in enumerate(zip(t.batch_indices(2), t.noise_keys(2), steps, strict=True)):
+        optimizer.param_groups[0]["lr"] = 0.1 * float(parse_schedule("cosine")(k, T))
+
+        def closure(rows=rows, key=key):
+            optimizer.zero_grad()
+            with CounterNoise(key):
+                objective = t.loss(twin(x[rows]), y[rows]) + ridge(twin)
+            objective.backward()
+            return objective
+
+        assert float(value) == pytest.approx(float(optimizer.step(closure).detach()), rel=1e-5)
+    assert torch.allclose(state(model), state(twin), rtol=1e-4, atol=1e-6)
 
 
 def test_the_penalty_the_clipping_and_the_optimizer_matter():

@@ -1,7 +1,8 @@
 """The next attempt of engine "auto", as a function of the times measured so far.
 
-It tries each candidate whose predicted time for the sweep, preparation included, beats the best so far. Predictions use
-typical values until there are measurements, by one rule for CPU and GPU.
+It tries each candidate whose predicted time for the sweep, preparation included, beats the best so far; but not if the
+sweep could end more than 3 % later than sequentially, should the candidate gain only what one may count on. Predictions
+use typical values until there are measurements, by one rule for CPU and GPU.
 """
 
 from __future__ import annotations
@@ -11,32 +12,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
+_MOST_LOSS = 0.03  # of the time of sequential training, when nothing that was tried is faster
 _GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
-_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.007
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.015
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
 _STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
 
 @dataclass(frozen=True)
+class Gain:
+    """A gain before it is measured: the typical one, and the least that one may count on."""
+
+    typical: float
+    least: float = 1.0
+
+
+@dataclass(frozen=True)
 class Typical:
-    """The slots of a first pack, and the expected gains: of packing, of more slots, of compiling."""
+    """The slots of a first pack, and the gains of packing, of more slots, of compiling a pack."""
 
     slots: int
-    packing: float
-    growing: float
-    compiling: float
+    packing: Gain
+    growing: Gain
+    compiling: Gain
 
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
 # a larger pack, or one of long steps, falls out of the cache.
-_SHORT_STEP = {"cpu": 7e-4, "gpu": 1e-2}  # seconds
-_TYPICAL = {
-    ("cpu", "short"): Typical(48, 1.5, 1.0, 2.0),
-    ("cpu", "long"): Typical(8, 1.05, 1.0, 1.3),
-    ("gpu", "short"): Typical(48, 15.0, 1.4, 1.5),
-    ("gpu", "long"): Typical(8, 1.05, 1.4, 1.3),
+_TYPICAL = {  # by the longest step, in seconds, on a machine where a small operation takes this:
+    "cpu": (
+        (5.5e-4, Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4))),
+        (7e-4, Typical(48, Gain(2.0, 1.3), Gain(1.0), Gain(2.0, 1.4))),
+        (math.inf, Typical(8, Gain(1.05), Gain(1.0), Gain(1.35, 1.2))),
+    ),
+    "gpu": (
+        (1e-2, Typical(48, Gain(15.0, 5.0), Gain(1.4), Gain(1.5))),
+        (math.inf, Typical(8, Gain(1.05), Gain(1.4), Gain(1.3))),
+    ),
 }
-USUAL_SLOTS = _TYPICAL["gpu", "short"].slots
+_SMALL_OPERATION = 8e-7
+USUAL_SLOTS = 48
 
 
 @dataclass(frozen=True)
@@ -68,16 +83,18 @@ class Choice:
     n_operations: int  # of a forward pass
     on_cpu: bool
     slots: int | None = None  # asked for
+    small_operation: float = _SMALL_OPERATION  # the seconds of one that is nothing but overhead
 
     def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
         typical = self._typical
         if not tried:
-            preparation = _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations
+            preparation = self._slowness * (_TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations)
             return self._if_worth(Attempt(self._balanced(typical.slots)), preparation, typical.packing, tried)
-        last, packs = tried[-1], [m for m in tried if math.isfinite(m.seconds)]
+        last = tried[-1]
         if last.attempt.is_compiled:
             return None
-        if not packs:
+        pack = fastest(tried)
+        if pack is None:
             smaller = Attempt(min(last.most_slots, last.attempt.slots - 1))
             return self._if_worth(smaller, last.preparation, typical.packing, tried) if smaller.slots else None
         if math.isfinite(last.seconds) and self.seconds(tried[:-1]) / last.seconds > _LEAST_GAIN:
@@ -85,10 +102,9 @@ class Choice:
             is_larger = larger.slots > last.attempt.slots
             if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
                 return larger
-        best = self.best(tried)
-        preparation = _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * packs[-1].n_operations
-        compiled = Attempt(best.attempt.slots if best else 1, is_compiled=True)
-        return self._if_worth(compiled, preparation, typical.compiling, tried)
+        compiled = Attempt(pack.attempt.slots, is_compiled=True)
+        preparation = self._slowness * (_COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.n_operations)
+        return self._if_worth(compiled, preparation, typical.compiling, tried, pack.seconds)
 
     def best(self, tried: Sequence[Measured]) -> Measured | None:
         """Return the pack to train with; None is one trial after the other."""
@@ -109,16 +125,34 @@ class Choice:
 
     @property
     def _typical(self) -> Typical:
-        device = "cpu" if self.on_cpu else "gpu"
-        return _TYPICAL[device, "short" if self.alone < _SHORT_STEP[device] else "long"]
+        kinds, slowness = (_TYPICAL["cpu"], self._slowness) if self.on_cpu else (_TYPICAL["gpu"], 1.0)
+        return next(typical for longest, typical in kinds if self.alone < longest * slowness)
+
+    @property
+    def _slowness(self) -> float:  # of this machine, busy as it may be
+        return max(1.0, self.small_operation / _SMALL_OPERATION)
 
     def _balanced(self, slots: int) -> int:
         return balanced(self.n_trials, slots if self.slots is None else self.slots)
 
-    def _if_worth(self, attempt: Attempt, preparation: float, gain: float, tried: Sequence[Measured]) -> Attempt | None:
-        now = self.seconds(tried)
-        left, steps = self.total_steps * self.n_trials, self.total_steps * self.n_trials + _STEPS_TO_TRY * attempt.slots
-        return attempt if preparation + steps * now / gain < left * now else None
+    def _if_worth(
+        self, attempt: Attempt, preparation: float, gain: Gain, tried: Sequence[Measured], than: float | None = None
+    ) -> Attempt | None:
+        """Return the attempt unless it is predicted to cost time, given its gain over a step of `than` seconds."""
+        now, left = self.seconds(tried), self.total_steps * self.n_trials
+        expected, least = ((now if than is None else than) / g for g in (gain.typical, gain.least))
+        cost = preparation + _STEPS_TO_TRY * attempt.slots * least
+        spent = sum(
+            m.preparation + _STEPS_TO_TRY * m.attempt.slots * m.seconds for m in tried if math.isfinite(m.seconds)
+        )
+        is_faster = cost + left * expected < left * now
+        is_safe = spent + cost + left * min(now, least) < left * self.alone * (1 + _MOST_LOSS)
+        return attempt if is_faster and is_safe else None
+
+
+def fastest(tried: Sequence[Measured]) -> Measured | None:
+    """Return the fastest pack, even if it is slower than one trial after the other."""
+    return min((m for m in tried if math.isfinite(m.seconds)), key=lambda m: m.seconds, default=None)
 
 
 def balanced(n_trials: int, slots: int) -> int:

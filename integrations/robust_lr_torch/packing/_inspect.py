@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from robust_lr.exceptions import NotVectorizable
 
@@ -41,14 +42,14 @@ class Objective(nn.Module):
         super().__init__()
         self.task, self.model = task, model
 
-    def forward(self, inputs: Tensor, targets: Tensor, key: Tensor) -> Tensor:
+    def forward(self, inputs: Any, targets: Any, key: Tensor) -> Tensor:
         with CounterNoise(key, write_out_attention=True):
             return self.task.objective(self.model, inputs, targets)
 
 
 def inspect_replica(task: Training, seed: int) -> Replica:
-    rule, place = rule_of(task.optimizer, task.optimizer_options), place_of(task.make_model)
-    model = task.initial_model(seed)
+    model, place = task.initial_model(seed), place_of(task.make_model)
+    rule = rule_of(task, model)
     _refuse_hooks(model)
     before = _hidden_state(model)
     with not_vectorizable("its first step fails", place), task.noise_of(seed):
@@ -70,12 +71,13 @@ def state_of(model: nn.Module) -> Stack:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def _first_batch(task: Training, seed: int) -> list[Tensor]:
+def _first_batch(task: Training, seed: int) -> tuple[Any, Any]:
     rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
-    batch = [data[rows].to(task.device) for data in task.train_data]
-    if not torch.equal(torch.get_rng_state(), generator):  # which have no seed in a pack
+    first, second = (task.examples.batch(rows, task.device) for _ in range(2))
+    same = all(torch.equal(a, b) for a, b in zip(tree_leaves(first), tree_leaves(second), strict=True))
+    if not (same and torch.equal(torch.get_rng_state(), generator)):  # they have no seed in a pack
         raise NotVectorizable("the training data draw random numbers")
-    return batch
+    return first
 
 
 def _refuse_hooks(model: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from robust_lr.exceptions import NotVectorizable
 from robust_lr.linear._sgd import Kind, LinearProblem
 
 from .._training import Training
+from ._grouped_rule import GroupedRule
 from ._optimizers import rule_of
-from ._rules import SGDRule
+from ._rules import SGDRule, UpdateRule
 
 _LOSSES: dict[Any, tuple[Kind, type[nn.Module]]] = {
     functional.mse_loss: ("linear", nn.MSELoss),
@@ -27,18 +29,17 @@ _Array = NDArray[Any]
 
 
 def linear_problem(task: Training) -> LinearProblem:
-    inputs, targets = task.train_data
-    if not (isinstance(inputs, Tensor) and isinstance(targets, Tensor)):
-        raise _no("the data are not tensors")
+    tensors = task.examples.tensors
+    if tensors is None or len(tensors) != 2 or isinstance(task.examples.columns, Mapping):
+        raise _no("the data are not tensors of inputs and targets")
+    inputs, targets = tensors
     if torch.device(task.device).type != "cpu" or inputs.is_cuda or targets.is_cuda:
         raise _no("it runs on the CPU only")
     if task.penalty is not None or task.clip_norm is not None:
         raise _no("it has no penalty and no clipping")
     kind, model = _kind(task.loss), task.initial_model(0)
     layer = _layer(model)
-    rule = rule_of(task.optimizer, task.optimizer_options)
-    if not isinstance(rule, SGDRule) or rule.maximize:
-        raise _no("the optimizer must be torch.optim.SGD")
+    rule, decays_bias = _sgd(rule_of(task, model))
     flattens = any(type(m) is nn.Flatten for m in model.modules())
     if inputs.flatten(1).shape[1] != layer.in_features or not (inputs.ndim == 2 or flattens):
         raise _no("the model must map each input to its outputs by one linear layer")
@@ -54,7 +55,7 @@ def linear_problem(task: Training) -> LinearProblem:
         batches=parts.batches,
         evaluate=parts.evaluate,
         diverged=task.failure,
-        decays_bias=True,
+        decays_bias=decays_bias,
         divergence_factor=task.divergence_factor,
         divergence_patience=task.divergence_patience,
         **{name: getattr(rule, name) for name in ("momentum", "dampening", "nesterov", "weight_decay")},
@@ -83,6 +84,20 @@ class _Parts:
             if bias is not None:
                 layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias)))
         return self.task.evaluate(model)
+
+
+def _sgd(rule: UpdateRule) -> tuple[SGDRule, bool]:
+    """Return the rule of the weights, and whether it decays the bias as well."""
+    groups = {name: group for group in rule.groups for name in group.names} if isinstance(rule, GroupedRule) else {}
+    if any(group.factor != 1 for group in groups.values()):
+        raise _no("the optimizer trains at another learning rate than it is given")
+    rules = {name.rpartition(".")[2]: group.rule for name, group in groups.items()} or {"weight": rule, "bias": rule}
+    weight, bias = rules["weight"], rules.get("bias", rules["weight"])
+    if not (isinstance(weight, SGDRule) and isinstance(bias, SGDRule)) or weight.maximize:
+        raise _no("the optimizer must be torch.optim.SGD")
+    if bias not in (weight, replace(weight, weight_decay=0.0)):
+        raise _no("the parameter groups may differ in the weight decay of the bias only, and that must be 0")
+    return weight, bias == weight
 
 
 def _check_types(kind: Kind, layer: nn.Linear, inputs: Tensor, targets: Tensor) -> None:

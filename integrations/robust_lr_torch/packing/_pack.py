@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import time
 import traceback
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from robust_lr._text import first_line
 from robust_lr.runners.base import TrialSource, evaluate_trial, failed_trial
@@ -87,10 +89,16 @@ class Pack:
         rest = {name: value for name, value in self._stacks.items() if name not in self._trained}
         changing: list[Stack] = [self._trained, rest, {} if self.replica.rule.in_phase else self._state]
         rows, numbers, keys = (table[0] for table in self._block(1))
-        data = self.tables.data if self.tables.reads_rows else []
-        self.traced = trace_step(task, self.replica, changing, data, [*self._batch(rows), numbers, keys])
+        self.traced = trace_step(task, self.replica, changing, self.tables.tensors, [*self._batch(rows), numbers, keys])
         self._graph = self.traced.compiled() if compiled else self.traced.graph
         self._replayed = self._replayable()
+
+    def compiled(self) -> Pack:
+        """Return a pack on the same arrays whose step is compiled; use one of the two."""
+        pack = copy.copy(self)
+        pack.is_compiled, pack._graph = True, self.traced.compiled()
+        pack._replayed = pack._replayable()
+        return pack
 
     @property
     def specs(self) -> list[TrialSpec]:
@@ -154,11 +162,11 @@ class Pack:
         return losses
 
     def _replayable(self) -> ReplayedSteps | None:
-        on_device = torch.device(self.task.device).type == "cuda" and self.tables.reads_rows
+        on_device = torch.device(self.task.device).type == "cuda" and bool(self.tables.tensors)
         if self.replica.rule.in_phase or not on_device:
             return None
         rows, numbers, keys = (table[0] for table in self._block(1))
-        changing = self.traced.fixed[: len(self.traced.fixed) - len(self.tables.data)]
+        changing = self.traced.fixed[: len(self.traced.fixed) - len(self.tables.tensors)]
         with torch.cuda.device(self.task.device), torch.inference_mode():
             try:
                 return ReplayedSteps(
@@ -200,16 +208,17 @@ class Pack:
         rows, numbers, keys = zip(*slots, strict=True)
         device, is_double = self.task.device, any(v.dtype == torch.float64 for v in self._trained.values())
         return (
-            torch.stack(rows, dim=1).to(device if self.tables.reads_rows else "cpu"),
+            torch.stack(rows, dim=1).to(device if self.tables.tensors else "cpu"),
             torch.stack(numbers, dim=2).to(device=device, dtype=torch.float64 if is_double else torch.float32),
             torch.stack(keys, dim=1).to(device),
         )
 
     def _batch(self, rows: Tensor) -> list[Tensor]:
-        """Return a step's form of rows (slots, B): the rows themselves, or inputs and targets, each (slots, B, ...)."""
-        if self.tables.reads_rows:
+        """Return what a step gets for rows (slots, B): the rows, or the tensors of the batch, each (slots, B, ...)."""
+        if self.tables.tensors:
             return [rows]
-        return [torch.stack([data[r] for r in rows.long()]).to(self.task.device) for data in self.tables.data]
+        batches = [tree_leaves(self.tables.examples.rows(r)) for r in rows.long()]
+        return [torch.stack(leaves).to(self.task.device) for leaves in zip(*batches, strict=True)]
 
 
 def longest_block(task: Training) -> int:

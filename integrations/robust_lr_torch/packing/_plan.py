@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -20,14 +21,16 @@ from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
-from ._choice import USUAL_SLOTS, Attempt, Choice, Measured, balanced
+from ._choice import USUAL_SLOTS, Attempt, Choice, Measured, balanced, fastest
 from ._inspect import inspect_replica
 from ._linear import linear_problem
 from ._memory import free_memory
+from ._optimizers import checked_optimizer
 from ._pack import Pack, PackEvaluator, longest_block, one_thread
 from ._verify import verify_pack
 
-_SECONDS_PER_CALL = 0.02  # approximate duration of a timed call
+_SECONDS_PER_CALL, _SECONDS_OF_CALLS = 0.02, 0.05  # approximate duration of a timed call, and of all
+_SHARE_OF_SWEEP = 0.005  # that timing a step alone may take
 
 
 class Planner:
@@ -87,20 +90,27 @@ class Planner:
 
     def fastest(self) -> PackPlan:
         """Time a step alone, then each attempt of `Choice`, and return the plan of the fastest."""
-        self.alone, best = self._seconds_alone(), None
+        seed, best, candidate = self.trials[0].seed, None, None
+        checked_optimizer(self.task, self.task.initial_model(seed))
+        self.alone = self._seconds_alone()
+        choice = Choice(
+            n_trials=self.trials_per_worker,
+            total_steps=self.task.total_steps,
+            alone=self.alone,
+            n_operations=0,
+            on_cpu=self.on_cpu,
+            slots=None if self.slots == "auto" else self.slots,
+            small_operation=_seconds_of_small_operation(self.clock),
+        )
+        tried = list[Measured]()
         with one_thread(self.task):
-            choice = Choice(
-                n_trials=self.trials_per_worker,
-                total_steps=self.task.total_steps,
-                alone=self.alone,
-                n_operations=inspect_replica(self.task, self.trials[0].seed).n_operations,
-                on_cpu=self.on_cpu,
-                slots=None if self.slots == "auto" else self.slots,
-            )
-            tried = list[Measured]()
+            if choice.next_attempt(tried):  # even a model of many operations may be worth a look
+                choice = replace(choice, n_operations=inspect_replica(self.task, seed).n_operations)
             while attempt := choice.next_attempt(tried):
-                measured, pack = self._try(attempt, is_first=not any(math.isfinite(m.seconds) for m in tried))
+                measured, pack = self._try(attempt, candidate, is_first=fastest(tried) is None)
                 tried.append(measured)
+                if pack and fastest(tried) is measured:
+                    candidate = pack
                 if pack and choice.best(tried) is measured:
                     best = self._plan_of(pack, attempt.slots, compiled=attempt.is_compiled, seconds=measured.seconds)
         if not tried:
@@ -112,10 +122,13 @@ class Planner:
         memory = free_memory(self.task.device, self.n_workers) if limit is None else limit
         return max(1, memory // pack.traced.bytes_per_replica)
 
-    def _try(self, attempt: Attempt, *, is_first: bool) -> tuple[Measured, Pack | None]:
+    def _try(self, attempt: Attempt, traced: Pack | None, *, is_first: bool) -> tuple[Measured, Pack | None]:
         try:
             start = time.perf_counter()
-            pack = Pack(self.task, self.schedules, attempt.slots, compiled=attempt.is_compiled)
+            if attempt.is_compiled and traced is not None:
+                pack = traced.compiled()
+            else:
+                pack = Pack(self.task, self.schedules, attempt.slots)
             preparation, most_slots = time.perf_counter() - start, self._most_slots(pack)
             if most_slots < attempt.slots:
                 return Measured(attempt, math.inf, preparation, most_slots=most_slots), None
@@ -158,15 +171,23 @@ class Planner:
 
         with one_thread(task) if self.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
             steps = endless_steps()
-            return _seconds_per_step(
-                lambda n: float([next(steps) for _ in range(n)][-1]), longest_block(task), self.clock
-            )
+            run = lambda n: float([next(steps) for _ in range(n)][-1])  # noqa: E731
+            n_steps = self.trials_per_worker * task.total_steps
+            return _seconds_per_step(run, longest_block(task), self.clock, n_steps)
 
 
-def _seconds_per_step(run: Callable[[int], object], longest: int, clock: Callable[[], float]) -> float:
+def _seconds_of_small_operation(clock: Callable[[], float]) -> float:
+    numbers = torch.zeros(16)
+    return _seconds_per_step(lambda n: [numbers + numbers for _ in range(n)], 50, clock, of_steps=100_000)
+
+
+def _seconds_per_step(
+    run: Callable[[int], object], longest: int, clock: Callable[[], float], of_steps: float = math.inf
+) -> float:
     """Return the median time per step over calls of ``run(n)``, with n at most `longest`.
 
     As in training, quick steps run in blocks: on a GPU the host waits for the device only at the end of each block.
+    It takes little of the time of `of_steps` steps.
     """
 
     def seconds(n_steps: int) -> float:
@@ -175,8 +196,11 @@ def _seconds_per_step(run: Callable[[int], object], longest: int, clock: Callabl
         return (clock() - start) / n_steps
 
     seconds(1)  # warms up
-    n_steps = max(1, min(longest, int(_SECONDS_PER_CALL / max(seconds(1), 1e-9))))
-    times, end = list[float](), time.perf_counter() + 0.05
-    while len(times) < 3 or (len(times) < 50 and time.perf_counter() < end):
+    one = max(seconds(1), 1e-9)
+    budget = min(_SECONDS_OF_CALLS, _SHARE_OF_SWEEP * of_steps * one)
+    n_steps = max(1, min(longest, int(min(_SECONDS_PER_CALL, budget) / one)))
+    times, end = [one] if budget < one else list[float](), time.perf_counter() + budget
+    least = 3 if budget == _SECONDS_OF_CALLS else 1
+    while len(times) < least or (len(times) < 50 and time.perf_counter() < end):
         times.append(seconds(n_steps))
     return median(times)  # the minimum would depend on their number

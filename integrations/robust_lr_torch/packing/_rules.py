@@ -23,7 +23,8 @@ Numbers = NDArray[np.float64]
 
 
 class UpdateRule(Protocol):
-    in_phase: ClassVar[bool]  # all replicas must be at the same step, from `initial_state` on; else it can be traced
+    @property
+    def in_phase(self) -> bool: ...  # all replicas must be at the same step, from `initial_state` on; else traceable
 
     def coefficients(self, lrs: Numbers) -> Numbers: ...  # of a replica with these learning rates, (T, n)
 

@@ -25,8 +25,8 @@ Block = tuple[Tensor, Tensor, Tensor]  # rows (n, B), numbers of the rule (n, n_
 class TrialTables:
     def __init__(self, task: Training, schedules: Mapping[str, Schedule], replica: Replica) -> None:
         self.task, self.schedules, self.replica = task, schedules, replica
-        self.data = task.data_on_device()
-        self.reads_rows = all(isinstance(data, Tensor) for data in self.data)  # else a step gets its batch
+        self.examples = task.examples.on(task.device)
+        self.tensors = self.examples.tensors or []  # which a step reads rows of; else it gets its batch
         self.initial = lru_cache(_MODELS_KEPT)(self._initial)
         n_kept = max(1, _BYTES_KEPT // (task.total_steps * (task.batch_size + 1) * 4))
         self.rows = lru_cache(n_kept)(lambda seed: task.batch_indices(seed).to(torch.int32))

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .._examples import split
 from .._training import Training
 from ._inspect import Objective, Replica
 from ._memory import bytes_of, peak_bytes
@@ -28,7 +29,7 @@ class TracedStep:
     ``graph(*fixed, *moving)`` updates the stacks among the fixed tensors (parameters, buffers, optimizer state), in
     place, and returns the losses, shape (C,); if the rule cannot be traced, it returns the gradients too and does not
     update the parameters. The training data are fixed as well, if a step reads rows of them. Moving are the rows (C,
-    B), or else the batch (C, B, ...) of inputs and targets; the numbers of the rule (n, C); and the dropout keys (C,).
+    B), or else the tensors of the batch, each (C, B, ...); the numbers of the rule (n, C); and the dropout keys (C,).
     """
 
     graph: GraphModule
@@ -44,6 +45,13 @@ class TracedStep:
     def n_operations(self) -> int:
         return sum(node.op == "call_function" for node in self.graph.graph.nodes)
 
+    @property
+    def half_type(self) -> str | None:
+        """The type of half precision that it computes in, such as "bfloat16" under autocast, if it does."""
+        values = (node.meta.get("val") for node in self.graph.graph.nodes)
+        types = [v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point() and v.itemsize < 4]
+        return str(types[0]).removeprefix("torch.") if types else None
+
     def compiled(self) -> Callable[..., Sequence[Tensor]]:
         import torch._inductor as inductor
 
@@ -56,11 +64,11 @@ def trace_step(
 ) -> TracedStep:
     objective, rule = Objective(task, replica.model), replica.rule
     fixed, structure = tree_flatten(list(stacks))
-    n_fixed, n_data = len(fixed), len(data)
+    n_fixed, n_data, of_batch = len(fixed), len(data), task.examples.structure
 
-    def objective_of(trained: Stack, rest: Stack, inputs: Tensor, targets: Tensor, key: Tensor) -> Any:
+    def objective_of(trained: Stack, rest: Stack, batch: list[Tensor], key: Tensor) -> Any:
         state = {f"model.{name}": value for name, value in {**trained, **rest}.items()}
-        return functional_call(objective, state, (inputs, targets, key))
+        return functional_call(objective, state, (*split(tree_unflatten(batch, of_batch)), key))
 
     def step(*tensors: Tensor) -> list[Tensor]:
         trained, rest, state = tree_unflatten(list(tensors[:n_fixed]), structure)
@@ -68,7 +76,7 @@ def trace_step(
         if shared:
             rows = batch[0]
             batch = [d.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *d.shape[1:]) for d in shared]
-        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, *batch, keys)  # type: ignore[call-arg]
+        gradients, losses = vmap(grad_and_value(objective_of))(trained, rest, batch, keys)
         if task.clip_norm is not None:
             clip_grad_norm_per_replica(gradients, task.clip_norm)
         if rule.in_phase:

@@ -15,7 +15,6 @@ from robust_lr.exceptions import NotVectorizable
 from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
-from .._training import Training
 from ._not_vectorizable import not_vectorizable
 from ._pack import Pack
 
@@ -32,15 +31,14 @@ def verify_pack(pack: Pack, schedules: Mapping[str, Schedule], trials: Sequence[
                 pack.load(spec)
             together = pack.steps(min(_STEPS, pack.task.total_steps))
             for slot, spec in enumerate(pair):
-                _compare(pack.task, spec, schedules[spec.schedule], together[:, slot], pack.model(slot))
+                _compare(pack, spec, schedules[spec.schedule], together[:, slot], pack.model(slot))
     finally:
         pack.clear()
 
 
-def _compare(
-    task: Training, spec: TrialSpec, schedule: Schedule, together: NDArray[np.float64], packed: nn.Module
-) -> None:
+def _compare(pack: Pack, spec: TrialSpec, schedule: Schedule, together: NDArray[np.float64], packed: nn.Module) -> None:
     """Raise unless a trial alone has these objectives, and then a model with the same outputs as the packed one."""
+    task = pack.task
     model = task.initial_model(spec.seed)
     with task.noise_of(spec.seed):
         steps = task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
@@ -48,14 +46,15 @@ def _compare(
     scale = max((abs(v) for v in alone if math.isfinite(v)), default=0.0)
     pairs = [*zip(alone, together, [1e-4] * len(alone), strict=True)]
     if all(map(math.isfinite, alone)):
-        inputs, targets = (data[task.batch_indices(spec.seed)[0]].to(task.device) for data in task.train_data)
+        inputs, targets = task.examples.batch(task.batch_indices(spec.seed)[0], task.device)
         with torch.no_grad():
             end, packed_end = (float(task.objective(m.eval(), inputs, targets)) for m in (model, packed))
         packed.train()
         pairs.append((end, packed_end, 1e-2))  # that of batch norm after Adam differs by more than rounding
     for step, (value, other, tolerance) in enumerate(pairs):
         if math.isfinite(value) and not abs(value - other) <= tolerance * scale:
-            raise NotVectorizable(
-                f"after {step} steps a pack has another objective than a trial alone, {other:.7g} and {value:.7g}; "
-                "the model may keep values outside of its parameters and buffers, or count its calls"
-            )
+            why = "the model may keep values outside of its parameters and buffers, or count its calls"
+            if half := pack.traced.half_type:
+                why = f"it computes in {half}, where a pack and a trial alone round differently"
+            found = f"{other:.7g} and {value:.7g}"
+            raise NotVectorizable(f"after {step} steps a pack has another objective than a trial alone, {found}; {why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -127,6 +127,39 @@ def test_on_a_cpu_long_steps_are_tried_in_small_packs_and_lose_little(machine, t
     tried, _, seconds = choose(machine, 32, total_steps)
     assert all(m.attempt.slots <= 8 for m in tried)
     assert seconds < 1.1 * machine.choice(32, total_steps).seconds_alone
+
+
+@pytest.mark.parametrize("machine", [MLP_ON_CPU, CNN_ON_CPU, LM_ON_CPU], ids=["mlp", "cnn", "language model"])
+@pytest.mark.parametrize("alone", [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000])
+def test_on_a_cpu_the_choice_is_nearly_the_best_in_hindsight_and_never_much_slower_than_sequential(machine, alone):
+    n_trials = 32
+    total_steps = max(1, round(alone / (n_trials * machine.alone * 1e-6)))
+    _, _, seconds = choose(machine, n_trials, total_steps)
+    sequential, steps = machine.choice(n_trials, total_steps).seconds_alone, n_trials * total_steps
+    packed = machine.seconds_to_trace + min(machine.packed.values()) * 1e-6 * steps
+    compiled = machine.seconds_to_trace + machine.seconds_to_compile + min(machine.compiled.values()) * 1e-6 * steps
+    assert seconds < 1.03 * sequential
+    assert seconds < 1.2 * min(sequential, packed, compiled)  # 1.19 where compiling takes 3 s instead of the usual 7
+    if (alone >= 100 and machine is not LM_ON_CPU) or alone >= 300:
+        assert seconds < 1.01 * compiled, "it compiles where that saves"
+
+
+@pytest.mark.parametrize("alone", [3, 30, 100])
+def test_where_nothing_is_faster_the_attempts_cost_little(alone):
+    machine = Machine(8400, {8: 8750}, {8: 8750}, 2.2, 18, (131, 1010), on_cpu=True)
+    choice = machine.choice(32, round(alone / (32 * 8400e-6)))
+    assert choose(machine, 32, choice.total_steps)[2] < 1.03 * choice.seconds_alone
+
+
+def test_a_busy_machine_is_not_taken_for_a_model_of_long_steps():
+    busy = replace(MLP_ON_CPU.choice(32, 2000), alone=900e-6, small_operation=2.4e-6)
+    assert busy.next_attempt([]).slots == 32
+    assert replace(busy, small_operation=8e-7).next_attempt([]).slots == 8
+
+
+def test_a_pack_that_is_slower_than_one_after_the_other_may_win_once_it_is_compiled():
+    tried, best, _ = choose(LM_ON_CPU, 32, 2000)
+    assert [taken(m) for m in tried] == [(8, False), (8, True)] and taken(best) == (8, True)
 
 
 def test_a_sweep_that_is_over_in_a_moment_tries_nothing():

@@ -12,12 +12,12 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAda
 
 from robust_lr.exceptions import NotVectorizable
 from robust_lr_torch.packing._delta_rule import DeltaRule
-from robust_lr_torch.packing._optimizers import rule_for
 from robust_lr_torch.packing._rules import SGDRule, clip_grad_norm_per_replica
+from tests.torch.tasks import Shapes, rule_for
 
 torch.set_num_threads(1)
 
-SHAPES = {"scalar": (), "bias": (5,), "weight": (3, 17), "kernel": (2, 3, 2, 2), "wide": (70,)}
+SHAPES = Shapes.shapes
 T = 12
 
 
@@ -303,11 +303,10 @@ def with_hook(params, register):
         (partial(SGD, differentiable=True), "torch.optim.SGD is differentiable=True"),
         (partial(Adam, differentiable=True), "torch.optim.Adam is differentiable=True"),
         (partial(RMSprop, differentiable=True), "torch.optim.RMSprop is differentiable=True"),
-        (lambda params: SGD([{"params": [p]} for p in params]), "torch.optim.SGD has 3 parameter groups"),
         (partial(with_hook, register="register_step_pre_hook"), "torch.optim.SGD has hooks on its step"),
         (partial(with_hook, register="register_step_post_hook"), "torch.optim.SGD has hooks on its step"),
         (Replaced, "Replaced has a step that was replaced"),
-        (Subset, "Subset does not hold the parameters of the model in their order"),
+        (Subset, "Subset does not hold the parameters of the model; a pack needs them all"),
         (WithoutLr, "WithoutLr has no option lr"),
         (lambda params: "sgd", "a pack needs a torch.optim.Optimizer, got str"),
         (partial(SGD, momentum=-1.0), "the optimizer cannot be made .*: Invalid momentum value: -1.0"),

@@ -190,6 +190,15 @@ def test_what_cannot_be_packed_is_run_one_after_the_other_with_one_warning(name)
         run(PackedRunner(engine="packed", strict=True), t, SPECS[:4])
 
 
+@pytest.mark.parametrize("engine", ["auto", "packed"])
+def test_an_optimizer_that_calls_a_closure_is_run_one_after_the_other_with_one_warning(engine):
+    t = task(optimizer=torch.optim.LBFGS)
+    with pytest.warns(RobustLRWarning, match="training sequentially: torch.optim.LBFGS .* calls a closure") as caught:
+        results = run(PackedRunner(engine=engine), t, SPECS[:4])
+    assert len(caught) == 1 and results == run(SerialRunner(), t, SPECS[:4])
+    assert all(status == "ok" and math.isfinite(loss) for status, loss, _ in results.values())
+
+
 # Processes
 
 
@@ -298,12 +307,26 @@ class FillsABufferLater(nn.Linear):
         return super().forward(x - self.first)
 
 
+def sgd_at_the_root(parameters, lr):
+    return torch.optim.SGD(parameters, lr=lr**0.5)
+
+
 def sgd_at_a_tenth(parameters, lr):
     return torch.optim.SGD(parameters, lr=0.1 * lr)
 
 
 def decay_by_lr(parameters, lr):
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4 / lr)
+
+
+class Autocast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = make_network()
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.body(x)
 
 
 def tiny_squares(outputs, targets):
@@ -313,12 +336,13 @@ def tiny_squares(outputs, targets):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"optimizer": sgd_at_a_tenth}, "another learning rate than it is given"),
+        ({"optimizer": sgd_at_the_root}, "another learning rate than it is given"),
         ({"optimizer": decay_by_lr}, "another weight_decay at another learning rate"),
         ({"make_model": with_hook}, "hook on its gradient"),
         ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
         ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
         ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
+        ({"make_model": Autocast}, "it computes in bfloat16, where a pack and a trial alone round differently"),
         ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -333,7 +357,7 @@ def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
         assert run(PackedRunner(engine="packed"), t, specs) == run(SerialRunner(), t, specs)
 
 
-@pytest.mark.parametrize("optimizer", [sgd_at_a_tenth])
+@pytest.mark.parametrize("optimizer", [sgd_at_the_root, sgd_at_a_tenth])
 def test_the_closed_form_too_asks_what_the_optimizer_makes_of_a_learning_rate(optimizer):
     t = task(lambda: nn.Linear(D, K), optimizer=optimizer)
     with pytest.raises(NotVectorizable, match="another learning rate"):
