@@ -27,6 +27,8 @@ class ParameterMoves:
         self._seen: list[tuple[int, float, Tensor, Tensor]] = []
         self._n_backward = 0
         self._counted: Any = None
+        self._given: list[Tensor] = []  # what the first backward passes gave
+        self._has_lost = False
 
     def before_step(self, optimizer: Optimizer, step: int, rates: tuple[float, ...]) -> None:
         """Note the values before a step."""
@@ -59,8 +61,10 @@ class ParameterMoves:
         parameters = (p for group in optimizer.param_groups for p in group["params"])
         first = next((p for p in parameters if p.requires_grad and p.is_leaf), None)
 
-        def count(_: Tensor) -> None:
+        def count(parameter: Tensor) -> None:
             self._n_backward += 1
+            if len(self._given) < _FEWEST and parameter.grad is not None:
+                self._given.append(parameter.grad.detach().count_nonzero())
 
         if first is not None and self._counted is None:
             self._counted = first.register_post_accumulate_grad_hook(count)
@@ -78,6 +82,17 @@ class ParameterMoves:
     def has_no_gradients(self) -> bool:
         """Whether no sample had a gradient."""
         return len(self._seen) >= _FEWEST and not any(float(slope) > 0 for *_, slope in self._seen)
+
+    def look_for_gradients(self, optimizer: Optimizer) -> None:
+        """Note whether a step is about to be taken without any of the gradients that backward passes gave."""
+        left = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+        given = len(self._given) == _FEWEST and all(bool(each) for each in self._given)
+        self._has_lost = given and not any(bool(each.count_nonzero()) for each in left)
+
+    @property
+    def has_lost_gradients(self) -> bool:
+        """Whether no sample had a gradient, and none was left at the last look either, though backward gave some."""
+        return self._has_lost and self.has_no_gradients
 
     def close(self) -> None:
         """Remove the counter of backward passes."""

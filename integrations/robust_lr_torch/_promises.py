@@ -7,6 +7,7 @@ import gc
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch.optim import Optimizer
@@ -98,6 +99,7 @@ def _annealed(name: str, s: AnnealedLR, n_steps: int) -> Promise:
     return Promise(
         name=f"{name} ({s.schedule})",
         horizon=None if isinstance(base, (Constant, InverseSqrt)) else s.total_steps,
+        argument="total_steps",
         peak_at=steps or _grid(s.total_steps)[multipliers.index(peak)],
         warmup=steps,
         wanted_warmup=None if warmup is None else warmup.fraction,
@@ -119,14 +121,17 @@ def _grid(total_steps: int) -> list[int]:
 def _cosine(name: str, s: Any, n_steps: int) -> Promise:
     peak = _largest(s.base_lrs)
     end = s.eta_min / peak if peak > 0 else 0.0
-    return Promise(name=name, horizon=int(s.T_max), peak_at=0, end=end, floor=float(s.eta_min), rises_after_end=True)
+    return Promise(
+        name=name, horizon=int(s.T_max), argument="T_max", peak_at=0, end=end, floor=float(s.eta_min),
+        rises_after_end=True,
+    )  # fmt: skip
 
 
 def _one_cycle(name: str, s: Any, n_steps: int) -> Promise:
     peak_at = s._schedule_phases[0]["end_step"]
     warmup = max(0, math.ceil(peak_at))
     return Promise(
-        name=name, horizon=int(s.total_steps), peak_at=warmup, warmup=warmup,
+        name=name, horizon=int(s.total_steps), argument="total_steps", peak_at=warmup, warmup=warmup,
         wanted_warmup=(peak_at + 1) / s.total_steps, is_closed_form=True,
     )  # fmt: skip
 
@@ -134,7 +139,10 @@ def _one_cycle(name: str, s: Any, n_steps: int) -> Promise:
 def _linear(name: str, s: Any, n_steps: int) -> Promise:
     if s.end_factor >= s.start_factor:
         return Promise(name=name, peak_at=int(s.total_iters), warmup=int(s.total_iters), end=1.0)
-    return Promise(name=name, horizon=int(s.total_iters), peak_at=0, end=s.end_factor / s.start_factor, may_stay=True)
+    return Promise(
+        name=name, horizon=int(s.total_iters), argument="total_iters", peak_at=0,
+        end=s.end_factor / s.start_factor, may_stay=True,
+    )  # fmt: skip
 
 
 def _constant(name: str, s: Any, n_steps: int) -> Promise:
@@ -142,7 +150,7 @@ def _constant(name: str, s: Any, n_steps: int) -> Promise:
 
 
 def _polynomial(name: str, s: Any, n_steps: int) -> Promise:
-    return Promise(name=name, horizon=int(s.total_iters), peak_at=0)
+    return Promise(name=name, horizon=int(s.total_iters), argument="total_iters", peak_at=0)
 
 
 def _restarting(name: str, s: Any, n_steps: int) -> Promise:
@@ -159,7 +167,8 @@ def _of_functions(name: str, s: Any, n_steps: int) -> Promise:
         is_pure = False
     if not is_pure:  # it depends on more than the step
         return Promise(name=name, is_closed_form=True)
-    return promise_of_function(name, functions[0], n_steps=max(n_steps, s.last_epoch))
+    promise = promise_of_function(name, functions[0], n_steps=max(n_steps, s.last_epoch))
+    return replace(promise, base=float(s.base_lrs[0]))
 
 
 def _sequential(name: str, s: Any, n_steps: int) -> Promise:
@@ -171,6 +180,8 @@ def _sequential(name: str, s: Any, n_steps: int) -> Promise:
     return Promise(
         name=f"{name} of {', '.join(p.name for p in parts)}",
         horizon=None if last.horizon is None else starts[-1] + last.horizon,
+        argument=last.argument,
+        begins_at=starts[-1] + last.begins_at,
         peak_at=starts[1] if is_warmup else max(peaks[:1], default=None),
         warmup=starts[1] if is_warmup else None,
         end=last.end,

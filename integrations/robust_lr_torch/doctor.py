@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from robust_lr._checks import check_whole
 from robust_lr._text import count_of
 from robust_lr.doctor import Evidence, Finding, Promise, Record, Records, diagnose, findings_text
-from robust_lr.doctor.source import Source, can_end_early
+from robust_lr.doctor.loops import EarlyEnd, early_end
+from robust_lr.doctor.source import Source
 
 from ._parameter_moves import ParameterMoves, gradients_elsewhere
 from ._promises import position_of, promise_of, schedulers_of, unwrapped
@@ -205,8 +206,9 @@ class ScheduleDoctor:
     def _look(self) -> None:
         if self._records.n_steps <= 2 * _FIRST_LOOK:  # finding them takes as long as many steps
             self._find_schedulers()
-        if self._elsewhere is None and self._moves.has_no_gradients:
-            self._elsewhere = gradients_elsewhere(self.optimizer)
+        if self._moves.has_no_gradients:
+            self._moves.look_for_gradients(self.optimizer)
+            self._elsewhere = self._elsewhere or gradients_elsewhere(self.optimizer)
         for finding in diagnose(self._evidence(is_over=False)):
             if finding.certain and finding.code not in self._said:
                 self._said.add(finding.code)
@@ -241,7 +243,7 @@ class ScheduleDoctor:
             position=None if scheduler is None else position_of(scheduler),
             position_at_start=self._position_at_start,
             planned_steps=self.total_steps or around.planned_steps,
-            may_end_early=is_over and can_end_early(around.places),
+            early_end=early_end(around.places) if is_over else EarlyEnd.NO,
             is_to_be_continued=self._is_saved or self._is_interrupted,
             horizon_at_start=self._horizon_at_start,
             has_plateau=any(isinstance(other.scheduler, ReduceLROnPlateau) for other in self._others),
@@ -256,6 +258,7 @@ class ScheduleDoctor:
             written_at_start=self._written_at_start,
             moves=self._moves.taken(),
             has_untrained=is_over and self._trains_another(),
+            has_lost_gradients=is_over and self._moves.has_lost_gradients,
             swept_rate=_swept_rate(),
             is_floor_relative=promise is not None and promise.floor > 0 and self._source.has_relative_floor,
             literal_floors=self._source.literal_floors if is_over else (),

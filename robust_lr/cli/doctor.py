@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUMMARY = "find faults of a learning-rate schedule"
 USAGE = "FILE | --command COMMAND [options]"
 
+_SCRIPTS = (".py", ".sh")
 _NOTHING_SEEN = (
     "no optimizer of torch took a step in a Python process of this command, so there is nothing to say; the doctor "
     "sees Python with torch and robust-lr only (not python -I or -E, nor a process that was killed). For other "
@@ -41,6 +42,9 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
     if (options.file is None) == (options.command_line is None):
         raise OptionError("give one of FILE and --command; see: robust-lr doctor --help")
+    if str(options.file).endswith(_SCRIPTS):
+        start = "bash" if options.file.endswith(".sh") else "python"
+        raise OptionError(f'{options.file} is no log; to watch a script: --command "{start} {options.file}"')
     code, found = _examine_log(options) if options.command_line is None else _examine_command(options)
     say = make_console().print
     for watched, findings in found.items():

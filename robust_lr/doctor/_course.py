@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from .evidence import Evidence, Record
+from .loops import EarlyEnd
 
 SMALL = 0.02  # share of a run, or of a rate, that is not worth a word
 _VARIES = 1e-3
@@ -43,6 +44,10 @@ class Course:
         """Steps of the scheduler in this process."""
         return (self.evidence.position or 0) - self.evidence.position_at_start
 
+    @property
+    def may_end_early(self) -> bool:
+        return self.evidence.early_end is EarlyEnd.MEANT
+
     @cached_property
     def is_handed_over(self) -> bool:
         """Whether the scheduler is stepped no more, and something else sets the rates."""
@@ -77,7 +82,7 @@ class Course:
             return e.planned_steps * (self.mean_pace if e.is_over else self.pace)
         if e.planned_steps is not None:  # earlier processes took their part of the planned steps
             return max(float(e.position or 0), e.planned_steps * (self.pace or self.mean_pace))
-        return None if e.may_end_early or e.is_to_be_continued else float(e.position or 0)
+        return None if self.may_end_early or e.is_to_be_continued else float(e.position or 0)
 
     def after(self, position: float) -> list[Record]:
         """Return the records from a step of the scheduler on."""

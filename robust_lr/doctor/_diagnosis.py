@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._course import Course
 from ._groups import attachment, left_out, overwriting
 from ._horizon import horizon
-from ._limits import effect, floor, swept_rate, warmup
+from ._limits import effect, factor, floor, swept_rate, warmup
 from ._resume import resume
 from ._shapes import shapes
 from ._stepping import stepping
@@ -19,7 +19,20 @@ _EXPLAINS = {
     "rate-never-applied": ("lr-without-effect",),
 }
 
-_CHECKS = (attachment, overwriting, stepping, resume, horizon, warmup, floor, left_out, effect, swept_rate, shapes)
+_CHECKS = (
+    attachment,
+    overwriting,
+    stepping,
+    resume,
+    horizon,
+    warmup,
+    floor,
+    factor,
+    left_out,
+    effect,
+    swept_rate,
+    shapes,
+)
 
 
 def diagnose(evidence: Evidence) -> tuple[Finding, ...]:

@@ -8,11 +8,14 @@ from ._course import SMALL, Course, percent
 from ._stepping import is_stepped_per_epoch
 from .evidence import Promise
 from .findings import Finding
+from .loops import EarlyEnd
 
 _LOW = 0.01  # share of the peak that is as good as zero
 _LONG_AT_FLOOR = 0.25  # share of a run at a floor that is no longer a choice
 _SHORTFALL = 0.04  # of a horizon, such as by a last batch that is dropped
 _GONE, _MOSTLY = 1e-6, 0.5  # shares of the peak and of the run
+_HOPELESS = 4  # times as long as a run that stopped early; such a warm-up was sized by another run
+_SHORT_RUN = 20  # steps; two of fewer are more than a rounding
 _RISE = 0.05  # of the peak
 
 
@@ -33,31 +36,39 @@ def horizon(course: Course) -> Iterator[Finding]:
 def _too_short(course: Course, promise: Promise, horizon: int) -> Iterator[Finding]:
     e = course.evidence
     n_after = course.n_steps_from(horizon)
-    if n_after <= max(2, SMALL * course.n_steps) or (course.pace >= 2 and not promise.rises_after_end):
+    if n_after <= max(2 if course.n_steps > _SHORT_RUN else 1, SMALL * course.n_steps) or (
+        course.pace >= 2 and not promise.rises_after_end
+    ):
         return
     after = [r.rates[course.group] for r in course.after(horizon)]
     height = course.peak or 1.0
-    is_rising = max(after) - after[0] > _RISE * height and promise.rises_after_end
-    if is_rising:
-        yield Finding(
-            "rises-again",
-            f"{promise.name} ended at its step {horizon} and rises again when it is stepped further: to "
-            f"{percent(max(after) / height)} of the peak; give it the number of steps that the run takes",
-            certain=True,
-        )
-    if course.pace >= 2:
-        return
+    is_rising = promise.rises_after_end and (course.pace < 2 or max(after) - after[0] > _RISE * height)
     at_floor = max(after) > _LOW * height and not is_rising
     if at_floor and (promise.may_stay or n_after <= _LONG_AT_FLOOR * course.n_steps):
         return
+    if course.pace >= 2 and not is_rising:
+        return
+    so_far = f", to {percent(max(after) / height)} of the peak" if e.is_over else ""
+    rises = f", and the rate rises again{so_far}" if is_rising else ""
     position = round(max(e.position or 0, *(r.position or 0 for r in course.records)))
-    counts = "; does it count epochs?" if course.pace == 1 and position >= 4 * horizon else ""
-    yield Finding(
-        "horizon-shorter",
-        f"{promise.name} ends after {horizon} steps, but is stepped {position} times: the last {n_after} optimizer "
-        f"steps come after its end{counts}; give it the number of steps that the run takes",
-        certain=not at_floor and e.position_at_start == 0,
+    times = (
+        f"stepped {position} times: the last {n_after} optimizer steps come after its end"
+        if e.is_over
+        else "stepped on"
     )
+    counts = "; does it count epochs?" if e.is_over and course.pace == 1 and position >= 4 * horizon else ""
+    yield Finding(
+        "rises-again" if is_rising else "horizon-shorter",
+        f"{promise.name} ends after {horizon} steps, but is {times}{rises}{counts}; {_cure(course, promise)}",
+        certain=is_rising or (not at_floor and e.position_at_start == 0),
+    )
+
+
+def _cure(course: Course, promise: Promise) -> str:
+    n = None if course.end is None else round(course.end) - promise.begins_at
+    is_known = (course.evidence.is_over or course.evidence.planned_steps) and course.pace <= 1
+    given = f"{promise.argument}={n}, " if promise.argument and n is not None and n > 0 and is_known else ""
+    return f"give it {given}the number of steps that the run takes"
 
 
 def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Finding]:
@@ -69,12 +80,13 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
     if horizon - end < max(2, _SHORTFALL * horizon) or (planned is None and left - promise.end <= _LOW):
         return
     whose = "the run is to take" if planned is not None else "were taken"
+    is_certain = planned is not None or course.evidence.early_end is EarlyEnd.NO
     where = f", it is still at {percent(left)} of the peak" if course.evidence.is_over else ""
     yield Finding(
         "horizon-longer",
         f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; "
-        "give it the number of optimizer steps of the run",
-        certain=True,
+        f"{_cure(course, promise)}{'' if is_certain else ', unless you stopped early'}",
+        certain=is_certain,
     )
 
 
@@ -83,6 +95,8 @@ def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
     end = course.end if course.end is not None else float(e.position or 0)
     if promise.peak_at is None or promise.peak_at <= max(end, 1) or (e.is_to_be_continued and not e.planned_steps):
         return
+    if e.planned_steps is None and course.may_end_early and promise.peak_at < _HOPELESS * end:
+        return
     rising = course.rates[-1] > course.rates[0]
     if not rising and e.position_at_start:
         return
@@ -90,7 +104,7 @@ def _no_peak(course: Course, promise: Promise) -> Iterator[Finding]:
         "never-reached-peak",
         f"{promise.name} reaches its peak at step {promise.peak_at}, but the run ends at step {round(end)}: it never "
         "left the warm-up; size the warm-up by the steps of this run",
-        certain=True,
+        certain=e.planned_steps is not None or e.early_end is EarlyEnd.NO,
     )
 
 

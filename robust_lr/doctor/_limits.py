@@ -13,6 +13,8 @@ _FEWEST_MOVES = 3
 _FLOOR = 0.01  # share of the peak at which a floor changes the schedule
 _FAR_APART = 30
 _CLOSE = 1e-3
+_RATE_AT_MOST = 0.05  # above it, a function may well return that number as its factor
+_NO_FACTOR = 0.02  # largest value of a function that is too low for a factor
 
 
 def warmup(course: Course) -> Iterator[Finding]:
@@ -67,6 +69,22 @@ def floor(course: Course) -> Iterator[Finding]:
     )
 
 
+def factor(course: Course) -> Iterator[Finding]:
+    """Yield a function that returns the learning rate, where the scheduler multiplies it by the learning rate."""
+    promise = course.evidence.promise
+    if promise is None or promise.factor is None or not 0 < promise.base <= _RATE_AT_MOST:
+        return
+    is_the_rate = abs(promise.factor - promise.base) <= _CLOSE * promise.base
+    if is_the_rate or promise.factor <= _NO_FACTOR:
+        yield Finding(
+            "rate-never-applied",
+            f"the functions of {promise.name} return at most {promise.factor:.4g}, and it multiplies that by the "
+            f"learning rate of {promise.base:.4g}: the peak is {promise.factor * promise.base:.4g}; return a factor, "
+            "1 at the peak",
+            certain=is_the_rate,
+        )
+
+
 def effect(course: Course) -> Iterator[Finding]:
     """Yield a learning rate that does not move the parameters, or does not matter to how they move."""
     e = course.evidence
@@ -77,6 +95,14 @@ def effect(course: Course) -> Iterator[Finding]:
             "lr-without-effect",
             "the parameters of the optimizer never had a gradient, while others have: it holds another model's; "
             "build it after the model has got its final parameters",
+            certain=True,
+        )
+        return
+    if e.has_lost_gradients:
+        yield Finding(
+            "lr-without-effect",
+            "backward() gave gradients, but none was left at optimizer.step(), so nothing is trained; call zero_grad() "
+            "after step() or before backward(), not between them",
             certain=True,
         )
         return

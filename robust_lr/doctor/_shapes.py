@@ -22,7 +22,7 @@ def shapes(course: Course) -> Iterator[Finding]:
     yield from _log_goes_back(course)
     shares = [rate / course.peak for rate in course.rates]
     yield from _short_warmup(course, shares)
-    if e.may_end_early or e.is_to_be_continued:
+    if course.may_end_early or e.is_to_be_continued:
         return
     for check in (_still_falling, _still_rising, _rises_again, _ends_at_zero, _hardly_falls):
         yield from check(shares)

@@ -46,7 +46,7 @@ def is_stepped_per_epoch(course: Course) -> bool:
     horizon = e.promise.horizon
     rare = course.n_steps >= 2 * course.advance and course.pace < 1 and 2 * e.position <= horizon
     meant = e.planned_steps or course.n_steps
-    if e.planned_steps is None and e.may_end_early and course.n_steps < 4 * course.advance:
+    if e.planned_steps is None and course.may_end_early and course.n_steps < 4 * course.advance:
         return False
     since = next((course.n_steps - r.step for r in reversed(course.records) if r.position != e.position), 0)
     if since > 3 * course.n_steps / course.advance:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 FOLDER, TOTAL_STEPS = "ROBUST_LR_DOCTOR", "ROBUST_LR_DOCTOR_TOTAL_STEPS"
+_OF_MISSING_STEPS = ("horizon-longer", "never-reached-peak")
 _MOST = 4  # optimizers at a time; a doctor keeps its optimizer alive
 
 
@@ -74,5 +75,8 @@ class _Ward:
     def _write(self) -> None:
         while self._doctors:
             self._discharge(self._doctors.pop(next(iter(self._doctors))))
+        if len(self._reports) > 1 and not os.environ.get(TOTAL_STEPS):  # as in a study that prunes its trials
+            for finding in (each for report in self._reports for each in report["findings"]):
+                finding["certain"] &= finding["code"] not in _OF_MISSING_STEPS
         if self._reports and (folder := os.environ.get(FOLDER)):
             Path(folder, f"{os.getpid()}.json").write_text(json.dumps(self._reports), encoding="utf-8")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .loops import EarlyEnd
+
 _FIRST = 64  # steps that are always kept
 _MOST = 1024  # records; beyond that every second one is dropped
 
@@ -62,6 +64,10 @@ class Promise:
         name: the scheduler, as its user knows it.
         horizon: its step at which it has ended; None if it has no end.
         peak_at: its step at which it reaches its peak for the first time; None if unknown.
+        argument: name of the argument that sets its horizon; "" if unknown.
+        begins_at: its step at which the part with that argument begins.
+        base: learning rate that its functions multiply; 0 without functions.
+        factor: the largest value of these functions; None if unknown.
         warmup: length of its warm-up in steps; None if it has none.
         wanted_warmup: share of the run that was asked for as a warm-up.
         end: the rate at its end as a share of the peak, 0 if unknown.
@@ -78,6 +84,10 @@ class Promise:
     name: str
     horizon: int | None = None
     peak_at: int | None = None
+    argument: str = ""
+    begins_at: int = 0
+    base: float = 0.0
+    factor: float | None = None
     warmup: int | None = None
     wanted_warmup: float | None = None
     end: float = 0.0
@@ -118,7 +128,7 @@ class Evidence:
         position: the scheduler's step count now, which may be after the last step of the optimizer.
         position_at_start: the one at the first step.
         planned_steps: steps of the optimizer that the whole run was meant to take, earlier processes included.
-        may_end_early: whether the loop can end before the steps that were meant.
+        early_end: whether the loop can end before the steps that were meant.
         is_to_be_continued: whether the optimizer's state was saved after the last step, or the run was interrupted.
         horizon_at_start: the horizon that the scheduler had when the doctor came.
         has_plateau: whether a ReduceLROnPlateau is among its other schedulers.
@@ -134,6 +144,7 @@ class Evidence:
         written_at_start: the rates that the scheduler had set last, before the first step.
         moves: samples of what the steps did.
         has_untrained: whether the parameters of the optimizer have no gradients, while others have.
+        has_lost_gradients: whether backward passes gave gradients, but none was left when the optimizer stepped.
         swept_rate: the learning rate that a sweep gave to this run.
         is_floor_relative: whether the source computes the floor from the learning rate.
         literal_floors: numbers that the source gives as the lowest rate.
@@ -147,7 +158,7 @@ class Evidence:
     position: int | None = None
     position_at_start: int = 0
     planned_steps: int | None = None
-    may_end_early: bool = False
+    early_end: EarlyEnd = EarlyEnd.NO
     is_to_be_continued: bool = False
     horizon_at_start: int | None = None
     has_plateau: bool = False
@@ -163,6 +174,7 @@ class Evidence:
     written_at_start: Sequence[float] = ()
     moves: Sequence[Move] = ()
     has_untrained: bool = False
+    has_lost_gradients: bool = False
     swept_rate: float | None = None
     is_floor_relative: bool = False
     literal_floors: Sequence[float] = ()

@@ -70,9 +70,10 @@ class _Shape:
 
     def promise(self, name: str) -> Promise:
         peak = max(self.values)
+        factor = peak if 0 < peak < math.inf else None
         first = next(i for i, v in enumerate(self.values) if v >= peak - 1e-12 * abs(peak))
         if peak <= 0 or self.steps[first] == _FAR:
-            return Promise(name=name, is_closed_form=True)
+            return Promise(name=name, is_closed_form=True, factor=factor)
         peak_at = self._first_where(lambda v: v >= peak * (1 - 1e-9), first)
         is_warmup = peak_at > 0 and self.values[0] < peak * (1 - 1e-9)
         end, horizon, rises, restarts = self.values[-1], None, False, False
@@ -85,7 +86,7 @@ class _Shape:
             horizon, rises, restarts = self._first_trough(peak, first)
             end = 0.0 if horizon is None else self.at(horizon)
         return Promise(
-            name=name, horizon=horizon, peak_at=peak_at, warmup=peak_at if is_warmup else None,
+            name=name, horizon=horizon, peak_at=peak_at, warmup=peak_at if is_warmup else None, factor=factor,
             end=max(0.0, end / peak) if horizon is not None else 0.0, restarts=restarts, rises_after_end=rises,
             is_closed_form=True, is_exact=False, may_stay=True,
         )  # fmt: skip
@@ -121,4 +122,15 @@ class _Shape:
                 slope = (peak - v[i]) / (i - first)
                 is_round = v[i + 1] - v[i] < 0.7 * slope
                 return (i, True, False) if is_round else (None, False, True)
-        return None, False, False
+        horizon = self._far_trough(peak, first)
+        return horizon, horizon is not None, False
+
+    def _far_trough(self, peak: float, first: int) -> int | None:
+        """The low point of a wave that is longer than what is near."""
+        v, s = self.values, self.steps
+        i = next((i for i in range(max(first + 1, self.near), len(v) - 1) if v[i + 1] > v[i]), None)
+        if i is None or s[i + 1] - s[i - 1] > _MOST_VALUES:
+            return None
+        low = min(range(s[i - 1], s[i + 1] + 1), key=self.at)
+        rise, slope = self.at(low + 1) - self.at(low), (peak - self.at(low)) / max(1, low - s[first])
+        return low if self.at(low) <= 0.05 * peak and rise < 0.7 * slope else None

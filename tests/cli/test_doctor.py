@@ -71,6 +71,7 @@ def test_a_script_is_examined_without_an_edit(doctor):
     assert [(f["code"], f["certain"]) for f in run["findings"]] == [("horizon-longer", True)]
 
 
+@pytest.mark.slow
 def test_a_script_without_a_fault_gives_nothing_and_exit_code_0(doctor):
     write("train.py", SCRIPT)
     done = doctor(f"{sys.executable} train.py 100")
@@ -87,6 +88,7 @@ def test_a_script_that_fails_is_not_blamed_for_missing_steps(doctor):
     assert "the command ended with exit code 1" in done.stderr
 
 
+@pytest.mark.slow
 def test_states_loaded_before_the_first_step_are_seen(doctor):
     write("train.py", RESUMED)
     done = doctor(f"{sys.executable} train.py")
@@ -110,7 +112,7 @@ def test_a_sitecustomize_of_the_user_still_runs(doctor, tmp_path):
     assert done.stdout.endswith("mine\nhello\n")
 
 
-@pytest.mark.parametrize("command", ["echo hello", f"{sys.executable} -c pass"])
+@pytest.mark.parametrize("command", [pytest.param("echo hello", marks=pytest.mark.slow), f"{sys.executable} -c pass"])
 def test_a_command_without_torch_is_said_to_show_nothing(doctor, command):
     done = doctor(command)
     assert done.returncode == 1
@@ -139,6 +141,7 @@ def test_a_log_without_a_fault_gives_exit_code_0(robust_lr):
         ([], "give one of FILE and --command"),
         (["log.csv", "--command", "python train.py"], "give one of FILE and --command"),
         (["log.csv"], "cannot read log.csv: No such file"),
+        (["bad.py"], 'bad.py is no log; to watch a script: --command "python bad.py"'),
         (["log.csv", "--total-steps", 5], "--total-steps is for --command"),
         (["--command", "train", "--lr-name", "lr"], "--lr-name is for FILE"),
         (["--command", "pyhton train.py"], "cannot start 'pyhton': No such file or directory; did you mean 'python'?"),

@@ -1,6 +1,7 @@
 """Findings from plain numbers."""
 
 from robust_lr.doctor import Evidence, Finding, Promise, Record, diagnose, findings_text
+from robust_lr.doctor.loops import EarlyEnd
 
 
 def line(n_steps, horizon, pace=1.0, **changes):
@@ -21,10 +22,10 @@ def test_a_schedule_of_the_length_of_the_run_is_well():
 
 def test_a_run_that_may_go_on_or_end_early_is_not_blamed_for_missing_steps():
     assert line(50, 100) == ["horizon-longer"]
-    assert line(50, 100, may_end_early=True) == []
+    assert line(50, 100, early_end=EarlyEnd.MEANT) == []
     assert line(50, 100, is_to_be_continued=True) == []
     assert line(50, 100, planned_steps=100) == []
-    assert line(50, 100, planned_steps=50, may_end_early=True) == ["horizon-longer"]
+    assert line(50, 100, planned_steps=50, early_end=EarlyEnd.MEANT) == ["horizon-longer"]
 
 
 def test_a_run_under_way_is_told_only_what_cannot_change():

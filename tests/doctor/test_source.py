@@ -4,50 +4,13 @@ import textwrap
 
 import pytest
 
-from robust_lr.doctor.source import Source, can_end_early
+from robust_lr.doctor.source import Source
 
 
 def written(folder, text):
     path = folder / "train.py"
     path.write_text(textwrap.dedent(text))
     return str(path), next(i for i, line in enumerate(path.read_text().splitlines(), 1) if "step()" in line)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "for i in range(10):\n    step()\n    if loss > best:\n        break\n",
-        "for i in range(10):\n    for j in range(3):\n        step()\n    if counter >= patience:\n        break\n",
-        "while not done:\n    step()\n",
-        "while step_number < 10 and not stopper.should_stop:\n    step()\n",
-        "def train():\n    for i in range(10):\n        step()\n        if loss < 0.1:\n            return i\n",
-        "for i in range(10):\n    step()\n    if i == 5:\n        break\n",
-        "while True:\n    step()\n    if stop_now():\n        break\n",
-        "step()\n",
-    ],
-)
-def test_a_loop_that_may_end_early_is_seen(tmp_path, text):
-    assert can_end_early([written(tmp_path, text)])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "for i in range(10):\n    step()\n",
-        "for i in range(10):\n    for batch in loader:\n        step()\n",
-        "while i < 10:\n    step()\n    i += 1\n",
-        "while True:\n    step()\n    if iter_num > max_iters:\n        break\n",
-        "for e in range(10):\n    for i in loader:\n        step()\n        if i >= max_batches:\n            break\n",
-        "for i in range(10):\n    step()\n    for x in found:\n        if x:\n            break\n",
-    ],
-)
-def test_a_loop_that_takes_all_of_its_rounds_is_seen(tmp_path, text):
-    assert not can_end_early([written(tmp_path, text)])
-
-
-def test_without_a_source_a_loop_may_end_early():
-    assert can_end_early([("<string>", 1)])
-    assert can_end_early([])
 
 
 @pytest.mark.parametrize(

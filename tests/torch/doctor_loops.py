@@ -1,8 +1,10 @@
 """Training loops with a fault of the schedule, and loops without one, each watched by a `ScheduleDoctor`."""
 
+import contextlib
 import copy
 import functools
 import itertools
+import math
 
 import torch
 from torch.optim import SGD, Adam, AdamW
@@ -127,7 +129,7 @@ def annealed_over_the_steps_of_another_run():
     return run(model, optimizer, AnnealedLR(optimizer, "warmup(0.1)+cosine", 60), 100)
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def horizon_in_epochs_but_stepped_per_batch():
     model, optimizer = built()
     n_epochs, n_batches = 4, 50
@@ -140,13 +142,13 @@ def horizon_in_epochs_but_stepped_per_batch():
     return doctor
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def cosine_stepped_half_as_long_again():
     model, optimizer = built()
     return run(model, optimizer, CosineAnnealingLR(optimizer, T_max=100), 150)
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def transformers_cosine_stepped_beyond_its_end():
     from transformers import get_cosine_schedule_with_warmup
 
@@ -154,11 +156,72 @@ def transformers_cosine_stepped_beyond_its_end():
     return run(model, optimizer, get_cosine_schedule_with_warmup(optimizer, 10, 100), 160)
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def own_cosine_stepped_beyond_its_end():
     model, optimizer = built()
     wave = LambdaLR(optimizer, lambda k: 0.5 * (1 + float(torch.cos(torch.tensor(3.14159265 * k / 80)))))
     return run(model, optimizer, wave, 130)
+
+
+@fault("horizon-longer")
+def own_cosine_of_the_steps_of_another_run():
+    model, optimizer = built()
+    return run(model, optimizer, LambdaLR(optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * k / 700))), 80)
+
+
+@fault("horizon-longer")
+def own_cosine_after_a_warmup_with_planned_steps():
+    model, optimizer = built()
+    wave = LambdaLR(optimizer, lambda k: k / 10 if k < 10 else 0.5 * (1 + math.cos(math.pi * (k - 10) / 3000)))
+    return run(model, optimizer, wave, 60, total_steps=60)
+
+
+@fault("horizon-shorter")
+def steps_that_were_rounded_down():
+    model, optimizer = built()
+    return run(model, optimizer, LinearLR(optimizer, 1.0, 0.0, total_iters=3 * 13 // 4), 3 * 4)
+
+
+@fault("rate-never-applied")
+def function_that_returns_the_rate():
+    model, optimizer = built(lr=3e-4)
+    return run(model, optimizer, LambdaLR(optimizer, lambda k: 3e-4 * max(0.0, 1 - k / 60)), 60)
+
+
+@fault("rate-never-applied")
+def warmup_function_that_returns_another_rate():
+    model, optimizer = built(lr=1e-3)
+    return run(model, optimizer, LambdaLR(optimizer, lambda k: 6e-4 * min(1.0, (k + 1) / 10)), 60, total_steps=60)
+
+
+def cleared_before_the_step(**options):
+    model, optimizer = built(SGD)
+    scheduler = CosineAnnealingLR(optimizer, T_max=40)
+    doctor = watching(optimizer, scheduler)
+    for _ in range(40):
+        model.loss().backward()
+        optimizer.zero_grad(**options)
+        optimizer.step()
+        scheduler.step()
+    return doctor
+
+
+@fault("lr-without-effect")
+def gradients_that_are_dropped_before_the_step():
+    return cleared_before_the_step()
+
+
+@fault("lr-without-effect")
+def gradients_that_are_zeroed_before_the_step():
+    return cleared_before_the_step(set_to_none=False)
+
+
+@clean
+def inverse_square_root_of_the_width():
+    model, optimizer = built(lr=1.0)
+    return run(
+        model, optimizer, LambdaLR(optimizer, lambda k: 512**-0.5 * min((k + 1) ** -0.5, (k + 1) * 20**-1.5)), 60
+    )
 
 
 @fault("stepped-per-epoch")
@@ -614,7 +677,7 @@ def resumed_without_the_optimizer():
     return run(model, optimizer, scheduler, 40)
 
 
-@fault("horizon-of-another-run", "rises-again", "horizon-shorter")
+@fault("horizon-of-another-run", "rises-again")
 def state_that_brings_back_an_old_horizon():
     saved = saved_run(lambda optimizer: CosineAnnealingLR(optimizer, 60), n_steps=50)
     model, optimizer = built()
@@ -932,6 +995,93 @@ def early_stopping_in_the_condition():
         step += 1
         stopped = step == 150
     return doctor
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(n_calls):
+    calls = itertools.count()
+
+    def check(loss):
+        if next(calls) == n_calls:
+            raise Stop
+
+    return check
+
+
+@clean
+def pruned_by_an_exception_that_a_study_catches():
+    doctors = []
+
+    def objective(should_prune):
+        model, optimizer = built()
+        scheduler = CosineAnnealingLR(optimizer, T_max=100)
+        doctors.append(watching(optimizer, scheduler))
+        for step in range(100):
+            train_step(model, optimizer)
+            scheduler.step()
+            if should_prune(step):
+                raise Stop
+
+    with contextlib.suppress(Stop):
+        objective(lambda step: step > 30)
+    return doctors[0]
+
+
+@clean
+def pruned_in_the_warmup():
+    model, optimizer = built()
+    scheduler = AnnealedLR(optimizer, "warmup(0.3)+cosine", 100)
+    doctor = watching(optimizer, scheduler)
+    check = stop_after(20)
+    with contextlib.suppress(Stop):
+        for _ in range(100):
+            check(train_step(model, optimizer))
+            scheduler.step()
+    return doctor
+
+
+@clean
+def early_stopping_by_an_exception_of_a_helper():
+    model, optimizer = built()
+    scheduler = CosineAnnealingLR(optimizer, T_max=200)
+    doctor = watching(optimizer, scheduler)
+    check = stop_after(70)
+    try:
+        for _ in range(200):
+            loss = train_step(model, optimizer)
+            scheduler.step()
+            check(loss)
+    except Stop:
+        pass
+    return doctor
+
+
+@clean
+def early_stopping_by_a_condition_of_the_step():
+    class Trainer:
+        def __init__(self):
+            self.model, self.optimizer = built()
+            self.scheduler = CosineAnnealingLR(self.optimizer, T_max=50)
+            self.doctor, self.stop, self.n_epochs = watching(self.optimizer, self.scheduler), False, 0
+
+        def epoch(self):
+            for _ in range(5):
+                train_step(self.model, self.optimizer)
+            self.scheduler.step()
+            self.n_epochs += 1
+            self.stop = self.n_epochs > 20
+
+        def fit(self):
+            for _ in range(50):
+                if not self.stop:
+                    self.epoch()
+
+    trainer = Trainer()
+    trainer.fit()
+    return trainer.doctor
 
 
 @clean
