@@ -148,7 +148,14 @@ def search_learning_rate(
     make = partial(_make_search, lr_min, lr_max, tolerance=tolerance, schedule=rule, prior=prior, options=options)
     if total_steps is None:
         return job.carry_out(make())
-    return _over_horizons(job, make, total_steps, [1] if horizons is None else horizons, start_at)
+    result = _over_horizons(job, make, total_steps, [1] if horizons is None else horizons, start_at)
+    if horizons is not None and len(horizons) > 1 and (options.start_factor or WIDE) < WIDE:
+        note = (
+            f"a start_factor of {options.start_factor:g} counts as {WIDE:g} with horizons: the shorter trainings "
+            "bracket the best with steps of a factor of 2 or more"
+        )
+        return replace(result, notes=(*result.notes, note))
+    return result
 
 
 def _over_horizons(
@@ -165,11 +172,6 @@ def _over_horizons(
     notes = list(last.notes)
     if last.total_steps != total_steps:
         notes.append("no training of full length has run yet")
-    if horizons is not None and len(horizons) > 1 and (options.start_factor or WIDE) < WIDE:
-        notes.append(
-            f"a start_factor of {options.start_factor:g} counts as {WIDE:g} with horizons: the shorter trainings "
-            "bracket the best with steps of a factor of 2 or more"
-        )
     return replace(last, shorter=tuple(results[:-1]), notes=tuple(notes))
 
 
