@@ -79,12 +79,12 @@ def _too_long(course: Course, promise: Promise, horizon: int) -> Iterator[Findin
     planned = course.evidence.planned_steps
     if horizon - end < max(2, _SHORTFALL * horizon) or (planned is None and left - promise.end <= _LOW):
         return
-    whose = "the run is to take" if planned is not None else "were taken"
+    taken = f"the run is to take {round(end)}" if planned is not None else f"{round(end)} were taken"
     is_certain = planned is not None or course.evidence.early_end is EarlyEnd.NO
     where = f", it is still at {percent(left)} of the peak" if course.evidence.is_over else ""
     yield Finding(
         "horizon-longer",
-        f"{promise.name} ends after {horizon} steps, but {round(end)} {whose}: the rate never gets to its end{where}; "
+        f"{promise.name} ends after {horizon} steps, but {taken}: the rate never gets to its end{where}; "
         f"{_cure(course, promise)}{'' if is_certain else ', unless you stopped early'}",
         certain=is_certain,
     )
