@@ -108,7 +108,7 @@ class SweepCollection:
         if len(labels := {each.sweep.direction: each.label for each in self.sweeps}) > 1:
             raise DataError(
                 f"some sweeps minimize a loss ({labels['minimize']}) and others maximize a score "
-                f"({labels['maximize']}); all must have the same direction (--where study=NAME chooses one of Optuna's studies)"
+                f"({labels['maximize']}); all must have the same direction (--where study=NAME chooses one of Optuna's)"
             )
 
     @classmethod
