@@ -108,12 +108,7 @@ class SweepCollection:
         if len(labels := {each.sweep.direction: each.label for each in self.sweeps}) > 1:
             raise DataError(
                 f"some sweeps minimize a loss ({labels['minimize']}) and others maximize a score "
-<<<<<<< HEAD
-                f"({labels['maximize']}); all must have the same direction (of Optuna's studies, --where "
-                "study=NAME chooses one)"
-=======
                 f"({labels['maximize']}); all must have the same direction (--where study=NAME chooses one of Optuna's)"
->>>>>>> mendT
             )
 
     @classmethod

@@ -168,7 +168,7 @@ def test_failures_above_a_learning_rate_end_as_those_of_search_learning_rate_do(
 
 @pytest.mark.parametrize("error", [MemoryError, optuna.TrialPruned])
 def test_a_search_whose_further_seeds_all_fail_ends_and_says_so(error):
-    options = SearchOptions(noise=0.003, noise_trials=40)
+    options = SearchOptions(noise=0.004, noise_trials=99)
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
 
     def fails_on_another_seed(trial):
@@ -239,7 +239,7 @@ def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of
 
 
 def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
-    options = SearchOptions(noise=0.0015, noise_trials=40)
+    options = SearchOptions(noise=0.0025, noise_trials=99)
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
     study.optimize(lambda trial: valley(suggest(trial), best=0.3))
     assert len(set(lrs_of(study))) < len(study.trials)
