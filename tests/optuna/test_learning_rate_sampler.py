@@ -239,7 +239,7 @@ def test_an_objective_that_asks_for_the_learning_rate_only_at_times_is_warned_of
 
 
 def test_noise_calls_for_another_seed_of_a_learning_rate_that_has_run():
-    options = SearchOptions(noise=0.0025, noise_trials=99)
+    options = SearchOptions(noise=0.0021, noise_trials=99)
     study = new_study(LearningRateSampler(tolerance=TOLERANCE, options=options))
     study.optimize(lambda trial: valley(suggest(trial), best=0.3))
     assert len(set(lrs_of(study))) < len(study.trials)
