@@ -22,7 +22,7 @@ prior._law prior._valley prior.valley_prior prior._posterior prior._next_trial
 search
 journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._mixture readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files
-readers._columns readers._conditions readers._histories readers.curves readers.table
+readers._columns readers._conditions readers._histories readers.table
 runners linear
 sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
 commands.task commands.report commands._template commands._process commands._outputs commands._scripts commands

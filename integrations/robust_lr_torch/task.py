@@ -68,6 +68,7 @@ class SupervisedTask(Training):
         DataError: when an argument violates any of the above.
 
     Example:
+        >>> import torch
         >>> x = torch.linspace(-1, 1, 16).unsqueeze(1)
         >>> task = SupervisedTask(make_model=lambda: torch.nn.Linear(1, 1), train_data=(x, 3 * x + 1),
         ...                       loss=torch.nn.functional.mse_loss, total_steps=100, batch_size=4)

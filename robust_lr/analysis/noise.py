@@ -81,7 +81,7 @@ def noise_floor(
         >>> losses = [[[1.2, 1.1, 1.15], [1.0, 0.95, 0.9], [1.1, 1.0, 1.1]]]
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4], (0, 1, 2), losses)
         >>> print(*noise_floor(sweep))
-        cosine: runs differ by 0.059 [0.037, 0.14] (standard deviation, 5 degrees of freedom, from repeated runs)
+        cosine: runs differ by 0.06 [0.036, 0.17] (standard deviation, 4 degrees of freedom, from repeated runs)
     """
     check_confidence_level(confidence_level)
     given = [sweeps] if isinstance(sweeps, SweepResult) else list(sweeps.values())

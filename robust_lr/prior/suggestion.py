@@ -69,7 +69,7 @@ def suggest_learning_rates(
         ...                     right_spread=0.4, noise=0.002)
         >>> suggestion = suggest_learning_rates(prior, tolerance=0.005)
         >>> len(suggestion.learning_rates), suggestion.probability_of_few > 0.95
-        (2, True)
+        (3, True)
     """
     if not isinstance(prior, ValleyPrior):
         raise OptionError(f"prior must be what LearningRatePrior.at returns, got {type(prior).__name__}")

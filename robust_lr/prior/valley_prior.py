@@ -45,7 +45,7 @@ class ValleyPrior:
         >>> prior = ValleyPrior(lr=3e-3, lr_spread=0.3, left_rise=0.006, left_spread=0.3, right_rise=0.012,
         ...                     right_spread=0.4, noise=0.002)
         >>> [f"{lr:.2g}" for lr in prior.interval]
-        ['0.0017', '0.0054']
+        ['0.0016', '0.0055']
     """
 
     lr: float

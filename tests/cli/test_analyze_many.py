@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +65,3 @@ def test_every_field_of_the_pooled_json_is_documented(robust_lr, pytestconfig):
     pooled = json.loads(Path("a.json").read_text())["pooled"]
     for field in [*pooled, *pooled["quantiles"][0], *pooled["sweeps"][0]]:
         assert f"`{field}`" in page, field
-
-
-def test_the_time_is_linear_in_the_runs(robust_lr):
-    seconds = []
-    for n in (5, 50):
-        write("runs.csv", table(n, 6))
-        start = time.process_time()
-        robust_lr("analyze", "runs.csv", "--group-by", "size,batch")
-        seconds.append(time.process_time() - start)
-    assert seconds[1] < 20 * seconds[0]

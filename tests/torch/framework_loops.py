@@ -82,7 +82,7 @@ def trainer_with_a_horizon_in_micro_batches(folder):
     return trained_by_transformers(folder, make_scheduler=cosine, gradient_accumulation_steps=4)
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def trainer_with_a_cosine_that_is_too_short(folder):
     return trained_by_transformers(folder, make_scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=10))
 
