@@ -187,7 +187,7 @@ def lightning_that_forgets_accumulation(folder):
     return trained_by_lightning(linear, interval="step", max_epochs=3, accumulate_grad_batches=3)
 
 
-@fault("rises-again", "horizon-shorter")
+@fault("rises-again")
 def lightning_with_a_horizon_in_epochs(folder):
     return trained_by_lightning(lambda o: CosineAnnealingLR(o, T_max=3), interval="step", max_epochs=3)
 
