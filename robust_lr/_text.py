@@ -21,7 +21,7 @@ def count_of(n: int, noun: str) -> str:
 
 def listed(items: Iterable[str], *, at_most: int = 20) -> str:
     """Return the items as a list in a sentence, such as ``a, b and c``, cut short if there are many."""
-    names = list(items)
+    names = [re.sub(r"[\r\n]+", " ", item) for item in items]  # a message is one line
     if len(names) > at_most:
         return f"{', '.join(names[:at_most])} and {len(names) - at_most} more"
     *others, last = names or [""]

@@ -173,7 +173,7 @@ def find_cliff(block: LossBlock) -> int | None:
         if excess[i] >= 0.5 * depth and excess[i] > factor * before:
             # If the loss keeps growing at the same rate, there is no cliff.
             grows = i + 1 < len(lrs) and converged[i + 1] and min(before, excess[i + 1]) > 0
-            grows = grows and 2 * np.log(excess[i + 1] / excess[i]) > np.log(excess[i]) - np.log(before)
+            grows = grows and 2 * np.log(excess[i + 1]) > 3 * np.log(excess[i]) - np.log(before)
             if not grows and _goes_on(breaks[i:]):
                 return last + 1
         last = i

@@ -240,7 +240,7 @@ def columns_of(table: Table, asked: str, way_out: str = "") -> str:
     by_words = {" ".join(words(name)): name for name in reversed(names)}
     near = did_you_mean(" ".join(words(asked)), by_words)
     meant = next((f"; did you mean {name!r}?" for text, name in by_words.items() if repr(text) in near), "")
-    return f"its columns are {', '.join(names[:_MOST_NAMES]) or 'none'}{more}{way_out}{meant}"
+    return f"its columns are {' '.join(', '.join(names[:_MOST_NAMES]).splitlines()) or 'none'}{more}{way_out}{meant}"
 
 
 def _run_column(choice: _Choice, wanted: Sequence[str], step: str) -> str:

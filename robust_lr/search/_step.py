@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ def _trials_against_noise(state: SearchState) -> float:
     if added < valley.bound_without_errors:
         return 0.0
     near = state.valley_lrs[max(valley.best - 1, 0) : valley.best + 2]
-    factor = added * student(math.inf) / student(data.dof) / (state.tolerance / 2)
+    factor = added * student(math.inf) / student(data.dof) / max(state.tolerance / 2, sys.float_info.min)
     return sum(data.counts[lr] for lr in near) * (factor * factor - 1)
 
 
