@@ -81,7 +81,7 @@ def noise_floor(
         >>> losses = [[[1.2, 1.1, 1.15], [1.0, 0.95, 0.9], [1.1, 1.0, 1.1]]]
         >>> sweep = SweepResult(("cosine",), [0.1, 0.2, 0.4], (0, 1, 2), losses)
         >>> print(*noise_floor(sweep))
-        cosine: runs differ by 0.06 [0.036, 0.17] (standard deviation, 4 degrees of freedom, from repeated runs)
+        cosine: runs differ by 0.06 [0.034, 0.22] (standard deviation, 3 degrees of freedom, from repeated runs)
     """
     check_confidence_level(confidence_level)
     given = [sweeps] if isinstance(sweeps, SweepResult) else list(sweeps.values())
@@ -147,8 +147,10 @@ def variance_of_run(block: LossBlock) -> tuple[float, float, float]:
         return fit.given_noise**2, math.nan, fit.df
     shared = float(np.var(fit.effect, ddof=1)) if n_seeds > 1 else 0.0
     # Satterthwaite: own noise is pooled over learning rates, what a seed shares is known from the seeds alone.
-    spread = own**2 / fit.df + shared**2 / max(n_seeds - 1, 1)
-    return own + shared, shared, (own + shared) ** 2 / spread if spread else fit.df
+    # The trend of the noise is a local line: its slope costs the variance at one place a degree of freedom.
+    own_df = max(fit.df - 1, fit.df / 2)
+    spread = own**2 / own_df + shared**2 / max(n_seeds - 1, 1)
+    return own + shared, shared, (own + shared) ** 2 / spread if spread else own_df
 
 
 def _deviation(block: LossBlock) -> float:
