@@ -109,7 +109,7 @@ def commands(rounds: int = 100, seed: int = 0) -> Iterable[Row]:
                 f"{sys.executable} {folder}/train.py {{lr}} {{seed}} {log}", trials_dir=folder / "trials"
             )
             found = run_sweep(
-                task, GeometricGrid(1e-3, 1.0, 50), ["constant"], 2, runner=ProcessPoolRunner(2),
+                task, GeometricGrid(1e-3, 1.0, 75), ["constant"], 2, runner=ProcessPoolRunner(2),
                 journal=folder / "sweep.jsonl", progress=False, max_retries=_MANY_RETRIES,
             )  # fmt: skip
         finally:

@@ -177,4 +177,8 @@ def _in_one_line(error: Exception, url: str) -> str:
         password = make_url(url).password
     except sqlalchemy.exc.ArgumentError:
         return f"not the URL of a database ({type(error).__name__})"
+    # A password with an @ in it that is not written as %40 is taken for a part of the host.
+    rest = url.partition("://")[2].partition("/")[0].split("@")[1:-1]
+    for part in [f"{'@'.join(rest[i:])}@" for i in range(len(rest))]:
+        text = text.replace(part, "***@")
     return without_passwords(text.replace(str(password), "***") if password else text)
