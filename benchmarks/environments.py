@@ -69,7 +69,9 @@ if __name__ == "__main__":
     model = SGDClassifier(loss="log_loss", learning_rate="constant", max_iter=5, tol=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        search = LearningRateSearchCV(model, "eta0", 1e-4, 1.0, tolerance=0.02, scoring="neg_log_loss", cv=2)
+        search = LearningRateSearchCV(
+            model, 1e-4, 1.0, tolerance=0.02, lr_name="eta0", scoring="neg_log_loss", cv=2
+        )
         assert search.fit(x[:400] / 16, y[:400]).best_score_ < 0
     names = [numpy, scipy, optuna, sklearn]
     print(" ".join(f"{each.__name__} {each.__version__}" for each in names))
