@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from robust_lr import GeometricGrid, ProcessPoolRunner, run_sweep
@@ -83,9 +84,11 @@ def measured(kind: str, n: int) -> dict[str, float]:
 
 
 def row(what: str, kind: str, rounds: int, *, promised: bool = True) -> Row:
-    """Compare a long sweep with one of 1,000 cells."""
-    short, long = measured(kind, 1000), measured(kind, 1000 * rounds)
-    growth = {name: long[name] / short[name] for name in ("cell", "cpu")}
+    """Compare a long sweep with the median of five of 1,000 cells, three before it and two after."""
+    shorts = [measured(kind, 1000) for _ in range(3)]
+    long = measured(kind, 1000 * rounds)
+    shorts += [measured(kind, 1000) for _ in range(2)]
+    growth = {name: long[name] / median(short[name] for short in shorts) for name in ("cell", "cpu")}
     text = (
         f"{1e3 * long['cell']:.2f} ms a cell, {growth['cell']:.2f} times that of 1,000 cells (processor time "
         f"{1e3 * long['cpu']:.2f} ms, {growth['cpu']:.2f} times); {long['wall']:.0f} s, {long['mb']:.0f} MB of memory, "

@@ -30,6 +30,7 @@ class GridState:
         self.in_vain = 0
         self._max_retries = max_retries
         self._left = dict.fromkeys(axes.cells())
+        self._n_places = len(self._left)
         self._open = dict[int, FrozenTrial]()
         self._ending = dict[int, FrozenTrial]()
         self._first: FrozenTrial | None = None
@@ -131,14 +132,20 @@ class GridState:
     def _end(self, trial: FrozenTrial) -> None:
         cell, failed = self.finished_by(trial), self.has_failed(trial)
         if cell is not None:
-            self._left.pop(cell, None)
+            self._remove(cell)
             self.in_vain = 0
         elif failed is not None:
             self.failed[failed].append(trial.number)
             if self.is_given_up(failed):
-                self._left.pop(failed, None)
+                self._remove(failed)
         elif self._claimed_by(trial) is not None:
             self.in_vain += 1
+
+    def _remove(self, cell: Cell) -> None:
+        self._left.pop(cell, None)
+        if 2 * len(self._left) < self._n_places:  # else the first that is left is behind ever more empty places
+            self._left = dict.fromkeys(self._left)
+            self._n_places = len(self._left)
 
     def _claimed_by(self, trial: FrozenTrial) -> Cell | None:
         claim = claim_of(trial)
