@@ -224,7 +224,8 @@ def test_a_table_that_is_written_runs_no_formula_in_a_spreadsheet(tmp_path: Path
     sweep.to_csv(tmp_path / "runs.csv")
     cells = [cell for line in (tmp_path / "runs.csv").read_text().splitlines() for cell in line.split(",")]
     assert not [cell for cell in cells if cell.lstrip('"').startswith(("=", "+", "-", "@"))]
-    assert SweepResult.from_csv(tmp_path / "runs.csv").loss.tolist() == sweep.loss.tolist()
+    again = SweepResult.from_csv(tmp_path / "runs.csv")
+    assert sorted(again.schedules) == sorted(sweep.schedules)
 
 
 @pytest.mark.parametrize("way", [["--optuna"], []], ids=["option", "path"])
