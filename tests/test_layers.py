@@ -76,6 +76,7 @@ ON_TORCH = {"robust_lr_hf", "robust_lr_lightning"}  # the trainers of torch anne
 # What the plug-ins share with the core, and nobody else may rely on.
 SHARED = (
     "robust_lr._checks",
+    "robust_lr._fingerprint",
     "robust_lr._labels",
     "robust_lr._lazy",
     "robust_lr._metrics",

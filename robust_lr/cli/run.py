@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
@@ -40,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--refine", help="add the geometric means of all neighbors to the grid, N times [default: 0]", **count)
     option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
+    option("--json", metavar="FILE", help="write the figures as JSON, with what the trials took")
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
     add_noise(parser)
     add_failed_as_diverged(parser)
@@ -53,7 +55,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.console import make_console, print_analysis
     from ..schedules import parse_schedule
     from ..sweep import run_sweep
-    from .output import log_on_stderr
+    from .output import figures, log_on_stderr, write_json
 
     if options.tolerance is not None:
         read_tolerance(options.tolerance)
@@ -66,11 +68,14 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             progress=True,
             **training_options(options, plugins),
         )
+    usage = sweep.usage
     if options.failed_as_diverged:
         sweep = sweep.with_failed_as_diverged()
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance, noise=options.noise)
     print_analysis(analysis, console, every_detail=False)
+    if options.json is not None:
+        write_json(Path(options.json), figures(analysis) | {"usage": usage.to_dict() if usage else None})
     again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
     again += f" --direction {options.direction}" if options.direction else ""
     console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
