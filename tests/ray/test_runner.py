@@ -36,6 +36,8 @@ from robust_lr_ray import RayRunner, trial_checkpoint
 GRID = GeometricGrid(0.125, 1.0, 4)
 ONE_CPU = {"cpu": 1}
 N_CPUS = 8  # of `ray_local`
+# An actor a trial, packs, and several ranks, which load torch.
+WAYS = [{}, {"slots": 4}, pytest.param({"num_workers": 2}, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +124,7 @@ def train_in_company(*, lr, schedule, seed, folder):
 @pytest.mark.parametrize(("seconds", "n_others"), [(0.25, 0), (0.0, 1)])
 def test_a_trial_whose_process_is_killed_runs_again_and_of_others_one_short_one_at_most(tmp_path, seconds, n_others):
     """The trial before it may have ended with its result still on the way, but only a short one is followed so soon."""
-    trials = expand_trials(["constant"], LEARNING_RATES, range(4))
+    trials = expand_trials(["constant"], LEARNING_RATES, range(2))
     train = functools.partial(train_that_kills_its_process_once, folder=str(tmp_path), seconds=seconds)
     results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train, trials)
     assert {r.status for r in results.values()} == {"ok"}
@@ -132,7 +134,7 @@ def test_a_trial_whose_process_is_killed_runs_again_and_of_others_one_short_one_
 
 def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
     trials = expand_trials(["constant"], LEARNING_RATES, (0,))
-    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=1)
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=0)
     failed = {spec.lr for spec, r in results.items() if r.status == "failed"}
     assert failed == {0.5}
     assert all("worker died" in r.error for r in results.values() if r.status == "failed")
@@ -141,17 +143,16 @@ def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
 def test_a_gpu_is_shared_by_as_many_trials_as_were_asked_for(tmp_path):
     train = functools.partial(train_in_company, folder=str(tmp_path))
     trials = expand_trials(["constant"], LEARNING_RATES, range(4))
-    results_of(RayRunner({"cpu": 0.5, "gpu": 0.5}), train, trials)
+    results_of(RayRunner({"cpu": 1.6, "gpu": 0.5}), train, trials)  # the CPUs allow five
     at_once = max(int(path.read_text()) for path in tmp_path.glob("most-*"))
-    assert at_once <= 8  # 4 GPUs, two halves each
-    assert at_once > 4
+    assert at_once == 5, "there are 4 GPUs"
 
 
 def test_each_trial_sees_the_gpus_that_it_was_given():
     trials = expand_trials(["constant"], LEARNING_RATES[:2], (0,))
-    for gpus, n_devices in ((1, 1), (2, 2)):
-        results = results_of(RayRunner({"cpu": 1, "gpu": gpus}), train_on_gpus, trials).values()
-        assert {r.metrics["n_devices"] for r in results} == {n_devices}
+    for gpus, of_runner in ((1, trials), (2, trials[:1])):
+        results = results_of(RayRunner({"cpu": 1, "gpu": gpus}), train_on_gpus, of_runner).values()
+        assert {r.metrics["n_devices"] for r in results} == {gpus}
 
 
 def test_trials_run_in_the_main_thread_with_as_many_threads_as_asked_for():
@@ -248,7 +249,7 @@ def test_a_training_function_that_exits_fails_its_trial_in_packs_too():
 
 
 def test_the_trial_that_ends_a_process_is_the_one_to_blame_however_short_they_are():
-    trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(20)]
+    trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(1, 15)]
     results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=0)
     assert {spec.lr for spec, r in results.items() if r.status == "failed"} == {0.5}
     assert {spec.lr for spec, r in results.items() if r.status == "ok"} == {0.25}
@@ -265,7 +266,7 @@ def train_that_breaks_its_process(*, lr, schedule, seed, folder):
     return lr
 
 
-@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.parametrize("options", WAYS, ids=str)
 @pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_broken_process_costs_one_retry_and_no_other_trial(tmp_path, options):
     trials = expand_trials(["constant"], LEARNING_RATES, (0, 1))
@@ -281,7 +282,7 @@ def train_without_a_number(*, lr, schedule, seed, folder):
     return {"loss": lr, "run_id": "abc"}
 
 
-@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.parametrize("options", WAYS, ids=str)
 @pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_return_value_that_is_no_number_ends_the_sweep_after_one_training(tmp_path, options):
     train = functools.partial(train_without_a_number, folder=str(tmp_path))
