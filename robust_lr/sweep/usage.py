@@ -65,8 +65,8 @@ class SweepUsage:
 
 
 def report_usage(usage: SweepUsage, *, show: bool | None) -> None:
-    """Say what the trials of a run took, if any ran; see `report_counts` for where."""
-    if usage.n_trials or usage.lost_seconds:
+    """Say what the trials of a run took, if that is worth a line; see `tell` for where."""
+    if usage.seconds + usage.lost_seconds >= 1:
         tell(str(usage), show=show)
 
 
