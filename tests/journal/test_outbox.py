@@ -104,7 +104,7 @@ def test_a_machine_that_does_not_see_the_journal_writes_nothing(tmp_path):
 @pytest.mark.parametrize("uri", ["{}/none/results", "nowhere://bucket/sweep", "", 3])
 def test_a_place_that_cannot_be_written_is_refused_before_any_trial(tmp_path, uri):
     uri = uri.format(tmp_path) if isinstance(uri, str) else uri
-    with pytest.raises(OptionError, match="^results_uri"):
+    with pytest.raises(OptionError, match=r"^results_uri"):
         run_sweep(train, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", results_uri=uri, label="x")
 
 

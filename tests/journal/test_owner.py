@@ -49,9 +49,9 @@ def owner_file(path, **changes):
 
 
 def test_two_processes_exclude_each_other_where_nothing_can_be_locked(path, no_locks):
-    with Journal.open(path, **SWEEP):
-        with pytest.raises(JournalError, match=f"being written by another sweep, process {os.getpid()} on "):
-            Journal.open(path, **SWEEP)
+    said = f"being written by another sweep, process {os.getpid()} on "
+    with Journal.open(path, **SWEEP), pytest.raises(JournalError, match=said):
+        Journal.open(path, **SWEEP)
     with Journal.open(path, **SWEEP):
         pass
     assert [file.name for file in path.parent.iterdir()] == ["sweep.jsonl"]
@@ -76,7 +76,7 @@ def test_a_living_owner_on_another_machine_is_left_alone(path, quick):
     other = threading.Thread(target=live)
     other.start()
     try:
-        with pytest.raises(JournalError, match="another sweep, process .* on elsewhere"):
+        with pytest.raises(JournalError, match=r"another sweep, process .* on elsewhere"):
             Journal.open(path, **SWEEP)
     finally:
         is_over.set()
@@ -95,7 +95,7 @@ def test_an_owner_that_was_asleep_and_has_lost_its_journal_writes_no_more(path, 
     with Journal.open(path, **SWEEP) as journal:
         file = owner_file(path)
         deadline = time.monotonic() + 20
-        with pytest.raises(JournalError, match="another process has taken over .*sweep.jsonl"):
+        with pytest.raises(JournalError, match=r"another process has taken over .*sweep\.jsonl"):
             while time.monotonic() < deadline:
                 journal._file.owner.check()
                 time.sleep(0.05)
