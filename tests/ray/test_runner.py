@@ -23,7 +23,9 @@ from robust_lr import (
     RobustLRError,
     SerialRunner,
     SweepResult,
+    TrialPreempted,
     TrialSpec,
+    preempted,
     run_sweep,
 )
 from robust_lr.cli.demo import demo_task
@@ -275,6 +277,26 @@ def test_a_broken_process_costs_one_retry_and_no_other_trial(tmp_path, options):
     assert {spec: r.loss for spec, r in results.items()} == {spec: spec.lr for spec in trials}
     n_trainings = len([path for path in tmp_path.iterdir() if path.name.startswith("pid")])
     assert n_trainings == (len(trials) + 1) * options.get("num_workers", 1)
+
+
+def train_until_preempted(*, lr, schedule, seed, folder):
+    """At lr 0.25, have this process preempted once, and note that there was time to save."""
+    saved = Path(folder, "saved")
+    if lr == 0.25 and not saved.exists():
+        while not preempted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        saved.touch()
+        raise TrialPreempted
+    return lr
+
+
+def test_a_preempted_trial_may_save_its_state_and_runs_again_without_using_up_a_retry(tmp_path):
+    train = functools.partial(train_until_preempted, folder=str(tmp_path))
+    trials = expand_trials(["constant"], LEARNING_RATES[:3], (0,))
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=1), train, trials, max_retries=0)
+    assert {spec.lr: r.loss for spec, r in results.items()} == {spec.lr: spec.lr for spec in trials}
+    assert (tmp_path / "saved").exists()
 
 
 def train_without_a_number(*, lr, schedule, seed, folder):
