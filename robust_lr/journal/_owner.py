@@ -39,6 +39,7 @@ class OwnerFile:
 
     def __init__(self, path: Path, *, is_locked: bool) -> None:
         self._path, self._is_locked, self._process = path.absolute(), is_locked, os.getpid()  # training may chdir
+        self._size = 0  # of the longest text so far
         self.left: Mapping[str, Any] = {}  # by the owner before, if it did not close the journal
         self._me: dict[str, Any] = {
             "host": platform.node(), "pid": self._process, "machine": machine(), "token": uuid.uuid4().hex,
@@ -59,12 +60,17 @@ class OwnerFile:
             )
 
     def note(self, **what: object) -> None:
-        """Keep something in the file, for a process that finds it after this one has died."""
+        """Keep something in the file, for a process that finds it after this one has died.
+
+        Raises:
+            JournalError: see `check`.
+        """
+        self.check()
         self._me |= what
-        with contextlib.suppress(OSError):
-            name = self._path.with_name(f"{self._path.name}.{self._me['token']}")
-            name.write_text(json.dumps(self._me), encoding="utf-8")
-            name.replace(self._path)
+        data = json.dumps(self._me).encode()
+        self._size = max(self._size, len(data))
+        with contextlib.suppress(OSError), self._path.open("r+b", buffering=0) as file:
+            file.write(data.ljust(self._size))  # one write, so that a kill leaves the old text or the new
 
     def release(self) -> None:
         """Remove the file, unless this is a forked copy of its owner."""
@@ -138,7 +144,7 @@ class OwnerFile:
     def _beat(self) -> None:
         token = self._read().get("token")
         if token is None and not self._path.exists():
-            self.note()  # somebody has tidied up
+            self._create()  # somebody has tidied up
         elif token not in (None, self._me["token"]):
             self._ended.set()
             return
