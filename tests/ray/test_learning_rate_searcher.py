@@ -67,6 +67,7 @@ def search_where(fails, **options):
     raise TimeoutError("the search never ends")
 
 
+@pytest.mark.slow  # the searcher alone is tested below
 def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
     def train(config):
         raise MemoryError

@@ -130,6 +130,7 @@ def test_a_loss_that_is_maximized_is_turned_round_and_said(grid_run):
         assert (sweep.notes, sweep.direction) == (("judged by 'eval/accuracy'",), "maximize")
 
 
+@pytest.mark.slow  # test_cli_analyze.py reads such an experiment from its folder
 def test_names_are_found_one_level_below_and_that_is_said(tune_run):
     def nested(config):
         from ray import tune
