@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
@@ -41,7 +40,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--refine", help="add the geometric means of all neighbors to the grid, N times [default: 0]", **count)
     option("--extend-below", help="add N learning rates below --lr-min, at the same ratio [default: 0]", **count)
     option("--extend-above", help="add N learning rates above --lr-max, at the same ratio [default: 0]", **count)
-    option("--json", metavar="FILE", help="write the figures as JSON, with what the trials took")
     option("--packed", action="store_true", help="train many replicas of a small model together, in each process")
     add_noise(parser)
     add_failed_as_diverged(parser)
@@ -74,11 +72,10 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     console, journal = make_console(), options.journal
     analysis = analyze_sweep(sweep, tolerance=options.tolerance, noise=options.noise)
     print_analysis(analysis, console, every_detail=False)
-    if options.json is not None:
-        write_json(Path(options.json), figures(analysis) | {"usage": usage.to_dict() if usage else None})
     again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
     again += f" --direction {options.direction}" if options.direction else ""
     console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
+    write_json(options, figures(analysis) | {"usage": usage.to_dict() if usage else None})
     return 0 if analysis.recommendations else 1
 
 
