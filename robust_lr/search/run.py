@@ -206,8 +206,7 @@ class _Job:
 
     def carry_out(self, search: LearningRateSearch, *, total_steps: int | None = None) -> SearchResult:
         train, objective, (name,) = self.train, self.objective, self.schedules
-        with ExitStack() as stack:
-            stack.enter_context(ending_by_sigterm())
+        with ending_by_sigterm(), ExitStack() as stack:
             book = open_journal(
                 self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results,
                 prior=_digest(search.prior), results_uri=self.results_uri,

@@ -93,8 +93,7 @@ def run_sweep(
     lrs, named, seed_plan = read_learning_rates(grid), read_schedules(schedules), _read_seed_plan(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     first_seeds = seed_plan.seeds[: seed_plan.n_first]
-    with ExitStack() as stack:
-        stack.enter_context(ending_by_sigterm())
+    with ending_by_sigterm(), ExitStack() as stack:
         book = open_journal(
             journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds,
             results_uri=results_uri,
@@ -106,8 +105,7 @@ def run_sweep(
             has = without_metric(metric, (name for spec in lacking for name in objective.values_of(finished[spec])))
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} with {has}")
         ledger = TrialLedger(
-            plan, journal=book, max_retries=max_retries, label=label, objective=objective,
-            time_budget=time_budget,
+            plan, journal=book, max_retries=max_retries, label=label, objective=objective, time_budget=time_budget,
         )  # fmt: skip
         bar = stack.enter_context(
             SweepProgress(len(plan.trials), finished=plan.results, show=progress, direction=objective.direction)
