@@ -17,13 +17,14 @@ The setting is that of arXiv:2503.09411: minimize a convex Lipschitz f over a bo
 - breast cancer: logistic regression on the data of that name in scikit-learn, standardized;
 - sharp: ``f(x) = |x| / 5`` on [-1, 1], with a random sign.
 
-A seed draws the rows or signs, the same for all schedules and learning rates. The learning rates of a schedule reach from
-1/100 of the best one of `robust_lr.theory` (1/1000 for sharp) to 3000 times that, 11 per factor of ten. The average of the
-iterates is weighted by the steps, as in theory.
+A seed draws the rows or signs, the same for all schedules and learning rates. The learning rates of a schedule reach
+from 1/100 of the best one of `robust_lr.theory` (1/1000 for sharp) to 3000 times that, 11 per factor of ten. The
+average of the iterates is weighted by the steps, as in theory.
 
 The exponent is the least-squares slope of log(f - f*) on log(rho) over rho in [10, 100], as in
-`robust_lr.robustness_exponent`; rho is the learning rate over the measured best one (of the mean over seeds, smoothed over
-five neighbors). Its band is a 95% t interval of the jackknife over seeds.
+`robust_lr.theory.robustness_exponent`; rho is the learning rate over the measured best one, which is the average of
+log(learning rate) with weights ((least f - f*) / (f - f*))**16. Its band is a 95% t interval of the jackknife over
+seeds. What a coarser grid costs is `robust_lr.degradation_curve`: chosen on all seeds but one, scored on that one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import argparse
 import csv
 import gzip
 import io
+import itertools
 import math
 import platform
 import time
@@ -39,14 +41,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
 from scipy.optimize import linprog
+from scipy.sparse import eye_array, hstack, vstack
 from scipy.stats import t as student
-from sklearn.datasets import load_breast_cancer
 
 import robust_lr
 from robust_lr import SweepResult, parse_schedule, theory
@@ -54,16 +56,15 @@ from robust_lr.analysis._selection import loss_block
 from robust_lr.analysis.degradation import curve_of
 
 Array = NDArray[np.float64]
+Banded = tuple[float, float, float]
 
 ROOT = Path(__file__).parents[1]
 DOCS, TABLE = ROOT / "docs" / "paper.md", ROOT / "benchmarks" / "tables" / "paper-convex.csv.gz"
-PLAIN = ("constant", "inverse-sqrt", "polynomial(0.5)", "linear", "polynomial(2)", "polynomial(3)", "cosine", "wsd(0.2)")
-FLOORED = tuple(f"{s.rstrip(')')}{',' if '(' in s else '('}floor=0.1)" for s in PLAIN[1:])
-SCHEDULES = tuple(str(parse_schedule(s)) for s in (*PLAIN, *FLOORED))
+DECAYS = ("inverse-sqrt", "polynomial(0.5)", "linear", "polynomial(2)", "polynomial(3)", "cosine", "wsd(0.2)")
+FLOORED = (f"{s.rstrip(')')}{',' if '(' in s else '('}floor=0.1)" for s in DECAYS)
+SCHEDULES = tuple(str(parse_schedule(s)) for s in ("constant", *DECAYS, *FLOORED))
 ITERATES = ("last", "average")
 STEPS, SEEDS, PER_DECADE, HIGHEST = (1000, 10_000, 100_000), 10, 11, 3000.0
-RATIOS = (3, 10, 30)
-WINDOW, LEAST_POINTS = (10.0, 100.0), 6
 CONFIDENCE = 0.95
 
 
@@ -105,7 +106,7 @@ class Regression:
 
 
 class Scales:
-    """``f(x) = sum_i s_i |x_i|`` on [-1, 1]**d from (1, .., 1); a gradient is that of f and a random sign a coordinate."""
+    """``f(x) = sum_i s_i |x_i|`` on [-1, 1]**d from (1, .., 1); a gradient is that of f plus random signs."""
 
     def __init__(self, sharpness: Array, lowest: float = 1e-2) -> None:
         self.sharpness, self.lowest = sharpness, lowest
@@ -141,7 +142,7 @@ def _loss(kind: str, z: Array, y: Array) -> Array:
 def _least_absolute(inputs: Array, targets: Array) -> Array:
     """Minimize the mean of |inputs @ w - targets|, a linear program."""
     n, d = inputs.shape
-    both = np.block([[inputs, -np.eye(n)], [-inputs, -np.eye(n)]])
+    both = vstack([hstack([sign * inputs, -eye_array(n)]) for sign in (1, -1)], format="csr")
     cost, limits = np.append(np.zeros(d), np.ones(n) / n), [(None, None)] * d + [(0, None)] * n
     return linprog(cost, A_ub=both, b_ub=np.append(targets, -targets), bounds=limits).x[:d]
 
@@ -194,6 +195,8 @@ def _separable() -> Regression:
 
 
 def _breast_cancer() -> Regression:
+    from sklearn.datasets import load_breast_cancer
+
     data, labels = load_breast_cancer(return_X_y=True)
     inputs = np.column_stack([(data - data.mean(axis=0)) / data.std(axis=0), np.ones(len(data))])
     inputs /= math.sqrt(np.mean(np.sum(inputs**2, axis=1)))
@@ -273,7 +276,7 @@ def measure(problems: Sequence[str], steps: Sequence[int], n_seeds: int, n_jobs:
             for iterate, each in zip(ITERATES, run.result(), strict=True):
                 losses |= {(name, iterate, total, s): one for s, one in zip(some, each, strict=True)}
     seconds = time.perf_counter() - begin
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {version('scikit-learn')}"
     runs_made = sum(one.size for key, one in losses.items() if key[1] == "last")
     made = f"{runs_made} trainings in {seconds:.0f} s on {n_jobs} cores; robust-lr {robust_lr.__version__}, {versions}"
     return Sweeps(losses, made)
@@ -309,22 +312,22 @@ def read_table(path: Path) -> Sweeps:
     return Sweeps({key: 10 ** (np.array(rows).T / 1000) for key, rows in found.items()}, made.removeprefix("# "))
 
 
-def best_index(losses: Array) -> int:
-    """Return the place of the best learning rate, from the mean over seeds, smoothed over five neighbors."""
+def best_place(losses: Array) -> float:
+    """Return the place of the best learning rate: the mean place, weighted by (least / loss)**16."""
     logs = np.log(losses.mean(axis=1))
-    return int(np.convolve(logs, np.full(5, 0.2), mode="valid").argmin()) + 2
+    return float(np.average(np.arange(len(logs)), weights=np.exp(-16 * (logs - logs.min()))))
 
 
 def exponent(losses: Array) -> float:
-    """Return the slope of log(f - f*) over rho in [10, 100]; NaN where the sweep does not reach far enough."""
-    rho = 10.0 ** ((np.arange(len(losses)) - best_index(losses)) / PER_DECADE)
-    inside = (rho > WINDOW[0] / 1.001) & (rho < WINDOW[1] * 1.001)
-    if inside.sum() < PER_DECADE + 1:
+    """Return the slope of log(f - f*) over rho in [10, 100]; NaN where the sweep does not reach that far."""
+    logs, rho = np.log(losses.mean(axis=1)), np.geomspace(10.0, 100.0, 41)
+    places = best_place(losses) + PER_DECADE * np.log10(rho)
+    if places[-1] > len(logs) - 1:
         return math.nan
-    return float(np.polyfit(np.log(rho[inside]), np.log(losses.mean(axis=1)[inside]), 1)[0])
+    return float(np.polyfit(np.log(rho), np.interp(places, np.arange(len(logs)), logs), 1)[0])
 
 
-def exponent_band(losses: Array) -> tuple[float, float, float]:
+def exponent_band(losses: Array) -> Banded:
     """Return the exponent and the ends of its band, from the jackknife over seeds."""
     n = losses.shape[1]
     estimate = exponent(losses)
@@ -335,11 +338,231 @@ def exponent_band(losses: Array) -> tuple[float, float, float]:
     return estimate, estimate - half, estimate + half
 
 
-def coarse_cost(losses: Array, lrs: Array, ratios: Sequence[int]) -> list[tuple[float, float, float]]:
-    """Return f - f* of the worst grid of each ratio over that of the full grid, with the ends of its band."""
+def coarse_costs(losses: Array, ratios: Sequence[float]) -> list[Banded]:
+    """Return f - f* of the worst grid of each ratio over that of the full grid; NaN beyond the reach of the sweep."""
+    lrs = 10.0 ** (np.arange(len(losses)) / PER_DECADE)
     sweep = SweepResult(("one",), lrs, range(losses.shape[1]), losses[None])
     strides = [round(PER_DECADE * math.log10(ratio)) for ratio in ratios]
     curve = curve_of(loss_block(sweep, "one"), CONFIDENCE, [1, *strides])
-    base = curve.final_loss[0]
-    rows = zip(curve.worst[1:], *curve.worst_interval[1:].T, curve.covered[1:], strict=True)
-    return [(1 + worst / base, 1 + low / base, 1 + high / base) if ok else (math.nan,) * 3 for worst, low, high, ok in rows]
+    figures = np.column_stack([curve.worst, curve.worst_interval]) / curve.final_loss[0] + 1
+    return [tuple(row) for row in np.where(curve.covered[:, None], figures, math.nan)[1:]]
+
+
+def limits(schedule: str, steps: int) -> tuple[float, float, float]:
+    """Return the exponent of theory, that of its bound at T steps, and that of a quadratic with noise."""
+    degree = parse_schedule(schedule).degree
+    quadratic = 1.0 if degree is None else 1 / (degree + 1)
+    return theory.asymptotic_exponent(schedule), theory.robustness_exponent(schedule, total_steps=steps), quadratic
+
+
+def exponents(sweeps: Sweeps, schedule: str, steps: int, iterate: str = "last") -> dict[str, Banded]:
+    """Return the exponent of each problem with its band."""
+    return {name: exponent_band(sweeps.losses[name, iterate, steps, schedule]) for name in sweeps.problems}
+
+
+def costs(sweeps: Sweeps, schedule: str, steps: int, ratio: float) -> dict[str, Banded]:
+    """Return what the worst grid of a ratio costs on each problem, with its band."""
+    return {name: coarse_costs(sweeps.losses[name, "last", steps, schedule], [ratio])[0] for name in sweeps.problems}
+
+
+Title, Header, Rows = str, list[str], list[list[str]]
+
+
+def tables(sweeps: Sweeps) -> Iterator[tuple[Title, Header, Rows]]:
+    """Yield the title, the header and the rows of each table."""
+    most, names = sweeps.steps[-1], sweeps.problems
+    yield (
+        f"Exponent of f - f* in rho at {most} steps, last iterate [95% band]",
+        ["schedule", "theory", "its bound", "quadratic", *names],
+        [
+            [short(s), *(f"{x:.2f}" for x in limits(s, most)), *map(_banded, exponents(sweeps, s, most).values())]
+            for s in SCHEDULES
+        ],
+    )
+    yield (
+        f"f - f* of the worst grid of ratio 10, over that of the fine grid, at {most} steps [95% band]",
+        ["schedule", "guarantee W(10)", *names],
+        [
+            [short(s), f"{theory.grid_guarantee(s, 10, total_steps=most).worst:.2f}"]
+            + [_banded(x) for x in costs(sweeps, s, most, 10).values()]
+            for s in SCHEDULES
+        ],
+    )
+    every, some = sweeps.steps, [name for name in REGRESSIONS if name in names]
+    header = ["schedule", *(f"{of}, {steps}" for of in ("bound", "every scale", "regressions") for steps in every)]
+    for title, of_bound, measured in (
+        ("Exponent by the number of steps", lambda s, n: theory.robustness_exponent(s, total_steps=n), exponents),
+        (
+            "Cost of a grid of ratio 10 by the number of steps",
+            lambda s, n: theory.grid_guarantee(s, 10, total_steps=n).worst,
+            lambda sweeps, s, n: costs(sweeps, s, n, 10),
+        ),
+    ):
+        rows = []
+        for s in SCHEDULES:
+            found = [{name: x[0] for name, x in measured(sweeps, s, n).items()} for n in every]
+            rows.append([short(s), *(f"{of_bound(s, n):.2f}" for n in every)])
+            rows[-1] += [_number(each.get("every scale", math.nan)) for each in found]
+            rows[-1] += [_number(float(np.mean([each[name] for name in some]))) if some else "" for each in found]
+        yield f"{title} (regressions: mean over the four)", header, rows
+    yield (
+        f"Exponent of the average of the iterates at {most} steps [95% band]",
+        ["schedule", *names],
+        [[short(s), *map(_banded, exponents(sweeps, s, most, "average").values())] for s in SCHEDULES],
+    )
+
+
+def short(schedule: str) -> str:
+    """Return a schedule as the tables name it."""
+    return schedule.replace("power=", "").replace("cooldown=", "")
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _banded(figures: Banded) -> str:
+    estimate, low, high = figures
+    return "-" if math.isnan(estimate) else f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def order_kept(sweeps: Sweeps) -> str:
+    """Say for which problems and steps the measured exponents have the order of theory."""
+    other = []
+    cases = [(name, steps) for name in sweeps.problems for steps in sweeps.steps]
+    for name, steps in cases:
+        found = {s: exponent(sweeps.losses[name, "last", steps, s]) for s in SCHEDULES}
+        chain = [found[str(parse_schedule(s))] for s in ("polynomial(2)", "linear", "polynomial(0.5)")]
+        chain.append(min(found["constant"], found["inverse-sqrt"]))
+        if chain != sorted(chain):
+            other.append(f"{name}, {steps} steps")
+    order = "polynomial(2) < linear < polynomial(0.5) < constant and inverse-sqrt"
+    kept = f"{order}, in {len(cases) - len(other)} of {len(cases)} pairs of problem and steps"
+    return f"{kept}{'; not in: ' + '; '.join(other) if other else ''}."
+
+
+TWO = ("every scale", "mean of the regressions")
+SHOWN = {
+    "constant": "tab:red",
+    "polynomial(power=0.5)": "tab:orange",
+    "linear": "tab:green",
+    "polynomial(power=2)": "tab:blue",
+    "cosine(floor=0.1)": "tab:purple",
+}
+
+
+def draw(sweeps: Sweeps, folder: Path) -> None:
+    """Draw the three figures into a folder."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams |= {"font.size": 8, "axes.titlesize": 9, "legend.fontsize": 8, "svg.hashsalt": "paper"}
+    for name, shape, paint in (
+        ("exponents", (1, 4), _draw_curves), ("degradation", (1, 4), _draw_costs), ("steps", (1, 4), _draw_steps)
+    ):  # fmt: skip
+        figure, axes = plt.subplots(*shape, figsize=(11, 3.2), layout="constrained")
+        paint(sweeps, axes)
+        handles = [plt.Line2D([], [], color=color, label=short(s)) for s, color in SHOWN.items()]
+        handles.append(plt.Line2D([], [], color="gray", linestyle=":", label="bound of the theory"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        figure.savefig(folder / f"paper-{name}.png", dpi=100, metadata={"Software": None})
+        plt.close(figure)
+
+
+def _draw_curves(sweeps: Sweeps, axes: Sequence) -> None:
+    steps = sweeps.steps[-1]
+    for ax, name in zip(axes, _panels(sweeps), strict=False):
+        for s, color in SHOWN.items():
+            losses = sweeps.losses[name, "last", steps, s]
+            rho = 10.0 ** ((np.arange(len(losses)) - best_place(losses)) / PER_DECADE)
+            inside = (rho > 0.09) & (rho < 310)
+            mean = losses.mean(axis=1)
+            ax.loglog(rho[inside], mean[inside] / mean.min(), color=color)
+            curve = theory.misspecification_curve(s, rho[inside], total_steps=steps)
+            ax.loglog(rho[inside], curve, color=color, linestyle=":", linewidth=0.8)
+        ax.set(title=f"{name}, {steps} steps", xlabel="rho: learning rate / best", ylim=(0.7, 300))
+    axes[0].set_ylabel("f - f*, over that of the best")
+
+
+def _draw_costs(sweeps: Sweeps, axes: Sequence) -> None:
+    steps, strides = sweeps.steps[-1], range(2, 23, 2)
+    ratios = [10 ** (k / PER_DECADE) for k in strides]
+    for ax, name in zip(axes, _panels(sweeps), strict=False):
+        for s, color in SHOWN.items():
+            found = coarse_costs(sweeps.losses[name, "last", steps, s], ratios)
+            worst, low, high = np.array(found).T
+            ax.loglog(ratios, worst, color=color)
+            ax.fill_between(ratios, low, high, color=color, alpha=0.12, linewidth=0)
+            bound = [theory.grid_guarantee(s, ratio, total_steps=steps).worst for ratio in ratios]
+            ax.loglog(ratios, bound, color=color, linestyle=":", linewidth=0.8)
+        ax.set(title=f"{name}, {steps} steps", xlabel="ratio of the grid", ylim=(0.9, 60))
+    axes[0].set_ylabel("f - f* of the worst grid, over the fine one's")
+
+
+def _draw_steps(sweeps: Sweeps, axes: Sequence) -> None:
+    every = np.array(sweeps.steps)
+    fine = np.unique(np.geomspace(every[0], every[-1], 13).round()).astype(int)
+    some = [name for name in REGRESSIONS if name in sweeps.problems]
+    for s, color in SHOWN.items():
+        curves = [theory.robustness_exponent(s, total_steps=int(n)) for n in fine]
+        bounds = [theory.grid_guarantee(s, 10, total_steps=int(n)).worst for n in fine]
+        slopes = [exponents(sweeps, s, int(n)) for n in every]
+        losses = [costs(sweeps, s, int(n), 10) for n in every]
+        for of, ax, measured, bound in (
+            (["every scale"], axes[0], slopes, curves), (some, axes[1], slopes, curves),
+            (["every scale"], axes[2], losses, bounds), (some, axes[3], losses, bounds),
+        ):  # fmt: skip
+            ax.plot(fine, bound, color=color, linestyle=":", linewidth=0.8)
+            if of and of[0] in sweeps.problems:
+                ax.plot(every, [np.mean([each[n][0] for n in of]) for each in measured], color=color, marker="o", ms=3)
+    for ax, (of, kind) in zip(axes, itertools.product(("exponent", "cost of a grid of ratio 10"), TWO), strict=True):
+        ax.set(title=kind, xlabel="steps", ylabel=of, xscale="log")
+
+
+def _panels(sweeps: Sweeps) -> list[str]:
+    return [name for name in ("every scale", "absolute", "noisy", "sharp") if name in sweeps.problems]
+
+
+def write_docs(sweeps: Sweeps, path: Path) -> None:
+    """Put the tables between their markers; the rest of the page stays as it is."""
+    begin, end = (f"<!-- {word} of the tables of benchmarks/paper_convex.py -->" for word in ("begin", "end"))
+    before, found_begin, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise SystemExit(f"{path.name} must hold the lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{markdown(sweeps)}\n\n{end}{after}", encoding="utf-8")
+
+
+def markdown(sweeps: Sweeps) -> str:
+    """Return where the figures come from, and the tables."""
+    lines = [f"{sweeps.made}.", "", f"The exponents have the order of theory, {order_kept(sweeps)}"]
+    for title, header, rows in tables(sweeps):
+        lines += ["", f"### {title}", ""]
+        lines += [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure or read, print the tables, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="NAME")
+    parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--table", type=Path, default=TABLE, help="where the losses are kept")
+    parser.add_argument("--from-table", action="store_true", help="read the losses instead of training")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/paper.md, its figures and the losses")
+    args = parser.parse_args()
+    sweeps = read_table(args.table) if args.from_table else measure(args.problems, args.steps, args.seeds, args.jobs)
+    print(markdown(sweeps))
+    if args.write_docs:
+        if not args.from_table:
+            write_table(sweeps, args.table)
+        write_docs(sweeps, DOCS)
+        draw(sweeps, DOCS.parent)
+
+
+if __name__ == "__main__":
+    main()
