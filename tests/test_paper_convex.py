@@ -123,5 +123,5 @@ def test_a_small_run_prints_its_tables():
         [sys.executable, str(SCRIPT), *options], check=False, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n### ") == 5
+    assert done.stdout.count("\n### ") == 6
     assert "| constant | 1.00 |" in done.stdout
