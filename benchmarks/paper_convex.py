@@ -3,12 +3,13 @@
     python benchmarks/paper_convex.py                  measure, and print the tables
     python benchmarks/paper_convex.py --write-docs     the same, into docs/paper.md, its figures and the table of losses
     python benchmarks/paper_convex.py --write-docs --from-table     tables and figures again, without training
+    python benchmarks/paper_convex.py --write-docs --problems sharp     one problem again, the others from the table
     python benchmarks/paper_convex.py --steps 1000 --seeds 3 --problems "every scale" absolute
 
 The setting is that of arXiv:2503.09411: minimize a convex Lipschitz f over a bounded set with steps
 ``x_{t+1} = P(x_t - eta h_t g_t)``, one random row or one random sign per coordinate a step. The problems:
 
-- every scale: ``f(x) = sum_i s_i |x_i|`` on ``[-1, 1]**37`` from (1, .., 1), with ``s_i = 2**(-i/4)``; a gradient is
+- every scale: ``f(x) = sum_i s_i |x_i|`` on ``[-1, 1]**28`` from (1, .., 1), with ``s_i = 2**(-i/3)``; a gradient is
   ``s_i sign(x_i)`` and a random sign. A coordinate forgets within about ``s_i**-2`` steps, so at each moment of a run
   some coordinate has just that time left: the worst case of the theory, all in one problem;
 - absolute: absolute regression, 2000 rows of 10 normal inputs, Laplace noise;
@@ -34,8 +35,8 @@ import csv
 import gzip
 import io
 import itertools
+import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,7 +206,7 @@ def _breast_cancer() -> Regression:
 
 
 PROBLEMS: dict[str, Callable[[], Regression | Scales]] = {
-    "every scale": lambda: Scales(2.0 ** (-np.arange(37) / 4)),
+    "every scale": lambda: Scales(2.0 ** (-np.arange(28) / 3)),
     "absolute": _absolute,
     "noisy": _noisy,
     "separable": _separable,
@@ -245,10 +246,14 @@ def train(name: str, schedules: Sequence[str], total_steps: int, n_seeds: int) -
 
 @dataclass(frozen=True)
 class Sweeps:
-    """All that was measured: f - f*, (learning rates, seeds), by (problem, iterate, steps, schedule)."""
+    """All that was measured: f - f*, (learning rates, seeds), by (problem, iterate, steps, schedule).
+
+    `seconds` is the processor time of each problem, `versions` those of the software.
+    """
 
     losses: Mapping[tuple[str, str, int, str], Array]
-    made: str
+    seconds: Mapping[str, float]
+    versions: str
 
     @property
     def steps(self) -> list[int]:
@@ -263,27 +268,30 @@ class Sweeps:
 
 def measure(problems: Sequence[str], steps: Sequence[int], n_seeds: int, n_jobs: int) -> Sweeps:
     """Train everything."""
-    begin = time.perf_counter()
     jobs = [
         (name, some, total)
         for total in sorted(steps, reverse=True)
         for name in sorted(problems, key=_size, reverse=True)
         for some in _portions(max(1, min(8, 150 // _size(name))))  # as many as the cache of a core holds
     ]
-    losses = {}
+    losses, seconds = {}, dict.fromkeys(problems, 0.0)
     with ProcessPoolExecutor(n_jobs) as pool:
-        runs = [pool.submit(train, *one, n_seeds) for one in jobs]
+        runs = [pool.submit(_timed, *job, n_seeds) for job in jobs]
         for (name, some, total), run in zip(jobs, runs, strict=True):
-            for iterate, each in zip(ITERATES, run.result(), strict=True):
+            found, took = run.result()
+            seconds[name] += took
+            for iterate, each in zip(ITERATES, found, strict=True):
                 losses |= {(name, iterate, total, s): one for s, one in zip(some, each, strict=True)}
-    seconds, work = time.perf_counter() - begin, os.times()
-    trainings = sum(one.size for key, one in losses.items() if key[1] == "last")
-    made = (
-        f"{trainings} trainings took {work.children_user + work.children_system:.0f} s of processor time and "
-        f"{seconds:.0f} s by the clock, on {n_jobs} cores; robust-lr {robust_lr.__version__}, Python "
-        f"{platform.python_version()}, numpy {np.__version__}, scikit-learn {version('scikit-learn')}"
+    numpy, sklearn = np.__version__, version("scikit-learn")
+    used = (
+        f"robust-lr {robust_lr.__version__}, Python {platform.python_version()}, numpy {numpy}, scikit-learn {sklearn}"
     )
-    return Sweeps(losses, made)
+    return Sweeps(losses, seconds, used)
+
+
+def _timed(name: str, schedules: Sequence[str], total_steps: int, n_seeds: int) -> tuple[tuple[Array, Array], float]:
+    begin = time.process_time()
+    return train(name, schedules, total_steps, n_seeds), time.process_time() - begin
 
 
 def _portions(size: int) -> list[tuple[str, ...]]:
@@ -297,7 +305,8 @@ def _size(name: str) -> int:
 def write_table(sweeps: Sweeps, path: Path) -> None:
     """Write all losses; a row is a seed, a column a learning rate, a cell 1000 log10(f - f*) as a whole number."""
     text = io.StringIO()
-    text.write(f"# {sweeps.made}\n")
+    seconds = {name: round(took, 1) for name, took in sweeps.seconds.items()}
+    text.write(f"# {json.dumps({'versions': sweeps.versions, 'seconds': seconds})}\n")
     writer = csv.writer(text, lineterminator="\n")
     width = max(len(losses) for losses in sweeps.losses.values())
     writer.writerow(["problem", "iterate", "steps", "schedule", "seed", *range(width)])
@@ -309,11 +318,20 @@ def write_table(sweeps: Sweeps, path: Path) -> None:
 
 def read_table(path: Path) -> Sweeps:
     """Read what `write_table` wrote; the losses are rounded to 0.1%."""
-    made, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     found: dict[tuple[str, str, int, str], list[list[float]]] = {}
     for name, iterate, steps, schedule, _, *cells in csv.reader(lines[1:]):
         found.setdefault((name, iterate, int(steps), schedule), []).append([int(cell) for cell in cells if cell])
-    return Sweeps({key: 10 ** (np.array(rows).T / 1000) for key, rows in found.items()}, made.removeprefix("# "))
+    return Sweeps({key: 10 ** (np.array(rows).T / 1000) for key, rows in found.items()}, **json.loads(first[2:]))
+
+
+def with_kept(sweeps: Sweeps, path: Path) -> Sweeps:
+    """Return the sweeps with those of other problems in a table, if there is one."""
+    if not path.exists():
+        return sweeps
+    kept = read_table(path)
+    other = {key: losses for key, losses in kept.losses.items() if key[0] not in sweeps.seconds}
+    return Sweeps(other | dict(sweeps.losses), {**kept.seconds, **sweeps.seconds}, sweeps.versions)
 
 
 def best_place(losses: Array) -> float:
@@ -548,9 +566,16 @@ def write_docs(sweeps: Sweeps, path: Path) -> None:
     path.write_text(f"{before}{begin}\n\n{markdown(sweeps)}\n\n{end}{after}", encoding="utf-8")
 
 
+def said(sweeps: Sweeps) -> str:
+    """Return in two sentences how long the trainings took, and with which software."""
+    n = sum(losses.size for key, losses in sweeps.losses.items() if key[1] == "last")
+    each = ", ".join(f"{name} {sweeps.seconds[name]:.0f} s" for name in sweeps.problems)
+    return f"{n} trainings took {sum(sweeps.seconds.values()):.0f} s of processor time: {each}. {sweeps.versions}."
+
+
 def markdown(sweeps: Sweeps) -> str:
     """Return where the figures come from, and the tables."""
-    lines = [f"{sweeps.made}.", "", f"The exponents have the order of theory, {order_kept(sweeps)}"]
+    lines = [said(sweeps), "", f"The exponents have the order of theory, {order_kept(sweeps)}"]
     for title, header, rows in tables(sweeps):
         lines += ["", f"### {title}", ""]
         lines += [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
@@ -569,10 +594,11 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true", help="write docs/paper.md, its figures and the losses")
     args = parser.parse_args()
     sweeps = read_table(args.table) if args.from_table else measure(args.problems, args.steps, args.seeds, args.jobs)
+    if args.write_docs and not args.from_table:
+        sweeps = with_kept(sweeps, args.table)
+        write_table(sweeps, args.table)
     print(markdown(sweeps))
     if args.write_docs:
-        if not args.from_table:
-            write_table(sweeps, args.table)
         write_docs(sweeps, DOCS)
         draw(sweeps, DOCS.parent)
 

@@ -82,9 +82,9 @@ def test_a_power_law_has_its_exponent_and_noise_gives_it_a_band(paper):
 
 def test_losses_are_kept_to_a_part_in_five_hundred(paper, tmp_path):
     losses = {("sharp", "last", 1000, "linear"): np.random.default_rng(0).lognormal(sigma=5, size=(73, 3))}
-    paper.write_table(paper.Sweeps(losses, "made by hand"), tmp_path / "table.csv.gz")
+    paper.write_table(paper.Sweeps(losses, {"sharp": 1.5}, "by hand"), tmp_path / "table.csv.gz")
     read = paper.read_table(tmp_path / "table.csv.gz")
-    assert read.made == "made by hand"
+    assert (read.seconds, read.versions) == ({"sharp": 1.5}, "by hand")
     for key, each in losses.items():
         np.testing.assert_allclose(read.losses[key], each, rtol=2e-3)
 
@@ -107,7 +107,7 @@ def test_the_committed_losses_are_complete_and_small(paper, kept):
 
 def test_the_page_shows_the_exponents_of_the_committed_losses(paper, kept):
     page = paper.DOCS.read_text(encoding="utf-8")
-    assert kept.made in page
+    assert paper.said(kept) in page
     rows = [line.split(" | ") for line in page.split("Exponent of f - f*", 1)[1].splitlines() if line.startswith("| ")]
     header = [cell.strip("| ") for cell in rows[0]]
     for row in rows[2 : 2 + len(paper.SCHEDULES)]:
