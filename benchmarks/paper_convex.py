@@ -213,6 +213,8 @@ PROBLEMS: dict[str, Callable[[], Regression | Scales]] = {
     "breast cancer": _breast_cancer,
     "sharp": lambda: Scales(np.array([0.2]), lowest=1e-3),
 }
+MEAN = "mean of the regressions"
+TWO = ("every scale", MEAN)
 REGRESSIONS = ("absolute", "noisy", "separable", "breast cancer")
 
 
@@ -374,17 +376,28 @@ def limits(schedule: str, steps: int) -> tuple[float, float, float]:
     """Return the exponent of theory, that of its bound at T steps, and that of a quadratic with noise."""
     degree = parse_schedule(schedule).degree
     quadratic = 1.0 if degree is None else 1 / (degree + 1)
-    return theory.asymptotic_exponent(schedule), theory.robustness_exponent(schedule, total_steps=steps), quadratic
+    return theory.asymptotic_exponent(schedule), _bound(schedule, steps), quadratic
 
 
 def exponents(sweeps: Sweeps, schedule: str, steps: int, iterate: str = "last") -> dict[str, Banded]:
-    """Return the exponent of each problem with its band."""
-    return {name: exponent_band(sweeps.losses[name, iterate, steps, schedule]) for name in sweeps.problems}
+    """Return the exponent of each problem, and of all regressions, with its band."""
+    return _with_mean({n: exponent_band(sweeps.losses[n, iterate, steps, schedule]) for n in sweeps.problems})
 
 
-def costs(sweeps: Sweeps, schedule: str, steps: int, ratio: float) -> dict[str, Banded]:
-    """Return what the worst grid of a ratio costs on each problem, with its band."""
-    return {name: coarse_costs(sweeps.losses[name, "last", steps, schedule], [ratio])[0] for name in sweeps.problems}
+def costs(sweeps: Sweeps, schedule: str, steps: int) -> dict[str, Banded]:
+    """Return what the worst grid of ratio 10 costs on each problem, and on all regressions, with its band."""
+    return _with_mean({n: coarse_costs(sweeps.losses[n, "last", steps, schedule], [10])[0] for n in sweeps.problems})
+
+
+def _with_mean(found: dict[str, Banded]) -> dict[str, Banded]:
+    some = [found[name] for name in REGRESSIONS if name in found]
+    # The regressions share their rows, so the mean of their bands counts, not the narrower band of a mean.
+    return found | ({MEAN: tuple(np.mean(some, axis=0))} if some else {})
+
+
+def guarantee(schedule: str, steps: int) -> float:
+    """Return the guarantee W(10) of theory."""
+    return theory.grid_guarantee(schedule, 10, total_steps=steps).worst
 
 
 Title, Header, Rows = str, list[str], list[list[str]]
@@ -392,41 +405,27 @@ Title, Header, Rows = str, list[str], list[list[str]]
 
 def tables(sweeps: Sweeps) -> Iterator[tuple[Title, Header, Rows]]:
     """Yield the title, the header and the rows of each table."""
-    most, names = sweeps.steps[-1], sweeps.problems
+    every, most, names = sweeps.steps, sweeps.steps[-1], sweeps.problems
+    columns = [*names, *([MEAN] if set(names) & set(REGRESSIONS) else [])]
     yield (
         f"Exponent of f - f* in rho at {most} steps, last iterate [95% band]",
-        ["schedule", "theory", "its bound", "quadratic", *names],
-        [
-            [short(s), *(f"{x:.2f}" for x in limits(s, most)), *map(_banded, exponents(sweeps, s, most).values())]
-            for s in SCHEDULES
-        ],
+        ["schedule", "theory", "its bound", "quadratic", *columns],
+        [[short(s), *map(_number, limits(s, most)), *_cells(exponents(sweeps, s, most))] for s in SCHEDULES],
     )
     yield (
         f"f - f* of the worst grid of ratio 10, over that of the fine grid, at {most} steps [95% band]",
-        ["schedule", "guarantee W(10)", *names],
-        [
-            [short(s), f"{theory.grid_guarantee(s, 10, total_steps=most).worst:.2f}"]
-            + [_banded(x) for x in costs(sweeps, s, most, 10).values()]
-            for s in SCHEDULES
-        ],
+        ["schedule", "guarantee W(10)", *columns],
+        [[short(s), _number(guarantee(s, most)), *_cells(costs(sweeps, s, most))] for s in SCHEDULES],
     )
-    every, some = sweeps.steps, [name for name in REGRESSIONS if name in names]
-    header = ["schedule", *(f"{of}, {steps}" for of in ("bound", "every scale", "regressions") for steps in every)]
-    for title, of_bound, measured in (
-        ("Exponent by the number of steps", lambda s, n: theory.robustness_exponent(s, total_steps=n), exponents),
-        (
-            "Cost of a grid of ratio 10 by the number of steps",
-            lambda s, n: theory.grid_guarantee(s, 10, total_steps=n).worst,
-            lambda sweeps, s, n: costs(sweeps, s, n, 10),
-        ),
-    ):
+    shown = [name for name in TWO if name in columns]
+    header = ["schedule", *(f"{of}, {steps}" for of in ("bound", *shown) for steps in every)]
+    for title, bound, measured in (("Exponent", _bound, exponents), ("Cost of a grid of ratio 10", guarantee, costs)):
         rows = []
         for s in SCHEDULES:
-            found = [{name: x[0] for name, x in measured(sweeps, s, n).items()} for n in every]
-            rows.append([short(s), *(f"{of_bound(s, n):.2f}" for n in every)])
-            rows[-1] += [_number(each.get("every scale", math.nan)) for each in found]
-            rows[-1] += [_number(float(np.mean([each[name] for name in some]))) if some else "" for each in found]
-        yield f"{title} (regressions: mean over the four)", header, rows
+            found = [measured(sweeps, s, steps) for steps in every]
+            numbers = [bound(s, steps) for steps in every] + [each[name][0] for name in shown for each in found]
+            rows.append([short(s), *map(_number, numbers)])
+        yield f"{title} by the number of steps", header, rows
     yield (
         f"Least f - f* over the learning rates at {most} steps: last iterate / average of the iterates",
         ["schedule", *names],
@@ -438,8 +437,8 @@ def tables(sweeps: Sweeps) -> Iterator[tuple[Title, Header, Rows]]:
     )
     yield (
         f"Exponent of the average of the iterates at {most} steps [95% band]",
-        ["schedule", *names],
-        [[short(s), *map(_banded, exponents(sweeps, s, most, "average").values())] for s in SCHEDULES],
+        ["schedule", *columns],
+        [[short(s), *_cells(exponents(sweeps, s, most, "average"))] for s in SCHEDULES],
     )
 
 
@@ -452,27 +451,28 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def _banded(figures: Banded) -> str:
-    estimate, low, high = figures
-    return "-" if math.isnan(estimate) else f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
+def _cells(found: dict[str, Banded]) -> list[str]:
+    return ["-" if math.isnan(x) else f"{x:.2f} [{low:.2f}, {high:.2f}]" for x, low, high in found.values()]
+
+
+def _bound(schedule: str, steps: int) -> float:
+    return theory.robustness_exponent(schedule, total_steps=steps)
 
 
 def order_kept(sweeps: Sweeps) -> str:
     """Say for which problems and steps the measured exponents have the order of theory."""
-    other = []
-    cases = [(name, steps) for name in sweeps.problems for steps in sweeps.steps]
-    for name, steps in cases:
-        found = {s: exponent(sweeps.losses[name, "last", steps, s]) for s in SCHEDULES}
-        chain = [found[str(parse_schedule(s))] for s in ("polynomial(2)", "linear", "polynomial(0.5)")]
-        chain.append(min(found["constant"], found["inverse-sqrt"]))
-        if chain != sorted(chain):
-            other.append(f"{name}, {steps} steps")
-    order = "polynomial(2) < linear < polynomial(0.5) < constant and inverse-sqrt"
-    kept = f"{order}, in {len(cases) - len(other)} of {len(cases)} pairs of problem and steps"
-    return f"{kept}{'; not in: ' + '; '.join(other) if other else ''}."
+    order, other, cases = ("polynomial(power=2)", "linear", "polynomial(power=0.5)", "constant", "inverse-sqrt"), [], 0
+    for steps in sweeps.steps:
+        found = {s: exponents(sweeps, s, steps) for s in order}
+        for name in found["constant"]:
+            *annealed, constant, inverse = (found[s][name][0] for s in order)
+            cases += 1
+            if sorted(chain := [*annealed, min(constant, inverse)]) != chain:
+                other.append(f"{name}, {steps} steps")
+    kept = f"polynomial(2) < linear < polynomial(0.5) < constant and inverse-sqrt, in {cases - len(other)} of {cases}"
+    return f"{kept} pairs of problem and steps{'; not in: ' + '; '.join(other) if other else ''}."
 
 
-TWO = ("every scale", "mean of the regressions")
 SHOWN = {
     "constant": "tab:red",
     "polynomial(power=0.5)": "tab:orange",
@@ -535,21 +535,14 @@ def _draw_costs(sweeps: Sweeps, axes: Sequence) -> None:
 def _draw_steps(sweeps: Sweeps, axes: Sequence) -> None:
     every = np.array(sweeps.steps)
     fine = np.unique(np.geomspace(every[0], every[-1], 13).round()).astype(int)
-    some = [name for name in REGRESSIONS if name in sweeps.problems]
-    for s, color in SHOWN.items():
-        curves = [theory.robustness_exponent(s, total_steps=int(n)) for n in fine]
-        bounds = [theory.grid_guarantee(s, 10, total_steps=int(n)).worst for n in fine]
-        slopes = [exponents(sweeps, s, int(n)) for n in every]
-        losses = [costs(sweeps, s, int(n), 10) for n in every]
-        for of, ax, measured, bound in (
-            (["every scale"], axes[0], slopes, curves), (some, axes[1], slopes, curves),
-            (["every scale"], axes[2], losses, bounds), (some, axes[3], losses, bounds),
-        ):  # fmt: skip
-            ax.plot(fine, bound, color=color, linestyle=":", linewidth=0.8)
-            if of and of[0] in sweeps.problems:
-                ax.plot(every, [np.mean([each[n][0] for n in of]) for each in measured], color=color, marker="o", ms=3)
-    for ax, (of, kind) in zip(axes, itertools.product(("exponent", "cost of a grid of ratio 10"), TWO), strict=True):
-        ax.set(title=kind, xlabel="steps", ylabel=of, xscale="log")
+    kinds = (("exponent", _bound, exponents), ("cost of a grid of ratio 10", guarantee, costs))
+    for place, ((label, bound, measured), name) in enumerate(itertools.product(kinds, TWO)):
+        ax = axes[place]
+        ax.set(title=name, xlabel="steps", ylabel=label, xscale="log")
+        for s, color in SHOWN.items():
+            ax.plot(fine, [bound(s, int(n)) for n in fine], color=color, linestyle=":", linewidth=0.8)
+            found = [measured(sweeps, s, int(n)).get(name, (math.nan,) * 3)[0] for n in every]
+            ax.plot(every, found, color=color, marker="o", markersize=3)
 
 
 def _panels(sweeps: Sweeps, fourth: str) -> list[str]:
