@@ -118,7 +118,7 @@ def test_the_page_shows_the_exponents_of_the_committed_losses(paper, kept):
 
 
 def test_a_small_run_prints_its_tables():
-    options = ["--problems", "sharp", "--steps", "100", "--seeds", "2", "--jobs", "1"]
+    options = ["--problems", "sharp", "absolute", "--steps", "100", "--seeds", "2", "--jobs", "1"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *options], check=False, capture_output=True, text=True, timeout=200
     )
