@@ -94,13 +94,6 @@ def test_a_model_without_a_parameter_to_train_is_refused():
         inspect_replica(task(partial(Nothing, D, K)), seed=0)
 
 
-def test_a_parameter_of_low_precision_is_refused():
-    x, y = examples()
-    t = task(lambda: nn.Linear(D, K).bfloat16(), train_data=(x.bfloat16(), y))
-    with pytest.raises(NotVectorizable, match=r"float32 or float64, but weight is torch.bfloat16"):
-        Pack(t, SCHEDULES, 2)
-
-
 def make_partly_frozen():
     model = nn.ModuleDict({"frozen": nn.Linear(D, D), "unused": nn.Linear(D, D), "last": nn.Linear(D, K)})
     model["frozen"].weight.requires_grad_(False)

@@ -1,5 +1,6 @@
 """A stack of replicas under one update rule: each as it would be alone, whatever optimizer, company and step."""
 
+import copy
 import inspect
 from functools import partial
 
@@ -77,6 +78,15 @@ class Replica:
         ]
         self.lrs = 10.0 ** -(number % 4) * (1.1 + np.sin(np.arange(T) + number))
 
+    def to(self, dtype):
+        other = copy.copy(self)
+        other.start, *other.grads = [{k: v.to(dtype) for k, v in tree.items()} for tree in (self.start, *self.grads)]
+        return other
+
+    def rounded(self):
+        """The same in numbers that bfloat16 has."""
+        return self.to(torch.bfloat16).to(torch.float64)
+
     def alone(self, make_optimizer, n_steps=T):
         """The slow obvious twin: a torch optimizer of its own, with the learning rate set by hand."""
         params = {name: nn.Parameter(start.clone()) for name, start in self.start.items()}
@@ -103,7 +113,8 @@ def packed(rule, replicas):
     params = stacked([r.start for r in replicas])
     state = rule.initial_state(params)
     for step in range(T):
-        coefficients = gathered(rule, replicas, [step] * len(replicas), params["bias"].dtype)
+        dtype = torch.promote_types(params["bias"].dtype, torch.float32)
+        coefficients = gathered(rule, replicas, [step] * len(replicas), dtype)
         rule.update(params, stacked([r.grads[step] for r in replicas]), state, coefficients)
     return [{name: param[i] for name, param in params.items()} for i in range(len(replicas))]
 
@@ -193,10 +204,32 @@ def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64], ids=str)
-def test_parameters_in_which_a_learning_rate_would_be_rounded_are_refused(name, dtype):
-    with pytest.raises(NotVectorizable, match=f"float32 or float64, but w is {dtype}"):
-        rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=dtype)})
+def test_complex_parameters_are_refused(name):
+    with pytest.raises(NotVectorizable, match="real parameters, but w is torch.complex64"):
+        rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=torch.complex64)})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_in_bfloat16_a_replica_is_as_near_to_the_exact_numbers_as_it_is_alone(name):
+    replicas = [Replica(number).rounded() for number in range(4)]
+    exact = [r.alone(maker(name)) for r in replicas]
+    halves = [r.to(torch.bfloat16) for r in replicas]
+    of_alone = sum(distance(r.alone(maker(name)), x) for r, x in zip(halves, exact, strict=True))
+    of_pack = sum(distance(p, x) for p, x in zip(packed(rule_for(maker(name)), halves), exact, strict=True))
+    assert 0 < of_pack < 2 * of_alone, "1.5 where the fused kernel of AdamW rounds less; at most 1.2 for all others"
+
+
+def distance(params, others):
+    return sum(float((param.double() - others[name]).abs().sum()) for name, param in params.items())
+
+
+def test_in_bfloat16_no_learning_rate_is_rounded():
+    steps = torch.linspace(1, 2, 129).bfloat16()  # all that there are in between
+    lrs = torch.tensor([0.001, 0.003, 0.01])
+    params = {"w": torch.zeros(3, 129, dtype=torch.bfloat16)}
+    SGDRule().update(params, {"w": steps.expand(3, -1)}, {}, lrs[None])
+    assert torch.equal(params["w"], (-lrs[:, None] * steps).bfloat16())
+    assert not torch.equal(params["w"], -lrs[:, None].bfloat16() * steps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
