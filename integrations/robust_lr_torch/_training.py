@@ -100,7 +100,9 @@ class Training:
 
     def batch_indices(self, seed: int) -> Tensor:
         """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
-        return torch.stack(list(self.batches(seed)))
+        n_rows = self.total_steps * self.batch_size
+        epochs = islice(self._epochs(seed), -(-n_rows // len(self.examples)))
+        return torch.cat(list(epochs))[:n_rows].view(self.total_steps, self.batch_size)
 
     @cached_property
     def examples(self) -> Examples:
@@ -185,15 +187,18 @@ class Training:
         return nullcontext() if self.autocast is None else torch.autocast(on, self.autocast)
 
     def batches(self, seed: int) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
-        rows = torch.empty(0, dtype=torch.int64)
+        """Yield the rows of `batch_indices` one step after the other."""
+        rows, epochs = torch.empty(0, dtype=torch.int64), self._epochs(seed)
         for _ in range(self.total_steps):
             if rows.shape[0] < self.batch_size:
-                n = len(self.examples)
-                epoch = torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
-                rows = torch.cat([rows, epoch])
+                rows = torch.cat([rows, next(epochs)])
             yield rows[: self.batch_size]
             rows = rows[self.batch_size :]
+
+    def _epochs(self, seed: int) -> Iterator[Tensor]:
+        generator, n = torch.Generator().manual_seed(_stream(seed, _BATCHES)), len(self.examples)
+        while True:
+            yield torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
 
     def _means(
         self, model: nn.Module, data: Examples, functions: Mapping[str, Callable[[Any, Any], Tensor | float]]

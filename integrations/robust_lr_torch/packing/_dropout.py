@@ -122,7 +122,7 @@ class CounterNoise(TorchFunctionMode):
 
 
 def _norm(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Compute in the widest type: float32 for a batch of half precision and weights of float32, which vmap cannot mix."""
+    """Compute in the widest type: vmap cannot mix a batch of half precision with weights of float32, as torch does."""
     dtype = x.dtype
     for other in (*args, *kwargs.values()):
         dtype = torch.promote_types(dtype, other.dtype) if isinstance(other, Tensor) else dtype

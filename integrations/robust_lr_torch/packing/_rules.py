@@ -136,8 +136,8 @@ def clip_grad_norm_per_replica(grads: Stack, max_norm: float) -> None:
 def per_replica(values: Tensor, param: Tensor) -> Tensor:
     """Reshape one number per replica, (C,), to multiply a stack of parameters: (C, 1, ..., 1); never less than float32.
 
-    In half precision a learning rate would be rounded by up to 0.4 %. Torch computes such a product in float32 and rounds
-    the result, as it does with the number of an optimizer.
+    In half precision a learning rate would be off by up to 0.4 %. Torch computes a product of both types in float32
+    and rounds the result, as it does with the number of an optimizer.
     """
     return values.to(torch.promote_types(param.dtype, torch.float32)).view(-1, *[1] * (param.ndim - 1))
 

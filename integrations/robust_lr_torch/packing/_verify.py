@@ -52,7 +52,7 @@ def _compare(pack: Pack, spec: TrialSpec, schedule: Schedule, together: NDArray[
         with torch.no_grad():
             end, packed_end = (float(task.objective(m.eval(), inputs, targets)) for m in (model, packed))
         packed.train()
-        pairs.append((end, packed_end, max(1e-2, rounding)))  # that of batch norm after Adam differs by more than rounding
+        pairs.append((end, packed_end, max(1e-2, rounding)))  # that of batch norm after Adam differs more
     for step, (value, other, tolerance) in enumerate(pairs):
         if math.isfinite(value) and not abs(value - other) <= tolerance * scale:
             raise NotVectorizable(

@@ -15,7 +15,7 @@ from robust_lr_torch.packing._inspect import _obstacle, inspect_replica, state_o
 from robust_lr_torch.packing._pack import Pack
 from robust_lr_torch.packing._verify import verify_pack
 from tests.torch import models_that_do_not_pack
-from tests.torch.tasks import SCHEDULES, D, K, examples, task, trials
+from tests.torch.tasks import SCHEDULES, D, K, task, trials
 
 torch.set_num_threads(1)
 

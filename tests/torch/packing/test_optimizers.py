@@ -205,7 +205,7 @@ def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_complex_parameters_are_refused(name):
-    with pytest.raises(NotVectorizable, match="real parameters, but w is torch.complex64"):
+    with pytest.raises(NotVectorizable, match=r"real parameters, but w is torch\.complex64"):
         rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=torch.complex64)})
 
 

@@ -125,6 +125,14 @@ class Attentive(nn.Module):
         return self.last(self.norm(functional.scaled_dot_product_attention(5 * q, 5 * k, v)).mean(-2))
 
 
+class Halved:
+    def __init__(self, make_model):
+        self.make_model = make_model
+
+    def __call__(self):
+        return InHalf(self.make_model)
+
+
 MODELS_TO_HALVE = {"network": make_network, "batch norm": Normalized, "attention": Attentive}
 
 
@@ -134,7 +142,9 @@ MODELS_TO_HALVE = {"network": make_network, "batch norm": Normalized, "attention
 def test_a_pack_in_bfloat16_is_as_near_to_float32_as_a_trial_alone_in_bfloat16(name, way, optimizer):
     make_model = MODELS_TO_HALVE[name]
     exact = task(make_model, optimizer=optimizer, batch_size=20, total_steps=12)
-    half = replace(exact, autocast=torch.bfloat16) if way == "autocast" else replace(exact, make_model=Halved(make_model))
+    half = (
+        replace(exact, autocast=torch.bfloat16) if way == "autocast" else replace(exact, make_model=Halved(make_model))
+    )
     specs = trials(lrs=(0.001, 0.003, 0.01), seeds=range(4))
     truth, of_alone, of_pack = alone(exact, specs), alone(half, specs), packed(half, specs, slots=5)
 
@@ -143,14 +153,6 @@ def test_a_pack_in_bfloat16_is_as_near_to_float32_as_a_trial_alone_in_bfloat16(n
 
     assert 0 < error(of_alone) < 0.03
     assert error(of_pack) < 1.5 * error(of_alone) + torch.finfo(torch.bfloat16).eps / 4
-
-
-class Halved:
-    def __init__(self, make_model):
-        self.make_model = make_model
-
-    def __call__(self):
-        return InHalf(self.make_model)
 
 
 def ridge(model):

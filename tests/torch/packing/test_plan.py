@@ -333,7 +333,10 @@ def tiny_squares(outputs, targets):
         ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
         ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
         ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
-        ({"make_model": RandomFeatures, "loss": tiny_squares, "autocast": torch.bfloat16}, "another objective than a trial alone"),
+        (
+            {"make_model": RandomFeatures, "loss": tiny_squares, "autocast": torch.bfloat16},
+            "another objective than a trial alone",
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
