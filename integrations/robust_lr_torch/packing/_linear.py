@@ -35,7 +35,7 @@ def linear_problem(task: Training) -> LinearProblem:
     inputs, targets = tensors
     if torch.device(task.device).type != "cpu" or inputs.is_cuda or targets.is_cuda:
         raise _no("it runs on the CPU only")
-    if not (task.penalty is task.clip_norm is task.autocast is None):
+    if any(option is not None for option in (task.penalty, task.clip_norm, task.autocast)):
         raise _no("it has no penalty, no clipping and no autocast")
     kind, model = _kind(task.loss), task.initial_model(0)
     layer = _layer(model)

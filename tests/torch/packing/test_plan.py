@@ -24,6 +24,7 @@ from robust_lr.journal.journal import read_journal
 from robust_lr.runners import TrialList
 from robust_lr.testing import run_trials, train_quadratic
 from robust_lr.trials import TrialSpec
+from robust_lr_torch.packing._choice import SMALL_STEP
 from robust_lr_torch.packing._pack import Pack
 from tests.torch import models_that_do_not_pack
 from tests.torch.packing.test_inspect import REASONS, line_of
@@ -56,7 +57,7 @@ def timed(monkeypatch):
         return pack.slots * 100e-6 if pack else 300e-6
 
     monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_per_step", seconds_per_step)
-    monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_of_small_operation", lambda clock: 8e-7)
+    monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_of_small_step", lambda clock: SMALL_STEP)
     clock = SimpleNamespace(perf_counter=lambda: 0.0, thread_time=lambda: 0.0)
     monkeypatch.setattr("robust_lr_torch.packing._plan.time", clock)
 
