@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -65,6 +65,11 @@ def maker(name):
     if not set(options) <= set(inspect.signature(kind).parameters):
         pytest.skip("an option of newer versions of torch")
     return partial(kind, lr=1.0, **options)
+
+
+@cache
+def rule_named(name):
+    return rule_for(maker(name))  # which probes the optimizer
 
 
 class Replica:
@@ -136,7 +141,7 @@ def assert_equal(actual, expected):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_replica_ends_where_its_own_optimizer_takes_it(name, dtype):
     replicas = [Replica(number, dtype) for number in range(6)]
-    for replica, end in zip(replicas, packed(rule_for(maker(name)), replicas), strict=True):
+    for replica, end in zip(replicas, packed(rule_named(name), replicas), strict=True):
         assert_close(end, replica.alone(maker(name)))
 
 
@@ -144,7 +149,7 @@ def test_each_replica_ends_where_its_own_optimizer_takes_it(name, dtype):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_replica_does_not_depend_on_its_pack(name, dtype):
     replicas = [Replica(number, dtype) for number in range(8)]
-    rule = rule_for(maker(name))
+    rule = rule_named(name)
     together = packed(rule, replicas)
     for subset in ([4], [7, 0, 5]):
         for number, end in zip(subset, packed(rule, [replicas[n] for n in subset]), strict=True):
@@ -158,7 +163,7 @@ def test_a_replica_that_is_not_finite_changes_no_other(name, bad):
         replicas = [Replica(number) for number in range(5)]
         for grads in replicas[2].grads[3:]:
             grads["weight"] *= value
-        return packed(rule_for(maker(name)), replicas)
+        return packed(rule_named(name), replicas)
 
     for number, (healthy, beside_a_bad_one) in enumerate(zip(ends(1.0), ends(bad), strict=True)):
         if number == 2:
@@ -172,13 +177,13 @@ def test_at_a_learning_rate_of_zero_a_replica_stays_where_it_is(name):
     replicas = [Replica(0), Replica(1)]
     for replica in replicas:  # first one of them, then all
         replica.lrs = np.zeros(T)
-        assert_equal(packed(rule_for(maker(name)), replicas)[0], replicas[0].start)
-    assert_equal(packed(rule_for(maker(name)), replicas)[1], replicas[1].start)
+        assert_equal(packed(rule_named(name), replicas)[0], replicas[0].start)
+    assert_equal(packed(rule_named(name), replicas)[1], replicas[1].start)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_gradients_are_left_as_they_are(name):
-    replicas, rule = [Replica(0), Replica(1)], rule_for(maker(name))
+    replicas, rule = [Replica(0), Replica(1)], rule_named(name)
     params, grads = stacked([r.start for r in replicas]), stacked([r.grads[0] for r in replicas])
     before = {k: grad.clone() for k, grad in grads.items()}
     rule.update(params, grads, rule.initial_state(params), gathered(rule, replicas, [0, 0], torch.float64))
@@ -187,7 +192,7 @@ def test_gradients_are_left_as_they_are(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_in_inference_mode_the_results_are_the_same(name):
-    replicas, rule = [Replica(0), Replica(1)], rule_for(maker(name))
+    replicas, rule = [Replica(0), Replica(1)], rule_named(name)
     expected = packed(rule, replicas)
     with torch.inference_mode():
         ends = packed(rule, replicas)
@@ -197,7 +202,7 @@ def test_in_inference_mode_the_results_are_the_same(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
-    replicas, rule = [Replica(number) for number in range(3)], rule_for(maker(name))
+    replicas, rule = [Replica(number) for number in range(3)], rule_named(name)
     state = rule.initial_state(stacked([r.start for r in replicas]))
     assert all(len(value) == 3 and not value.any() for value in state.values())
     assert len(rule.coefficients(replicas[0].lrs)) == T
@@ -206,7 +211,7 @@ def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_complex_parameters_are_refused(name):
     with pytest.raises(NotVectorizable, match=r"real parameters, but w is torch\.complex64"):
-        rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=torch.complex64)})
+        rule_named(name).initial_state({"w": torch.zeros(2, 3, dtype=torch.complex64)})
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -215,7 +220,7 @@ def test_in_bfloat16_a_replica_is_as_near_to_the_exact_numbers_as_it_is_alone(na
     exact = [r.alone(maker(name)) for r in replicas]
     halves = [r.to(torch.bfloat16) for r in replicas]
     of_alone = sum(distance(r.alone(maker(name)), x) for r, x in zip(halves, exact, strict=True))
-    of_pack = sum(distance(p, x) for p, x in zip(packed(rule_for(maker(name)), halves), exact, strict=True))
+    of_pack = sum(distance(p, x) for p, x in zip(packed(rule_named(name), halves), exact, strict=True))
     assert 0 < of_pack < 2 * of_alone, "1.5 where the fused kernel of AdamW rounds less; at most 1.2 for all others"
 
 
@@ -237,7 +242,7 @@ def test_in_bfloat16_no_learning_rate_is_rounded():
 def test_a_new_replica_takes_the_place_of_another_at_any_step(name, dtype):
     queue = [Replica(number, dtype) for number in range(7)]
     lengths = [5, T, 3, 9, 1, T, 4]
-    rule = rule_for(maker(name))
+    rule = rule_named(name)
     running = {slot: (slot, 0) for slot in range(3)}  # the replica in each slot, and its step
     params = stacked([queue[number].start for number in range(3)])
     state, n_started, n_ended = rule.initial_state(params), 3, 0
@@ -266,7 +271,7 @@ def test_a_new_replica_takes_the_place_of_another_at_any_step(name, dtype):
 
 @pytest.mark.parametrize("name", VECTOR_RULES)
 def test_a_traced_update_is_the_eager_one(name):
-    replicas, rule = [Replica(number, torch.float32) for number in range(3)], rule_for(maker(name))
+    replicas, rule = [Replica(number, torch.float32) for number in range(3)], rule_named(name)
     assert not rule.in_phase
 
     def step(params, grads, state, coefficients):

@@ -38,7 +38,9 @@ from tests.torch.tasks import (
 torch.set_num_threads(1)
 
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
-in_both_precisions = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+in_both_precisions = pytest.mark.parametrize(  # test_plan.py trains in float32, too
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64], ids=str
+)
 
 
 def assert_equal(results, expected, tolerance):
@@ -136,7 +138,14 @@ class Halved:
 MODELS_TO_HALVE = {"network": make_network, "batch norm": Normalized, "attention": Attentive}
 
 
-@pytest.mark.parametrize("optimizer", [partial(torch.optim.SGD, momentum=0.9), torch.optim.AdamW, torch.optim.RMSprop])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.AdamW,
+        pytest.param(partial(torch.optim.SGD, momentum=0.9), marks=pytest.mark.slow),
+        pytest.param(torch.optim.RMSprop, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("way", ["autocast", "parameters"])
 @pytest.mark.parametrize("name", MODELS_TO_HALVE)
 def test_a_pack_in_bfloat16_is_as_near_to_float32_as_a_trial_alone_in_bfloat16(name, way, optimizer):
