@@ -46,6 +46,7 @@ class Training:
     penalty: Callable[[nn.Module], Tensor] | None = None
     clip_norm: float | None = None
     device: str | torch.device = "cpu"
+    autocast: torch.dtype | None = None
     evaluation_batch_size: int = 1024
     check_every: int = 50
     divergence_factor: float = 1e6
@@ -99,7 +100,9 @@ class Training:
 
     def batch_indices(self, seed: int) -> Tensor:
         """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
-        return torch.stack(list(self._batches(seed)))
+        n_rows = self.total_steps * self.batch_size
+        epochs = islice(self._epochs(seed), -(-n_rows // len(self.examples)))
+        return torch.cat(list(epochs))[:n_rows].view(self.total_steps, self.batch_size)
 
     @cached_property
     def examples(self) -> Examples:
@@ -110,17 +113,18 @@ class Training:
         return None if self.validation_data is None else examples_of("validation_data", self.validation_data)
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
-        value = self.loss(outputs_of(model, inputs), targets)
-        if value.ndim:
-            raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
-        return value if self.penalty is None else value + self.penalty(model)
+        with self._precision():
+            value = self.loss(outputs_of(model, inputs), targets)
+            if value.ndim:
+                raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
+            return value if self.penalty is None else value + self.penalty(model)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures of a trained model; see the class."""
         was_training = model.training
         model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._precision():
                 objective = self._means(model, self.examples, {"loss": self.loss})["loss"]
                 if self.penalty is not None:
                     objective += float(self.penalty(model))
@@ -142,7 +146,7 @@ class Training:
         multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
         data, values, closes = self.examples.on(self.device), list[Tensor](), needs_closure(optimizer)
         draws = True  # until a step has no dropout, to spare later steps the cost of looking for it
-        rows_and_keys = zip(self._batches(seed), self.noise_keys(seed), strict=True)
+        rows_and_keys = zip(self.batches(seed), self.noise_keys(seed), strict=True)
 
         def closure() -> Any:
             nonlocal draws
@@ -178,16 +182,23 @@ class Training:
         """Return the key of the dropout masks of each step of a seed: int32, shape (total_steps,), on the device."""
         return torch.from_numpy(noise_keys(_stream(seed, _NOISE), self.total_steps)).to(self.device)
 
-    def _batches(self, seed: int) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
-        rows = torch.empty(0, dtype=torch.int64)
+    def _precision(self) -> AbstractContextManager[Any]:
+        on = torch.device(self.device).type
+        return nullcontext() if self.autocast is None else torch.autocast(on, self.autocast)
+
+    def batches(self, seed: int) -> Iterator[Tensor]:
+        """Yield the rows of `batch_indices` one step after the other."""
+        rows, epochs = torch.empty(0, dtype=torch.int64), self._epochs(seed)
         for _ in range(self.total_steps):
             if rows.shape[0] < self.batch_size:
-                n = len(self.examples)
-                epoch = torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
-                rows = torch.cat([rows, epoch])
+                rows = torch.cat([rows, next(epochs)])
             yield rows[: self.batch_size]
             rows = rows[self.batch_size :]
+
+    def _epochs(self, seed: int) -> Iterator[Tensor]:
+        generator, n = torch.Generator().manual_seed(_stream(seed, _BATCHES)), len(self.examples)
+        while True:
+            yield torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
 
     def _means(
         self, model: nn.Module, data: Examples, functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
