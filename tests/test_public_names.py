@@ -15,7 +15,7 @@ import robust_lr
 ROOT = Path(__file__).resolve().parent.parent
 
 NAMES = """
-Analysis CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
+Analysis BranchedSweep CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
 InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner PolynomialDecay
 ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult SerialRunner
 SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup WarmupStableDecay

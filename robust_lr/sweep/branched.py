@@ -1,0 +1,300 @@
+"""A sweep over horizons and cooldowns that shares its trunks: what all trainings begin with is trained once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+from .._checks import check_number, check_whole
+from .._fingerprint import fingerprint_of
+from .._labels import label_of
+from .._page import Block, to_html, to_text
+from .._text import count_of, listed
+from ..exceptions import DataError, NotVectorizable, OptionError
+from ..grids import GeometricGrid
+from ..runners import PackedRunner
+from ..runners.packed import PackOptions, PackPlan
+from ..runners.serial import SequentialEvaluator
+from ..runners.trial_sources import TrialList
+from ..schedules import Schedule, Warmup, WarmupStableDecay, parse_schedule
+from ..trials import TrialResult, TrialSpec
+from ._trunks import TrunkFiles
+from .branches import plan_branches
+from .branching import Branchable, BranchEvaluator, Horizon, train_from_scratch
+from .results import SweepResult
+from .run import run_sweep
+
+
+@dataclass(frozen=True)
+class BranchedSweep:
+    """A sweep over horizons and cooldowns; trainings that begin alike share these steps.
+
+    A training of T steps with a cooldown c stays at the peak learning rate, after its warm-up, for the first
+    ``(1 - c) T`` steps. So the trainings of one learning rate and seed have a trunk in common, and each is a cooldown
+    that branches off: the trunk is trained once, saved at each branch, and taken up again from there. With the longest
+    horizon T, the smallest cooldown c and all trainings i, that takes about ``(1 - c) T + sum_i c_i T_i`` steps
+    instead of ``sum_i T_i``; `steps` and `steps_from_scratch` have the exact numbers. On a CPU the losses are equal to
+    those from scratch, to the last bit.
+
+    Args:
+        task: a `robust_lr_torch.SupervisedTask`, or another `Branchable`.
+        horizons: numbers of steps T, distinct whole numbers >= 1.
+        cooldowns: fractions of the steps after the warm-up, each in (0, 1], which means ``wsd(fraction)``; or
+            schedules or their specs, such as ``"wsd(0.2, shape=1-sqrt)"`` or
+            ``"inverse-sqrt(timescale=100)+cooldown(0.2)"``.
+        warmup_steps: length of the linear warm-up before each schedule, >= 0. It is a number of steps, since a share
+            of the horizon would differ from horizon to horizon.
+        trunk_dir: folder that keeps the last state of each trunk. A killed sweep then continues its trunks, and not
+            only its finished trials, and so does one with longer horizons. Only you should be able to write there.
+
+    Raises:
+        OptionError: when the task cannot be branched, or an argument is out of range.
+        ScheduleError: when a schedule cannot be read, or a horizon is too short for the warm-up.
+
+    Example:
+        >>> class Walk:  # one step of gradient descent on w**2 / 2 at a time
+        ...     def __init__(self, lr): self.lr, self.w = lr, 1.0
+        ...     def advance(self, multipliers):
+        ...         for multiplier in multipliers: self.w -= self.lr * multiplier * self.w
+        ...     def save(self): return self.w
+        ...     def load(self, state): self.w = state
+        ...     def evaluate(self): return self.w**2 / 2
+        >>> class Task:
+        ...     label = "walk"
+        ...     def start(self, *, lr, seed): return Walk(lr)
+        >>> sweep = BranchedSweep(Task(), horizons=[80, 90, 100], cooldowns=[0.1, 0.2])
+        >>> sweep.steps, sweep.steps_from_scratch
+        (170, 540)
+        >>> result = sweep.run([0.01, 0.1], seeds=1)
+        >>> result.at(100, 0.2)
+        SweepResult(wsd(cooldown=0.2); 2 learning rates 0.01..0.1; 1 seed; 2 results, 0 diverged)
+    """
+
+    task: Branchable
+    horizons: Sequence[int]
+    cooldowns: Sequence[float | Schedule | str]
+    _: KW_ONLY
+    warmup_steps: int = 0
+    trunk_dir: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.task, type) or not isinstance(self.task, Branchable):
+            raise OptionError(
+                f"task must have start(lr=, seed=), as a SupervisedTask has, got {self.task!r}; docs/branching.md "
+                "shows how to give it to a training loop"
+            )
+        horizons = [check_whole("a horizon", each, at_least=1) for each in _listed("horizons", self.horizons)]
+        check_whole("warmup_steps", self.warmup_steps, at_least=0)
+        cooldowns = [self._schedule(each) for each in _listed("cooldowns", self.cooldowns)]
+        for name, values in (("horizons", horizons), ("cooldowns", cooldowns)):
+            if not values or len(set(values)) < len(values):
+                raise OptionError(
+                    f"{name} must be distinct, and at least one, got {listed(map(str, values)) or 'none'}"
+                )
+        object.__setattr__(self, "horizons", tuple(sorted(horizons)))
+        object.__setattr__(self, "cooldowns", tuple(cooldowns))
+        _ = self.steps  # which computes every schedule at every horizon
+
+    def _schedule(self, cooldown: Any) -> Schedule:
+        schedule = _schedule_of(cooldown)
+        if isinstance(schedule, Warmup) and (schedule.fraction or self.warmup_steps):
+            raise OptionError(f"give the warm-up of {schedule} as warmup_steps=, a number of steps")
+        return Warmup(schedule, steps=self.warmup_steps) if self.warmup_steps else schedule
+
+    @cached_property
+    def branches(self) -> Mapping[str, Horizon]:
+        """The trainings of one learning rate and seed, by name: "wsd(cooldown=0.2) for 1000 steps"."""
+        schedules = cast("Sequence[Schedule]", self.cooldowns)
+        return {f"{each} for {count_of(n, 'step')}": Horizon(each, n) for n in self.horizons for each in schedules}
+
+    @cached_property
+    def steps(self) -> int:
+        """The steps of one learning rate and seed: those of its trunk and its branches."""
+        plan = plan_branches({name: branch.multipliers for name, branch in self.branches.items()})
+        return sum(branch.n_steps for branch in plan)
+
+    @property
+    def steps_from_scratch(self) -> int:
+        """The steps that the same trainings take without a common trunk."""
+        return sum(branch.total_steps for branch in self.branches.values())
+
+    @property
+    def training(self) -> BranchedTraining:
+        """The sweep as a training function; its schedules are `branches`."""
+        return BranchedTraining(self.task, None if self.trunk_dir is None else os.fspath(self.trunk_dir))
+
+    def run(self, grid: GeometricGrid | Iterable[float], seeds: Any = 2, **options: Any) -> BranchedResult:
+        """Train all branches at each learning rate and seed.
+
+        Args:
+            grid, seeds: as in `run_sweep`.
+            options: those of `run_sweep`, such as `journal`: each finished branch is a trial in it. The runner, by
+                default a `PackedRunner`, trains the branches of a learning rate and seed as one pack; so
+                ``PackedRunner(n_jobs=2)`` trains two trunks at a time, and `RayRunner` does so on a cluster. Other
+                runners train each branch from scratch.
+
+        Raises:
+            The errors of `run_sweep`.
+        """
+        options["runner"] = options.get("runner") or PackedRunner()
+        sweep = run_sweep(self.training, grid, self.branches, seeds, **options)
+        return BranchedResult(sweep, self.branches, self.steps, self.steps_from_scratch)
+
+    def check(self, *, lr: float, seed: int = 0) -> None:
+        """Train the two shortest branches both ways, and raise if one does not end as it does from scratch.
+
+        Worth its time before a long sweep with a training loop of your own: a state that lacks something shows here.
+
+        Raises:
+            DataError: when a figure differs in any bit.
+        """
+        short = dict(list(self.branches.items())[:2])
+        trials = [TrialSpec(name, lr, seed) for name in short]
+        together = BranchEvaluator(self.task, short, len(short)).results(TrialList(trials))
+        alone = {r.spec: r for r in SequentialEvaluator(self.training, short).results(TrialList(trials))}
+        for result in together:
+            other = alone[result.spec]
+            if repr((result.status, result.loss, result.metrics)) != repr((other.status, other.loss, other.metrics)):
+                raise DataError(
+                    f"{result.spec.schedule}, lr {lr:g}, seed {seed} ends with {_figures(result)} in a branch and "
+                    f"{_figures(other)} from scratch: save() leaves out something that the training depends on, or it "
+                    "is not reproducible itself"
+                )
+
+
+@dataclass(frozen=True)
+class BranchedTraining:
+    """The `TrainFunction` of a `BranchedSweep`: trains a `Horizon` from scratch, or many in packs, as branches."""
+
+    task: Branchable
+    trunk_dir: str | None = None
+
+    def __call__(self, *, lr: float, schedule: Schedule, seed: int) -> float | Mapping[str, float]:
+        """Train from scratch."""
+        return train_from_scratch(self.task, lr=lr, schedule=cast("Horizon", schedule), seed=seed)
+
+    @property
+    def label(self) -> str:
+        """That of the task."""
+        return label_of(self.task)
+
+    def __robust_lr_fingerprint__(self) -> dict[str, object]:
+        return {"task": self.task}
+
+    def plan_packs(
+        self, trials: Sequence[TrialSpec], schedules: Mapping[str, Schedule], **options: Unpack[PackOptions]
+    ) -> PackPlan:
+        """Plan the branches of each learning rate and seed as one pack; see `robust_lr.runners.packed.Packable`."""
+        task, branches = _on_device(self.task, options["device"]), cast("Mapping[str, Horizon]", schedules)
+        if options["engine"] == "sequential":
+            alone = SequentialEvaluator(replace(self, task=task), schedules)
+            return PackPlan("sequential", 1, 1.0, lambda slots: alone, "")
+        if options["engine"] not in ("auto", "packed"):
+            raise NotVectorizable(f"branches are trained one after the other, without an engine {options['engine']!r}")
+        identity = json.dumps([self.label, fingerprint_of(self)])
+        trunks = None if self.trunk_dir is None else TrunkFiles(Path(self.trunk_dir), identity)
+        n = len({trial.schedule for trial in trials}) if options["slots"] == "auto" else options["slots"]
+        note = f"branches: at most {count_of(n, 'training')} from one trunk"
+        return PackPlan("packed", n, float("nan"), lambda slots: BranchEvaluator(task, branches, slots, trunks), note)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BranchedResult:
+    """The losses of a `BranchedSweep`; ``print`` says how long to train, and how coarse the grid may be.
+
+    Attributes:
+        sweep: every branch as a schedule of one sweep, as it is in the journal.
+        branches: schedule and steps of each by its name in `sweep`.
+        steps: steps of each learning rate and seed.
+        steps_from_scratch: steps without branches.
+    """
+
+    sweep: SweepResult
+    branches: Mapping[str, Horizon]
+    steps: int
+    steps_from_scratch: int
+
+    def at(self, horizon: int, cooldown: float | Schedule | str | None = None) -> SweepResult:
+        """Return the sweep at one horizon, as if it had been run alone.
+
+        Args:
+            horizon: the number of steps.
+            cooldown: a fraction or a schedule, as the sweep was given it; None for all, as the schedules of the result.
+
+        Raises:
+            DataError: when there is no such branch.
+        """
+        wanted = None if cooldown is None else str(_schedule_of(cooldown))
+        names = {
+            name: str(branch.schedule)
+            for name, branch in self.branches.items()
+            if branch.total_steps == horizon and wanted in (None, str(branch.schedule), str(_without_warmup(branch)))
+        }
+        if not names:
+            raise DataError(f"there is no such branch; the branches are {listed(self.branches)}")
+        trials = [
+            replace(each, spec=replace(each.spec, schedule=names[each.spec.schedule]))
+            for each in self.sweep.trials()
+            if each.spec.schedule in names
+        ]
+        return SweepResult.from_trials(
+            {spec: spec for spec in names.values()}, self.sweep.learning_rates.tolist(), self.sweep.seeds, trials,
+            notes=self.sweep.notes, direction=self.sweep.direction,
+        )  # fmt: skip
+
+    def answer(self, *, tolerance: float | str | None = None) -> str:
+        """Return what follows from the sweep, as text: how long to train, and the coarsest grid of each branch.
+
+        Args:
+            tolerance: how much worse than the best loss you accept, as in `analyze_sweep`.
+        """
+        return to_text(self._blocks(tolerance))
+
+    def __repr__(self) -> str:
+        return f"BranchedResult({self.sweep.describe()})"
+
+    def __str__(self) -> str:
+        return self.answer()
+
+    def _repr_html_(self) -> str:
+        return to_html(self._blocks(None))
+
+    def _blocks(self, tolerance: float | str | None) -> list[Block]:
+        from ..analysis import analyze_sweep
+        from ..report.branched_text import branched_blocks
+
+        analysis = analyze_sweep(self.sweep, tolerance=tolerance)
+        return branched_blocks(analysis, self.branches, self.steps, self.steps_from_scratch)
+
+
+def _schedule_of(cooldown: object) -> Schedule:
+    if isinstance(cooldown, str | Schedule):
+        return parse_schedule(cooldown)
+    return WarmupStableDecay(check_number("a cooldown", cooldown, above=0, at_most=1))
+
+
+def _without_warmup(branch: Horizon) -> Schedule:
+    return branch.schedule.schedule if isinstance(branch.schedule, Warmup) else branch.schedule
+
+
+def _listed(name: str, values: object) -> list[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise OptionError(f"{name} must be a sequence, got {values!r}")
+    return list(values)
+
+
+def _on_device(task: Any, device: str | None) -> Any:
+    if device is None:
+        return task
+    if is_dataclass(task) and any(field.name == "device" for field in fields(task)):
+        return replace(cast("Any", task), device=device)
+    raise OptionError(f"device={device!r} is for a task with a field device; this one chooses its own")
+
+
+def _figures(result: TrialResult) -> str:
+    return f"{result.status} { ({'loss': result.loss, **result.metrics})!r}"
