@@ -44,7 +44,7 @@ class TrainingRun:
     def evaluate(self) -> dict[str, float]:
         """Return the figures of the model as it is now; see `SupervisedTask`."""
         if self._diverged_at is not None:
-            return self._task.failure(self._diverged_at)  # type: ignore[no-any-return]
+            return self._task.failure(self._diverged_at)
         with self._noise():
             return self._task.outcome(self._model, self._n_steps)  # type: ignore[no-any-return]
 

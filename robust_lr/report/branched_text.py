@@ -58,9 +58,9 @@ def _how_long(entries: Entries, tolerance: float) -> str:
     if len(lowest) == 1:
         return f"one horizon, {count_of(longest, 'step')}, cannot say"
     before = max(n for n in lowest if n < longest)
-    gain = excess_text(lowest[before] - lowest[longest])
+    falls = excess_text(lowest[before] - lowest[longest])
     return (
-        f"{count_of(longest, 'step')} or more: from {before} to {longest} the loss falls by {gain}, more than the "
+        f"{count_of(longest, 'step')} or more: from {before} to {longest} the loss falls by {falls}, more than the "
         f"tolerance of {tolerance:.4g}"
     )
 

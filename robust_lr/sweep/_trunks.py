@@ -41,7 +41,7 @@ class TrunkFiles:
         """
         try:
             with self._path(lr, seed).open("rb") as file:
-                n_steps, digest, state = pickle.load(file)  # noqa: S301
+                n_steps, digest, state = pickle.load(file)
         except Exception:  # no file, or one of another version: the trunk is trained again
             return 0, None
         belongs = n_steps <= len(multipliers) and digest == self._digest(lr, seed, multipliers[:n_steps])

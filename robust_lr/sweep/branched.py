@@ -57,19 +57,28 @@ class BranchedSweep:
         ScheduleError: when a schedule cannot be read, or a horizon is too short for the warm-up.
 
     Example:
-        >>> class Walk:  # one step of gradient descent on w**2 / 2 at a time
-        ...     def __init__(self, lr): self.lr, self.w = lr, 1.0
+        >>> class Descent:  # on w**2 / 2
+        ...     def __init__(self, lr):
+        ...         self.lr, self.w = lr, 1.0
+        ...
         ...     def advance(self, multipliers):
-        ...         for multiplier in multipliers: self.w -= self.lr * multiplier * self.w
-        ...     def save(self): return self.w
-        ...     def load(self, state): self.w = state
-        ...     def evaluate(self): return self.w**2 / 2
+        ...         for multiplier in multipliers:
+        ...             self.w -= self.lr * multiplier * self.w
+        ...
+        ...     def save(self):
+        ...         return self.w
+        ...
+        ...     def load(self, state):
+        ...         self.w = state
+        ...
+        ...     def evaluate(self):
+        ...         return self.w**2 / 2
         >>> class Task:
-        ...     label = "walk"
-        ...     def start(self, *, lr, seed): return Walk(lr)
+        ...     def start(self, *, lr, seed):
+        ...         return Descent(lr)
         >>> sweep = BranchedSweep(Task(), horizons=[80, 90, 100], cooldowns=[0.1, 0.2])
         >>> sweep.steps, sweep.steps_from_scratch
-        (170, 540)
+        (166, 540)
         >>> result = sweep.run([0.01, 0.1], seeds=1)
         >>> result.at(100, 0.2)
         SweepResult(wsd(cooldown=0.2); 2 learning rates 0.01..0.1; 1 seed; 2 results, 0 diverged)
