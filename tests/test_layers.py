@@ -24,7 +24,8 @@ journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._mixture readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files
 readers._columns readers._conditions readers._histories readers.table
 runners linear
-sweep.axes sweep.branches sweep.branching sweep._trunks sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
+sweep.axes sweep.branches sweep.branching sweep._trunks
+sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
 commands.task commands.report commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress

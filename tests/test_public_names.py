@@ -15,10 +15,11 @@ import robust_lr
 ROOT = Path(__file__).resolve().parent.parent
 
 NAMES = """
-Analysis BranchedSweep CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
-InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner PolynomialDecay
-ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult SerialRunner
-SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup WarmupStableDecay
+Analysis BranchedSweep CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule
+GeometricGrid InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner
+PolynomialDecay ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult
+SerialRunner SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup
+WarmupStableDecay
 analyze_sweep compare_schedules degradation_curve learning_rate_profile parse_schedule recommend run_sweep
 search_learning_rate transfer_learning_rate
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from .._page import Block, Box, Line, Table
 from .._text import count_of, listed
 from ..analysis import Analysis, ScheduleAnalysis
-from ..sweep.branching import Horizon
+from ..schedules import Horizon
 from .words import excess_text, reason
 
 Entries = dict[int, dict[str, ScheduleAnalysis]]  # by horizon and schedule

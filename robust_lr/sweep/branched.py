@@ -21,11 +21,11 @@ from ..runners import PackedRunner
 from ..runners.packed import PackOptions, PackPlan
 from ..runners.serial import SequentialEvaluator
 from ..runners.trial_sources import TrialList
-from ..schedules import Schedule, Warmup, WarmupStableDecay, parse_schedule
+from ..schedules import Horizon, Schedule, Warmup, WarmupStableDecay, parse_schedule
 from ..trials import TrialResult, TrialSpec
 from ._trunks import TrunkFiles
 from .branches import plan_branches
-from .branching import Branchable, BranchEvaluator, Horizon, train_from_scratch
+from .branching import Branchable, BranchEvaluator, train_from_scratch
 from .results import SweepResult
 from .run import run_sweep
 
@@ -119,7 +119,7 @@ class BranchedSweep:
     def branches(self) -> Mapping[str, Horizon]:
         """The trainings of one learning rate and seed, by name: "wsd(cooldown=0.2) for 1000 steps"."""
         schedules = cast("Sequence[Schedule]", self.cooldowns)
-        return {f"{each} for {count_of(n, 'step')}": Horizon(each, n) for n in self.horizons for each in schedules}
+        return {str(each): each for n in self.horizons for each in (Horizon(each, n) for each in schedules)}
 
     @cached_property
     def steps(self) -> int:
@@ -135,7 +135,8 @@ class BranchedSweep:
     @property
     def training(self) -> BranchedTraining:
         """The sweep as a training function; its schedules are `branches`."""
-        return BranchedTraining(self.task, None if self.trunk_dir is None else os.fspath(self.trunk_dir))
+        trunk_dir = None if self.trunk_dir is None else os.fspath(self.trunk_dir)
+        return BranchedTraining(self.task, trunk_dir)
 
     def run(self, grid: GeometricGrid | Iterable[float], seeds: Any = 2, **options: Any) -> BranchedResult:
         """Train all branches at each learning rate and seed.
@@ -143,9 +144,9 @@ class BranchedSweep:
         Args:
             grid, seeds: as in `run_sweep`.
             options: those of `run_sweep`, such as `journal`: each finished branch is a trial in it. The runner, by
-                default a `PackedRunner`, trains the branches of a learning rate and seed as one pack; so
-                ``PackedRunner(n_jobs=2)`` trains two trunks at a time, and `RayRunner` does so on a cluster. Other
-                runners train each branch from scratch.
+                default a `PackedRunner`, trains the branches of a learning rate and seed as one pack. So
+                ``PackedRunner(n_jobs=2)`` trains two trunks at a time, and ``RayRunner(slots="auto")`` one on each
+                device of a cluster. Other runners train each branch from scratch.
 
         Raises:
             The errors of `run_sweep`.
@@ -201,7 +202,7 @@ class BranchedTraining:
         """Plan the branches of each learning rate and seed as one pack; see `robust_lr.runners.packed.Packable`."""
         task, branches = _on_device(self.task, options["device"]), cast("Mapping[str, Horizon]", schedules)
         if options["engine"] == "sequential":
-            alone = SequentialEvaluator(replace(self, task=task), schedules)
+            alone = SequentialEvaluator(replace(self, task=task), branches)
             return PackPlan("sequential", 1, 1.0, lambda slots: alone, "")
         if options["engine"] not in ("auto", "packed"):
             raise NotVectorizable(f"branches are trained one after the other, without an engine {options['engine']!r}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from .._text import first_line
 from ..exceptions import RobustLRError, TrialDiverged, TrialError
 from ..runners.base import TrialSource, evaluate_trial
-from ..schedules.closed_forms import Schedule, tabulated
+from ..schedules import Horizon
 from ..trials import TrialResult, TrialSpec
 from ._trunks import TrunkFiles
 from .branches import Branch, plan_branches
@@ -44,38 +44,6 @@ class Branchable(Protocol):
 
     def start(self, *, lr: float, seed: int) -> BranchableRun:
         """Return a run about to begin, with this peak learning rate and seed."""
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """A schedule over its own number of steps: a branch from the first step to the last.
-
-    Attributes:
-        schedule: the schedule.
-        total_steps: the steps that it spans.
-    """
-
-    schedule: Schedule
-    total_steps: int
-
-    @property
-    def degree(self) -> float | None:
-        """That of the schedule."""
-        return self.schedule.degree
-
-    @property
-    def multipliers(self) -> list[float]:
-        """The multiplier of each step."""
-        table: list[float] = tabulated(self.schedule, self.total_steps).tolist()
-        return table
-
-    def __call__(self, step: Any, total_steps: int) -> Any:
-        """Return the multiplier at each step, as the schedule does."""
-        return self.schedule(step, total_steps)
-
-    def __str__(self) -> str:
-        """The spec of the schedule."""
-        return str(self.schedule)
 
 
 def train_from_scratch(task: Branchable, *, lr: float, schedule: Horizon, seed: int) -> float | Mapping[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robust_lr import BranchedSweep, PackedRunner, SerialRunner, SweepResult, analyze_sweep, run_sweep
+from robust_lr import BranchedSweep, PackedRunner, SerialRunner, SweepResult, analyze_sweep, parse_schedule, run_sweep
 from robust_lr.exceptions import DataError, JournalError, OptionError, ScheduleError
 from robust_lr.schedules import WarmupStableDecay
 
@@ -24,7 +24,7 @@ def test_it_is_one_sweep_whose_schedules_are_the_branches_with_the_losses_from_s
     assert np.array_equal(branched.sweep.loss, alone.sweep.loss)
     assert branched.sweep.schedules == tuple(branched.branches)
     assert branched.sweep.schedules[0] == "warmup(steps=3)+wsd(cooldown=0.1) for 20 steps"
-    assert branched.sweep.specs[branched.sweep.schedules[0]] == "warmup(steps=3)+wsd(cooldown=0.1)"
+    assert {name: parse_schedule(spec) for name, spec in branched.sweep.specs.items()} == branched.branches
 
 
 def test_each_horizon_is_the_sweep_that_it_would_have_been_alone():

@@ -34,10 +34,10 @@ class Restless(nn.Module):
     def forward(self, x):
         self.n_calls += self.training
         noise = self.draw() if self.training else 0.0
-        y = self.linear(x) * (1 + 0.01 * self.n_calls) + noise
+        y = self.linear(x) * (1 + 0.01 * self.n_calls + noise)
         with torch.no_grad():
             self.smooth.mul_(0.9).add_(0.1 * y.mean())
-        return y + self.smooth
+        return y * (1 + self.smooth)
 
 
 def torch_draw():
@@ -45,7 +45,7 @@ def torch_draw():
 
 
 def numpy_draw():
-    return 0.1 * float(np.random.standard_normal())  # noqa: NPY002
+    return 0.1 * float(np.random.standard_normal())
 
 
 def python_draw():
@@ -53,7 +53,7 @@ def python_draw():
 
 
 def restless(draw):
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     random.seed(0)
     return Restless(draw)
 
