@@ -46,7 +46,9 @@ class Horizon:
         return table
 
     def __call__(self, step: ArrayLike, total_steps: int) -> NDArray[np.float64]:
-        """Return the multiplier at each step of a run of `total_steps`, like the schedule itself."""
+        """Return the multiplier at each step, like the schedule; raises `ScheduleError` for a run of another length."""
+        if total_steps != self.total_steps:
+            raise ScheduleError(f"{self} is for a training of that length, and this one has {total_steps}")
         return self.schedule(step, total_steps)
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ def parse_schedule(spec: str | Schedule, *, import_functions: bool = True) -> Sc
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
     ``wsd(0.2, shape=1-sqrt)``, ``warmup(0.05)+cosine``, ``warmup(steps=300)+inverse-sqrt+cooldown(0.2)``,
     ``function(module:name)``. A fraction may be written as a percentage: ``wsd(20%)``. ``cosine for 1000 steps`` is a
-    `robust_lr.schedules.Horizon`.
+    `robust_lr.schedules.Horizon`, which refuses a training of another length.
 
     Args:
         spec: a text, or a schedule.
