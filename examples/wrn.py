@@ -8,7 +8,7 @@
 The mini tier trains a small CNN in packs, on 2 CPU cores in minutes. The full tier trains Wide ResNets as Zagoruyko and
 Komodakis do (Wide Residual Networks, 2016, https://arxiv.org/abs/1605.07146), without dropout: crops from images padded
 by 4 reflected pixels, flips, SGD with Nesterov momentum. The loss on a tenth of the training images, on which no trial
-trains, chooses the learning rate; the test images choose nothing. docs/networks.md has the tiers, their cost and results.
+trains, chooses the learning rate; the test images choose nothing. docs/networks.md has the tiers and their results.
 """
 
 import argparse

@@ -25,9 +25,11 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path} must be a whole gzip file, got {error}: truncated?") from None
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTES:
         raise DataError(f"{path} must be an IDX file of bytes, which begins with 00 00 08, got {content[:3].hex(' ')}")
-    start = 4 + 4 * content[3]
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start][: 4 * content[3]], ">u4"))
-    if len(shape) != content[3] or len(content) - start != math.prod(shape):
+    n_axes, start = content[3], 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataError(f"{path} must hold {n_axes} sizes of 4 bytes, got {len(content) - 4} bytes: truncated?")
+    shape = tuple(np.frombuffer(content, ">u4", n_axes, offset=4).tolist())
+    if len(content) - start != math.prod(shape):
         raise DataError(f"{path} must hold {' x '.join(map(str, shape))} bytes, got {len(content) - start}: truncated?")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
