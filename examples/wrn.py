@@ -39,8 +39,6 @@ from robust_lr import (
     run_sweep,
 )
 from robust_lr.exceptions import DataError, OptionError
-from robust_lr.report.console import make_console, print_analysis
-from robust_lr.report.html import write_report
 from robust_lr.runners import Runner
 from robust_lr.trials import TrainFunction
 
@@ -180,6 +178,9 @@ def make_runner(args: argparse.Namespace, tier: Tier, device: str) -> Runner:
 
 def run_tier(args: argparse.Namespace) -> None:
     """Run the sweep and say what came of it."""
+    from robust_lr.report.console import make_console, print_analysis  # here: --speed does without rich
+    from robust_lr.report.html import write_report
+
     tier = TIERS[args.tier]
     changes = {"network": args.network, "n_epochs": args.epochs, "n_seeds": args.seeds}
     tier = replace(tier, **{name: value for name, value in changes.items() if value is not None})

@@ -1,6 +1,5 @@
 """examples/wrn.py on a handful of images in the data sets' own formats: data, networks, training, and the tiers."""
 
-import gzip
 import hashlib
 import importlib
 import os
@@ -20,11 +19,11 @@ from robust_lr import CosineDecay, PackedRunner, SweepResult, TrialSpec, run_swe
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.runners import evaluate_trial
 from robust_lr_ray._checkpoints import checkpointing
+from tests.idx_files import write_fashion
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPT = EXAMPLES / "wrn.py"
 NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-PARTS = {"train-images-idx3-ubyte": 80, "t10k-images-idx3-ubyte": 20}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,25 +56,6 @@ def folder(tmp_path_factory):
         records = np.hstack([labels, (rng.integers(60, size=(20, 3072)) + 20 * labels).astype(np.uint8)])
         (folder / "cifar-10-batches-bin" / name).write_bytes(records.tobytes())
     return folder
-
-
-def write_idx(path, array):
-    """Write an array of bytes as an IDX file, compressed if the name ends with .gz."""
-    content = bytes([0, 0, 8, array.ndim]) + np.asarray(array.shape, ">u4").tobytes() + array.tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-def write_fashion(folder, suffix):
-    """Write four IDX files of 80 and 20 gray images, noise that is brighter the higher the class is."""
-    rng, written = np.random.default_rng(0), []
-    folder.mkdir(exist_ok=True)
-    for name, n in PARTS.items():
-        labels = rng.integers(10, size=n).astype(np.uint8)
-        pixels = (rng.integers(60, size=(n, 28, 28)) + 20 * labels[:, None, None]).astype(np.uint8)
-        write_idx(folder / f"{name}{suffix}", pixels)
-        write_idx(folder / f"{name.replace('images-idx3', 'labels-idx1')}{suffix}", labels)
-        written.append((pixels, labels))
-    return written
 
 
 @pytest.fixture(scope="module")
