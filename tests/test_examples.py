@@ -9,7 +9,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
-    "cifar10_wrn.py": "images/s",
+    "wrn.py": "images/s",
     "quickstart_numpy.py": "cosine: ratio ",
     "search_digits.py": "cosine from 2.06\nBest learning rate: ",
     "char_lm_packed.py": " comparisons, seed by seed; ",
@@ -23,7 +23,7 @@ PROMISES = {
 }
 ARGUMENTS = {
     "char_lm_packed.py": ["--steps", "20", "--seeds", "2"],
-    "cifar10_wrn.py": [
+    "wrn.py": [
         "--speed",
         "--device",
         "cpu",
@@ -41,7 +41,7 @@ ARGUMENTS = {
 
 ELSEWHERE = {"ray_sweep.py"}  # tests/ray/test_job_submit.py runs it on a cluster
 # More than 5 s each; what they show is tested elsewhere in less time.
-SLOW = {"char_lm_packed.py", "cifar10_wrn.py", "digits_torch.py", "ray_ddp_trial.py", "sklearn_search.py"}
+SLOW = {"char_lm_packed.py", "wrn.py", "digits_torch.py", "ray_ddp_trial.py", "sklearn_search.py"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in ELSEWHERE)
 
 
