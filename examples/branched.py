@@ -23,7 +23,7 @@ from robust_lr_torch import SupervisedTask
 TASKS = {
     "digits": (digits_torch.make_task, GeometricGrid(0.25, 4.0, n_points=3), [100, 200, 300, 400]),
     "char-lm": (
-        lambda: char_lm_packed.make_task(250),
+        lambda: char_lm_packed.make_task(100),
         GeometricGrid(2.0**-11, 2.0**-7, n_points=3),
         [100, 150, 200, 250],
     ),
