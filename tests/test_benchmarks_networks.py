@@ -25,7 +25,7 @@ def networks():
 
 
 def train(*, lr, schedule, seed):
-    """A valley at 1/16 under annealing and at 1/32 without; the network learns nothing from 1/2 on, and diverges at 1."""
+    """A valley at 1/16 under annealing and at 1/32 without; at 1/2 the network learns nothing, at 1 it diverges."""
     off = math.log2(lr) + (5 if schedule(999, 1000) == 1 else 4)
     loss = math.inf if lr == 1 else math.log(10) if lr == 0.5 else 0.4 + 0.02 * off**2 + 0.001 * seed
     return {"loss": loss, "validation_accuracy": 0.9 - 0.01 * abs(off)}
@@ -39,10 +39,8 @@ def test_the_tables_say_what_a_coarse_grid_and_a_wrong_learning_rate_cost(networ
         networks.main(["--journals", str(tmp_path), "--docs", str(tmp_path), "--write-docs"])
         out = capsys.readouterr().out
         assert page.read_text() == f"before\n{networks.BEGIN}\n{out.rstrip()}\n{networks.END}\nafter\n"
-    rows = {
-        line.split(" | ")[0][2:]: line.split(" | ")[1:]
-        for line in out.split("off the best by a factor")[1].splitlines()
-    }
+    costs = [line.strip("| ").split(" | ") for line in out.split("off the best by a factor")[1].splitlines()]
+    rows = {name: cells for name, *cells in costs}
     assert rows["linear"][:2] == ["0.0625", "0.4010"]
     assert rows["linear"][2:8] == ["+0.1800", "+0.0800", "+0.0200", "+0.0200", "+0.0800", "breaks"]
     assert rows["constant"][0] == "0.0312"
