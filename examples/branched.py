@@ -23,9 +23,9 @@ from robust_lr_torch import SupervisedTask
 TASKS = {
     "digits": (digits_torch.make_task, GeometricGrid(0.25, 4.0, n_points=3), [100, 200, 300, 400]),
     "char-lm": (
-        lambda: char_lm_packed.make_task(100),
+        lambda: char_lm_packed.make_task(60),
         GeometricGrid(2.0**-11, 2.0**-7, n_points=3),
-        [100, 150, 200, 250],
+        [40, 50, 60, 70],
     ),
 }
 COOLDOWNS, WARMUP_STEPS = [0.1, 0.2], 20
