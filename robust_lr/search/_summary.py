@@ -7,10 +7,9 @@ import math
 from .._text import listed
 from ..prior.valley_prior import LEVEL
 from ._convex_bound import ConvexBound
-from ._noise import assumed_noise
 from ._observations import LARGEST_ERROR, student
 from ._result import SearchResult
-from ._state import SearchState
+from ._state import HIDDEN, SearchState
 from ._step import Ask, End
 
 # The relative distance of neighboring floats; a loss, a mean over many terms, has lost a digit of it.
@@ -75,7 +74,7 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
         conditions.append(f"trials have a noise of {state.noise:.2g}")
     else:
         unknown = "" if state.data.dof else ", which no repeat has shown yet"
-        conditions.append(f"trials have a noise of at most {assumed_noise(state):.2g}{unknown}")
+        conditions.append(f"trials have a noise of at most {state.tolerance / HIDDEN:.2g}{unknown}")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
     return state.excess_bound, f"if {listed(conditions)}{edge}"
 
