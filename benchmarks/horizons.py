@@ -129,9 +129,7 @@ def learned_priors(path: Path, columns: list[str], left_out: str) -> dict[float,
     return found
 
 
-def searched(
-    short: Sweep, long: Sweep, tolerance: float, *, alone: bool = False, law: Law | None
-) -> SearchResult:
+def searched(short: Sweep, long: Sweep, tolerance: float, *, alone: bool = False, law: Law | None) -> SearchResult:
     """Return the result of a search for the learning rate of the long sweep."""
     steps = {1000: long} if alone else {round(1000 * short.length / long.length): short, 1000: long}
 
