@@ -28,7 +28,7 @@ def is_noise_limited(state: SearchState) -> bool:
 
 
 def trials_against_noise(state: SearchState) -> float:
-    """Return about how many further trials would bring the bound within the tolerance; 0 while noise is not the limit."""
+    """Return about how many further trials would bring the bound within the tolerance; 0 if noise is not the limit."""
     if not state.noise:
         return _trials_against_errors(state)
     runs = math.ceil(min(state.hidden_by_one / state.tolerance, LARGEST_ERROR) ** 2 * (1 - 1e-9))

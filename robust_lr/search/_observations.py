@@ -57,10 +57,9 @@ class Observations:
 
     The loss of a learning rate is the mean of its results, or +inf if one of them diverged. Its error is the
     half-width of an interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (pooled over the
-    learning rates with several results), q the quantile of Student's t with `dof` degrees of freedom; 0 if the noise was
-    given. A ridge between two valleys at most `slack` higher than the errors allow
-    is no second valley: half its height is added to the error of every point (`noise_margin`), so that one valley is
-    left.
+    learning rates with several results), q the quantile of Student's t with `dof` degrees of freedom; 0 if the noise
+    was given. A ridge between two valleys at most `slack` higher than the errors allow is no second valley: half its
+    height is added to the error of every point (`noise_margin`), so that one valley is left.
     """
 
     results: tuple[Observation, ...]

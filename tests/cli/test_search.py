@@ -329,8 +329,11 @@ def test_after_horizons_of_a_command_the_same_command_without_them_proves_a_boun
 
 
 def test_a_prior_is_used_at_each_horizon_with_the_tokens_of_its_length(search, tmp_path):
+    def valley(lr):
+        return 0.03 * math.log(lr / 0.02) ** 2
+
     rows = [
-        f"{tokens},{batch},{lr},{3 + 0.03 * math.log(lr / (0.02 * (batch / 64) ** 0.3)) ** 2 + 0.0005 * math.sin(1e5 * lr)}"
+        f"{tokens},{batch},{lr},{3 + valley(lr / (batch / 64) ** 0.3) + 0.0005 * math.sin(1e5 * lr)}"
         for tokens in (1e8, 2e8, 4e8, 8e8, 1.6e9, 3.2e9)
         for batch in (32, 64, 128, 256)
         for lr in (0.02 * 2**k for k in range(-4, 5))
