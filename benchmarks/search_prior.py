@@ -11,7 +11,7 @@ is used on other families: the tables of three small models (see `benchmarks/sea
 Columns:
 
 - cold, prior: mean trials of the search without and with the prior,
-- cold within: share of searches without the prior whose best is within the tolerance, and of their bounds that are true,
+- cold within: share of searches without the prior whose best is within the tolerance, and of their true bounds,
 - within: share of searches with the prior whose best is within the tolerance of the best in the sweep,
 - by prior: share whose claim the prior carries; the others end by the convex bound,
 - claim: share of all stated bounds that the true excess does not exceed, and the same for those of the prior alone,
@@ -85,7 +85,10 @@ def row(
         "left out": name,
         "sweeps": len(runs),
         "cold": float(np.mean([r.n_trials for r in cold])),
-        "cold within": [share(before, tolerance), float(np.mean([is_true for is_true, _ in proved]))],
+        "cold within": [
+            share(before, tolerance),
+            float(np.mean([is_true for is_true, _ in proved])) if proved else None,
+        ],
         "prior": float(np.mean([r.n_trials for r in warm])),
         "within": share(excess, tolerance),
         "by prior": len(by_prior) / len(runs),

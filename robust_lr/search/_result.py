@@ -140,7 +140,8 @@ class SearchResult:
         """Return the attributes as JSON-able values; a number that is not finite is None."""
         shorter = [each.to_dict() for each in self.shorter]
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "shorter"}
-        return {"schema": SCHEMA_VERSION} | plain | {"shorter": shorter, "cost": self.cost, "untried": _plain(self.untried)}
+        derived = {"shorter": shorter, "cost": self.cost, "untried": _plain(self.untried)}
+        return {"schema": SCHEMA_VERSION} | plain | derived
 
     def __str__(self) -> str:
         return "\n".join(result_lines(self))
