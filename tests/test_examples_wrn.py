@@ -295,8 +295,8 @@ def test_each_tier_says_what_it_will_do(wrn, parts):
     assert "273 trials of 200 epochs, 70200 steps each" in full
     assert "170 hours of a device at 4000 images/s" in full
     data = parts["data"].ImageData("fashion-mnist", "nowhere")
-    mini = wrn.announcement("mini", wrn.TIERS["mini"], data, "adamw", n_images=18_000, images_per_second=None)
-    assert "10 learning rates 6.10352e-05..0.03125 x 3 seeds = 210 trials of 4 epochs, 1124 steps each" in mini
+    mini = wrn.announcement("mini", wrn.TIERS["mini"], data, "adamw", n_images=9_000, images_per_second=None)
+    assert "10 learning rates 6.10352e-05..0.03125 x 3 seeds = 210 trials of 2 epochs, 562 steps each" in mini
     assert "hours unknown: measure images/s with --speed" in mini
 
 
