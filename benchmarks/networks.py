@@ -35,14 +35,23 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def loss_at(profile: LearningRateProfile, factor: float) -> float | None:
+    """Return the loss at the best learning rate times a power of two; None outside of the grid."""
+    place = np.isclose(profile.learning_rates, profile.best_lr * factor)
+    return float(profile.mean[place][0]) if place.any() else None
+
+
+def is_broken(loss: float) -> bool:
+    """Whether the network has learned nothing, or diverged."""
+    return not loss < 0.98 * CHANCE
+
+
 def misses(profiles: Sequence[LearningRateProfile]) -> str:
     """Return the table of what a learning rate costs that is a factor off the best, and of where training breaks."""
     header = ["schedule", "best lr", "loss", *(f"best x {f:g}" if f > 1 else f"best / {1 / f:g}" for f in FACTORS)]
     rows = []
     for profile in profiles:
-        found = dict(zip(np.log2(profile.learning_rates).round().astype(int), profile.mean, strict=True))
-        best = round(float(np.log2(profile.best_lr)))
-        costs = [cost(found.get(best + round(float(np.log2(f)))), profile.best_loss) for f in FACTORS]
+        costs = [cost(loss_at(profile, f), profile.best_loss) for f in FACTORS]
         cliff = "none in the range" if profile.cliff is None else f"{profile.before_cliff:.3g} to {profile.cliff:.3g}"
         rows.append([profile.schedule, f"{profile.best_lr:.3g}", f"{profile.best_loss:.4f}", *costs, cliff])
     return markdown([*header, "cliff"], rows)
@@ -52,7 +61,18 @@ def cost(loss: float | None, best: float) -> str:
     """Return what a loss is above the best, in words where the network has learned nothing."""
     if loss is None:
         return ""
-    return "breaks" if not loss < 0.98 * CHANCE else f"+{loss - best:.4f}"
+    return "breaks" if is_broken(loss) else f"+{loss - best:.4f}"
+
+
+def breaks(profiles: Sequence[LearningRateProfile]) -> str:
+    """Return in a sentence from which learning rate on training breaks under each schedule."""
+    first: dict[str, list[str]] = {}
+    for profile in profiles:
+        above = zip(profile.learning_rates, profile.mean, strict=True)
+        broken = [lr for lr, loss in above if lr > profile.best_lr and is_broken(loss)]
+        first.setdefault(f"from {min(broken):.3g}" if broken else "nowhere in the range", []).append(profile.schedule)
+    parts = [f"{where} under {', '.join(names)}" for where, names in sorted(first.items())]
+    return f"Training breaks (a seed diverges, or ends no better than a guess) {'; '.join(parts)}."
 
 
 def section(name: str, analysis: Analysis) -> str:
@@ -71,6 +91,7 @@ def section(name: str, analysis: Analysis) -> str:
         markdown(*recommendation_rows(analysis)),
         "What a learning rate costs that is off the best by a factor, seen on the seeds that chose the best:",
         misses(profiles),
+        breaks(profiles),
     ])  # fmt: skip
 
 
