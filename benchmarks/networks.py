@@ -107,7 +107,8 @@ def analyses_of(journals: Path) -> dict[str, Analysis]:
 
 def tables(journals: Path) -> str:
     """Return what the page shows of them."""
-    return "\n\n".join(section(name, analysis) for name, analysis in analyses_of(journals).items())
+    sections = [section(name, analysis) for name, analysis in analyses_of(journals).items()]
+    return "\n\n".join(sections) or "The sweeps have not been run to their end yet."
 
 
 def write_docs(journals: Path, folder: Path) -> None:
