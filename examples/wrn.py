@@ -172,8 +172,13 @@ def make_runner(args: argparse.Namespace, tier: Tier, device: str) -> Runner:
         return SerialRunner()
     from robust_lr_ray import RayRunner
 
-    resources = {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial if device == "cuda" else 0}
-    return RayRunner(resources, address=args.address, storage_path=None if args.tier == "smoke" else args.storage)
+    return RayRunner(
+        {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial if device == "cuda" else 0},
+        address=args.address,
+        num_workers=args.num_workers,
+        slots=None if tier.is_augmented else args.slots,
+        storage_path=None if args.tier == "smoke" else args.storage,
+    )
 
 
 def run_tier(args: argparse.Namespace) -> None:
@@ -243,6 +248,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--address", help="of the Ray cluster, such as auto; by default this machine")
     add("--gpus-per-trial", type=float, default=1, help="for Ray, such as 0.5 for two trials on a GPU")
     add("--cpus-per-trial", type=float, default=1, help="for Ray")
+    add("--num-workers", type=int, default=1, help="for Ray: GPUs that train one trial together")
     add("--storage", default="wrn-checkpoints", help="for Ray: folder that all nodes see, for checkpoints")
     add("--speed", action="store_true", help="only measure images/s, on random images")
     add("--networks", type=lambda text: text.split(","), default=["28-10", "16-4"], help="for --speed, by commas")

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import json
 import os
 import pickle
 import re
@@ -332,8 +333,8 @@ def test_crops_and_flips_are_not_packed(wrn, fashion):
         wrn.main(["--tier", "smoke", "--runner", "packed", "--folder", str(fashion), "--device", "cpu"])
 
 
-def smoke(folder, tmp_path, runner):
-    options = ["--data", "cifar10", "--folder", str(folder), "--runner", runner, "--journal", "journal.jsonl"]
+def smoke(folder, tmp_path, runner, *more):
+    options = ["--data", "cifar10", "--folder", str(folder), "--runner", runner, "--journal", "journal.jsonl", *more]
     return subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--tier", "smoke", "--device", "cpu", *options],
         cwd=tmp_path,
@@ -354,6 +355,23 @@ def test_the_smoke_tier_ends_with_a_recommendation_in_processes_and_on_ray(folde
     assert "7 schedules x 3 learning rates 0.01..1 x 2 seeds = 42 trials of 2 epochs, 8 steps each" in done.stdout
     assert len(re.findall(r"by the validation loss; test loss \d", done.stdout)) == 7
     assert np.isfinite(SweepResult.from_journal(tmp_path / "journal.jsonl").loss).sum() == 42
+
+
+@pytest.mark.slow
+def test_two_workers_train_each_trial_of_the_smoke_tier_on_ray(folder, tmp_path):
+    done = smoke(folder, tmp_path, "ray", "--num-workers", "2", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(SweepResult.from_journal(tmp_path / "journal.jsonl").loss).sum() == 21
+
+
+def test_one_trial_as_a_command_prints_the_figures_of_its_training(folder, parts, tmp_path):
+    words = ["--lr", "0.1", "--schedule", "cosine", "--seed", "1", "--tier", "smoke", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "wrn_trial.py"), *words, "--data", "cifar10", "--folder", str(folder)],
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == make_trial(parts, folder)(lr=0.1, schedule=CosineDecay(), seed=1)
 
 
 def test_what_is_wrong_with_the_data_is_one_line_on_the_command_line(folder, tmp_path):

@@ -49,7 +49,7 @@ def test_the_python_in_the_readme_runs_and_prints_what_it_should(code, prints, c
 # Ray's is the one of tests/ray/test_learning_rate_searcher.py; the others of its page need a cluster.
 PAGE = [
     code
-    for page in ("search", "packed", "schedules", "grid-resolution", "optuna")
+    for page in ("search", "packed", "schedules", "grid-resolution", "optuna", "branching")
     for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
     if "ray" not in code and ("print(" in code or page == "search")
 ]

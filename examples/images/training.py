@@ -1,4 +1,7 @@
-"""Training with crops and flips, an epoch at a time, as in the paper; a trial continues from its last epoch."""
+"""Training with crops and flips, an epoch at a time, as in the paper; a trial continues from its last epoch.
+
+Under a runner with several workers a trial, each has its part of every batch, by DistributedDataParallel.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from images.data import ImageData, Images, Source
 from images.networks import Normalize, make_network, title
 from images.tasks import OPTIMIZERS
 from robust_lr import Schedule, TrialDiverged
 from robust_lr.divergence import DivergenceWatch
-from robust_lr_ray import trial_checkpoint
+from robust_lr_ray import mean_over_ranks, shard, trial_checkpoint, world_size
 from robust_lr_torch import AnnealedLR
 
 PADDING = 4
@@ -68,6 +72,9 @@ class Training:
             torch.default_generator.manual_seed(_stream(seed, INITIAL))
             model = make_network(network, source.n_channels, source.side)
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        if world_size() > 1 and self.device.type == "cuda":  # on a CPU each rank normalizes its own part of a batch
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        self.replica = DistributedDataParallel(self.model) if world_size() > 1 else self.model
         self.normalize = Normalize(source).to(self.device)
         self.optimizer = OPTIMIZERS[optimizer].make(self.model.parameters(), lr=lr, **OPTIMIZERS[optimizer].options)
         self.scheduler = AnnealedLR(self.optimizer, schedule, n_epochs * self.steps_per_epoch)
@@ -87,7 +94,7 @@ class Training:
             x = self.normalize(crop_and_flip(self.images.pixels, rows, shifts, flips))
             self.optimizer.zero_grad()
             with self._precision():
-                loss = functional.cross_entropy(self.model(x), self.images.labels[rows])
+                loss = functional.cross_entropy(self.replica(x), self.images.labels[rows])
             loss.backward()
             self.optimizer.step()
             self.scheduler.step()
@@ -128,12 +135,13 @@ class Training:
         rows = torch.randperm(n, generator=generator).to(self.device)
         shifts = torch.randint(-PADDING, PADDING + 1, (2, n), generator=generator).to(self.device)
         flips = torch.randint(2, (n,), generator=generator).bool().to(self.device)
+        part = shard(size)  # of this rank, among those that train together
         for start in range(0, self.steps_per_epoch * size, size):
-            batch = slice(start, start + size)
+            batch = slice(start + part.start, start + part.stop)
             yield rows[batch], shifts[:, batch], flips[batch]
 
     def _look(self, losses: Sequence[Tensor]) -> None:
-        values = torch.stack(tuple(losses)).tolist() if losses else []
+        values = [mean_over_ranks(loss) for loss in torch.stack(tuple(losses)).tolist()] if losses else []
         self.losses += values
         if (step := self.watch.see(values)) is not None:
             raise TrialDiverged(f"diverged at step {step}, in epoch {self.epoch}")
