@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robust_lr import Analysis, SweepResult, analyze_sweep
 from robust_lr.analysis import LearningRateProfile
@@ -35,24 +36,44 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def losses_at(profile: LearningRateProfile, factor: float) -> NDArray[np.float64] | None:
+    """Return the loss of each seed at the best learning rate times a power of two; None outside of the grid."""
+    place = np.isclose(profile.learning_rates, profile.best_lr * factor)
+    return profile.loss[place][0] if place.any() else None
+
+
+def n_broken(losses: NDArray[np.float64]) -> int:
+    """Return how many seeds learned nothing, or diverged."""
+    return int((~(losses < 0.98 * CHANCE)).sum())
+
+
 def misses(profiles: Sequence[LearningRateProfile]) -> str:
     """Return the table of what a learning rate costs that is a factor off the best, and of where training breaks."""
     header = ["schedule", "best lr", "loss", *(f"best x {f:g}" if f > 1 else f"best / {1 / f:g}" for f in FACTORS)]
     rows = []
     for profile in profiles:
-        found = dict(zip(np.log2(profile.learning_rates).round().astype(int), profile.mean, strict=True))
-        best = round(float(np.log2(profile.best_lr)))
-        costs = [cost(found.get(best + round(float(np.log2(f)))), profile.best_loss) for f in FACTORS]
+        costs = [cost(losses_at(profile, f), profile.best_loss) for f in FACTORS]
         cliff = "none in the range" if profile.cliff is None else f"{profile.before_cliff:.3g} to {profile.cliff:.3g}"
         rows.append([profile.schedule, f"{profile.best_lr:.3g}", f"{profile.best_loss:.4f}", *costs, cliff])
     return markdown([*header, "cliff"], rows)
 
 
-def cost(loss: float | None, best: float) -> str:
-    """Return what a loss is above the best, in words where the network has learned nothing."""
-    if loss is None:
+def cost(losses: NDArray[np.float64] | None, best: float) -> str:
+    """Return what the mean loss is above the best, or how many seeds have learned nothing."""
+    if losses is None:
         return ""
-    return "breaks" if not loss < 0.98 * CHANCE else f"+{loss - best:.4f}"
+    return f"{n} of {len(losses)} break" if (n := n_broken(losses)) else f"+{losses.mean() - best:.4f}"
+
+
+def breaks(profiles: Sequence[LearningRateProfile]) -> str:
+    """Return in a sentence from which learning rate on training breaks under each schedule."""
+    first: dict[str, list[str]] = {}
+    for profile in profiles:
+        above = zip(profile.learning_rates, profile.loss, strict=True)
+        broken = [lr for lr, losses in above if lr > profile.best_lr and n_broken(losses)]
+        first.setdefault(f"from {min(broken):.3g}" if broken else "nowhere in the range", []).append(profile.schedule)
+    parts = [f"{where} under {', '.join(names)}" for where, names in sorted(first.items())]
+    return f"The first seeds break (diverge, or end no better than a guess) {'; '.join(parts)}."
 
 
 def section(name: str, analysis: Analysis) -> str:
@@ -71,6 +92,7 @@ def section(name: str, analysis: Analysis) -> str:
         markdown(*recommendation_rows(analysis)),
         "What a learning rate costs that is off the best by a factor, seen on the seeds that chose the best:",
         misses(profiles),
+        breaks(profiles),
     ])  # fmt: skip
 
 
@@ -86,7 +108,8 @@ def analyses_of(journals: Path) -> dict[str, Analysis]:
 
 def tables(journals: Path) -> str:
     """Return what the page shows of them."""
-    return "\n\n".join(section(name, analysis) for name, analysis in analyses_of(journals).items())
+    sections = [section(name, analysis) for name, analysis in analyses_of(journals).items()]
+    return "\n\n".join(sections) or "The sweeps have not been run to their end yet."
 
 
 def write_docs(journals: Path, folder: Path) -> None:

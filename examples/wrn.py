@@ -76,11 +76,11 @@ TIERS = {
     ),
     "mini": Tier(
         network="cnn",
-        n_epochs=4,
-        batch_size=64,
+        n_epochs=2,
+        batch_size=32,
         grids={"sgd": GeometricGrid(2**-9, 1, 10), "adamw": GeometricGrid(2**-14, 2**-5, 10)},
         n_seeds=3,
-        max_images=20_000,
+        max_images=10_000,
         is_augmented=False,
     ),
     "full": Tier(

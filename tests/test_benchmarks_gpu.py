@@ -116,7 +116,8 @@ def test_a_stage_that_fails_or_hangs_leaves_the_others_alone_and_a_later_run_kee
     monkeypatch.setattr(
         gpu, "command_of", lambda part, args, s: [sys.executable, "-c", codes[part], str(args.out / f"{part}.json")]
     )
-    monkeypatch.setattr(gpu, "LIMITS", {**gpu.LIMITS, "wrn": 5})
+    monkeypatch.setattr(gpu, "LIMITS", {**gpu.LIMITS, "wrn": 1})
+    monkeypatch.setattr(gpu, "SHORTEST", 1)
     options = ["--device", "cpu", "--tiny", "--out", str(tmp_path), "--images", str(tmp_path / "none.tar"), "--parts"]
     gpu.main([*options, "cnn", "wrn", "fashion-mnist"])
     gpu.main([*options, "mlp"])
@@ -124,7 +125,7 @@ def test_a_stage_that_fails_or_hangs_leaves_the_others_alone_and_a_later_run_kee
     assert parts["cnn"]["status"] == "failed with 1"
     assert parts["cnn"]["last_line"] == "no kernel"
     assert parts["cnn"]["found"] == {"cases": []}
-    assert parts["wrn"]["status"] == "ended at its limit of 5 s"
+    assert parts["wrn"]["status"] == "ended at its limit of 1 s"
     assert "no images at" in parts["fashion-mnist"]["status"]
     assert parts["mlp"]["status"] == "done"
     assert "cnn failed with 1" in capsys.readouterr().out

@@ -296,8 +296,8 @@ def test_each_tier_says_what_it_will_do(wrn, parts):
     assert "273 trials of 200 epochs, 70200 steps each" in full
     assert "170 hours of a device at 4000 images/s" in full
     data = parts["data"].ImageData("fashion-mnist", "nowhere")
-    mini = wrn.announcement("mini", wrn.TIERS["mini"], data, "adamw", n_images=18_000, images_per_second=None)
-    assert "10 learning rates 6.10352e-05..0.03125 x 3 seeds = 210 trials of 4 epochs, 1124 steps each" in mini
+    mini = wrn.announcement("mini", wrn.TIERS["mini"], data, "adamw", n_images=9_000, images_per_second=None)
+    assert "10 learning rates 6.10352e-05..0.03125 x 3 seeds = 210 trials of 2 epochs, 562 steps each" in mini
     assert "hours unknown: measure images/s with --speed" in mini
 
 
@@ -312,16 +312,15 @@ def test_the_mini_tier_trains_in_packs_what_its_trials_train_alone(wrn, parts, f
     assert set(packed.metrics) == {"training_loss", "validation_accuracy"}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_sweep_ends_with_an_analysis_a_report_and_figures_on_the_test_images(
-    wrn, fashion, tmp_path, monkeypatch, capsys, optimizer
+    wrn, fashion, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    size = ["--network", "cnn", "--epochs", "1", "--optimizer", optimizer, "--device", "cpu"]
+    size = ["--network", "cnn", "--epochs", "1", "--optimizer", "adamw", "--device", "cpu"]
     files = ["--folder", str(fashion), "--journal", "journal.jsonl", "--report", "report.html"]
     wrn.main(["--tier", "smoke", *size, *files])
     out = capsys.readouterr().out
-    assert f"small CNN, 0.011 M parameters, on fashion-mnist by {optimizer}; 7 schedules x 3 learning rates" in out
+    assert "small CNN, 0.011 M parameters, on fashion-mnist by adamw; 7 schedules x 3 learning rates" in out
     assert len(re.findall(r"by the validation loss; test loss \d", out)) == 7
     sweep = SweepResult.from_journal(tmp_path / "journal.jsonl")
     assert np.isfinite(sweep.loss).sum() == 42
