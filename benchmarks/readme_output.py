@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PICTURES = {"answer.png": "answer.png", "degradation.png": "degradation.png"}  # of the demo -> in docs
 _FILE = re.compile(r"<!-- file: (\S+) -->\n+```python\n(.*?)```", re.DOTALL)
 _OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n+)(```text\n(?:(?!```).*\n)*```|(?:\|.*\n)+)")

@@ -7,7 +7,7 @@
 The networks and their training are those of Zagoruyko and Komodakis, Wide Residual Networks (2016,
 https://arxiv.org/abs/1605.07146), without dropout: crops from images padded by 4 reflected pixels, flips, SGD with
 Nesterov momentum. The loss on a tenth of the training images, on which no trial trains, chooses the learning rate; the
-test images choose nothing, their loss and accuracy are metrics. docs/cifar10.md gives the cost of the tiers.
+test images choose nothing, their loss and accuracy are metrics. docs/how-to/cifar10.md gives the cost of the tiers.
 """
 
 import argparse
@@ -634,7 +634,9 @@ def whole_numbers(text: str) -> list[int]:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tier", choices=TIERS, default="smoke", help="how large the sweep is; see docs/cifar10.md")
+    parser.add_argument(
+        "--tier", choices=TIERS, default="smoke", help="how large the sweep is; see docs/how-to/cifar10.md"
+    )
     parser.add_argument(
         "--data", default="cifar10", help="folder of the archive, which is downloaded where it is missing"
     )

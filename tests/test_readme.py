@@ -21,7 +21,7 @@ readme_output = importlib.util.module_from_spec(_SPEC)
 sys.modules["readme_output"] = readme_output
 _SPEC.loader.exec_module(readme_output)
 PYTHON = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "print(" in code]
-PAGES = "".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+PAGES = "".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 _COMMAND = r"^ {4,}.*?(robust-lr (?:plan|run|search|collect|analyze|demo) .*)$"
 COMMANDS = sorted(set(re.findall(_COMMAND, PAGES, re.MULTILINE)))
 SCRIPTS = sorted(set(re.findall(r"python ((?:benchmarks|examples)/\w+\.py[^`\n]*)", PAGES)))
@@ -49,9 +49,15 @@ def test_the_python_in_the_readme_runs_and_prints_what_it_should(code, prints, c
 # Ray's is the one of tests/ray/test_learning_rate_searcher.py; the others of its page need a cluster.
 PAGE = [
     code
-    for page in ("search", "packed", "schedules", "grid-resolution", "optuna")
+    for page in (
+        "explanation/search",
+        "how-to/packed",
+        "reference/schedules",
+        "explanation/grid-resolution",
+        "how-to/optuna",
+    )
     for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
-    if "ray" not in code and ("print(" in code or page == "search")
+    if "ray" not in code and ("print(" in code or page == "explanation/search")
 ]
 
 
@@ -70,7 +76,7 @@ def test_the_python_in_the_pages_runs_and_prints_a_learning_rate_or_a_count(code
     assert re.search(r"\d", done.stdout)
 
 
-SPECS = re.findall(r"^\| `([^|]+)` \|", (ROOT / "docs" / "schedules.md").read_text(), re.MULTILINE)
+SPECS = re.findall(r"^\| `([^|]+)` \|", (ROOT / "docs" / "reference" / "schedules.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("spec", [s for line in SPECS for s in line.split("`, `") if s[0].islower() and "..." not in s])
@@ -116,8 +122,8 @@ def test_the_readme_is_short_and_every_link_in_the_pages_leads_somewhere():
 
 def test_the_index_of_the_pages_names_each_of_them():
     index = (ROOT / "docs" / "README.md").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert path.name == "README.md" or f"({path.name})" in index
+    for path in (ROOT / "docs").rglob("*.md"):
+        assert path.name == "README.md" or f"({path.relative_to(ROOT / 'docs')})" in index
     for path in (ROOT / "examples").glob("*.py"):
         assert f"(../examples/{path.name})" in index
 

@@ -19,7 +19,7 @@ _STUDENT = (63.66, 9.92, 5.84, 3.75, 3.36, 3.14, 3.00, 2.90, 2.82, 2.76)
 _NORMAL = 2.33
 _LARGEST_ERROR = 1e100  # its square is a float
 # A known noise of at most this share of the tolerance goes into the bound as a margin of so many standard deviations.
-# Measured: bounds of single runs are then true in 98% (docs/search.md).
+# Measured: bounds of single runs are then true in 98% (docs/explanation/search.md).
 _SMALL_NOISE, _MARGIN = 0.4, 0.8
 _LARGEST_SINGLE = 3.4e38
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
