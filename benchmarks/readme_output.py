@@ -3,6 +3,7 @@
     python benchmarks/readme_output.py                 compare, and say which blocks differ
     python benchmarks/readme_output.py --write         write what the commands print now
     python benchmarks/readme_output.py --only search   only the commands that contain this text
+    make gallery                                       the commands of docs/gallery.md, which are the examples
 
 A block of output stands below a comment that names its command, and the code that a command needs below a comment that
 names its file:
@@ -62,7 +63,8 @@ def printed(block: Block, folder: Path) -> str:
     """Run the command of a block in a folder, and return its output as the page shows it."""
     python = shutil.which("python", path=str(Path(sys.executable).parent)) or sys.executable
     command = re.sub(r"^robust-lr ", f"{python} -m robust_lr ", block.command)
-    command = re.sub(r"^python ", f"{python} ", command).replace("benchmarks/", f"{ROOT}/benchmarks/")
+    command = re.sub(r"^python ", f"{python} ", command)
+    command = re.sub(r"\b(benchmarks|examples)/", rf"{ROOT}/\1/", command)
     paths = [str(ROOT), str(ROOT / "integrations"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "100"},

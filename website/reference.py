@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -19,7 +20,7 @@ PACKAGES = (
     "robust_lr_torch", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_hf", "robust_lr_lightning",
 )  # fmt: skip
 MODULES = (
-    "robust_lr.exceptions", "robust_lr.grids", "robust_lr.theory", "robust_lr.trials", "robust_lr.divergence",
+    "robust_lr.exceptions", "robust_lr.grids", "robust_lr.linear.models", "robust_lr.theory", "robust_lr.trials", "robust_lr.divergence",
     "robust_lr.loss_curves", "robust_lr.readers.read", "robust_lr.report.html", "robust_lr.report.console",
     "robust_lr.cli.plugins", "robust_lr.testing",
 )  # fmt: skip
@@ -45,9 +46,11 @@ def public_names() -> dict[str, tuple[str, str]]:
             if id(value) not in seen:
                 seen.add(id(value))
                 home = getattr(value, "__module__", None) or place
-                home = home if home.startswith("robust_lr") and hasattr(value, "__qualname__") else _definer(place, name)
-                names[f"{place}.{name}"] = home, ".".join(home.split(".")[:2]) if "." in home else home
-    return {name: (home, _page(home)) for name, (home, _) in names.items()}
+                home = (
+                    home if home.startswith("robust_lr") and hasattr(value, "__qualname__") else _definer(place, name)
+                )
+                names[f"{place}.{name}"] = home, _page(home)
+    return names
 
 
 def name_pages() -> dict[str, str]:
@@ -55,21 +58,35 @@ def name_pages() -> dict[str, str]:
     by_page = defaultdict[str, list[str]](list)
     for name, (_, page) in public_names().items():
         by_page[page].append(name)
-    made = {f"{FOLDER}/{page}.md": "\n".join(_name_page(page, by_page[page])) for page in by_page}
+    made = {f"{FOLDER}/{page}.md": "\n".join(_name_page(page, by_page[page])) for page in sorted(by_page, key=_turn)}
     index = ["# All public names", "", "Each name once, under the place to import it from.", ""]
-    for page, names in by_page.items():
-        index += [f"## [{page}]({page}.md)", "", _first_line(import_module(page)), "", "| name | |", "| --- | --- |"]
-        index += [f"| [{name}]({page}.md#{name}) | {_first_line(_value(name))} |" for name in sorted(names)] + [""]
+    for page in sorted(by_page, key=_turn):
+        index += [f"## {page}", "", _first_line(import_module(page)), "", "| name | |", "| --- | --- |"]
+        for name in by_page[page]:
+            index.append(f"| [{name}]({page}.md#{anchor(name)}) | {_first_line(_value(name))} |")
+        index.append("")
     return made | {f"{FOLDER}/index.md": "\n".join(index)}
+
+
+def anchor(name: str) -> str:
+    """Return the anchor of a public name on its page: the name where it is defined.
+
+    Example:
+        >>> anchor("robust_lr.run_sweep")
+        'robust_lr.sweep.run.run_sweep'
+    """
+    return f"{public_names()[name][0]}.{name.rpartition('.')[2]}"
 
 
 def _name_page(page: str, names: list[str]) -> Iterator[str]:
     yield f"# {page}\n\n{_first_line(import_module(page))}\n"
     for name in names:
-        home, short = public_names()[name][0], name.rpartition(".")[2]
-        # The anchor is the name that one imports; mkdocstrings adds that of the module which defines it.
-        yield f'## <a id="{name}"></a>`{name}` {{ #{name} }}\n' if f"{home}.{short}" != name else f"## `{name}`\n"
-        yield f"::: {home}.{short}\n    options:\n      show_root_heading: false\n      heading_level: 3\n"
+        yield f"::: {anchor(name)}\n    options:\n      heading: {name}\n      heading_level: 2\n"
+
+
+def _turn(page: str) -> int:
+    places = [*PACKAGES, *MODULES]
+    return next(i for i, place in enumerate(places) if place == page or place.startswith(f"{page}."))
 
 
 def _page(home: str) -> str:
@@ -127,17 +144,21 @@ def subparsers_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Argumen
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
-    yield f"## robust-lr {name}\n\n{_escaped(parser.description)}\n\n```text\n{parser.usage}\n```\n"
+    yield f"## robust-lr {name}\n\n{_escaped(parser.description)}\n\n```text\n{_wrapped(parser.usage)}\n```\n"
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.help not in (argparse.SUPPRESS, None)]
         actions = [action for action in actions if action.dest != "help"]
         if actions:
             title = (group.title or "").capitalize()
             yield f"**{title}**\n\n" + (f"{_escaped(group.description)}\n\n" if group.description else "")
-            yield "| option | |\n| --- | --- |"
+            yield "| option | meaning |\n| --- | --- |"
             yield "".join(f"| {_option(action)} | {_help(parser, action)} |\n" for action in actions)
     if parser.epilog:
         yield f"{_escaped(parser.epilog)}\n"
+
+
+def _wrapped(usage: str | None) -> str:
+    return textwrap.fill(usage or "", 84, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _option(action: argparse.Action) -> str:
@@ -156,4 +177,6 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def _escaped(text: str | None) -> str:
-    return re.sub(r"([<>*_|{}\[\]])", r"\\\1", inspect.cleandoc(text or "")).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    return (
+        re.sub(r"([<>*_|{}\[\]])", r"\\\1", inspect.cleandoc(text or "")).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    )
