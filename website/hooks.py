@@ -1,8 +1,8 @@
 """What MkDocs does beside its own work: reference pages, notebooks, and a page for each file that the pages link to.
 
-A page in docs/ links as on a code host, relative to itself, also to files outside of docs/. The site gives each of these
-files a page of its own, so that no link leaves the site and none is dead. A link whose text is a file's name shows the
-title of the page instead.
+A page in docs/ links relative to itself, as code hosts want it, also to files outside of docs/. The site gives each of
+these files a page of its own, so that no link leaves the site and none is dead. A link whose text is the name of a file
+shows the title of its page instead.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made = {**reference.pages(), **notebooks.pages(ROOT)}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
-    wanted = list(_outside(path.read_text(encoding="utf-8"), path.parent) for path in (ROOT / "docs").rglob("*.md"))
-    queue = sorted({target for targets in wanted for target in targets})
-    done = set[str]()
+    queue, done = list[str](), set[str]()
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        queue += sorted(_outside(path.read_text(encoding="utf-8"), path.parent))
     for target in queue:  # which grows
         if target in done:
             continue
@@ -123,7 +123,7 @@ def _relinked(markdown: str, src_uri: str) -> str:
             return match[0]
         page = _page_of(_resolved(folder, target))
         words = _title(page) if _FILE_NAME.fullmatch(words) else words
-        return f"{mark}[{words}]({os.path.relpath(page, os.path.dirname(src_uri))}{anchor})"
+        return f"{mark}[{words}]({os.path.relpath(page, Path(src_uri).parent)}{anchor})"
 
     return "".join(part if is_code else _LINK.sub(link, part) for is_code, part in _parts(markdown))
 

@@ -20,9 +20,9 @@ PACKAGES = (
     "robust_lr_torch", "robust_lr_optuna", "robust_lr_ray", "robust_lr_sklearn", "robust_lr_hf", "robust_lr_lightning",
 )  # fmt: skip
 MODULES = (
-    "robust_lr.exceptions", "robust_lr.grids", "robust_lr.linear.models", "robust_lr.theory", "robust_lr.trials", "robust_lr.divergence",
-    "robust_lr.loss_curves", "robust_lr.readers.read", "robust_lr.report.html", "robust_lr.report.console",
-    "robust_lr.cli.plugins", "robust_lr.testing",
+    "robust_lr.exceptions", "robust_lr.grids", "robust_lr.linear.models", "robust_lr.theory", "robust_lr.trials",
+    "robust_lr.divergence", "robust_lr.loss_curves", "robust_lr.readers.read", "robust_lr.report.html",
+    "robust_lr.report.console", "robust_lr.cli.plugins", "robust_lr.testing",
 )  # fmt: skip
 FOLDER = "reference/python"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -18,7 +17,7 @@ from robust_lr.cli.main import run_command
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# A comment above a block may name the file that the block is, what the block needs (then it does not run), or why it is slow.
+# A comment above a block names the file that the block is, what it needs (then it does not run), or why it is slow.
 BLOCK = re.compile(
     r"(?:<!-- (file|needs|slow|output): ([^\n]+?) -->\n+)?^```(python|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE
 )
@@ -45,6 +44,7 @@ def sweep(seeds=3):
 
 def scheduler():
     import torch
+
     from robust_lr_torch import AnnealedLR
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -95,7 +95,7 @@ def run(code, name, names):
 
 
 def run_lines(code):
-    """Run the lines of a block that are commands of robust-lr; others, such as `pip install`, are left to the reader."""
+    """Run the lines of a block that are commands of robust-lr."""
     for line in code.replace("\\\n", " ").splitlines():
         if line.startswith("robust-lr "):
             assert run_command(shlex.split(line)[1:]) == 0, line

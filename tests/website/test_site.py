@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -82,7 +83,7 @@ def test_a_list_begins_after_an_empty_line():
     """The site's Markdown would make a paragraph of it; that of a code host would not."""
     for path in PAGES:
         lines = CODE.sub("", path.read_text(encoding="utf-8")).splitlines()
-        for before, line in zip(lines, lines[1:], strict=False):
+        for before, line in pairwise(lines):
             if re.match(r"(- |\d+\. )", line) and before and not re.match(r"(- |\d+\. |  )", before):
                 raise AssertionError(f"{path.name}: {line}")
 
