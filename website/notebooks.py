@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,3 +44,33 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
             yield f"![output of the cell above](data:image/png;base64,{''.join(data['image/png']).strip()})\n"
         elif text := "".join(output.get("text", data.get("text/plain", ""))).rstrip():
             yield f"```text\n{text}\n```\n"
+
+
+def executed(path: Path, folder: Path) -> Any:
+    """Run a notebook in a folder with the code of this tree, and return it with its outputs."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    root = Path(__file__).parents[1]
+    notebook = nbformat.read(path, as_version=4)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "integrations")])}
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    for cell in notebook.cells:
+        if cell["cell_type"] == "code":  # neither times nor what goes to stderr is the same twice
+            cell["metadata"].pop("execution", None)
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    return notebook
+
+
+def main() -> None:
+    """Run all notebooks, and keep their outputs in them."""
+    import nbformat
+
+    for path in sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            nbformat.write(executed(path, Path(folder)), path)
+
+
+if __name__ == "__main__":
+    main()
