@@ -54,6 +54,17 @@ def blocks_of(page: str) -> list[Block]:
     return [Block(match[2], match[3]) for match in _OUTPUT.finditer(page)]
 
 
+def replaced(page: str, block: Block, now: str) -> str:
+    """Return the page with another output below the command of a block; equal outputs of others stay.
+
+    Example:
+        >>> page = "<!-- output: a -->\\n```text\\n```\\n<!-- output: b -->\\n```text\\n```"
+        >>> replaced(page, blocks_of(page)[1], "new")
+        '<!-- output: a -->\\n```text\\n```\\n<!-- output: b -->\\nnew'
+    """
+    return _OUTPUT.sub(lambda match: match[1] + now if match[2] == block.command else match[0], page)
+
+
 def files_of(page: str) -> dict[str, str]:
     """Return the code that the page's commands use, by the name of its file."""
     return dict(_FILE.findall(page))
@@ -111,7 +122,7 @@ def main() -> int:
                     now = printed(block, folder)
                     differ += not same_words(block.shown, now)
                     print(_report(path, block, now), end="")
-                    page = page.replace(block.shown, now, 1)
+                    page = replaced(page, block, now)
             if options.write:
                 path.write_text(page, encoding="utf-8")
         for made, kept in PICTURES.items():

@@ -60,6 +60,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let each link to a file of the repository lead to that file's page."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]
     return _relinked(markdown, page.file.src_uri)
 
 
