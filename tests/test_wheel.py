@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -131,3 +132,19 @@ def test_training_names_its_extra(line, extra, installed, tmp_path):
     done = _run(installed / "python", "-c", line, cwd=tmp_path)
     assert done.returncode != 0
     assert f"pip install 'robust-lr[{extra}]'" in done.stderr.strip().splitlines()[-1], done.stderr
+
+
+CONSUMER = ROOT / "tests" / "consumer" / "consumer.py"
+
+
+def test_a_program_that_uses_it_is_type_checked_by_mypy(installed, tmp_path):
+    options = ["--strict", "--no-incremental", "--python-executable", installed / "python", "--config-file="]
+    done = _run(sys.executable, "-m", "mypy", *options, shutil.copy(CONSUMER, tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+def test_a_program_that_uses_it_is_type_checked_by_pyright(installed, tmp_path):
+    done = _run("pyright", "--pythonpath", installed / "python", shutil.copy(CONSUMER, tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

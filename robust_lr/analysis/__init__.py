@@ -1,6 +1,8 @@
 """The analysis of a sweep: degradation curves, recommendations, learning-rate profiles, schedule comparisons."""
 
 from .adaptive import AdaptiveSeeds as AdaptiveSeeds
+from .check import LearningRateCheck as LearningRateCheck
+from .check import check_learning_rate as check_learning_rate
 from .comparison import ScheduleComparison as ScheduleComparison
 from .comparison import compare_schedules as compare_schedules
 from .degradation import DegradationCurve as DegradationCurve

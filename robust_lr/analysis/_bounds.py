@@ -91,6 +91,14 @@ class ExcessBounds:
         low = self._low_of_mean(stride), self._low(n_worst, slice(worst, None, stride)).min()
         return (float(low[1]), self._high_of_worst(grids)), (float(low[0]), self._high_of_mean(grids))
 
+    def of_learning_rate(self, place: int) -> tuple[float, float]:
+        """Return the bounds of ``mu_i - min_j mu_j`` for one learning rate; NaN without a replicate."""
+        if math.isnan(self._t) or not self.block.converged[place]:
+            return (math.nan, math.nan) if self.block.converged[place] else (math.inf, math.inf)
+        center = self._mean[place] - self._mean[self._contenders]
+        half = np.where(self._contenders == place, 0.0, self._half_of_contenders[place])
+        return max(float(self._lowest_ends[place]), 0.0), float((center + half).max())
+
     def _high_of_worst(self, grids: SubGrids) -> float:
         # No contender makes an offset lose more than this. So most offsets need no second look.
         most = self._mean[grids.chosen] - self._lowest + grids.wide * self._most_of_contenders[grids.chosen]

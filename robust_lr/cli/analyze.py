@@ -41,7 +41,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="instead: how often the learning rate that leads in the middle of training is not the best at its end",
     )  # fmt: skip
     option("--report", metavar="FILE", help="write an HTML report")
-    option("--json", metavar="FILE", help="write the figures as JSON")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -64,9 +63,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     )
     console = make_console()
     print_analysis(analysis, console, title=member.label)
-    if options.json is not None:
-        content = figures(analysis)
-        write_json(Path(options.json), {member.label: content} if member.label else content)
+    content = figures(analysis)
+    write_json(options, {member.label: content} if member.label else content)
     if options.report is not None:
         from ..report.html import write_report
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from itertools import islice
-from pathlib import Path
 
 from ..analysis import Analysis, analyze_sweep
 from ..collection import CollectionAnalysis, SweepCollection, analyze_collection
@@ -42,7 +41,7 @@ def analyze_many(collection: SweepCollection, options: argparse.Namespace, sourc
         print_analysis(analysis, console, title=label)
     if options.json is not None:
         together = {"pooled": pooled.to_dict() if isinstance(pooled, CollectionAnalysis) else None}
-        write_json(Path(options.json), {label: figures(each) for label, each in analyses.items()} | together)
+        write_json(options, {label: figures(each) for label, each in analyses.items()} | together)
     if options.report is not None:
         with writing_report(options, source) as report:
             if isinstance(pooled, CollectionAnalysis):

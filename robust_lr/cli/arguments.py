@@ -158,6 +158,14 @@ def add_objective(parser: argparse.ArgumentParser, help: str, *, default: str | 
     )  # fmt: skip
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the file of the figures, which every command has."""
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE",
+        help="write the figures as JSON; without FILE on stdout, and the words on stderr",
+    )  # fmt: skip
+
+
 def add_n_jobs(parser: argparse.ArgumentParser, *, default: int | None) -> None:
     """Add the number of trials that run at a time on this machine."""
     shown = f"processes, each with one trial at a time [default: {1 if default is None else default}]"

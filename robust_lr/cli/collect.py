@@ -17,9 +17,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
+    from dataclasses import asdict
+
     from ..commands.job import collect_job
     from ..report.console import make_console
+    from .output import write_json
 
     said = collect_job(options.folder, options.journal)
     make_console().print(f"{said}; look at them with: robust-lr analyze {options.journal}", soft_wrap=True)
+    write_json(options, {"schema": 1} | asdict(said))
     return 0

@@ -32,7 +32,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--tolerance", metavar="LOSS", help="the difference that matters to you: 0.003, or 1%% of the best loss")
     option("--noise", type=float, metavar="SD", help="standard deviation of the loss between seeds, if you know it")
     option("--confidence-level", type=float, default=0.95, metavar="P", help="of the verdict [default: %(default)s]")
-    option("--json", metavar="FILE", help="write the figures as JSON")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -49,8 +48,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     console = make_console()
     for comparison in comparisons:
         print_blocks(pair_blocks(comparison), console)
-    if options.json is not None:
-        write_json(Path(options.json), {"schema": 1, "comparisons": [each.to_dict() for each in comparisons]})
+    write_json(options, {"schema": 1, "comparisons": [each.to_dict() for each in comparisons]})
     return 0 if any(comparison.verdict for comparison in comparisons) else 1
 
 

@@ -51,7 +51,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.matplotlib_plots import answer_figure, degradation_figure, learning_rate_figure
     from ..runners import PackedRunner
     from ..sweep import run_sweep
-    from .output import figures, write_json, writing
+    from .output import figures, save_json, write_json, writing
 
     start, output = time.perf_counter(), Path(options.output)
     with writing(output):
@@ -63,7 +63,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     analysis = analyze_sweep(sweep, tolerance=options.tolerance)
     console = make_console()
     print_analysis(analysis, console, title="softmax regression on the digits, SGD", every_detail=False)
-    write_json(output / "analysis.json", figures(analysis))
+    save_json(output / "analysis.json", figures(analysis))
+    write_json(options, figures(analysis))
     with writing(output):
         answer_figure(analysis).savefig(output / "answer.png", dpi=130)
         learning_rate_figure(analysis).savefig(output / "lr_curve.png", dpi=150)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
 from .arguments import at_least
@@ -33,12 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--command", dest="command_line", metavar="COMMAND", help="training script to run, as in a shell")
     option("--total-steps", type=at_least(1), metavar="N", help="optimizer steps that the run is meant to take")
     option("--lr-name", metavar="COLUMN", help="column of the learning rate [default: found by its name]")
-    option("--json", type=Path, metavar="FILE", help="write the findings as JSON too")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..doctor import findings_text
     from ..report.console import make_console
+    from .output import write_json
 
     if (options.file is None) == (options.command_line is None):
         raise OptionError("give one of FILE and --command; see: robust-lr doctor --help")
@@ -49,8 +49,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     say = make_console().print
     for watched, findings in found.items():
         say(findings_text(findings, watched=watched), soft_wrap=True)
-    if options.json is not None:
-        _write(options.json, found)
+    write_json(options, _figures(found))
     return 1 if code or any(found.values()) else 0
 
 
@@ -84,8 +83,6 @@ def _examine_command(options: argparse.Namespace) -> tuple[int, dict[str, tuple[
     }
 
 
-def _write(path: Path, found: Mapping[str, tuple[Finding, ...]]) -> None:
-    from .output import write_json
-
+def _figures(found: Mapping[str, tuple[Finding, ...]]) -> dict[str, Any]:
     runs = [{"watched": watched, "findings": [asdict(f) for f in findings]} for watched, findings in found.items()]
-    write_json(path, {"runs": runs})
+    return {"schema": 1, "runs": runs}

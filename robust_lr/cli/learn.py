@@ -28,16 +28,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--lr-name", metavar="NAME", help="column of the learning rate [default: found by its name]")
     option("--schedule-name", metavar="NAME", help="column of the schedule [default: found by its name]")
     option("--seed-name", metavar="NAME", help="column of the seed [default: found by its name]")
-    option("--json", action="store_true", help="print the figures as JSON")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    import json
-
     from ..collection import SweepCollection
     from ..prior import LearningRatePrior
     from ..report.console import make_console
-    from .output import log_on_stderr
+    from .output import log_on_stderr, write_json
 
     if options.grow is not None and options.cluster_by is not None:
         raise OptionError("--cluster-by cannot change the clusters of --grow; learn from all files instead")
@@ -52,9 +49,6 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             prior = LearningRatePrior.fit(collection, cluster_by=_columns(options.cluster_by) or None)
     if options.output is not None:
         prior.save(options.output)
-    if options.json:
-        print(json.dumps(figures(prior), indent=1, allow_nan=False))
-        return 0
     console = make_console()
     headline, *rest = str(prior).splitlines()
     console.print(headline, style="bold")
@@ -62,6 +56,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         console.print(line, soft_wrap=not console.is_terminal)
     if options.output is not None:
         console.print(f"prior: {options.output}")
+    write_json(options, figures(prior))
     return 0
 
 
@@ -69,8 +64,8 @@ def figures(prior: LearningRatePrior) -> dict[str, Any]:
     """Return the prior as JSON values, without its sweeps."""
     from ..prior._file import to_dict
 
-    found = to_dict(prior)
-    return {key: value for key, value in found.items() if key != "sweeps"} | {"n_sweeps": len(prior.sweeps)}
+    known = {key: value for key, value in to_dict(prior).items() if key != "sweeps"}
+    return {"schema": 1} | known | {"n_sweeps": len(prior.sweeps)}
 
 
 def _columns(text: str | None) -> list[str]:

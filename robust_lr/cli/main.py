@@ -10,11 +10,11 @@ from importlib import import_module
 from .._text import printable
 from .._version import __version__
 from ..exceptions import InsufficientDataError, RobustLRError, TrialError
-from .arguments import Parser
+from .arguments import Parser, add_json
 from .plugins import Command, Plugin, load_plugins
 
 COMMANDS = (
-    "plan", "run", "search", "collect", "analyze", "compare", "noise", "learn", "suggest", "doctor", "demo",
+    "plan", "run", "search", "collect", "analyze", "check", "compare", "noise", "learn", "suggest", "doctor", "demo",
 )  # fmt: skip
 EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 wrong usage."
 
@@ -47,7 +47,12 @@ def run_command(words: Sequence[str]) -> int:
     if options.command is None:
         parser.print_help()
         return 2
-    return int(commands[options.command].main(options, plugins))
+    if options.json != "-":
+        return int(commands[options.command].main(options, plugins))
+    from .output import words_on_stderr
+
+    with words_on_stderr(options):
+        return int(commands[options.command].main(options, plugins))
 
 
 def all_commands(plugins: Sequence[Plugin]) -> dict[str, Command]:
@@ -70,6 +75,7 @@ def build_parser(commands: dict[str, Command], plugins: Sequence[Plugin]) -> Par
             epilog=getattr(command, "EXIT_CODES", None),
         )  # fmt: skip
         command.add_options(sub)
+        add_json(sub)
         for plugin in plugins:
             plugin.add_options(name, sub)
     return parser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from .arguments import add_failed_as_diverged
 from .plugins import Plugin
@@ -21,7 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence-level", type=float, default=0.95, metavar="P", help="of the interval [default: %(default)s]"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -34,6 +32,5 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     console = make_console()
     for sentence in noise_sentences(floors):
         console.print(sentence, soft_wrap=not console.is_terminal)
-    if options.json is not None:
-        write_json(Path(options.json), {"schema": 1, "noise": [floor.to_dict() for floor in floors]})
+    write_json(options, {"schema": 1, "noise": [floor.to_dict() for floor in floors]})
     return 0

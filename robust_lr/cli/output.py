@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -28,10 +30,47 @@ def figures(analysis: Analysis) -> dict[str, Any]:
     return analysis.to_dict() | {"conclusion": conclusion(analysis)}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write strict JSON."""
+def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
+    """Write strict JSON where ``--json`` says, if it was given."""
+    if options.json is None:
+        return
+    if options.json == "-":
+        options.json_stream.write(_json_text(content))
+    else:
+        save_json(Path(options.json), content)
+
+
+def save_json(path: Path, content: dict[str, Any]) -> None:
+    """Write strict JSON to a file."""
     with writing(path):
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(_json_text(content), encoding="utf-8")
+
+
+def _json_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+@contextlib.contextmanager
+def words_on_stderr(options: argparse.Namespace) -> Iterator[None]:
+    """Keep stdout for the JSON: what else is printed there, by training functions and their processes too, moves."""
+    sys.stdout.flush()
+    options.json_stream = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _file_1_to_stderr():
+            yield
+    finally:
+        sys.stdout.write(options.json_stream.getvalue())
+
+
+@contextlib.contextmanager
+def _file_1_to_stderr() -> Iterator[None]:
+    stdout = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.console import make_console
     from ..schedules import parse_schedule
     from ..theory import grid_guarantee, resolution_for_tolerance
+    from .output import write_json
 
     if options.max_suboptimality_increase is None:
         raise OptionError("give --max-suboptimality-increase, such as 50%")
@@ -55,8 +56,8 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     say(f"grid: {', '.join(f'{lr:.6g}' for lr in grid.values)}")
     trials = count_of(len(grid), "trial")
     say(f"{trials}, ratio {grid.ratio:.4g}: an optimum lies at most {grid.max_gap:.4g} times below a grid point")
-    if len(grid) > 1:
-        guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps)
+    guarantee = grid_guarantee(name, grid.ratio, total_steps=options.total_steps) if len(grid) > 1 else None
+    if guarantee is not None:
         say(
             f"bound on the suboptimality at most {guarantee.worst:.4g} times the tuned one at the worst position of "
             f"the optimum, {guarantee.mean:.4g} on average"
@@ -67,5 +68,20 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         "learning rate. It is no prediction, and no bound for a single problem, whose tuned learning rate may end far "
         "below its own bound. It is about f - f*, not the loss itself, and ignores stability cliffs. It plans the "
         "first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
+    )
+    write_json(
+        options,
+        {
+            "schema": 1,
+            "schedule": name,
+            "total_steps": options.total_steps,
+            "max_suboptimality_increase": increase,
+            "largest_ratio": ratio,
+            "ratio": grid.ratio,
+            "learning_rates": grid.values.tolist(),
+            "worst_factor": None if guarantee is None else guarantee.worst,
+            "mean_factor": None if guarantee is None else guarantee.mean,
+            "constant": {"largest_ratio": constant_ratio, "n_trials": len(constant)},
+        },
     )
     return 0

@@ -53,7 +53,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..report.console import make_console, print_analysis
     from ..schedules import parse_schedule
     from ..sweep import run_sweep
-    from .output import log_on_stderr
+    from .output import figures, log_on_stderr, write_json
 
     if options.tolerance is not None:
         read_tolerance(options.tolerance)
@@ -74,6 +74,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
     again += f" --direction {options.direction}" if options.direction else ""
     console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
+    write_json(options, figures(analysis))
     return 0 if analysis.recommendations else 1
 
 

@@ -90,7 +90,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
 
     from ..report.console import make_console
     from ..search._result import result_lines
-    from .output import log_on_stderr
+    from .output import log_on_stderr, write_json
 
     with log_on_stderr():
         result = _search(options, plugins)
@@ -103,6 +103,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if report is not None:
         _write_report(result, Path(report))
         console.print(f"report: {report}")
+    write_json(options, result.to_dict())
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
     return 0 if result.stop and (within or result.stop in ("steps", "horizons")) else 1
 

@@ -27,15 +27,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option(
         "--max-trials", type=at_least(1), default=8, metavar="N", help="run at most N at once [default: %(default)s]"
     )
-    option("--json", action="store_true", help="print the figures as JSON")
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
-    import json
     from dataclasses import asdict
 
     from ..prior import suggest_learning_rates
     from ..report.console import make_console
+    from .output import write_json
 
     if options.tolerance is None:
         raise OptionError("give --tolerance, how much worse than the best loss you accept, such as 0.005")
@@ -46,12 +45,10 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     suggestion = suggest_learning_rates(
         prior, tolerance=tolerance.value, probability=options.probability, max_trials=options.max_trials
     )
-    if options.json:
-        print(json.dumps(asdict(suggestion), indent=1, allow_nan=False))
-        return 0
     console = make_console()
     headline, *rest = str(suggestion).splitlines()
     console.print(headline, style="bold")
     for line in rest:
         console.print(line, soft_wrap=not console.is_terminal)
+    write_json(options, {"schema": 1} | asdict(suggestion))
     return 0

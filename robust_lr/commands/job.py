@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,28 @@ def run_job_trial(trials_dir: str, number: int) -> TrialResult:
     return read_journal(journal).results[-1]
 
 
-def collect_job(trials_dir: str | os.PathLike[str], journal: str | os.PathLike[str]) -> str:
-    """Write the results of a job to a journal, which `robust-lr run` continues; return how many there are, in words.
+@dataclass(frozen=True)
+class Collected:
+    """What was read from a job.
+
+    Attributes:
+        journal: where the results are now.
+        n_trials: trials of the job.
+        n_results: those with a result.
+        n_new: results that the journal did not have.
+    """
+
+    journal: str
+    n_trials: int
+    n_results: int
+    n_new: int
+
+    def __str__(self) -> str:
+        return f"{self.n_results} of {count_of(self.n_trials, 'result')}, {self.n_new} new in {self.journal}"
+
+
+def collect_job(trials_dir: str | os.PathLike[str], journal: str | os.PathLike[str]) -> Collected:
+    """Write the results of a job to a journal, which `robust-lr run` continues; return how many there are.
 
     Raises:
         DataError: when there is no job, or it has no results yet.
@@ -88,7 +108,7 @@ def collect_job(trials_dir: str | os.PathLike[str], journal: str | os.PathLike[s
             for result in new:
                 book.append(result)
     n_final = sum(result.is_final for part in parts for result in part.results)
-    return f"{n_final} of {count_of(len(job['trials']), 'result')}, {n_new} new in {journal}"
+    return Collected(str(journal), len(job["trials"]), n_final, n_new)
 
 
 def _read_job(folder: Path) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from .._metrics import Direction, quantity
 from .._text import count_of, listed
 from ._observations import Observation
 
+SCHEMA_VERSION = 1
 # The estimate of further trials against noise ends here.
 MOST_TRIALS_NEEDED = 1000
 # A stretch of a decade without a trial can hold a valley of its own.
@@ -122,6 +123,12 @@ class SearchResult:
         """Return a loss as people read it: a score, if a larger value is better."""
         return -loss if self.direction == "maximize" else loss
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON-able values; a number that is not finite is None."""
+        shorter = [each.to_dict() for each in self.shorter]
+        plain = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "shorter"}
+        return {"schema": SCHEMA_VERSION} | plain | {"shorter": shorter, "cost": self.cost}
+
     def __str__(self) -> str:
         return "\n".join(result_lines(self))
 
@@ -131,6 +138,14 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Observation):
+        return {name: _plain(each) for name, each in asdict(value).items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def result_lines(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:

@@ -51,8 +51,8 @@ def test_a_file_that_another_module_hides_is_refused_rather_than_mistaken(folder
         (["serch"], "unknown command 'serch'; did you mean 'search'? See: robust-lr --help"),
         (
             ["wibble"],
-            "unknown command 'wibble'; known: plan, run, search, collect, analyze, compare, noise, learn, suggest, "
-            "doctor and demo",
+            "unknown command 'wibble'; known: plan, run, search, collect, analyze, check, compare, noise, learn, "
+            "suggest, doctor and demo",
         ),
         (
             ["search", "t.py:train", "--tolerence", "1%"],

@@ -131,7 +131,8 @@ def test_a_log_without_a_fault_gives_exit_code_0(robust_lr):
     answer = robust_lr("doctor", "log.csv", "--json", "found.json")
     assert (answer.code, answer.out) == (0, "schedule doctor: log.csv, 30 logged steps, nothing found\n")
     assert json.loads(Path("found.json").read_text()) == {
-        "runs": [{"watched": "log.csv, 30 logged steps", "findings": []}]
+        "schema": 1,
+        "runs": [{"watched": "log.csv, 30 logged steps", "findings": []}],
     }
 
 

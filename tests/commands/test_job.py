@@ -36,9 +36,9 @@ def test_a_job_that_ran_in_part_is_collected_continued_and_collected_again(folde
     with pytest.raises(DataError, match="the job in trials has no results yet"):
         collect_job("trials", "j.jsonl")
     assert [run_job_trial("trials", n).loss for n in (3, 0)] == [1.0, 0.1]
-    assert collect_job("trials", "j.jsonl") == "2 of 4 results, 2 new in j.jsonl"
+    assert str(collect_job("trials", "j.jsonl")) == "2 of 4 results, 2 new in j.jsonl"
     run_job_trial("trials", 1)
-    assert collect_job("trials", "j.jsonl") == "3 of 4 results, 1 new in j.jsonl"
+    assert str(collect_job("trials", "j.jsonl")) == "3 of 4 results, 1 new in j.jsonl"
     assert "3 of 4 results: the sweep is unfinished" in read_journal("j.jsonl").notes
     sweep = run_sweep(task, [0.1, 1.0], ["cosine"], 2, journal="j.jsonl")
     assert sweep.loss.tolist() == [[[0.1, 0.1], [1.0, 1.0]]]
@@ -72,7 +72,7 @@ def test_the_scripts_of_a_job_run_every_trial(folder):
         subprocess.run(
             ["sh", "array.sh"], check=True, capture_output=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": n}
         )
-    assert collect_job("trials", "j.jsonl").startswith("4 of 4 results")
+    assert str(collect_job("trials", "j.jsonl")).startswith("4 of 4 results")
 
 
 def test_a_job_or_trial_that_is_not_there_is_said():
