@@ -1,4 +1,4 @@
-"""An extension of griffe, which reads the docstrings for the reference: it knows `Examples:` only."""
+"""An extension of griffe, which reads the docstrings for the reference."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from griffe import Extension, Object
 
 
-class Examples(Extension):
-    """Lets a section with one example be a section of examples."""
+class HouseStyle(Extension):
+    """Lets griffe read what the docstrings of this house have: one example, and ``::`` before an indented block."""
 
     def on_object(self, *, obj: Object, **options: Any) -> None:
-        """Rename the section in the docstring of any object."""
+        """Put the docstring of any object into griffe's words."""
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r"::$", ":", text, flags=re.MULTILINE)

@@ -27,7 +27,7 @@ _FENCE = re.compile(r"(^ *(`{3,}|~{3,}).*?^ *\2 *$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 _FILE_NAME = re.compile(r"`?[\w./-]+\.(md|ipynb)`?")
 _MENTION = re.compile(r"(?<![\w/\">])docs/([\w/-]+\.md)(?![^<]*</(?:pre|a)>)")
-_LANGUAGES = {".py": "python", ".sh": "bash", ".md": "", ".toml": "toml", ".yaml": "yaml"}
+_LANGUAGES = {".py": "python", ".sh": "bash", ".md": "", ".toml": "toml", ".yaml": "yaml", ".json": "json"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -50,10 +50,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if target in done:
             continue
         done.add(target)
-        text = _source_page(target)
+        text = source_page(target)
         page = File.generated(config, _page_of(target), content=text, inclusion=InclusionLevel.NOT_IN_NAV)
         files.append(page)
-        if target.endswith(".md"):
+        if target.endswith(".md") or (ROOT / target).is_dir():
             queue += sorted(_outside(text, (ROOT / target).parent))
     return files
 
@@ -62,7 +62,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Let each link to a file of the repository lead to that file's page."""
     if page.is_homepage:
         page.meta["hide"] = ["navigation"]
-    return _relinked(markdown, page.file.src_uri)
+    return relinked(markdown, page.file.src_uri)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -116,7 +116,13 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
     yield False, text[end:]
 
 
-def _relinked(markdown: str, src_uri: str) -> str:
+def relinked(markdown: str, src_uri: str) -> str:
+    """Return the Markdown of a page with each link as the site needs it.
+
+    Args:
+        markdown: the text, with links relative to its file in the repository.
+        src_uri: the path of the page in the docs; of another file, below "source".
+    """
     folder = (ROOT / _home(src_uri)).parent
 
     def link(match: re.Match[str]) -> str:
@@ -137,10 +143,14 @@ def _title(page: str) -> str:
     return heading[1] if heading else Path(page).stem
 
 
-def _source_page(target: str) -> str:
+def source_page(target: str) -> str:
+    """Return the page that shows a file or folder of the repository."""
     path = ROOT / target
-    text = path.read_text(encoding="utf-8")
     head = "---\nsearch:\n  exclude: true\n---\n\n"
+    if path.is_dir():
+        files = sorted(each.name for each in path.iterdir() if each.is_file())
+        return f"{head}# {target}\n\n" + "".join(f"- [{name}]({path.name}/{name})\n" for name in files)
+    text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return head + text
     return f"{head}# {target}\n\n~~~~{_LANGUAGES.get(path.suffix, 'text')}\n{text.rstrip()}\n~~~~\n"

@@ -135,7 +135,7 @@ QUICK = [pytest.param(n, marks=pytest.mark.slow if n in TOO_LONG else ()) for n 
 def test_the_blocks_of_a_page_run_one_after_the_other(name, in_folder, capsys):
     run_page(name, (None, "output"))
     if "print(" in "".join(code for mark, _, _, code in PAGES[name] if mark is None):
-        assert re.search(r"\d", capsys.readouterr().out), "a page that prints shows a number"
+        assert capsys.readouterr().out.strip(), "a page that prints shows something"
 
 
 @pytest.mark.slow
