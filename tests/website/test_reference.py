@@ -41,6 +41,17 @@ def test_every_name_that_a_package_exports_has_a_place(place):
             assert id(value) in known, f"{place}.{name}"
 
 
+def test_every_package_that_exports_names_is_in_the_reference():
+    packages = [*(ROOT / "robust_lr").glob("*/__init__.py"), *(ROOT / "integrations").glob("robust_lr_*/__init__.py")]
+    exporting = {
+        ".".join(path.parent.relative_to(ROOT).parts).removeprefix("integrations.")
+        for path in packages
+        if re.search(r"^ *from \.\S+ import (\w+) as \1$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert exporting <= set(reference.PACKAGES)
+    assert len(exporting) > 10
+
+
 @pytest.mark.parametrize(("place", "name"), sorted(SHOWN))
 def test_every_name_that_a_page_or_an_example_imports_has_a_place(place, name):
     if name not in BORROWED:

@@ -9,6 +9,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -18,7 +19,8 @@ from robust_lr.search._result import Stop
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-CODE = re.compile(r"^ *(```|~~~).*?^ *\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
+CODE = re.compile(FENCE.pattern + r"|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
@@ -43,12 +45,8 @@ def slug(heading):
 
 
 def anchors(path):
-    text = CODE.sub("", path.read_text(encoding="utf-8"))
-    return (
-        {slug(heading) for heading in re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)}
-        if text
-        else set()
-    )
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
 def test_every_page_has_one_place_in_the_navigation():
@@ -116,10 +114,16 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    pages = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("*.html")}
     assert len(pages) > 60
-    for path in pages:
-        loaded = re.findall(
-            r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:[^\" >]+)", path.read_text(encoding="utf-8")
-        )
+    anchors = {path: set(re.findall(r'\bid="?([^"\s>]+)', text)) for path, text in pages.items()}
+    for path, text in pages.items():
+        loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:[^\" >]+)", text)
         assert not loaded, (path.name, loaded)
+        for link in re.findall(r'(?:href|src)="?([^"\s>]+)', text) if path.name != "404.html" else ():
+            if not re.match(r"[a-z]+:", link):
+                address, _, anchor = unquote(link).partition("#")
+                target = (path.parent / address).resolve() if address else path
+                target = target / "index.html" if target.is_dir() else target
+                assert target.exists(), (path, link)
+                assert not anchor or anchor in anchors.get(target, {anchor}) or anchor[:2] == "__", (path, link)
