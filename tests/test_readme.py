@@ -56,7 +56,7 @@ def test_every_schedule_in_the_pages_can_be_parsed(spec):
 
 SHOWN = [(path, block) for path in readme_output.PAGES for block in readme_output.blocks_of(path.read_text())]
 # The examples that take no second; tests/test_examples.py runs them all.
-CHEAP = re.compile(r"^robust-lr |examples/(quickstart_numpy|custom_schedule|search_digits).py")
+CHEAP = re.compile(r"^robust-lr |examples/(quickstart_numpy|custom_schedule).py")
 QUICK = [pytest.param(path, block, id=block.command) for path, block in SHOWN if CHEAP.search(block.command)]
 
 
