@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from .divergence import DivergenceWatch as DivergenceWatch
     from .exceptions import RobustLRError as RobustLRError
     from .exceptions import TrialDiverged as TrialDiverged
+    from .exceptions import TrialPreempted as TrialPreempted
     from .grids import GeometricGrid as GeometricGrid
     from .linear.models import LinearModelTask as LinearModelTask
     from .runners import PackedRunner as PackedRunner
     from .runners import ProcessPoolRunner as ProcessPoolRunner
     from .runners import SerialRunner as SerialRunner
+    from .runners import preempted as preempted
     from .schedules import Constant as Constant
     from .schedules import Cooldown as Cooldown
     from .schedules import CosineDecay as CosineDecay
@@ -57,10 +59,10 @@ else:
             "collection": "SweepCollection",
             "commands": "CommandTask",
             "divergence": "DivergenceWatch",
-            "exceptions": "RobustLRError TrialDiverged",
+            "exceptions": "RobustLRError TrialDiverged TrialPreempted",
             "grids": "GeometricGrid",
             "linear.models": "LinearModelTask",
-            "runners": "PackedRunner ProcessPoolRunner SerialRunner",
+            "runners": "PackedRunner ProcessPoolRunner SerialRunner preempted",
             "schedules": "Constant Cooldown CosineDecay FunctionSchedule InverseSqrt LinearDecay PolynomialDecay "
             "Schedule TableSchedule Warmup WarmupStableDecay parse_schedule",
             "search": "LearningRateSearch SearchOptions SearchResult",

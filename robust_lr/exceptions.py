@@ -41,6 +41,13 @@ class TrialTimedOut(BaseException):
     """A trial in this process exceeded its time limit. Not an Exception: training code may catch those and go on."""
 
 
+class TrialPreempted(KeyboardInterrupt):
+    """This process was asked to end (SIGTERM), as before a machine is taken away; the trial counts as not begun.
+
+    A training function raises it once it has saved its state; see `robust_lr.preempted`. Like Ctrl-C it ends a sweep.
+    """
+
+
 class CommandError(RobustLRError):
     """The command of a trial failed: it ended with an error or a signal, or exceeded its time limit."""
 

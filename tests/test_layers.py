@@ -24,7 +24,7 @@ journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._mixture readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files
 readers._columns readers._conditions readers._histories readers.table
 runners linear
-sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes
+sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes sweep.usage
 commands.task commands.report commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress
@@ -76,6 +76,7 @@ ON_TORCH = {"robust_lr_hf", "robust_lr_lightning"}  # the trainers of torch anne
 # What the plug-ins share with the core, and nobody else may rely on.
 SHARED = (
     "robust_lr._checks",
+    "robust_lr._fingerprint",
     "robust_lr._labels",
     "robust_lr._lazy",
     "robust_lr._metrics",

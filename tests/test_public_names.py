@@ -18,9 +18,9 @@ NAMES = """
 Analysis CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
 InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner PolynomialDecay
 ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult SerialRunner
-SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialResult TrialSpec Warmup WarmupStableDecay
-analyze_sweep compare_schedules degradation_curve learning_rate_profile parse_schedule recommend run_sweep
-search_learning_rate transfer_learning_rate
+SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialPreempted TrialResult TrialSpec Warmup
+WarmupStableDecay analyze_sweep compare_schedules degradation_curve learning_rate_profile parse_schedule preempted
+recommend run_sweep search_learning_rate transfer_learning_rate
 """
 
 # What version 0.1 exported too: each works with a warning until version 0.3.

@@ -66,6 +66,7 @@ class RayOptions(Plugin):
             max_concurrent=options.max_concurrent or options.n_jobs or "auto",
             slots="auto" if getattr(options, "packed", False) else None,
             trial_timeout=options.trial_timeout,
+            trials_per_worker=options.trials_per_worker,
         )
 
     def sweep_source(self, options: argparse.Namespace) -> SweepSource | None:

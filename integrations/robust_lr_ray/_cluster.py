@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -124,12 +126,23 @@ def connected(address: str | None = None, *, runtime_env: Mapping[str, Any] | No
 
 def _init(options: Mapping[str, Any]) -> None:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _sigterm_kept():
             warnings.simplefilter("ignore")  # about settings that later versions will change
             ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError, RayError) as error:
         where = "this machine" if options["address"] == "local" else options["address"]
         raise RobustLRError(f"cannot connect to Ray at {where}: {first_line(error)}") from None
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep the handler of SIGTERM: that of Ray prints a stack of C++ and aborts."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _short_folder() -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -15,12 +17,25 @@ from ray.exceptions import (
     RayTaskError,
 )
 
-from robust_lr.exceptions import RobustLRError
+from robust_lr.exceptions import RobustLRError, TrialPreempted
 from robust_lr.runners.pool import WorkerLost
 from robust_lr.trials import Status
 
 _SECONDS_TO_LEARN_WHY = 5.0
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
+
+
+class _PreemptedError(Exception):
+    """What `TrialPreempted` becomes on its way to the driver: Ray takes a KeyboardInterrupt for its own."""
+
+
+@contextlib.contextmanager
+def preemption_told() -> Iterator[None]:
+    """Let `crash_report` tell a preempted trial, which runs in this context, from a failure."""
+    try:
+        yield
+    except TrialPreempted:
+        raise _PreemptedError from None
 
 
 def crash_report(error: RayError, actor: Any = None) -> WorkerLost | RobustLRError:
@@ -32,6 +47,8 @@ def crash_report(error: RayError, actor: Any = None) -> WorkerLost | RobustLRErr
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, RobustLRError):
             return error.cause
+        if isinstance(error.cause, _PreemptedError):
+            return WorkerLost("its node is about to be taken away", is_blameless=True)
         return WorkerLost(f"the worker could not continue: {type(error.cause).__name__}: {error.cause}")
     if isinstance(error, ActorUnavailableError) and actor is not None:
         try:

@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from robust_lr.exceptions import NotVectorizable, RobustLRError, RobustLRWarning
 from robust_lr.runners import Evaluator, TrialQueue
+from robust_lr.runners.outgoing import saving
 from robust_lr.runners.packed import PackedRunner, plan_of
 from robust_lr.runners.pool import Worker, WorkerLost, send_results
 from robust_lr.trials import TrialResult, TrialSpec
@@ -122,4 +123,4 @@ class _PackActor:
             return work
         slots = 1 if plan.engine == "sequential" else min(plan.slots, self._limit)
         self._messages.put(_Hello(slots=slots, note=plan.note))
-        return work if plan.engine == "sequential" else plan.make_evaluator(slots)
+        return work if plan.engine == "sequential" else saving(plan.make_evaluator(slots), work.outbox)

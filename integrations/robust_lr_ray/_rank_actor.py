@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from ray.util import get_node_ip_address
 from robust_lr.exceptions import RobustLRError
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._ranks import device, world_size
+from ._crash_report import preemption_told
+from ._ranks import device, joint_result, world_size
 from ._work_item import load_work
 
 _TIMEOUT_OF_COLLECTIVES = timedelta(minutes=30)
@@ -70,6 +73,7 @@ class RankActor:
     def __init__(self, work: bytes, number: int) -> None:
         self._pickled, self._number = work, number
         self._store: Any = None
+        self._n_trials = 0
 
     def hello(self) -> Hello:
         """Return the place of this rank. Rank 0 opens the port at which they meet."""
@@ -106,7 +110,21 @@ class RankActor:
 
     def evaluate(self, spec: TrialSpec, meeting_timeout_s: float) -> TrialResult:
         _check_in_step(self._work.digest(spec), meeting_timeout_s)
-        return self._work.run(spec)
+        with preemption_told():
+            result = self._work.run(spec)
+        self._save_with_the_others(result)
+        return result
+
+    def _save_with_the_others(self, result: TrialResult) -> None:
+        """Save the joint result, if this rank is the last to end. All are at the same trial: they are in step."""
+        if self._work.outbox is None:
+            return
+        self._n_trials += 1
+        key, n = f"trial {self._n_trials}", world_size()
+        with contextlib.suppress(Exception):  # the driver gets the results all the same
+            self._store.set(f"{key}, rank {self._number}", pickle.dumps(result))
+            if self._store.add(key, 1) == n:
+                self._work.save(joint_result([pickle.loads(self._store.get(f"{key}, rank {i}")) for i in range(n)]))
 
     def forget(self, spec: TrialSpec) -> None:
         self._work.forget(spec)

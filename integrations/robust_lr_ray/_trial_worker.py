@@ -8,10 +8,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from robust_lr.runners.memory import resident_bytes
 from robust_lr.runners.pool import Worker
 from robust_lr.trials import TrialResult, TrialSpec
 
-from ._crash_report import crash_report
+from ._crash_report import crash_report, preemption_told
 from ._work_item import load_work
 
 AT_MOST = 2  # trials in flight: the next one is sent ahead, so that the actor never idles
@@ -41,7 +42,8 @@ class TrialWorker(Worker):
                 self.node = ray.get(self._hello)  # which raises if it cannot run trials
                 self.is_up = True
             for ref in [ref for ref in self._running if ref in ready]:
-                results += ray.get(ref)
+                ended, self.n_bytes = ray.get(ref)
+                results += ended
                 del self._running[ref]
         except RayError as error:
             self.lost = crash_report(error, self._actor)
@@ -64,10 +66,14 @@ class _TrialActor:
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         return f"node {address} ({ray.get_runtime_context().get_node_id()[:8]})"
 
-    def evaluate(self, spec: TrialSpec) -> list[TrialResult]:
-        """Run a trial, unless an earlier one has failed: this process may be broken, and the driver replaces it."""
+    def evaluate(self, spec: TrialSpec) -> tuple[list[TrialResult], int]:
+        """Run a trial, unless an earlier one has failed: this process may be broken, and the driver replaces it.
+
+        Return its result, and the memory of this process.
+        """
         if self._has_failed:
-            return []
-        result = self._work.evaluate(spec)
+            return [], 0
+        with preemption_told():
+            result = self._work.evaluate(spec)
         self._has_failed = not result.is_final
-        return [result]
+        return [result], resident_bytes()

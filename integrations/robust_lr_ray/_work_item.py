@@ -13,9 +13,11 @@ import ray
 from ray import cloudpickle
 
 from robust_lr import Schedule, parse_schedule
+from robust_lr._fingerprint import fingerprint_of
 from robust_lr._labels import is_vague, label_of
 from robust_lr._text import main_line
 from robust_lr.exceptions import RobustLRError
+from robust_lr.journal.outbox import Outbox
 from robust_lr.runners import TrialSource, evaluate_trial
 from robust_lr.trials import TrainFunction, TrialResult, TrialSpec
 
@@ -35,6 +37,7 @@ class Work:
     texts: Mapping[str, str]
     label: str = ""
     checkpoints: str | None = None
+    outbox: Outbox | None = None
 
     @classmethod
     def of(
@@ -44,9 +47,10 @@ class Work:
         *,
         label: str | None = None,
         checkpoints: str | None = None,
+        outbox: Outbox | None = None,
     ) -> Work:
         texts = {name: schedule_text(schedule) for name, schedule in schedules.items()}
-        return cls(train, texts, checkpoint_label(train, checkpoints) if label is None else label, checkpoints)
+        return cls(train, texts, checkpoint_label(train, checkpoints, label=label), checkpoints, outbox)
 
     @cached_property
     def schedules(self) -> dict[str, Schedule]:
@@ -66,8 +70,14 @@ class Work:
     def evaluate(self, spec: TrialSpec) -> TrialResult:
         result = self.run(spec)
         if result.is_final:
+            self.save(result)
             self.forget(spec)
         return result
+
+    def save(self, result: TrialResult) -> None:
+        """Leave a result where the next driver finds it, should this one be killed."""
+        if self.outbox is not None:
+            self.outbox.put(result)
 
     def results(self, source: TrialSource) -> Iterator[TrialResult]:
         """Run one trial after the other, as an `Evaluator` does."""
@@ -85,14 +95,17 @@ class Work:
             ) from None
 
 
-def checkpoint_label(train: TrainFunction, checkpoints: str | None) -> str:
-    label = label_of(train).replace("__main__:", f"{Path(sys.argv[0]).absolute()}:", 1)
-    if checkpoints is not None and is_vague(label):
-        raise RobustLRError(
-            f"checkpoints cannot identify train by its name, {label}: give it a label that you change with the "
-            "experiment (run_sweep label=, robust-lr run --label)"
-        )
-    return label
+def checkpoint_label(train: TrainFunction, checkpoints: str | None, *, label: str | None = None) -> str:
+    """Return what separates the checkpoints of experiments: the label of the training function, and its code."""
+    if label is None:
+        label = label_of(train).replace("__main__:", f"{Path(sys.argv[0]).absolute()}:", 1)
+        if checkpoints is not None and is_vague(label):
+            raise RobustLRError(
+                f"checkpoints cannot identify train by its name, {label}: give it a label that you change with the "
+                "experiment (run_sweep label=, robust-lr run --label)"
+            )
+    # An edited function must not continue what another one has half trained.
+    return label if checkpoints is None else f"{label} {sorted(fingerprint_of(train).items())}"
 
 
 def load_work(work: bytes) -> Work:

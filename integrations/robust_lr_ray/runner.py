@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import ray
+
 from robust_lr import Schedule
 from robust_lr._checks import check_whole
 from robust_lr.exceptions import OptionError
 from robust_lr.runners import TrialSource
+from robust_lr.runners.outgoing import outbox_of
 from robust_lr.runners.packed import Engine, PackedRunner
 from robust_lr.runners.pool import Pool, Worker
 from robust_lr.runners.time_limit import check_trial_timeout
@@ -125,7 +128,7 @@ class RayRunner:
         if not source.waiting:
             return
         folder = None if self.storage_path is None else str(Path(self.storage_path, "checkpoints"))
-        work = Work.of(train, schedules, label=source.label, checkpoints=folder)
+        work = Work.of(train, schedules, label=source.label, checkpoints=folder, outbox=outbox_of(source))
         with connected(self.address, runtime_env=self.runtime_env) as cluster:
             self._check_works_by_client(cluster.is_client)
             resources = dict(self.resources_per_trial or cluster.default_resources())
@@ -136,6 +139,14 @@ class RayRunner:
     def n_jobs(self) -> int:
         """Number of learning rates that a search tries at a time: `max_concurrent`, or 1 for "auto"."""
         return 1 if self.max_concurrent == "auto" else self.max_concurrent
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """GPUs of a trial, all its workers together; by default known only while it runs."""
+        resources = self.resources_per_trial
+        if resources is None:
+            resources = Cluster(is_own=False).default_resources() if ray.is_initialized() else {}
+        return resources.get("gpu", 0.0) * self.num_workers
 
     @property
     def _capacity(self) -> int:

@@ -145,6 +145,15 @@ def add_training(parser: argparse.ArgumentParser, *, journal: str, n_jobs: int |
         "--time-budget", type=duration, metavar="TIME",
         help="begin no trial after this time, such as 8h; the same command continues [default: no limit]",
     )  # fmt: skip
+    parser.add_argument(
+        "--trials-per-worker", type=at_least(1), metavar="N",
+        help="replace a worker process after N trials, for training that leaks memory [default: never]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--results-uri", metavar="DIR",
+        help="folder or URI (s3://...) where workers leave results, which survive this process [default: beside the "
+        "journal]",
+    )  # fmt: skip
     add_objective(parser, "what is optimized: loss, or what else FUNCTION returns or the command prints")
     add_n_jobs(parser, default=n_jobs)
 
@@ -182,12 +191,16 @@ def make_runner(options: argparse.Namespace, plugins: Sequence[Plugin]) -> Runne
             return runner
     from ..runners import PackedRunner, ProcessPoolRunner, SerialRunner
 
-    n_jobs, limit = options.n_jobs or 1, options.trial_timeout
+    n_jobs, limit, n_trials = options.n_jobs or 1, options.trial_timeout, options.trials_per_worker
     if getattr(options, "packed", False):
+        if n_trials is not None:
+            raise OptionError("--trials-per-worker is for trials that run one after the other, not for --packed")
         return PackedRunner(n_jobs, trial_timeout=limit)
-    if n_jobs == 1 and limit is None:
+    if n_jobs == 1 and limit is None and n_trials is None:
         return SerialRunner()
-    return ProcessPoolRunner(n_jobs, trial_timeout=limit)  # whose workers can be ended, whatever they do
+    return ProcessPoolRunner(
+        n_jobs, trial_timeout=limit, trials_per_worker=n_trials
+    )  # whose workers can be ended, whatever they do
 
 
 def duration(text: str) -> float:

@@ -67,6 +67,7 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
         "label": options.label,
         "keep_results": options.keep_results,
         "time_budget": options.time_budget,
+        "results_uri": None if is_listing else options.results_uri,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import io
 import json
 import logging
@@ -103,7 +104,12 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Show the library's log, such as a packed runner's choice, and its warnings, one line each."""
+    """Show the library's log, such as a packed runner's choice, and its warnings, one line each.
+
+    Should training crash this process, as by a segmentation fault, the place in its code is shown too.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr is no file
+        faulthandler.enable()
     logger, handler = logging.getLogger("robust_lr"), _StderrHandler()
     level = logger.level
     logger.addHandler(handler)

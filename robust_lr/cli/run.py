@@ -66,6 +66,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
             progress=True,
             **training_options(options, plugins),
         )
+    usage = sweep.usage
     if options.failed_as_diverged:
         sweep = sweep.with_failed_as_diverged()
     console, journal = make_console(), options.journal
@@ -74,7 +75,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     again = f"robust-lr analyze {journal}" + (f" --metric {options.metric}" if options.metric != "loss" else "")
     again += f" --direction {options.direction}" if options.direction else ""
     console.print(f"{journal}: {sweep.n_trials} results; look again with: {again}")
-    write_json(options, figures(analysis))
+    write_json(options, figures(analysis) | {"usage": usage.to_dict() if usage else None})
     return 0 if analysis.recommendations else 1
 
 

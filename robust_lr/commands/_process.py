@@ -13,6 +13,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO
 
+from ..runners.preemption import SECONDS_TO_SAVE, is_ending
+
 SECONDS_TO_STOP = 5  # between SIGTERM and SIGKILL
 
 TIME_LIMIT = b"\n[time limit reached: ending the command]\n"
@@ -118,7 +120,7 @@ def _copy(process: subprocess.Popen[bytes], log: IO[bytes], see: Callable[[bytes
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Send SIGTERM to what is left of the group, and SIGKILL to what is left after that."""
-    deadline = time.monotonic() + SECONDS_TO_STOP
+    deadline = time.monotonic() + (SECONDS_TO_SAVE if is_ending() else SECONDS_TO_STOP)
     is_left = _signal_group(process.pid, signal.SIGTERM)
     while is_left and time.monotonic() < deadline:
         time.sleep(0.01)

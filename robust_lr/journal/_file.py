@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 from ..exceptions import JournalError
+from ._owner import OwnerFile
 
 
 class JournalFile:
     """A locked file, created if missing; its folder must exist.
 
-    The operating system locks the open file, so the lock ends with the process, however that ends. A forked child
-    process closes the file.
+    The operating system locks the open file, so the lock ends with the process, however that ends. For other machines,
+    on a file system whose locks do not reach them, an `OwnerFile` beside it names the process. A forked child process
+    closes the file.
 
     Raises:
         JournalError: when the file cannot be opened, is not a regular file, or another process has locked it.
@@ -24,6 +26,7 @@ class JournalFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._descriptor = -1
+        self._owner: OwnerFile | None = None
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             self._descriptor = os.open(self.path, flags, 0o666)
@@ -33,11 +36,34 @@ class JournalFile:
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):  # reading it might never end
             self.close()
             raise JournalError(f"the journal must be a regular file, but {self.path} is a pipe or a device")
-        if not _lock(self._descriptor):
+        try:
+            self._owner = OwnerFile(self.path.with_name(f"{self.path.name}.lock"), is_locked=self._lock())
+        except BaseException:
             self.close()
+            raise
+
+    def _lock(self) -> bool:
+        """Lock the file; return whether this file system has locks. Raise if another process has locked it."""
+        try:
+            _lock(self._descriptor)
+        except BlockingIOError:
             raise JournalError(
                 f"the journal {self.path} is being written by another sweep: wait for that one, or name another journal"
-            )
+            ) from None
+        except OSError:
+            return False
+        return True
+
+    @property
+    def owner(self) -> OwnerFile:
+        """The file beside this one that names its owner.
+
+        Raises:
+            JournalError: when this object is closed.
+        """
+        if self._owner is None or self._descriptor < 0:
+            raise JournalError(f"the journal {self.path} is closed")
+        return self._owner
 
     def read(self) -> bytes:
         """Return the contents of the file."""
@@ -50,8 +76,7 @@ class JournalFile:
             JournalError: when it cannot be written (the file stays as it was), this object is closed, or the file
                 was deleted.
         """
-        if self._descriptor < 0:
-            raise JournalError(f"the journal {self.path} is closed")
+        self.owner.check()
         if os.fstat(self._descriptor).st_nlink == 0:
             raise JournalError(
                 f"the journal {self.path} was deleted while its sweep was running; begin the sweep again"
@@ -76,6 +101,8 @@ class JournalFile:
     def close(self) -> None:
         """Close the file and release the lock; closing again does nothing."""
         if self._descriptor >= 0:
+            if self._owner is not None:
+                self._owner.release()
             os.close(self._descriptor)
             self._descriptor = -1
             _open_files.discard(self)
@@ -97,14 +124,13 @@ if hasattr(os, "register_at_fork"):
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> bool:
+    def _lock(descriptor: int) -> None:
         # Windows prevents others from reading locked bytes, so the locked byte lies far behind the end.
         os.lseek(descriptor, 1 << 40, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
-            return False
-        return True
+            raise BlockingIOError from None
 
     def _sync_folder(folder: Path) -> None:
         """Windows cannot, and need not."""
@@ -112,13 +138,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> bool:
+    def _lock(descriptor: int) -> None:
         # flock, not lockf: a POSIX lock ends as soon as this process closes any other handle to the file.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _sync_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)

@@ -103,7 +103,7 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
     results: dict[TrialSpec, TrialResult] = {}
     n_good_bytes = 0
     for number, line in enumerate(lines, 1):
-        record = _load(line)
+        record = load_record(line)
         if header is None and (record is None or record.get("record") != "sweep"):
             break
         if record is None and number == len(lines) and not torn:
@@ -113,7 +113,7 @@ def parse_journal(path: Path, data: bytes) -> tuple[JournalContents | None, int]
                 header, results = _read_header(path, record, by_label)
                 by_label[header.train] = header, results
             else:
-                result = _read_trial(record or {})
+                result = read_trial(record or {})
                 results.pop(result.spec, None)
                 results[result.spec] = result
         n_good_bytes += len(line) + 1
@@ -135,7 +135,8 @@ def _naming_the_line(path: Path, number: int) -> Iterator[None]:
         raise JournalError(f"line {number} of the journal {path} cannot be read; restore it or remove it") from None
 
 
-def _load(line: bytes) -> dict[str, Any] | None:
+def load_record(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line; None if it holds none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or nested too deeply
@@ -214,7 +215,8 @@ def trial_record(result: TrialResult) -> dict[str, Any]:
     }
 
 
-def _read_trial(record: Mapping[str, Any]) -> TrialResult:
+def read_trial(record: Mapping[str, Any]) -> TrialResult:
+    """Return the result of `trial_record`; raise a KeyError, TypeError or ValueError if the record holds none."""
     spec = TrialSpec(str(record["schedule"]), float(record["lr"]), int(record["seed"]))
     status = record["status"]
     if status not in get_args(Status):

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .._checks import check_flag
 from .._fingerprint import fingerprint_of
@@ -15,6 +16,7 @@ from ..exceptions import JournalError, OptionError
 from ..schedules import Schedule
 from ..trials import TrainFunction
 from .journal import Journal
+from .outbox import Outbox
 
 _logger = logging.getLogger("robust_lr")
 
@@ -29,6 +31,7 @@ def open_journal(
     learning_rates: Sequence[float] = (),
     seeds: Sequence[int] = (),
     prior: str = "",
+    results_uri: str | os.PathLike[str] | None = None,
 ) -> Journal | None:
     """Return the journal at a path, open for writing; None if there is no path.
 
@@ -40,13 +43,17 @@ def open_journal(
         keep_results: whether the results in the journal stay valid although the training function has changed.
         learning_rates, seeds: those known in advance.
         prior: digest of the prior of a search, empty without one.
+        results_uri: folder in which workers leave their results, a path or any URI that fsspec knows; by default
+            FILE.results beside the journal.
 
     Raises:
-        OptionError: when the path is not a path.
+        OptionError: when the path is not a path, or `results_uri` has no journal or cannot be written.
         JournalError: when the name of the training function or the text of a schedule does not identify it, or the
             journal cannot be opened; see `Journal.open`.
     """
     if path is None:
+        if results_uri is not None:
+            raise OptionError("results_uri is for a sweep with a journal: name one (journal=)")
         return None
     if not isinstance(path, (str, os.PathLike)):
         raise OptionError(f"journal must be the path of a file, got {path!r}")
@@ -59,10 +66,25 @@ def open_journal(
                 "function at module level, or give its class a __str__ that shows its parameters"
             )
     specs = {name: spec_text(schedule) for name, schedule in schedules.items()}
+    fingerprint = fingerprint_of(train)
     return Journal.open(
-        path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label,
-        fingerprint=fingerprint_of(train), keep_results=keep_results, new_label=has_label, prior=prior,
+        path, learning_rates=learning_rates, schedules=specs, seeds=seeds, train=label, fingerprint=fingerprint,
+        keep_results=keep_results, new_label=has_label, prior=prior,
+        outbox=_outbox(Path(path).absolute(), results_uri, label, fingerprint),
     )  # fmt: skip
+
+
+def _outbox(
+    journal: Path, uri: str | os.PathLike[str] | None, label: str, fingerprint: Mapping[str, str]
+) -> Outbox:  # fmt: skip
+    if uri is None:
+        return Outbox(f"{journal}.results", label, fingerprint, beside=str(journal))
+    if not isinstance(uri, (str, os.PathLike)) or not os.fspath(uri):
+        raise OptionError(f"results_uri must be a folder or the URI of one, got {uri!r}")
+    uri = os.fspath(uri)
+    outbox = Outbox(uri if "://" in uri else str(Path(uri).absolute()), label, fingerprint)
+    outbox.check()
+    return outbox
 
 
 def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0, show: bool | None) -> None:
@@ -82,6 +104,11 @@ def report_counts(journal: Journal, *, n_old: int, n_new: int, n_other: int = 0,
         text += " (the old ones have no fingerprint of the code, so an edit since then cannot be noticed)"
     if n_old and journal.has_results_of_another_prior:
         text += " (the old ones were chosen by another prior, or without one; they count all the same)"
+    tell(text, show=show)
+
+
+def tell(text: str, *, show: bool | None) -> None:
+    """Say something in the log, and on stderr if nobody reads the log; None says it there on a terminal only."""
     if not _logger.isEnabledFor(logging.INFO) and (sys.stderr.isatty() if show is None else show):
         print(text, file=sys.stderr)  # noqa: T201
     _logger.info(text)

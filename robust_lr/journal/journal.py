@@ -15,13 +15,15 @@ the last label ("train") above it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 from .._fingerprint import changed_parts
 from .._text import count_of, listed
@@ -31,12 +33,15 @@ from ._file import JournalFile
 from ._format import JournalContents as JournalContents
 from ._format import SweepHeader as SweepHeader
 from ._format import dump_record, header_record, parse_journal, trial_record
+from ._owner import machine
+from .outbox import Outbox
 
 
 class Journal:
     """A journal open for writing, by this process only. Get one from `Journal.open`, and close it after use.
 
-    The operating system locks the file itself, so a killed process leaves no lock behind.
+    The operating system locks the file itself, so a killed process leaves no lock behind. Where such locks do not reach
+    other machines, the file FILE.lock beside it names the process that writes it.
 
     Example:
         >>> import tempfile
@@ -53,12 +58,18 @@ class Journal:
         self, file: JournalFile, header: SweepHeader, results: Iterable[TrialResult], *, on_disk: SweepHeader
     ) -> None:
         self._file, self._header, self._on_disk = file, header, on_disk
+        left = file.owner.left
+        self._crashes = _crashes_in(left) if left.get("label") == header.train else {}
+        self._outbox: Outbox | None = None
+        self._uses_outbox = False
         self._found_fingerprint = bool(on_disk.fingerprint)
         self._had_another_prior = on_disk.prior != header.prior
         self._lrs, self._seeds = set(header.learning_rates), set(header.seeds)
         self._finished, self._given_up = dict[TrialSpec, TrialResult](), dict[TrialSpec, TrialResult]()
         for result in results:
             self._note(result)
+        for spec in self._finished:
+            self._crashes.pop(spec, None)
 
     @classmethod
     def open(
@@ -73,6 +84,7 @@ class Journal:
         keep_results: bool = False,
         new_label: bool = False,
         prior: str = "",
+        outbox: Outbox | None = None,
     ) -> Self:
         """Begin a journal, or continue one of the same training function, which then holds the trials of both.
 
@@ -88,6 +100,7 @@ class Journal:
             keep_results: whether the results stay valid although parts of the training function have changed.
             new_label: whether another label may begin its own results in this journal.
             prior: digest of the prior of a search, empty without one.
+            outbox: where workers leave results; those that a killed process has left there are taken over.
 
         Raises:
             JournalError: when another process is writing it, it belongs to another training function, that function
@@ -112,10 +125,33 @@ class Journal:
             else:
                 file.append(_header_line(header, earlier=None if mine is None else mine.header), after=n_good_bytes)
                 journal._on_disk = header
+            if outbox is not None:
+                journal._take_over(outbox, is_new=mine is None, of_any_code=keep_results)
         except BaseException:
             file.close()
             raise
         return journal
+
+    def _take_over(self, outbox: Outbox, *, is_new: bool, of_any_code: bool) -> None:
+        self._outbox = outbox
+        for result in outbox.take(of_any_code=of_any_code):
+            if not is_new and result.spec not in self._finished:  # a new journal begins anew
+                self.append(result)
+
+    def use_outbox(self) -> Outbox | None:
+        """Return the outbox for workers, if there is one; from now on each result that is written is removed there."""
+        self._uses_outbox = self._outbox is not None
+        return self._outbox
+
+    @property
+    def crashes(self) -> Mapping[TrialSpec, int]:
+        """How often each trial has ended the process of an earlier run that left no result, as a segfault does."""
+        return MappingProxyType(self._crashes)
+
+    def note_begun(self, spec: TrialSpec) -> None:
+        """Note that a trial now runs in this process, for `crashes` of the next one."""
+        crashes = [[*_as_list(each), n] for each, n in self._crashes.items()]
+        self._file.owner.note(label=self._header.train, trial=_as_list(spec), crashes=crashes)
 
     @property
     def path(self) -> Path:
@@ -154,6 +190,8 @@ class Journal:
         self._lrs.add(result.spec.lr)
         self._seeds.add(result.spec.seed)
         self._note(result)
+        if self._outbox is not None and self._uses_outbox:
+            self._outbox.remove(result.spec)
 
     def ask(self, trials: Iterable[TrialSpec]) -> None:
         """Note trials that the sweep asks for because of its results, so that it is unfinished without them."""
@@ -170,6 +208,8 @@ class Journal:
     def close(self) -> None:
         """Close the file and release its lock."""
         self._file.close()
+        if self._outbox is not None:
+            self._outbox.close()
 
     def __enter__(self) -> Self:
         return self
@@ -260,3 +300,19 @@ def _header_line(header: SweepHeader, *, earlier: SweepHeader | None) -> bytes:
         header = replace(header, fingerprint={})  # a line without one leaves that of the line before
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return dump_record(header_record(replace(header, created=now, library=__version__)))
+
+
+def _as_list(spec: TrialSpec) -> list[str | float]:
+    return [spec.schedule, float(spec.lr), int(spec.seed)]
+
+
+def _crashes_in(left: Mapping[str, Any]) -> dict[TrialSpec, int]:
+    """What a process that did not close its journal has left in the owner file: crashes before, and its own."""
+    found = Counter[TrialSpec]()
+    with contextlib.suppress(TypeError, ValueError):
+        for name, lr, seed, n in left.get("crashes", ()):
+            found[TrialSpec(str(name), float(lr), int(seed))] += int(n)
+        if left.get("trial") and left.get("machine") == machine():  # else the machine has ended, not the process
+            name, lr, seed = left["trial"]
+            found[TrialSpec(str(name), float(lr), int(seed))] += 1
+    return dict(found)

@@ -9,6 +9,7 @@ from .base import is_out_of_memory as is_out_of_memory
 from .packed import Packable as Packable
 from .packed import PackedRunner as PackedRunner
 from .packed import PackPlan as PackPlan
+from .preemption import preempted as preempted
 from .process_pool import ProcessPoolRunner as ProcessPoolRunner
 from .serial import SequentialEvaluator as SequentialEvaluator
 from .serial import SerialRunner as SerialRunner

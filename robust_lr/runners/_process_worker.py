@@ -13,6 +13,7 @@ from typing import Any
 
 from ..trials import TrialResult, TrialSpec
 from ._worker import child_inherits, descendants, end_family, work
+from .memory import resident_bytes
 from .pool import Worker, WorkerLost
 
 _SECONDS_TO_REQUEST = 0.001  # the next trials, sent after a result; else the request would wait for the journal
@@ -54,8 +55,11 @@ class ProcessWorker(Worker):
         except (EOFError, OSError):
             is_alive = False
         self._n_running -= len(results)
+        if results:
+            self.n_bytes = resident_bytes(self._process.pid)
         if not is_alive and self.lost is None:
-            self.lost = WorkerLost(self._cause_of_death())
+            cause = self._cause_of_death()
+            self.lost = WorkerLost(cause, is_blameless=self._process.exitcode == -signal.SIGTERM)  # preempted
         return results
 
     def receive(self, message: object) -> list[TrialResult]:

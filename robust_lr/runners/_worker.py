@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .._text import main_line
-from ..exceptions import RobustLRError
+from ..exceptions import RobustLRError, TrialPreempted
 from .base import Evaluator
 from .pool import send_results
 from .trial_sources import TrialQueue
@@ -86,7 +86,11 @@ def work(pipe: Connection) -> None:
             ),
         )
         return
-    send_results(evaluator, queue, partial(_send, pipe))
+    try:
+        send_results(evaluator, queue, partial(_send, pipe))
+    except TrialPreempted:  # end as without a handler, which tells the parent
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def descendants(process: int) -> list[int]:

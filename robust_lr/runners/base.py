@@ -12,9 +12,10 @@ from typing import Protocol, runtime_checkable
 
 from .._metrics import missing_metric
 from .._text import first_line, text_of
-from ..exceptions import RobustLRError, TrialDiverged
+from ..exceptions import RobustLRError, TrialDiverged, TrialPreempted
 from ..schedules.closed_forms import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
+from .preemption import is_ending, trial_begins
 
 
 class TrialSource(Protocol):
@@ -48,8 +49,9 @@ class TrialSource(Protocol):
 class Runner(Protocol):
     """Carries out trials: in this process, in others, on a cluster. A runner is transport and nothing else.
 
-    The source decides what is tried, what is retried and when to stop. A runner may have an attribute `n_jobs`, the
-    number of trials that it runs at a time; a search then asks for that many together.
+    The source decides what is tried, what is retried and when to stop. A runner may have further attributes: `n_jobs`,
+    the number of trials that it runs at a time, which a search then asks for together; `gpus_per_trial`, for the
+    account of what a sweep took; `runs_here`, true if a trial that crashes its process crashes this one.
 
     `robust_lr.testing.RunnerContract` holds the tests that every runner passes; inherit it to check your own.
     """
@@ -85,7 +87,7 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     A finite loss is "ok". NaN, an infinity, or a raised `TrialDiverged` is "diverged", with a loss of +inf. An
     exception that reports a lack of memory is "out_of_memory". Any other exception is "failed", with the traceback in
     `error`; so is a return value that holds no number. A mapping without "loss" is "ok" with a loss of NaN: its metrics
-    may hold what is optimized. Only KeyboardInterrupt passes through.
+    may hold what is optimized. Only KeyboardInterrupt passes through, and `TrialPreempted`, which is one.
 
     Example:
         >>> from robust_lr import Constant, TrialSpec
@@ -94,7 +96,9 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     """
     start, process = time.perf_counter(), os.getpid()
     try:
-        loss, metrics = _read_return(train(lr=spec.lr, schedule=schedule, seed=spec.seed))
+        with trial_begins():
+            returned = train(lr=spec.lr, schedule=schedule, seed=spec.seed)
+        loss, metrics = _read_return(returned)
     except TrialDiverged as error:
         return TrialResult(spec, math.inf, "diverged", time.perf_counter() - start, {}, first_line(error))
     except WrongReturnError as error:
@@ -103,6 +107,8 @@ def evaluate_trial(train: TrainFunction, spec: TrialSpec, schedule: Schedule) ->
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, and whatever training code derives from BaseException
+        if is_ending():
+            raise TrialPreempted from error
         return failed_trial(spec, traceback.format_exc(), time.perf_counter() - start, status=failure_status(error))
     finally:
         if os.getpid() != process:  # training code that forks must not let the copy go on with the sweep

@@ -20,7 +20,9 @@ from .._text import main_line
 from ..exceptions import RobustLRError
 from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
+from .memory import MemoryWatch
 from .nodes import NodeRecords
+from .preemption import SECONDS_TO_SAVE, is_ending
 from .time_limit import timed_out
 from .worker_slots import Slot, fair_share
 
@@ -68,6 +70,7 @@ class Worker:
         lost: why it can run nothing more, once that is so; a RobustLRError if no other worker can either.
         room: how many more trials it takes now.
         node: name of the machine on which it runs, known once it is up; empty if there is only one.
+        n_bytes: memory of its process after the last trial, 0 if unknown.
     """
 
     is_up: bool = False
@@ -75,6 +78,7 @@ class Worker:
     lost: WorkerLost | RobustLRError | None = None
     room: int = 0
     node: str = ""
+    n_bytes: int = 0
 
     def submit(self, trials: Sequence[TrialSpec]) -> None:
         """Begin these trials, at most `room` of them."""
@@ -154,7 +158,7 @@ class Pool:
     ) -> None:
         self._start, self._ask_n_workers, self._capacity = start, n_workers, capacity
         self._wait_for, self._waiting = wait, waiting
-        self._nodes = NodeRecords()
+        self._nodes, self._memory = NodeRecords(), MemoryWatch()
         self._trial_timeout, self._trials_per_worker = trial_timeout, trials_per_worker
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
@@ -201,6 +205,7 @@ class Pool:
             if place.worker is None and has_trials and len(self._running) < self._n_workers:
                 place.worker, place.is_ready = self._start(place.number, place.slot.limit), False
                 place.begun, place.n_submitted = {}, 0
+                self._memory.begin(place.number)
         share = fair_share([place.slot for place, _ in self._running], len(self._source.waiting))
         for place, worker in self._running:
             slot = place.slot
@@ -261,6 +266,8 @@ class Pool:
             self._nodes.note(worker.node, result)
             place.slot.finish(result)
             place.begun.pop(result.spec, None)
+        if results and worker.capacity == 1:
+            self._memory.note(place.number, worker.n_bytes)
         if worker.capacity == 1 and any(not result.is_final for result in results):
             lost = lost or _SPENT
         lost = lost or self._too_long(place)
@@ -306,7 +313,7 @@ class Pool:
         workers = [place.worker for place in places if place.worker is not None]
         for place in places:
             place.worker = None
-        deadline = time.monotonic() + _SECONDS_TO_STOP
+        deadline = time.monotonic() + (SECONDS_TO_SAVE if is_ending() else _SECONDS_TO_STOP)
         for worker in workers:
             with contextlib.suppress(Exception):  # a cluster that is gone cannot take resources back
                 worker.stop()

@@ -16,6 +16,7 @@ from ..exceptions import OptionError, RobustLRError
 from ..schedules.closed_forms import Schedule
 from ..trials import TrainFunction, TrialResult
 from .base import Evaluator, TrialSource
+from .outgoing import outbox_of, saving
 from .serial import SequentialEvaluator
 from .time_limit import check_trial_timeout
 
@@ -103,7 +104,8 @@ class ProcessPoolRunner:
             )
         for name, schedule in schedules.items():
             _pickled(f"schedule {name!r}", schedule)
-        payload_for = cache(lambda capacity: _pickled("train", make_evaluator(capacity)))
+        outbox = outbox_of(source)
+        payload_for = cache(lambda capacity: _pickled("train", saving(make_evaluator(capacity), outbox)))
         payload_for(capacity)  # refuse what does not pickle before any worker starts
         pool = Pool(
             lambda number, limit: ProcessWorker(number, payload_for, limit, self.environment(number)),
@@ -116,6 +118,11 @@ class ProcessPoolRunner:
             trials_per_worker=self.trials_per_worker,
         )
         return pool.results()
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """GPUs that each trial has to itself; less than 1 if workers share them, 0 without `devices`."""
+        return min(1.0, len(self.devices) / self.n_jobs)
 
     def environment(self, worker: int) -> dict[str, str]:
         """Return the environment variables of worker number `worker`, in addition to those of this process."""

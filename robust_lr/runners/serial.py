@@ -65,6 +65,11 @@ class SerialRunner:
         """One trial at a time."""
         return 1
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether trials run in this process, so that one that crashes it crashes the sweep."""
+        return True
+
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:

@@ -24,10 +24,12 @@ from ..exceptions import DataError, OptionError, RobustLRWarning
 from ..journal import Journal, open_journal, report_counts
 from ..prior.valley_prior import ValleyPrior
 from ..runners import Runner, read_runner
+from ..runners.preemption import ending_by_sigterm
 from ..schedules import Schedule
 from ..sweep.axes import read_schedules
 from ..sweep.ledger import TrialLedger
 from ..sweep.retries import MAX_RETRIES, warn_of_failures
+from ..sweep.usage import report_usage
 from ..trials import TrainFunction, TrialResult
 from . import LearningRateSearch, SearchOptions, SearchResult, SearchStart
 from ._lengths import at_length, read_horizons
@@ -56,6 +58,7 @@ def search_learning_rate(
     keep_results: bool = False,
     progress: bool | None = None,
     time_budget: float | None = None,
+    results_uri: str | os.PathLike[str] | None = None,
     total_steps: int | None = None,
     horizons: Sequence[float] | None = None,
     start_at: StartAt | None = None,
@@ -107,6 +110,7 @@ def search_learning_rate(
             so only on a terminal, and False never.
         time_budget: seconds after which no further trial begins; those that run end as usual. The same call with the
             same journal continues. None for no limit.
+        results_uri: folder in which workers leave their results; see `run_sweep`.
         total_steps: the steps of a training of full length, >= 1, for a `train` that takes `total_steps` as a
             parameter, or is a task with such a field.
         horizons: ascending shares of `total_steps` that end with 1, such as ``[0.1, 0.3, 1]``.
@@ -141,7 +145,7 @@ def search_learning_rate(
     (rule,) = named.values()
     job = _Job(
         train, named, objective, runner, n_jobs, check_whole("seed", seed), journal, max_retries, label, keep_results,
-        progress, time_budget,
+        progress, time_budget, results_uri,
     )  # fmt: skip
     if prior is not None and horizons is not None:
         raise OptionError("with horizons, the prior of each length comes from start_at=lambda steps: prior.at(...)")
@@ -191,6 +195,7 @@ class _Job:
     keep_results: bool
     progress: bool | None
     time_budget: float | None
+    results_uri: str | os.PathLike[str] | None
 
     def at(self, steps: int, *, spent: float) -> _Job:
         """The same job with trainings of another length, which have a label of their own in the journal."""
@@ -201,10 +206,10 @@ class _Job:
 
     def carry_out(self, search: LearningRateSearch, *, total_steps: int | None = None) -> SearchResult:
         train, objective, (name,) = self.train, self.objective, self.schedules
-        with ExitStack() as stack:
+        with ending_by_sigterm(), ExitStack() as stack:
             book = open_journal(
                 self.journal, train, self.schedules, label=self.label, keep_results=self.keep_results,
-                prior=_digest(search.prior),
+                prior=_digest(search.prior), results_uri=self.results_uri,
             )  # fmt: skip
             known = _known(stack.enter_context(book), objective, self.journal) if book else []
             plan = SearchPlan(search, name, seed=self.seed, known=known, n_jobs=self.n_jobs)
@@ -228,6 +233,7 @@ class _Job:
             if book:
                 n_new = sum(result.is_final for result in outcomes)
                 report_counts(book, n_old=search.result.n_trials - n_new, n_new=n_new, show=self.progress)
+            report_usage(ledger.usage, show=self.progress)
             warn_of_failures(outcomes)
             last = found()
             return replace(last, notes=(*last.notes, *ledger.notes))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, get_args
 
 from .._checks import check_number
 from .._metrics import LOSS, Objective
 from .._text import count_of, main_line, place_of
 from ..exceptions import RobustLRError, TrialError
-from ..runners import Runner
+from ..journal.outbox import Outbox
+from ..runners import Runner, failed_trial
 from ..schedules import Schedule
 from ..trials import Status, TrainFunction, TrialResult, TrialSpec
 from .retries import MAX_RETRIES, Retries
+from .usage import SweepUsage
+
+_log = logging.getLogger("robust_lr")
 
 
 class TrialPlan(Protocol):
@@ -51,6 +57,9 @@ class TrialLedger:
             returned, so it does not depend on the objective.
         time_budget: seconds after which no further trial is handed out; None for no limit.
 
+    Attributes:
+        usage: what the trials have taken so far.
+
     Raises:
         OptionError: when `max_retries` is not a whole number of at least 0, or `time_budget` not a number > 0.
     """
@@ -68,10 +77,15 @@ class TrialLedger:
         self.label = label
         self._objective, self._has_result = objective, False
         self._plan, self._journal = plan, journal
-        self._retries = Retries(max_retries)
+        self._retries = Retries(max_retries, failures=getattr(journal, "crashes", {}))
         self._time_budget = None if time_budget is None else check_number("time_budget", time_budget, above=0)
         self._deadline = 0.0 if self._time_budget is None else time.monotonic() + self._time_budget
-        self._waiting, self._in_flight = deque[TrialSpec](), dict[TrialSpec, None]()
+        self._waiting, self._in_flight = (
+            deque[TrialSpec](),
+            dict[TrialSpec, float](),
+        )  # with the time of the handing out
+        self._note_begun: Callable[[TrialSpec], None] | None = None
+        self.usage = SweepUsage()
 
     @property
     def waiting(self) -> Sequence[TrialSpec]:
@@ -83,8 +97,8 @@ class TrialLedger:
         return self._time_budget is not None and time.monotonic() > self._deadline
 
     def _next(self) -> Sequence[TrialSpec]:
-        if not self._waiting:
-            self._waiting.extend(self._plan.next_trials())
+        if not self._waiting:  # those that have ended this process before come last
+            self._waiting.extend(sorted(self._plan.next_trials(), key=self._retries.n_failures))
         return self._waiting
 
     @property
@@ -105,19 +119,28 @@ class TrialLedger:
     def take(self, n: int = 1, *, wait: bool = False) -> list[TrialSpec]:
         """Hand out the next trials, at most n; never blocks. See `TrialSource.take`."""
         taken = [self._waiting.popleft() for _ in range(min(n, len(self.waiting)))]
-        self._in_flight |= dict.fromkeys(taken)
+        self._in_flight |= dict.fromkeys(taken, time.monotonic())
+        if self._note_begun is not None:
+            for spec in taken:
+                self._note_begun(spec)
         return taken
+
+    def use_outbox(self) -> Outbox | None:
+        """Return where workers leave their results, if there is a journal; see `Journal.use_outbox`."""
+        use = getattr(self._journal, "use_outbox", None)
+        outbox: Outbox | None = None if use is None else use()
+        return outbox
 
     def claim(self, spec: TrialSpec) -> None:
         """Note that a trial is in flight although nobody took it here, such as one that a study already runs."""
         if spec in self._waiting:
             self._waiting.remove(spec)
-        self._in_flight[spec] = None
+        self._in_flight[spec] = time.monotonic()
 
     def give_back(self, trials: Sequence[TrialSpec]) -> None:
         """Take back trials that did not run, without counting a failure; they are handed out next."""
         for spec in reversed([spec for spec in trials if spec in self._in_flight]):
-            del self._in_flight[spec]
+            self.usage = self.usage.plus(lost_seconds=time.monotonic() - self._in_flight.pop(spec))
             self._waiting.appendleft(spec)
 
     def record(self, result: TrialResult) -> bool:
@@ -134,9 +157,11 @@ class TrialLedger:
         spec = result.spec
         if spec not in self._in_flight:
             raise RobustLRError(f"a trial got two results, or was never handed out: {spec}")
-        del self._in_flight[spec]
+        elapsed = time.monotonic() - self._in_flight.pop(spec)
         judged = self._objective.judge(result)
+        self._count(judged, elapsed if math.isnan(judged.seconds) else judged.seconds)
         if self._retries.grants(judged):
+            self.usage = self.usage.plus(n_retries=1)
             self._waiting.appendleft(spec)
             return None
         if self._journal is not None:
@@ -147,6 +172,28 @@ class TrialLedger:
         self._plan.add(judged)
         return judged
 
+    def _given_up(self) -> Iterator[TrialResult]:
+        """Give up the trials that have ended this process too often, before they do it again."""
+        for spec in [spec for spec in self.waiting if self._retries.are_used_up(spec)]:
+            self._waiting.remove(spec)
+            self._in_flight[spec] = time.monotonic()
+            n = self._retries.n_failures(spec)
+            if outcome := self._record(failed_trial(spec, f"it ended the process {n} times", seconds=0.0)):
+                yield outcome
+
+    def _warn_of_crashes(self) -> None:
+        for spec in self.waiting:
+            if n := self._retries.n_failures(spec):
+                _log.warning(
+                    "%s, lr %.4g, seed %d ended the process of an earlier run (%s), so it now comes last; worker "
+                    "processes (ProcessPoolRunner, --n-jobs 2) confine such an end to the trial",
+                    spec.schedule, spec.lr, spec.seed, "once" if n == 1 else f"{n} times",
+                )  # fmt: skip
+
+    def _count(self, result: TrialResult, seconds: float) -> None:
+        n_trials, lost = (1, 0.0) if result.is_final else (0, seconds)
+        self.usage = self.usage.plus(n_trials=n_trials, seconds=seconds - lost, lost_seconds=lost)
+
     def run(self, runner: Runner, train: TrainFunction, schedules: Mapping[str, Schedule]) -> Generator[TrialResult]:
         """Have a runner carry out all trials, and yield each outcome, judged by the objective.
 
@@ -156,11 +203,16 @@ class TrialLedger:
             RobustLRError: when the runner returns no result for a trial, two, one for a trial it was not given, or one
                 that says "ok" without a finite loss.
         """
+        yield from self._given_up()
         if not self.waiting:
             return
+        self._warn_of_crashes()
+        if getattr(runner, "runs_here", False):  # a crash of this process would be that of the trial
+            self._note_begun = getattr(self._journal, "note_begun", None)
         results = runner.run(train, self, schedules)
         try:
             for result in results:
+                self.usage = replace(self.usage, gpus_per_trial=getattr(runner, "gpus_per_trial", 0.0))
                 if result.spec not in self._in_flight:
                     raise RobustLRError(f"{runner} returned a trial twice, or one it was not given: {result.spec}")
                 has_loss = math.isfinite(result.loss) or (math.isnan(result.loss) and result.metrics)

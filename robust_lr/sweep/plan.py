@@ -11,6 +11,7 @@ from .._text import main_line, place_of
 from ..exceptions import TrialError
 from ..trials import TrialResult, TrialSpec, expand_trials
 from .results import SweepResult
+from .usage import SweepUsage
 
 _FAILURES_TO_STOP = 3
 
@@ -103,12 +104,14 @@ class SweepPlan:
         """The number of trials with every seed at every learning rate."""
         return len(self._specs) * len(self._lrs) * len(self._seed_plan.seeds)
 
-    def sweep(self, *, notes: Sequence[str] = (), direction: Direction = "minimize") -> SweepResult:
+    def sweep(
+        self, *, notes: Sequence[str] = (), direction: Direction = "minimize", usage: SweepUsage | None = None
+    ) -> SweepResult:
         """Return the results so far, with the notes of the seed plan after these."""
         notes = [*notes, *self._seed_plan.notes(len(self.trials), self.n_full)]
         return SweepResult.from_trials(
             self._specs, self._lrs, self.seeds, self.results, notes=notes, direction=direction,
-            n_left=len(self.trials) - len(self.results),
+            n_left=len(self.trials) - len(self.results), usage=usage,
         )  # fmt: skip
 
     def next_trials(self) -> list[TrialSpec]:

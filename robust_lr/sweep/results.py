@@ -24,6 +24,7 @@ from ..readers.runs import DEFAULT_SCHEDULE, Repeats, Run
 from ..readers.table import read_table
 from ..trials import Status, TrialResult, TrialSpec
 from .unused_axes import UnusedAxes, find_unused_axes
+from .usage import SweepUsage
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,7 @@ class SweepResult:
         notes: caveats on how the data were read.
         direction: "maximize" if the loss is the negative of a score, which tables and plots then show.
         n_left: trials that the sweep still has to run; 0 for one that is finished, or that nobody planned.
+        usage: what its trials took, if they ran just now.
 
     Raises:
         DataError: when the shapes disagree, a learning rate is not positive, a seed is not a whole number, or a loss is
@@ -66,6 +68,7 @@ class SweepResult:
     notes: tuple[str, ...]
     direction: Direction
     n_left: int
+    usage: SweepUsage | None
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class SweepResult:
         notes: Sequence[str] = (),
         direction: Direction = "minimize",
         n_left: int = 0,
+        usage: SweepUsage | None = None,
     ) -> None:
         lrs = _frozen(learning_rates)
         shape = (len(schedules), lrs.size, len(seeds))
@@ -107,6 +111,7 @@ class SweepResult:
             "notes": tuple(notes),
             "direction": direction,
             "n_left": n_left,
+            "usage": usage,
         })  # fmt: skip
 
     @classmethod
@@ -120,6 +125,7 @@ class SweepResult:
         notes: Sequence[str] = (),
         direction: Direction = "minimize",
         n_left: int = 0,
+        usage: SweepUsage | None = None,
     ) -> Self:
         """Build a sweep from trial results; a later result of a trial replaces an earlier one.
 
@@ -128,7 +134,7 @@ class SweepResult:
             learning_rates: all learning rates of the sweep, in any order.
             seeds: all seeds of the sweep.
             results: results of its trials, in any order; trials without one are NaN.
-            notes, direction, n_left: kept as such.
+            notes, direction, n_left, usage: kept as such.
 
         Raises:
             DataError: when a result does not belong to the sweep.
@@ -151,6 +157,7 @@ class SweepResult:
         return cls(
             list(schedules), lrs, list(seeds), loss,
             seconds=seconds, metrics=metrics, specs=schedules, notes=notes, direction=direction, n_left=n_left,
+            usage=usage,
             failures=[r for r in latest.values() if not r.is_final],
         )  # fmt: skip
 

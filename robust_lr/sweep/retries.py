@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .._checks import check_whole
 from .._text import levels_to_user, main_line, place_of
@@ -22,6 +22,7 @@ class Retries:
 
     Args:
         max_retries: how often a failed trial is retried, at least 0.
+        failures: how often trials have failed before.
 
     Raises:
         OptionError: when `max_retries` is not a whole number of at least 0.
@@ -33,9 +34,17 @@ class Retries:
         (True, False)
     """
 
-    def __init__(self, max_retries: int = MAX_RETRIES) -> None:
+    def __init__(self, max_retries: int = MAX_RETRIES, *, failures: Mapping[TrialSpec, int] | None = None) -> None:
         self._max_retries = check_whole("max_retries", max_retries, at_least=0)
-        self._failures = Counter[TrialSpec]()
+        self._failures = Counter[TrialSpec](failures)
+
+    def n_failures(self, spec: TrialSpec) -> int:
+        """Return how often a trial has failed."""
+        return self._failures[spec]
+
+    def are_used_up(self, spec: TrialSpec) -> bool:
+        """Return whether a trial has failed too often to run again."""
+        return self._failures[spec] > self._max_retries
 
     def grants(self, result: TrialResult) -> bool:
         """Return whether the trial of this result runs again; each call counts a failure."""
@@ -43,7 +52,7 @@ class Retries:
             return False
         self._failures[result.spec] += 1
         n, most = self._failures[result.spec], self._max_retries + 1
-        if n == most:
+        if n >= most:
             return False
         spec = result.spec
         trial = f"{spec.schedule}, lr {spec.lr:.4g}, seed {spec.seed}"

@@ -15,6 +15,7 @@ from ..exceptions import DataError, OptionError
 from ..grids import GeometricGrid
 from ..journal import open_journal, report_counts
 from ..runners import Runner, read_runner
+from ..runners.preemption import ending_by_sigterm
 from ..schedules import Schedule
 from ..trials import TrainFunction
 from .axes import read_learning_rates, read_schedules, read_seeds
@@ -23,6 +24,7 @@ from .plan import FixedSeeds, SeedPlan, SweepPlan
 from .progress import SweepProgress
 from .results import SweepResult
 from .retries import MAX_RETRIES, warn_of_failures
+from .usage import report_usage
 
 
 def run_sweep(
@@ -40,6 +42,7 @@ def run_sweep(
     label: str | None = None,
     keep_results: bool = False,
     time_budget: float | None = None,
+    results_uri: str | os.PathLike[str] | None = None,
 ) -> SweepResult:
     """Train once for each schedule, learning rate and seed, coarse learning rates first, and return all the losses.
 
@@ -65,6 +68,9 @@ def run_sweep(
             default the journal refuses to mix them; docs/how-to/resuming.md lists which edits it sees.
         time_budget: seconds after which no further trial begins; those that run end as usual, and the trials left are
             NaN. The same call with the same journal continues. None for no limit.
+        results_uri: folder in which workers leave their results before they report them, so that no finished trial is
+            lost with this process: a path, or any URI that fsspec knows, such as "s3://bucket/sweep". By default
+            FILE.results beside the journal; on a cluster whose nodes do not share that folder, name one that they do.
 
     Returns:
         The sweep. A failed trial is NaN in it, listed in its `failures`, and causes a `RobustLRWarning`.
@@ -87,10 +93,11 @@ def run_sweep(
     lrs, named, seed_plan = read_learning_rates(grid), read_schedules(schedules), _read_seed_plan(seeds)
     specs = {name: spec_text(schedule) for name, schedule in named.items()}
     first_seeds = seed_plan.seeds[: seed_plan.n_first]
-    with ExitStack() as stack:
+    with ending_by_sigterm(), ExitStack() as stack:
         book = open_journal(
-            journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds
-        )
+            journal, train, named, label=label, keep_results=keep_results, learning_rates=lrs, seeds=first_seeds,
+            results_uri=results_uri,
+        )  # fmt: skip
         finished = stack.enter_context(book).finished if book else {}
         known = {spec: objective.judge(result) for spec, result in finished.items()}
         plan = SweepPlan(specs, lrs, seed_plan, known, *([book.ask] if book else []))
@@ -98,8 +105,7 @@ def run_sweep(
             has = without_metric(metric, (name for spec in lacking for name in objective.values_of(finished[spec])))
             raise DataError(f"{journal} holds {count_of(len(lacking), 'trial')} with {has}")
         ledger = TrialLedger(
-            plan, journal=book, max_retries=max_retries, label=label, objective=objective,
-            time_budget=time_budget,
+            plan, journal=book, max_retries=max_retries, label=label, objective=objective, time_budget=time_budget,
         )  # fmt: skip
         bar = stack.enter_context(
             SweepProgress(len(plan.trials), finished=plan.results, show=progress, direction=objective.direction)
@@ -111,8 +117,10 @@ def run_sweep(
         if book:
             n_old = sum(result.is_final for result in plan.results) - n_new
             report_counts(book, n_old=n_old, n_new=n_new, n_other=len(finished) - n_old - n_new, show=progress)
+        report_usage(ledger.usage, show=progress)
     warn_of_failures(plan.results)
-    return plan.sweep(notes=[*objective.notes(train), *ledger.notes], direction=objective.direction or "minimize")
+    notes = [*objective.notes(train), *ledger.notes]
+    return plan.sweep(notes=notes, direction=objective.direction or "minimize", usage=ledger.usage)
 
 
 def _read_seed_plan(seeds: int | Iterable[int] | SeedPlan | str) -> SeedPlan:

@@ -72,7 +72,7 @@ def get(address):
         return response.read().decode()
 
 
-@pytest.fixture(params=["sqlite", "journal"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.slow), "journal"])
 def place(request, tmp_path):
     """The storage as the study and as the dashboard name it, and the folder of the artifacts."""
     (tmp_path / "artifacts").mkdir()

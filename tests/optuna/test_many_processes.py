@@ -81,7 +81,7 @@ def test_a_search_whose_workers_are_killed_in_turn_runs_again_what_was_killed_an
     assert search_result(study).excess_bound <= TOLERANCE
 
 
-@pytest.mark.parametrize("kills", [0, 2])
+@pytest.mark.parametrize("kills", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_every_cell_is_completed_once_whatever_fails_grows_or_is_killed(chaos, storage_url, kills):
     scenario = chaos.Scenario(LRS, SEEDS, failures=0.15, grows=True, kills=kills)
     outcome = chaos.run(*storage_url, scenario, seed=kills)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import RobustLRError
+from robust_lr_ray import _cluster
 from robust_lr_ray._cluster import Cluster, connected
 from robust_lr_ray._resources import check_resources
 
@@ -171,3 +173,31 @@ def test_a_ray_that_was_started_here_lasts_from_the_first_round_of_a_search_to_i
     with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
         output, _ = in_a_process(code, TMPDIR=folder)
     assert output.splitlines() == ["tolerance True 1", "False []"]
+
+
+def test_starting_ray_leaves_the_handler_of_sigterm_as_it_was(monkeypatch):
+    """That of Ray prints a stack of C++ and aborts; a sweep has one of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(_cluster.ray, "init", lambda **options: signal.signal(signal.SIGTERM, lambda *about: None))
+    _cluster._init({"address": "local"})
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_sweep_on_ray_in_one_line():
+    code = """
+        import os, signal
+        from robust_lr import run_sweep
+        from robust_lr_ray import RayRunner
+
+        def train(*, lr, schedule, seed):
+            if lr == 0.1:
+                os.kill(int(os.environ["DRIVER"]), signal.SIGTERM)
+            return lr
+
+        os.environ["DRIVER"] = str(os.getpid())
+        run_sweep(train, [0.3, 0.1, 0.2], ["constant"], 50, runner=RayRunner({"cpu": 1}, max_concurrent=1))
+    """
+    output, _ = in_a_process(code)
+    assert output.startswith("ended by SIGTERM; ")
+    assert output.count("\n") == 1

@@ -18,6 +18,7 @@ from robust_lr import (
     TrialDiverged,
     TrialSpec,
 )
+from robust_lr.journal.outbox import Outbox
 from robust_lr.runners.pool import Pool
 from robust_lr.testing import run_trials
 from robust_lr.trials import expand_trials
@@ -90,9 +91,9 @@ def start_group(work, options, number, capacity):
     return GroupWorker(work, **options)
 
 
-def run(train, trials, schedules, checkpoints=None, max_retries=0, **options):
+def run(train, trials, schedules, checkpoints=None, max_retries=0, outbox=None, **options):
     """The results by trial, of one group at a time."""
-    work = Work.of(train, schedules, label="together", checkpoints=checkpoints).stored()
+    work = Work.of(train, schedules, label="together", checkpoints=checkpoints, outbox=outbox).stored()
     options = {"num_workers": 2, "resources": {"cpu": 1}} | options
 
     class Groups:
@@ -115,7 +116,8 @@ def together(tmp_path_factory):
     def train(*, lr, schedule, seed):
         return train_together(lr=lr, schedule=schedule, seed=seed, folder=folder)
 
-    return run(train, expand_trials(SCHEDULES, (0.01, 0.03, 0.1, 0.3, DIVERGING), [0]), SCHEDULES), folder
+    trials = expand_trials(SCHEDULES, (0.01, 0.03, 0.1, 0.3, DIVERGING), [0])
+    return run(train, trials, SCHEDULES, outbox=Outbox(str(folder / "results"))), folder
 
 
 def test_a_group_trains_what_one_process_trains_on_the_same_batches(together, tmp_path):
@@ -127,6 +129,12 @@ def test_a_group_trains_what_one_process_trains_on_the_same_batches(together, tm
         alone = train_together(lr=spec.lr, schedule=SCHEDULES[spec.schedule], seed=0, folder=tmp_path)
         assert result.loss == pytest.approx(alone["loss"], rel=1e-5)
         assert result.metrics == {"rank": 0.5}, "metrics are means over ranks"
+
+
+def test_the_rank_that_ends_last_leaves_the_joint_result_for_the_next_driver(together):
+    results, folder = together
+    left = {result.spec: (result.loss, result.metrics) for result in Outbox(str(folder / "results")).take()}
+    assert left == {spec: (result.loss, result.metrics) for spec, result in results.items()}
 
 
 def test_the_ranks_agree_on_the_learning_rate_at_every_step(together):

@@ -67,17 +67,19 @@ def search_where(fails, **options):
     raise TimeoutError("the search never ends")
 
 
+@pytest.mark.slow  # the searcher alone is tested below
 def test_an_experiment_whose_trials_fail_ends_and_says_so(ray_local, tmp_path):
     def train(config):
         raise MemoryError
 
-    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, options=SearchOptions(max_trials=1))
+    options = SearchOptions(max_trials=1)
+    searcher = LearningRateSearcher(1e-4, 1.0, tolerance=0.005, options=options, max_retries=1)
     grid = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=9, max_concurrent_trials=1),
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     ).fit()
-    assert len(grid) == 3
+    assert len(grid) == 2
     assert searcher.result.stop == "failures"
 
 

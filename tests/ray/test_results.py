@@ -16,7 +16,7 @@ from robust_lr import TrialDiverged, analyze_sweep
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr_ray.results import sweep_from_experiment, sweep_from_result_grid
 
-LRS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+LRS = [0.5, 1.0, 2.0, 4.0, 8.0]
 STATE = "experiment_state-*.json"
 
 
@@ -70,7 +70,7 @@ def space():
     return {"lr": tune.grid_search(LRS), "seed": tune.grid_search([0, 1]), "width": 64}
 
 
-@pytest.fixture(scope="module", params=["with logs", "without logs"])
+@pytest.fixture(scope="module", params=["with logs", pytest.param("without logs", marks=pytest.mark.slow)])
 def grid_run(request, tune_run, valley, space):
     return tune_run(valley, space, logs=request.param == "with logs")
 
@@ -104,7 +104,7 @@ def said(sweep, text):
     return any(text in note for note in sweep.notes)
 
 
-EXPECTED = {("sweep", lr, seed): math.log2(lr) ** 2 + 0.01 * seed for lr in LRS[:4] for seed in (0, 1)}
+EXPECTED = {("sweep", lr, seed): math.log2(lr) ** 2 + 0.01 * seed for lr in LRS[:3] for seed in (0, 1)}
 EXPECTED |= {("sweep", lr, seed): math.inf for lr, seed in ((4.0, 0), (4.0, 1), (8.0, 1))}
 
 
@@ -118,7 +118,7 @@ def test_a_grid_in_memory_and_on_disk_is_the_sweep_that_was_run(grid_run):
         (failure,) = sweep.failures
         assert (failure.spec.lr, failure.spec.seed, failure.status) == (8.0, 0, "failed")
         assert failure.error.endswith("OSError: out of disk") and "\x1b" not in failure.error
-        assert sweep.notes == () and sweep.metrics["eval/accuracy"][0, 2, 0] == 0
+        assert sweep.notes == () and sweep.metrics["eval/accuracy"][0, 1, 0] == 0
         assert analyze_sweep(sweep, tolerance=0.1).schedules[0].profile.best_lr == 1
 
 
@@ -130,6 +130,7 @@ def test_a_loss_that_is_maximized_is_turned_round_and_said(grid_run):
         assert (sweep.notes, sweep.direction) == (("judged by 'eval/accuracy'",), "maximize")
 
 
+@pytest.mark.slow  # test_cli_analyze.py reads such an experiment from its folder
 def test_names_are_found_one_level_below_and_that_is_said(tune_run):
     def nested(config):
         from ray import tune
@@ -281,10 +282,10 @@ def test_a_search_by_tpe_is_analyzed_to_the_end(tune_run, valley):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = OptunaSearch(sampler=optuna.samplers.TPESampler(seed=0))
     space = {"lr": tune.loguniform(1e-3, 2.0), "dropout": tune.uniform(0.0, 0.5)}
-    grid, folder = tune_run(valley, space, search_alg=search, num_samples=12, metric="loss", mode="min")
+    grid, folder = tune_run(valley, space, search_alg=search, num_samples=8, metric="loss", mode="min")
     for sweep in (sweep_from_result_grid(grid), sweep_from_experiment(folder)):
         best = grid.get_best_result().config["lr"]
-        assert sweep.loss.shape == (1, 12, 1)
+        assert sweep.loss.shape == (1, 8, 1)
         assert analyze_sweep(sweep, tolerance=0.1).schedules[0].profile.best_lr == pytest.approx(best)
         assert said(sweep, "not a geometric grid") and said(sweep, "the trials also differ in dropout")
 

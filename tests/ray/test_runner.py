@@ -23,7 +23,9 @@ from robust_lr import (
     RobustLRError,
     SerialRunner,
     SweepResult,
+    TrialPreempted,
     TrialSpec,
+    preempted,
     run_sweep,
 )
 from robust_lr.cli.demo import demo_task
@@ -36,6 +38,8 @@ from robust_lr_ray import RayRunner, trial_checkpoint
 GRID = GeometricGrid(0.125, 1.0, 4)
 ONE_CPU = {"cpu": 1}
 N_CPUS = 8  # of `ray_local`
+# An actor a trial, packs, and several ranks, which load torch.
+WAYS = [{}, {"slots": 4}, pytest.param({"num_workers": 2}, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +53,7 @@ class TestRayRunner(RunnerContract):
         return RayRunner(ONE_CPU, max_concurrent=2)
 
 
+@pytest.mark.slow
 class TestRayRunnerWithPacks(RunnerContract):
     @pytest.fixture
     def runner(self, recwarn):
@@ -122,7 +127,7 @@ def train_in_company(*, lr, schedule, seed, folder):
 @pytest.mark.parametrize(("seconds", "n_others"), [(0.25, 0), (0.0, 1)])
 def test_a_trial_whose_process_is_killed_runs_again_and_of_others_one_short_one_at_most(tmp_path, seconds, n_others):
     """The trial before it may have ended with its result still on the way, but only a short one is followed so soon."""
-    trials = expand_trials(["constant"], LEARNING_RATES, range(4))
+    trials = expand_trials(["constant"], LEARNING_RATES, range(2))
     train = functools.partial(train_that_kills_its_process_once, folder=str(tmp_path), seconds=seconds)
     results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train, trials)
     assert {r.status for r in results.values()} == {"ok"}
@@ -132,7 +137,7 @@ def test_a_trial_whose_process_is_killed_runs_again_and_of_others_one_short_one_
 
 def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
     trials = expand_trials(["constant"], LEARNING_RATES, (0,))
-    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=1)
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=0)
     failed = {spec.lr for spec, r in results.items() if r.status == "failed"}
     assert failed == {0.5}
     assert all("worker died" in r.error for r in results.values() if r.status == "failed")
@@ -141,17 +146,16 @@ def test_a_trial_that_always_kills_its_process_fails_alone_with_the_reason():
 def test_a_gpu_is_shared_by_as_many_trials_as_were_asked_for(tmp_path):
     train = functools.partial(train_in_company, folder=str(tmp_path))
     trials = expand_trials(["constant"], LEARNING_RATES, range(4))
-    results_of(RayRunner({"cpu": 0.5, "gpu": 0.5}), train, trials)
+    results_of(RayRunner({"cpu": 1.6, "gpu": 0.5}), train, trials)  # the CPUs allow five
     at_once = max(int(path.read_text()) for path in tmp_path.glob("most-*"))
-    assert at_once <= 8  # 4 GPUs, two halves each
-    assert at_once > 4
+    assert at_once == 5, "there are 4 GPUs"
 
 
-def test_each_trial_sees_the_gpus_that_it_was_given():
-    trials = expand_trials(["constant"], LEARNING_RATES[:2], (0,))
-    for gpus, n_devices in ((1, 1), (2, 2)):
-        results = results_of(RayRunner({"cpu": 1, "gpu": gpus}), train_on_gpus, trials).values()
-        assert {r.metrics["n_devices"] for r in results} == {n_devices}
+@pytest.mark.parametrize("gpus", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_each_trial_sees_the_gpus_that_it_was_given(gpus):
+    trials = expand_trials(["constant"], LEARNING_RATES[: 3 - gpus], (0,))
+    results = results_of(RayRunner({"cpu": 1, "gpu": gpus}), train_on_gpus, trials).values()
+    assert {r.metrics["n_devices"] for r in results} == {gpus}
 
 
 def test_trials_run_in_the_main_thread_with_as_many_threads_as_asked_for():
@@ -227,6 +231,7 @@ def test_a_function_whose_name_says_nothing_keeps_no_checkpoints_unless_it_is_gi
     assert sweep.loss.tolist() == [[[0.5]]]
 
 
+@pytest.mark.slow
 def test_several_workers_agree_on_a_task_that_prints_as_something_else_in_each():
     task = TaskWithAnAddressInItsName(lambda: None)
     sweep = run_sweep(task, [0.5], ["cosine"], 1, runner=RayRunner(ONE_CPU, num_workers=2, max_concurrent=1))
@@ -248,7 +253,7 @@ def test_a_training_function_that_exits_fails_its_trial_in_packs_too():
 
 
 def test_the_trial_that_ends_a_process_is_the_one_to_blame_however_short_they_are():
-    trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(20)]
+    trials = [TrialSpec("constant", 0.25 if i % 10 else 0.5, i) for i in range(1, 15)]
     results = results_of(RayRunner(ONE_CPU, max_concurrent=2), train_that_always_exits, trials, max_retries=0)
     assert {spec.lr for spec, r in results.items() if r.status == "failed"} == {0.5}
     assert {spec.lr for spec, r in results.items() if r.status == "ok"} == {0.25}
@@ -265,7 +270,7 @@ def train_that_breaks_its_process(*, lr, schedule, seed, folder):
     return lr
 
 
-@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.parametrize("options", WAYS, ids=str)
 @pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_broken_process_costs_one_retry_and_no_other_trial(tmp_path, options):
     trials = expand_trials(["constant"], LEARNING_RATES, (0, 1))
@@ -276,12 +281,32 @@ def test_a_broken_process_costs_one_retry_and_no_other_trial(tmp_path, options):
     assert n_trainings == (len(trials) + 1) * options.get("num_workers", 1)
 
 
+def train_until_preempted(*, lr, schedule, seed, folder):
+    """At lr 0.25, have this process preempted once, and note that there was time to save."""
+    saved = Path(folder, "saved")
+    if lr == 0.25 and not saved.exists():
+        while not preempted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        saved.touch()
+        raise TrialPreempted
+    return lr
+
+
+def test_a_preempted_trial_may_save_its_state_and_runs_again_without_using_up_a_retry(tmp_path):
+    train = functools.partial(train_until_preempted, folder=str(tmp_path))
+    trials = expand_trials(["constant"], LEARNING_RATES[:3], (0,))
+    results = results_of(RayRunner(ONE_CPU, max_concurrent=1), train, trials, max_retries=0)
+    assert {spec.lr: r.loss for spec, r in results.items()} == {spec.lr: spec.lr for spec in trials}
+    assert (tmp_path / "saved").exists()
+
+
 def train_without_a_number(*, lr, schedule, seed, folder):
     note(folder, lr=lr)
     return {"loss": lr, "run_id": "abc"}
 
 
-@pytest.mark.parametrize("options", [{}, {"slots": 4}, {"num_workers": 2}], ids=str)
+@pytest.mark.parametrize("options", WAYS, ids=str)
 @pytest.mark.filterwarnings("ignore:running one trial at a time")
 def test_a_return_value_that_is_no_number_ends_the_sweep_after_one_training(tmp_path, options):
     train = functools.partial(train_without_a_number, folder=str(tmp_path))
@@ -404,7 +429,7 @@ def test_an_actor_is_replaced_after_its_share_of_trials():
     def report_process(*, lr, schedule, seed):
         return {"loss": lr + seed, "process": os.getpid()}
 
-    trials = [TrialSpec("constant", lr, seed) for lr in (0.1, 0.2) for seed in range(3)]
+    trials = [TrialSpec("constant", lr, seed) for lr in (0.1, 0.2) for seed in range(2)]
     runner = RayRunner(ONE_CPU, max_concurrent=1, trials_per_worker=2)
     processes = [result.metrics["process"] for result in run_trials(runner, report_process, trials)]
-    assert sorted(map(processes.count, set(processes))) == [2, 2, 2]
+    assert sorted(map(processes.count, set(processes))) == [2, 2]
