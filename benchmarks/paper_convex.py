@@ -1,7 +1,7 @@
 """Does annealing make tuning robust, as the theory says? Projected SGD on stochastic convex problems.
 
     python benchmarks/paper_convex.py                  measure, and print the tables
-    python benchmarks/paper_convex.py --write-docs     the same, into docs/explanation/paper.md, its figures and the table of losses
+    python benchmarks/paper_convex.py --write-docs     the same, into the page of the docs, its figures and the losses
     python benchmarks/paper_convex.py --write-docs --from-table     tables and figures again, without training
     python benchmarks/paper_convex.py --write-docs --problems sharp     one problem again, the others from the table
     python benchmarks/paper_convex.py --steps 1000 --seeds 3 --problems "every scale" absolute

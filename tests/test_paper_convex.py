@@ -1,4 +1,4 @@
-"""The measurement behind docs/explanation/paper.md: trains what it says, fits what it says, shows what theory promises."""
+"""The measurement behind docs/explanation/paper.md: trains, fits and shows what its text says."""
 
 import importlib.util
 import re
