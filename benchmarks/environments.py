@@ -105,7 +105,7 @@ def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def interpreter(name: str) -> str | None:
-    """Return the path of a Python, None if it is not on this machine."""
+    """Return the path of a Python, None if it is not on this machine (with pyenv, set PYENV_VERSION to all of them)."""
     path = shutil.which(name)
     if path is None:
         return None

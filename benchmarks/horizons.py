@@ -11,7 +11,9 @@ lengths, so nothing is ranked by the middle of a run. The rows:
 - short one kept: the search at the short length, and one long trial at its best;
 - horizons: `search_learning_rate(..., horizons=[short / long, 1])`;
 - horizons, law: the same with `start_at=`, a law for the best learning rate that was fitted to the sweeps of all other
-  values of `--leave-out`: quadratic in the logs of the length and the other columns of `--same`, linear in that one.
+  values of `--leave-out`: quadratic in the logs of the length and the other columns of `--same`, linear in that one;
+- horizons, prior: the same with a prior (`robust-lr learn`) from the sweeps of all other values of `--leave-out`;
+- prior alone: `search_learning_rate(..., horizons=[1])` with that prior, so without short trainings.
 
 The columns: pairs; cost: the mean in trainings of full length, of which short trials and long trials; within: the share
 of pairs whose learning rate is within the tolerance of the least loss of the long sweep, of 95% at most so much above
@@ -36,7 +38,8 @@ from pathlib import Path
 import numpy as np
 from search import markdown
 
-from robust_lr import SearchOptions, SearchResult, search_learning_rate
+from robust_lr import SearchOptions, SearchResult, SweepCollection, search_learning_rate
+from robust_lr.prior import LearningRatePrior, ValleyPrior
 from robust_lr.search import SearchStart
 
 LEAST_RATIO, LEAST_RUNS = 4 * (1 - 1e-9), 8
@@ -44,6 +47,7 @@ RIDGE = 1e-3
 OPTIONS = SearchOptions(noise=0.0, extend=False)
 
 Key = tuple[float, ...]
+Law = Callable[["Sweep"], SearchStart | ValleyPrior]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def read_sweeps(path: Path, length: str, same: list[str]) -> list[Sweep]:
     return [Sweep(key[0], key[1:], losses) for key, losses in sorted(found.items()) if len(losses) >= LEAST_RUNS]
 
 
-def fitted_law(sweeps: list[Sweep], left_out: int, tolerance: float) -> Callable[[Sweep], SearchStart]:
+def fitted_law(sweeps: list[Sweep], left_out: int, tolerance: float) -> Law:
     """Return a law for the best learning rate, with its error beyond the fit."""
 
     def features(sweep: Sweep) -> list[float]:
@@ -113,9 +117,19 @@ def fitted_law(sweeps: list[Sweep], left_out: int, tolerance: float) -> Callable
     return law
 
 
-def searched(
-    short: Sweep, long: Sweep, tolerance: float, *, alone: bool = False, law: Callable[[Sweep], SearchStart] | None
-) -> SearchResult:
+def learned_priors(path: Path, columns: list[str], left_out: str) -> dict[float, Law]:
+    """Return for each value of a column the prior of the sweeps of all its other values."""
+    collection, found = SweepCollection.from_table(path, group_by=columns), dict[float, Law]()
+    for (value,), own in collection.clusters([left_out]).items():
+        out = {id(sweep) for sweep in own}
+        prior = LearningRatePrior.fit(SweepCollection(tuple(each for each in collection if id(each) not in out)))
+        found[float(value)] = lambda sweep, prior=prior: prior.at(
+            **dict(zip(columns, (sweep.length, *sweep.same), strict=True))
+        )
+    return found
+
+
+def searched(short: Sweep, long: Sweep, tolerance: float, *, alone: bool = False, law: Law | None) -> SearchResult:
     """Return the result of a search for the learning rate of the long sweep."""
     steps = {1000: long} if alone else {round(1000 * short.length / long.length): short, 1000: long}
 
@@ -129,14 +143,16 @@ def searched(
     )  # fmt: skip
 
 
-def outcomes(pairs: list[tuple[Sweep, Sweep]], sweeps: list[Sweep], left_out: int, tolerance: float) -> Iterator[tuple]:
+def outcomes(
+    pairs: list[tuple[Sweep, Sweep]], sweeps: list[Sweep], left_out: int, priors: dict[float, Law], tolerance: float
+) -> Iterator[tuple]:
     """Yield (row, cost, short trials, long trials, excess, whether it states the claim) for each pair and strategy."""
     laws = {
         value: fitted_law([s for s in sweeps if s.same[left_out] != value], left_out, tolerance)
         for value in {long.same[left_out] for _, long in pairs}
     }
     for short, long in pairs:
-        law = laws[long.same[left_out]]
+        law, prior = laws[long.same[left_out]], priors[long.same[left_out]]
         before = searched(long, short, tolerance, alone=True, law=None)
         ratio = short.length / long.length
         yield "short one kept", before.n_trials * ratio + 1, before.n_trials, 1, long(before.lr) - long.least, False
@@ -144,6 +160,8 @@ def outcomes(pairs: list[tuple[Sweep, Sweep]], sweeps: list[Sweep], left_out: in
             ("full length", {"alone": True, "law": None}),
             ("horizons", {"law": None}),
             ("horizons, law", {"law": law}),
+            ("horizons, prior", {"law": prior}),
+            ("prior alone", {"alone": True, "law": prior}),
         ):
             result = searched(short, long, tolerance, **options)
             n_short = sum(each.n_trials for each in result.shorter)
@@ -186,7 +204,8 @@ def main() -> None:
     sweeps = read_sweeps(args.file, args.length, same)
     pairs = [(a, b) for a in sweeps for b in sweeps if a.same == b.same and b.length >= LEAST_RATIO * a.length]
     found: dict[str, list[tuple]] = defaultdict(list)
-    for name, *numbers in outcomes(pairs[:: args.thin], sweeps, same.index(args.leave_out), args.tolerance):
+    priors = learned_priors(args.file, [args.length, *same], args.leave_out)
+    for name, *numbers in outcomes(pairs[:: args.thin], sweeps, same.index(args.leave_out), priors, args.tolerance):
         found[name].append(tuple(numbers))
     rows = []
     for name, each in found.items():

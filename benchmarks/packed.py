@@ -8,8 +8,9 @@
 R trials are R / 4 learning rates x 4 seeds. "Loop" is what an Optuna objective does: a module, an optimizer of
 `torch.optim`, `LambdaLR`, a batch by indexing, backward; a few of the trials are run and scaled to R, as they are for
 Optuna itself and for `task(lr=, schedule=, seed=)` ("one by one"). The engines run the whole sweep: initial models,
-tables, evaluation. Tracing and compiling, which a sweep does once however long it is, are timed apart; the figure of
-engine "auto" holds them, and its pilot, for sweeps of the length that is given with it.
+tables, evaluation. Tracing and compiling, which a sweep does once however long it is, are timed apart. The table of
+engine "auto" holds them: for sweeps of 1, 10 and 100 times what choosing takes in a long sweep, it really chooses, and
+the rest of such a sweep takes what it takes in a round, times the steps.
 
 In a round each of them runs once, in another order each time; a ratio is taken inside a round, and the median over the
 rounds is given, with its quartiles where there is room. On the CPU it is one core, one thread, and the time that this
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import pydoc_data.topics
 import random
@@ -28,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +64,9 @@ OPTUNA_JOBS = 2
 CONTEXT, N_CHARACTERS = 64, 128
 ENGINES = ("packed", "compiled", "closed_form")
 COLUMNS = ("optuna", "one by one", *ENGINES)
-AUTO_COLUMNS = ["auto, whole sweep, x", "auto / one by one"]
+LONG_SWEEP = 200.0  # seconds one by one: long enough for "auto" to try all there is
+PILOTS = (1, 10, 100)  # lengths of sweeps one by one, in times of what "auto" takes to choose for a long one
+AUTO_COLUMNS = ["model", "R", "sweep, s one by one", "choosing, s", "auto", "one by one / auto", "best / auto"]
 BEHIND_COLUMNS = ["model", "R", "engine", "slots", "us a replica-step", "bound, us", "t / bound", "prepare, s"]
 BEHIND_COLUMNS += ["kB a replica", "kB on the GPU", "difference of losses: median; largest"]
 Data = tuple[Tensor, Tensor]
@@ -74,7 +79,6 @@ class Workload:
     Attributes:
         name, title: what it is called, on the command line and in the table.
         total_steps: steps of a trial in a round.
-        sweep_steps: steps of a trial in the sweep whose length the figure of "auto" is for.
         sample: trials that stand for all where they run one after the other.
         aim: gain that is wanted of the best engine at R = 32 on a CPU core.
     """
@@ -89,7 +93,6 @@ class Workload:
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     lrs: tuple[float, float]
     total_steps: int
-    sweep_steps: int
     sample: int
     aim: float
 
@@ -234,7 +237,6 @@ WORKLOADS = (
         batch_size=32,
         lrs=(0.03, 0.3),
         total_steps=1000,
-        sweep_steps=4000,
         sample=3,
         aim=150,
         **SGD,
@@ -246,7 +248,6 @@ WORKLOADS = (
         batch_size=32,
         lrs=(0.03, 0.3),
         total_steps=1000,
-        sweep_steps=4000,
         sample=3,
         aim=40,
         **DIGITS,
@@ -259,7 +260,6 @@ WORKLOADS = (
         batch_size=64,
         lrs=(0.003, 0.03),
         total_steps=400,
-        sweep_steps=2000,
         sample=4,
         aim=math.nan,
         **DIGITS,
@@ -272,7 +272,6 @@ WORKLOADS = (
         batch_size=64,
         lrs=(0.0003, 0.003),
         total_steps=400,
-        sweep_steps=2000,
         sample=4,
         aim=6,
         **DIGITS,
@@ -287,7 +286,6 @@ WORKLOADS = (
         batch_size=64,
         lrs=(0.003, 0.03),
         total_steps=80,
-        sweep_steps=1000,
         sample=4,
         aim=1.4,
         **MOMENTUM,
@@ -301,7 +299,6 @@ WORKLOADS = (
         batch_size=8,
         lrs=(0.0003, 0.003),
         total_steps=30,
-        sweep_steps=1000,
         sample=2,
         aim=1.5,
         **ADAMW,
@@ -346,9 +343,7 @@ class Bench:
 
     def __init__(self, work: Workload, device: str, *, quick: bool) -> None:
         self.work, self.device, self.quick = work, device, quick
-        self.task, self.sweep = (
-            work.task(-(-steps // (10 if quick else 1)), device) for steps in (work.total_steps, work.sweep_steps)
-        )
+        self.task = work.task(-(-work.total_steps // (10 if quick else 1)), device)
         self.packs: dict[tuple[str, int], tuple[Pack, float, int]] = {}
         work.train_by_hand(self.task.train_data, work.lrs[0], 0, 3)  # the first call of anything is slow
 
@@ -357,7 +352,6 @@ class Bench:
         lrs = [float(lr) for lr in np.geomspace(*self.work.lrs, n_replicas // SEEDS)]
         trials = [TrialSpec("cosine", lr, seed) for lr in lrs for seed in range(SEEDS)]
         some = random.Random(0).sample(trials, min(self.work.sample, n_replicas))
-        auto = self.pilot(trials)
         ways = {
             "loop": Way(lambda: self.loop(some), len(some)),
             "optuna": Way(lambda: self.optuna(lrs, 2 * OPTUNA_JOBS), 2 * OPTUNA_JOBS),
@@ -366,10 +360,14 @@ class Bench:
         for engine in ENGINES:
             if not (engine == "compiled" and self.quick):
                 ways |= self.engine(engine, engine, trials)
-        chosen = next((n for n, w in ways.items() if (w.engine, w.slots) == (auto["engine"], auto["slots"])), None)
-        if chosen is None:
-            chosen = f"{auto['engine']}, {auto['slots']} slot{'s' * (auto['slots'] > 1)}"
-            ways |= self.engine(chosen, auto["engine"], trials, auto["slots"])
+        pilots = self.pilots(trials, some[0])
+        for pilot in pilots:
+            pilot["way"] = next(
+                (n for n, w in ways.items() if (w.engine, w.slots) == (pilot["engine"], pilot["slots"])),
+                f"{pilot['engine']}, {pilot['slots']} slot{'s' * (pilot['slots'] > 1)}",
+            )
+            if pilot["way"] not in ways:
+                ways |= self.engine(pilot["way"], pilot["engine"], trials, pilot["slots"])
         rounds: list[dict[str, dict[str, float]]] = []
         losses: dict[str, Mapping[TrialSpec, float]] = {}
         for number in range(n_rounds):
@@ -383,18 +381,26 @@ class Bench:
             "replicas": n_replicas,
             "total_steps": self.task.total_steps,
             "ways": {name: self.figures(name, way, rounds, losses) for name, way in ways.items()},
-            "auto": {**auto, "way": chosen, **self.figures_of_auto(auto["seconds"], chosen, rounds)},
+            "auto": [{**pilot, **self.figures_of_auto(pilot, ways, rounds)} for pilot in pilots],
         }
 
-    def pilot(self, trials: Sequence[TrialSpec]) -> dict[str, Any]:
-        """Return what engine "auto" chooses for a sweep of full length, and what choosing takes."""
-        start = time.perf_counter()
+    def pilots(self, trials: Sequence[TrialSpec], one: TrialSpec) -> list[dict[str, Any]]:
+        """Return what "auto" chooses in sweeps of several lengths, and what choosing takes; see `PILOTS`."""
+        clocks, _ = self.timed(lambda: self.losses(SerialRunner(), [one]))
+        step = clocks[self.clock("one by one")] / self.task.total_steps * len(trials)
+        whole = self.pilot(trials, round(LONG_SWEEP / step))["seconds"]
+        return [self.pilot(trials, max(1, round(n * whole / step))) for n in PILOTS]
+
+    def pilot(self, trials: Sequence[TrialSpec], total_steps: int) -> dict[str, Any]:
+        """Return what engine "auto" chooses for trials of so many steps, and what choosing takes."""
+        task = replace(self.task, total_steps=total_steps)
+        start = _spent(self.device)
         try:
-            plan = self.plan(self.sweep, "auto", trials)
+            plan = self.plan(task, "auto", trials)
             choice = {"engine": plan.engine, "slots": plan.slots, "note": plan.note}
         except NotVectorizable as error:
             choice = {"engine": "sequential", "slots": 1, "note": str(error)}
-        return {**choice, "seconds": time.perf_counter() - start, "total_steps": self.sweep.total_steps}
+        return {**choice, "seconds": _spent(self.device) - start, "total_steps": total_steps}
 
     def engine(
         self, name: str, engine: str, trials: Sequence[TrialSpec], slots: int | Literal["auto"] = "auto"
@@ -426,11 +432,11 @@ class Bench:
         """Return an empty pack, the seconds that it took to make it, and its bytes a replica on the GPU."""
         if (engine, slots) not in self.packs:
             before = _reset_peak(self.device)
-            start = time.perf_counter()
+            start = _spent(self.device)
             pack = Pack(self.task, SCHEDULES, slots, compiled=engine == "compiled")
             pack.steps(1)
             self.synchronize()
-            seconds = time.perf_counter() - start
+            seconds = _spent(self.device) - start
             self.packs[engine, slots] = pack, seconds, (_peak(self.device) - before) // slots
         return self.packs[engine, slots]
 
@@ -507,17 +513,26 @@ class Bench:
         }
 
     def figures_of_auto(
-        self, pilot: float, chosen: str, rounds: Sequence[Mapping[str, Mapping[str, float]]]
+        self, pilot: Mapping[str, Any], ways: Mapping[str, Way], rounds: Sequence[Mapping[str, Mapping[str, float]]]
     ) -> dict[str, Any]:
-        """Return the gain of "auto" in a sweep of full length: the pilot, and then its choice at the speed it has."""
-        clock = self.clock(chosen)
-        longer = self.sweep.total_steps / self.task.total_steps
-        sweeps = [{name: r[name][clock] * longer for name in ("loop", "one by one", chosen)} for r in rounds]
-        return {
-            "seconds_one_by_one": quartiles([s["one by one"] for s in sweeps]),
-            "gain": quartiles([s["loop"] / (s[chosen] + pilot) for s in sweeps]),
-            "gain_over_one_by_one": quartiles([s["one by one"] / (s[chosen] + pilot) for s in sweeps]),
-        }
+        """Return the speed of "auto" over one by one and over the best engine, choosing and preparation included.
+
+        The seconds of a sweep are those of a round, scaled by the steps.
+        """
+        longer = pilot["total_steps"] / self.task.total_steps
+        ratios: dict[str, list[float]] = {"over_one_by_one": [], "over_best": []}
+        for r in rounds:
+            seconds = {
+                name: r[name][self.clock(name)] * longer + way.seconds_to_prepare
+                for name, way in ways.items()
+                if way.engine
+            }
+            pack = ways[pilot["way"]].seconds_to_prepare
+            auto = pilot["seconds"] + seconds[pilot["way"]] - pack
+            ratios["over_one_by_one"].append(seconds["one by one"] / auto)
+            ratios["over_best"].append(min(seconds.values()) / auto)
+        one_by_one = median(r["one by one"][self.clock("one by one")] for r in rounds) * longer
+        return {"seconds_one_by_one": one_by_one, **{name: quartiles(values) for name, values in ratios.items()}}
 
     def bound(self, flops_per_second: float, bytes_per_second: float) -> dict[str, float]:
         """Return what a step must compute and move, and the least time that takes on this machine."""
@@ -561,6 +576,11 @@ def rates(device: str) -> tuple[float, float]:
     return 2 * n**3 / shortest(lambda: a @ a), 8 * n_numbers / shortest(lambda: numbers.add_(1.0))
 
 
+def _spent(device: str) -> float:
+    """Return the seconds so far: on the CPU those of this process and of its compilers, busy as the machine may be."""
+    return time.perf_counter() if device != "cpu" else sum(os.times()[:4])
+
+
 def _reset_peak(device: str) -> int:
     if device == "cpu":
         return 0
@@ -584,16 +604,21 @@ def machine(device: str) -> str:
 def tables(report: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """Return title, header and rows of each table: the gains, and what is behind them."""
     titles = {work.name: work.title for work in WORKLOADS}
-    gains, behind = [], []
+    gains, autos, behind = [], [], []
     for case in report["cases"]:
-        ways, auto, bound = case["ways"], case["auto"], report["bounds"][case["workload"]]
+        ways, bound = case["ways"], report["bounds"][case["workload"]]
         n_steps = case["replicas"] * case["total_steps"]
         gains.append(
             [titles[case["workload"]], str(case["replicas"])]
             + [f"{ways['loop']['seconds_of_sweep'][1] / n_steps * 1e6:.4g}"]
             + [_times(ways[name]["gain"]) if name in ways else "" for name in COLUMNS]
-            + [f"{_times(auto['gain'])}: {auto['way']}", f"{auto['gain_over_one_by_one'][1]:.3g}"]
         )
+        autos += [
+            [titles[case["workload"]], str(case["replicas"]), f"{auto['seconds_one_by_one']:.3g}"]
+            + [f"{auto['seconds']:.2g}", auto["way"].replace("_", " ")]
+            + [_times(auto[name]) for name in ("over_one_by_one", "over_best")]
+            for auto in case["auto"]
+        ]
         for name in [n for n in ways if ways[n]["engine"] not in ("", "sequential")]:
             way, seconds = ways[name], ways[name]["seconds_of_sweep"][1] / n_steps
             behind.append(
@@ -608,7 +633,8 @@ def tables(report: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[st
             )
     columns = [f"{name.replace('_', ' ')}, x" for name in COLUMNS]
     return [
-        ("How many times as fast as the loop", ["model", "R", "loop, us a step", *columns, *AUTO_COLUMNS], gains),
+        ("How many times as fast as the loop", ["model", "R", "loop, us a step", *columns], gains),
+        ("What auto makes of sweeps of several lengths", AUTO_COLUMNS, autos),
         ("What is behind it", BEHIND_COLUMNS, behind),
     ]
 
@@ -680,6 +706,7 @@ def main() -> None:
         parser.error(f"--rounds must be at least 1, got {args.rounds}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
+    torch._inductor.config.compile_threads = 1  # whose seconds `_spent` sees
     torch._inductor.config.force_disable_caches = True  # what compiling takes is what it takes the first time
     with threadpool_limits(1):
         report = run(args)

@@ -1,7 +1,10 @@
 """Are the claims of a search true when each trial has noise that the search is not told, and what do they cost?
 
+With `--told` it is told.
+
     python benchmarks/search_noise.py                   200 runs for each shape and noise, and TPE
     python benchmarks/search_noise.py --runs 20 --shapes valley --tpe-runs 0
+    python benchmarks/search_noise.py --told --runs 100 --tpe-runs 0
 
 The curves are those of benchmarks/search.py, over three decades, with a tolerance of 0.005: "valley" is quadratic in
 log(lr), "kink" is V-shaped, and "cliff" diverges above a valley; any other family can be named. Each
@@ -32,7 +35,7 @@ from dataclasses import replace
 import numpy as np
 from search import FAMILIES, TOLERANCE, Curve, OptunaSampler, markdown
 
-from robust_lr.search import LearningRateSearch, SearchResult
+from robust_lr.search import LearningRateSearch, SearchOptions, SearchResult
 
 NOISES = (0.2, 0.5, 1.0, 2.0, 5.0)
 LOW, HIGH = math.log(1e-3), math.log(1.0)
@@ -40,9 +43,10 @@ BUDGET = 60
 SHAPES = ["valley", "kink", "cliff"]
 
 
-def search(curve: Curve, rng: np.random.Generator) -> SearchResult:
-    """Search to the end; the search does not know the noise."""
-    found = LearningRateSearch(math.exp(LOW), math.exp(HIGH), tolerance=TOLERANCE)
+def search(curve: Curve, rng: np.random.Generator, told: float | None) -> SearchResult:
+    """Search to the end; None if the search does not know the noise."""
+    options = SearchOptions(noise=told)
+    found = LearningRateSearch(math.exp(LOW), math.exp(HIGH), tolerance=TOLERANCE, options=options)
     while asked := found.ask():
         for lr in asked:
             loss = curve.measured(math.log(lr), 0, rng)
@@ -97,12 +101,12 @@ def mean(values: Sequence[object]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def row(shape: str, factor: float, runs: int, tpe_runs: int) -> dict[str, object]:
+def row(shape: str, factor: float, runs: int, tpe_runs: int, told: bool) -> dict[str, object]:
     """Return a row of the table."""
     noise, judged, successes = factor * TOLERANCE, [], []
     for i in range(runs):
         curve = replace(FAMILIES[shape](np.random.default_rng([i, 1]), LOW, HIGH), noise=noise)
-        judged.append(judge(search(curve, np.random.default_rng([i, 2])), curve))
+        judged.append(judge(search(curve, np.random.default_rng([i, 2]), noise if told else None), curve))
         if i < tpe_runs:
             successes.append(tpe_successes(curve, i, np.random.default_rng([i, 3])))
     columns = {key: [each[key] for each in judged] for key in judged[0]}
@@ -133,11 +137,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--shapes", nargs="+", choices=FAMILIES, default=SHAPES)
     parser.add_argument("--noises", nargs="+", type=float, default=list(NOISES))
+    parser.add_argument("--told", action="store_true", help="tell the search the noise")
     parser.add_argument("--tpe-runs", type=int, default=100, help="runs of TPE, which is slower")
     args = parser.parse_args()
     rows = []
     for shape, factor in itertools.product(args.shapes, args.noises):
-        rows.append(row(shape, factor, args.runs, args.tpe_runs))
+        rows.append(row(shape, factor, args.runs, args.tpe_runs, args.told))
         print(rows[-1], file=sys.stderr, flush=True)
     print(markdown(rows))
 

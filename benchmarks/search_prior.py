@@ -11,6 +11,7 @@ is used on other families: the tables of three small models (see `benchmarks/sea
 Columns:
 
 - cold, prior: mean trials of the search without and with the prior,
+- cold within: share of searches without the prior whose best is within the tolerance, and of their true bounds,
 - within: share of searches with the prior whose best is within the tolerance of the best in the sweep,
 - by prior: share whose claim the prior carries; the others end by the convex bound,
 - claim: share of all stated bounds that the true excess does not exceed, and the same for those of the prior alone,
@@ -57,22 +58,39 @@ def search(problem: Problem, prior: ValleyPrior | None, tolerance: float, noise:
     return found.result
 
 
+def judged(
+    runs: Sequence[tuple[Problem, ValleyPrior]], found: Sequence[SearchResult]
+) -> tuple[list[float], list[tuple[bool, str | None]]]:
+    """Return the true excess of each result, and of each bound whether it is true and what carries it."""
+    excess = [p.loss(math.log(r.lr)) - p.least for (p, _), r in zip(runs, found, strict=True)]
+    return excess, [(e <= r.excess_bound + 1e-9, r.claim) for e, r in zip(excess, found, strict=True) if r.excess_bound]
+
+
+def share(excess: Sequence[float], tolerance: float) -> float:
+    """Return the share within the tolerance."""
+    return float(np.mean([each <= tolerance + 1e-9 for each in excess]))
+
+
 def row(
     name: str, runs: Sequence[tuple[Problem, ValleyPrior]], tolerance: float, told: float | None = None
 ) -> dict[str, object]:
     """Return a row of the table; both searches are told the noise, or only the prior knows it."""
     cold = [search(problem, None, tolerance, 0.0) for problem, _ in runs]
     warm = [search(problem, prior, tolerance, told if prior.noise else 0.0) for problem, prior in runs]
-    excess = [p.loss(math.log(r.lr)) - p.least for (p, _), r in zip(runs, warm, strict=True)]
-    stated = [(e <= r.excess_bound + 1e-9, r.claim) for e, r in zip(excess, warm, strict=True) if r.excess_bound]
+    excess, stated = judged(runs, warm)
+    before, proved = judged(runs, cold)
     by_prior = [is_true for is_true, claim in stated if claim == "prior"]
     more = [w.n_trials - c.n_trials for w, c in zip(warm, cold, strict=True)]
     return {
         "left out": name,
         "sweeps": len(runs),
         "cold": float(np.mean([r.n_trials for r in cold])),
+        "cold within": [
+            share(before, tolerance),
+            float(np.mean([is_true for is_true, _ in proved])) if proved else None,
+        ],
         "prior": float(np.mean([r.n_trials for r in warm])),
-        "within": float(np.mean([e <= tolerance + 1e-9 for e in excess])),
+        "within": share(excess, tolerance),
         "by prior": len(by_prior) / len(runs),
         "claim": [
             float(np.mean([is_true for is_true, _ in stated])) if stated else None,

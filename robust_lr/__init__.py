@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .search import SearchResult as SearchResult
     from .search.run import search_learning_rate as search_learning_rate
     from .search.transfer import transfer_learning_rate as transfer_learning_rate
+    from .sweep import BranchedSweep as BranchedSweep
     from .sweep import SweepResult as SweepResult
     from .sweep import run_sweep as run_sweep
     from .trials import TrainFunction as TrainFunction
@@ -68,7 +69,7 @@ else:
             "search": "LearningRateSearch SearchOptions SearchResult",
             "search.run": "search_learning_rate",
             "search.transfer": "transfer_learning_rate",
-            "sweep": "SweepResult run_sweep",
+            "sweep": "BranchedSweep SweepResult run_sweep",
             "trials": "TrainFunction TrialResult TrialSpec",
         },
         moved={

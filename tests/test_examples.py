@@ -9,9 +9,10 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
-    "cifar10_wrn.py": "images/s",
+    "wrn.py": "images/s",
     "quickstart_numpy.py": "cosine: ratio ",
     "search_digits.py": "cosine from 2.06\nBest learning rate: ",
+    "branched.py": "0 of 24 losses differ from those from scratch",
     "char_lm_packed.py": " comparisons, seed by seed; ",
     "custom_schedule.py": "bound, not prediction",
     "optuna_many_processes.py": "144 of 144 cells, each run {1} time",
@@ -22,8 +23,9 @@ PROMISES = {
     "digits_torch.py": "Every schedule breaks at the same learning rate",
 }
 ARGUMENTS = {
+    "branched.py": ["--horizons", "40,50,60,70", "--from-scratch"],
     "char_lm_packed.py": ["--steps", "20", "--seeds", "2"],
-    "cifar10_wrn.py": [
+    "wrn.py": [
         "--speed",
         "--device",
         "cpu",
@@ -39,9 +41,10 @@ ARGUMENTS = {
 }
 
 
-ELSEWHERE = {"ray_sweep.py"}  # tests/ray/test_job_submit.py runs it on a cluster
+# tests/ray/test_job_submit.py runs the first on a cluster, tests/test_examples_wrn.py the second.
+ELSEWHERE = {"ray_sweep.py", "wrn_trial.py"}
 # More than 5 s each; what they show is tested elsewhere in less time.
-SLOW = {"char_lm_packed.py", "cifar10_wrn.py", "digits_torch.py", "ray_ddp_trial.py", "sklearn_search.py"}
+SLOW = {"branched.py", "char_lm_packed.py", "wrn.py", "digits_torch.py", "ray_ddp_trial.py", "sklearn_search.py"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in ELSEWHERE)
 
 

@@ -24,7 +24,8 @@ journal readers._rows readers._names readers._states readers.runs readers.sqlite
 readers._mixture readers._to_sweep readers._delimited readers._json_records readers._parquet readers._files
 readers._columns readers._conditions readers._histories readers.table
 runners linear
-sweep.axes sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes sweep.usage
+sweep.axes sweep.branches sweep.branching sweep._trunks
+sweep.ledger sweep.plan sweep.progress sweep.results sweep.retries sweep.unused_axes sweep.usage
 commands.task commands.report commands._template commands._process commands._outputs commands._scripts commands
 readers
 search.run search.progress
@@ -35,6 +36,7 @@ analysis.recommendation analysis.comparison analysis.noise analysis._pairs
 analysis._pair_figures
 analysis._entry report.words report.answer report.tables report.text report.pair_words
 analysis
+report.branched_text
 collection._covariates collection.sweeps collection._bound collection._clusters collection._excess collection._next_grid
 collection.pooled collection.paired collection._analyzed report.pooled_text collection
 prior

@@ -15,12 +15,12 @@ import robust_lr
 ROOT = Path(__file__).resolve().parent.parent
 
 NAMES = """
-Analysis CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule GeometricGrid
-InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner PolynomialDecay
-ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult SerialRunner
-SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialPreempted TrialResult TrialSpec Warmup
-WarmupStableDecay analyze_sweep compare_schedules degradation_curve learning_rate_profile parse_schedule preempted
-recommend run_sweep search_learning_rate transfer_learning_rate
+Analysis BranchedSweep CommandTask Constant Cooldown CosineDecay DegradationCurve DivergenceWatch FunctionSchedule
+GeometricGrid InverseSqrt LearningRateProfile LearningRateSearch LinearDecay LinearModelTask PackedRunner
+PolynomialDecay ProcessPoolRunner Recommendation RobustLRError Schedule ScheduleComparison SearchOptions SearchResult
+SerialRunner SweepCollection SweepResult TableSchedule TrainFunction TrialDiverged TrialPreempted TrialResult
+TrialSpec Warmup WarmupStableDecay analyze_sweep compare_schedules degradation_curve learning_rate_profile
+parse_schedule preempted recommend run_sweep search_learning_rate transfer_learning_rate
 """
 
 # What version 0.1 exported too: each works with a warning until version 0.3.

@@ -3,11 +3,13 @@
 # `pip install '.[torch,ray,sklearn,report]'` in the environment that is active:
 #
 #   sbatch examples/cluster/slurm.sh
+#   sbatch examples/cluster/slurm.sh examples/wrn.py --tier full --runner ray --journal wrn.jsonl --report wrn.html
 #   squeue --me
 #   tail -f ray-sweep.out
 #   scancel --name ray-sweep
 #
-# The journal is in the folder of sbatch. Two minutes before its time is up the job puts itself back into the queue, and
+# The second runs the Wide ResNets, or a script of your own that takes --address. The journal is in the folder of
+# sbatch. Two minutes before its time is up the job puts itself back into the queue, and
 # goes on from there; so does a job that is preempted, and `sbatch` again after scancel.
 # EDIT: nodes, GPUs, CPUs, time; partition and account, if your cluster asks for them; the modules to load.
 
@@ -60,6 +62,7 @@ if ((SLURM_NNODES > 1)); then
     pids+=($!)
 fi
 
-python examples/ray_sweep.py --address "$ip:$port" --gpus-per-trial 1 --journal sweep.jsonl --output report.html &
+(($#)) || set -- examples/ray_sweep.py --gpus-per-trial 1 --journal sweep.jsonl --output report.html
+python "$@" --address "$ip:$port" &
 pids+=($!)
 wait $! # in the background, for the traps to be heard at once

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from robust_lr_torch import LossWatch, TrainingMonitor
+from robust_lr_torch.monitor import MonitoredCallback, TrainingMonitor
 
 
-class RobustLRCallback(TrainerCallback):  # type: ignore[misc]
+class RobustLRCallback(MonitoredCallback, TrainerCallback):  # type: ignore[misc]
     """Stops a diverged run, logs faults of the schedule, and prints the final metrics as `robust-lr run` reads them.
 
     The metrics come in a line of JSON from rank 0, at the end of training and after each later evaluation. It holds the
@@ -29,22 +31,8 @@ class RobustLRCallback(TrainerCallback):  # type: ignore[misc]
         OptionError, DataError: when an argument is out of range.
     """
 
-    def __init__(
-        self, *, check_every: int = 10, divergence_factor: float = 1e6, divergence_patience: int = 100
-    ) -> None:
-        self._rule: dict[str, Any] = {
-            "check_every": check_every,
-            "divergence_factor": divergence_factor,
-            "divergence_patience": divergence_patience,
-        }
-        self._monitor = TrainingMonitor(watch=LossWatch(**self._rule))
-        self._metrics = dict[str, Any]()
-        self._is_training = False
-
-    @property
-    def diverged_at(self) -> int | None:
-        """The step (from 0) at which the last run diverged, or None."""
-        return self._monitor.diverged_at
+    _metrics: Mapping[str, Any] = MappingProxyType({})
+    _is_training = False
 
     def add_loss(self, loss: Tensor) -> None:
         """Take the loss of a batch, as `Trainer.training_step` returns it."""
@@ -61,7 +49,7 @@ class RobustLRCallback(TrainerCallback):  # type: ignore[misc]
             total_steps=state.max_steps,
             first_step=state.global_step,
             is_main=state.is_world_process_zero,
-            watch=LossWatch(**self._rule),
+            watch=self._new_watch(),
         )
 
     def on_step_end(
@@ -90,7 +78,7 @@ class RobustLRCallback(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Note what is logged."""
-        self._metrics |= logs
+        self._metrics = {**self._metrics, **logs}
 
     def on_evaluate(
         self,
@@ -102,7 +90,7 @@ class RobustLRCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Note the metrics; in a diverged run, they become NaN."""
         metrics.update(self._monitor.judged(metrics))
-        self._metrics |= metrics
+        self._metrics = {**self._metrics, **metrics}
         if not self._is_training:
             self._monitor.report({**self._metrics, "step": state.global_step})
 

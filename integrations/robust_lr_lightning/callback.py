@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from robust_lr_torch import LossWatch, TrainingMonitor
+from robust_lr_torch.monitor import MonitoredCallback, TrainingMonitor
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     from pytorch_lightning import Callback, LightningModule, Trainer  # the same under its older name
 
 
-class RobustLRCallback(Callback):  # type: ignore[misc]
+class RobustLRCallback(MonitoredCallback, Callback):  # type: ignore[misc]
     """Stops a diverged run, logs faults of the schedule, and prints the final metrics as `robust-lr run` reads them.
 
     The metrics are those that the module has logged (``trainer.callback_metrics``). They come in a line of JSON from
@@ -32,22 +32,6 @@ class RobustLRCallback(Callback):  # type: ignore[misc]
     Raises:
         OptionError, DataError: when an argument is out of range.
     """
-
-    def __init__(
-        self, *, check_every: int = 10, divergence_factor: float = 1e6, divergence_patience: int = 100
-    ) -> None:
-        super().__init__()
-        self._rule: dict[str, Any] = {
-            "check_every": check_every,
-            "divergence_factor": divergence_factor,
-            "divergence_patience": divergence_patience,
-        }
-        self._monitor = TrainingMonitor(watch=LossWatch(**self._rule))
-
-    @property
-    def diverged_at(self) -> int | None:
-        """The step (from 0) at which the last run diverged, or None."""
-        return self._monitor.diverged_at
 
     def metrics(self, trainer: Trainer) -> dict[str, float]:
         """Return the metrics that the module has logged, for a training function to return; NaN if it diverged."""
@@ -64,7 +48,7 @@ class RobustLRCallback(Callback):  # type: ignore[misc]
             total_steps=int(steps) if math.isfinite(steps) and steps >= 1 else None,
             first_step=trainer.global_step,
             is_main=trainer.is_global_zero,
-            watch=LossWatch(**self._rule),
+            watch=self._new_watch(),
         )
 
     def on_train_batch_end(

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from optuna.study import Study, StudyDirection
@@ -59,7 +60,8 @@ def search_result(study: Study, choices: Choices | None = None) -> SearchResult:
     found = latest_search(trials, wanted)
     if found is None:
         raise DataError(f"study {study.study_name!r} holds no search for {dict(wanted)}; it holds {known}")
-    return standing_of(found, study, trials, wanted).search.result
+    result = standing_of(found, study, trials, wanted).search.result
+    return replace(result, direction="maximize" if study.direction == StudyDirection.MAXIMIZE else "minimize")
 
 
 def search_of(study: Study, choices: Choices | None = None) -> SearchResult:

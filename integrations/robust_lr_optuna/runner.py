@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from robust_lr import Schedule, TrainFunction, TrialResult, TrialSpec
 from robust_lr._checks import check_whole
 from robust_lr._labels import has_text, is_vague
+from robust_lr._metrics import Direction
 from robust_lr._text import listed
 from robust_lr.exceptions import DataError, OptionError
 from robust_lr.grids import SIGNIFICANT_DIGITS
@@ -31,7 +32,8 @@ class OptunaRunner:
 
     A trial has the parameters "lr", "schedule" and "seed"; its value is the loss, infinity if it diverged. Its user
     attributes are "status", "metrics", "error" and "spec", the text of its schedule. If the study maximizes, the value
-    is the negative of the loss. The study's sampler is not used.
+    is the negative of the loss; in a sweep or search with ``direction="maximize"`` that is the score itself, and the
+    attribute "returned" has what the training function returned. The study's sampler is not used.
 
     Results that the study already holds, from any source, do not run again: an interrupted sweep continues, and a
     larger one runs only the new trials. Use another study when the training function has changed.
@@ -86,7 +88,8 @@ class OptunaRunner:
         """
         train = time_limited(train, self.trial_timeout)
         fail_stale_trials(self.study)
-        held = _Held(self.study, schedules)
+        # A source of plain trials has no direction: its losses are losses.
+        held = _Held(self.study, schedules, getattr(source, "direction", "minimize"))
         for spec in source.waiting:
             held.space_of(spec)  # one range from the first trial to the last, as far as known
         later, running = dict[TrialSpec, TrialSpec](), set[Future[TrialResult]]()
@@ -115,11 +118,12 @@ class OptunaRunner:
 class _Held:
     """The contents of a study: results, running trials, and the distributions of its parameters, by `_key`."""
 
-    def __init__(self, study: Study, schedules: Mapping[str, Schedule]) -> None:
+    def __init__(self, study: Study, schedules: Mapping[str, Schedule], direction: Direction) -> None:
         self.results = dict[TrialSpec, TrialResult]()
         self.running = set[TrialSpec]()
         self._id, self._storage, self._schedules = study._study_id, study._storage, schedules
         self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        self._is_score = direction == "maximize"
         self._read = set[int]()
         before = self._storage.get_all_trials(self._id, deepcopy=False)
         self._distributions = {name: kind for trial in before for name, kind in trial.distributions.items()}
@@ -178,7 +182,11 @@ class _Held:
             if value:
                 self._storage.set_trial_user_attr(trial, name, value)
         if result.is_final:
-            self._storage.set_trial_state_values(trial, TrialState.COMPLETE, [self._sign * result.loss])
+            loss = result.loss
+            if self._is_score and result.status == "ok":
+                self._storage.set_trial_user_attr(trial, "returned", loss)
+                loss = -loss
+            self._storage.set_trial_state_values(trial, TrialState.COMPLETE, [self._sign * loss])
         else:
             self._storage.set_trial_state_values(trial, TrialState.FAIL)
         return result
@@ -187,7 +195,7 @@ class _Held:
         value, seconds, metrics = final_value(trial), seconds_of(trial), metrics_of(trial)
         if value is None or not math.isfinite(value):
             return TrialResult(spec, math.inf, "diverged", seconds, metrics, trial.user_attrs.get("error"))
-        return TrialResult(spec, self._sign * value, "ok", seconds, metrics)
+        return TrialResult(spec, trial.user_attrs.get("returned", self._sign * value), "ok", seconds, metrics)
 
     def _check_schedule(self, trial: FrozenTrial, name: str) -> None:
         if name in self._schedules:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class LearningRateSearcher(LedgerSearcher):
     @property
     def result(self) -> SearchResult:
         """The result so far."""
-        return self._plan.search.result
+        return replace(self._plan.search.result, direction="maximize" if self.mode == "max" else "minimize")
 
     def _state(self) -> dict[str, Any]:
         return {"search": self._plan.search.to_dict(), "told": [to_list(spec) for spec in self._plan.finished]}

@@ -158,7 +158,7 @@ class LearningRateSearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn 
             outcomes = self._trials.run(evaluate_candidates, [{self.lr_name: lr} for lr in lrs], column)
             for lr, (score, status) in zip(lrs, outcomes, strict=True):
                 search.tell(lr, -score, status=status)
-        self.search_result_ = search.result
+        self.search_result_ = replace(search.result, direction="maximize")
         if not self._trials.complete_results():
             raise self._nothing_found()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from robust_lr._checks import check_whole
 from robust_lr.divergence import DivergenceWatch
@@ -24,7 +22,8 @@ from robust_lr.schedules.closed_forms import Schedule, tabulated
 from robust_lr.schedules.specs import parse_schedule
 
 from ._examples import Examples, examples_of, outputs_of
-from .packing._dropout import CounterNoise, noise_keys
+from ._run import TrainingRun
+from .packing._dropout import noise_keys
 
 _INITIAL, _BATCHES, _NOISE = range(3)  # each seed has one random stream for each of these
 
@@ -46,6 +45,7 @@ class Training:
     penalty: Callable[[nn.Module], Tensor] | None = None
     clip_norm: float | None = None
     device: str | torch.device = "cpu"
+    autocast: torch.dtype | None = None
     evaluation_batch_size: int = 1024
     check_every: int = 50
     divergence_factor: float = 1e6
@@ -65,21 +65,24 @@ class Training:
         Raises:
             DataError: when `lr` or `seed` is out of range.
         """
+        run = self.start(lr=lr, seed=seed)
+        run.advance(self._multipliers(schedule))
+        return run.evaluate()
+
+    def start(self, *, lr: float, seed: int) -> TrainingRun:
+        """Return a training that is about to begin, for any number of steps; `total_steps` has no part in it.
+
+        Args:
+            lr, seed: as in a call of the task.
+        """
         if not (math.isfinite(lr) and lr > 0):
             raise DataError(f"lr must be a finite number > 0, got {lr!r}")
-        model, watch = self.initial_model(seed), self.watch()
-        with self.noise_of(seed):
-            steps = self.steps(model, lr=lr, schedule=schedule, seed=seed)
-            while block := list(islice(steps, self.check_every)):
-                diverged_at = watch.see(torch.stack(block).tolist())  # reading a value waits for the device
-                if diverged_at is not None:
-                    return self.failure(diverged_at)
-            return self.outcome(model)
+        return TrainingRun(self, self.initial_model(seed), lr=lr, seed=seed)
 
-    def outcome(self, model: nn.Module) -> dict[str, float]:
+    def outcome(self, model: nn.Module, n_steps: int | None = None) -> dict[str, float]:
         results = self.evaluate(model)
         is_finite = math.isfinite(results["loss"] + results.get("training_loss", 0.0))
-        return results if is_finite else self.failure(self.total_steps)
+        return results if is_finite else self.failure(self.total_steps if n_steps is None else n_steps)
 
     def failure(self, diverged_at: int) -> dict[str, float]:
         failed = {"loss": math.inf, "diverged_at_step": float(diverged_at)}
@@ -99,7 +102,9 @@ class Training:
 
     def batch_indices(self, seed: int) -> Tensor:
         """Return the training rows that each step of a seed uses: int64, shape (total_steps, batch_size)."""
-        return torch.stack(list(self._batches(seed)))
+        n_rows = self.total_steps * self.batch_size
+        epochs = islice(self._epochs(seed), -(-n_rows // len(self.examples)))
+        return torch.cat(list(epochs))[:n_rows].view(self.total_steps, self.batch_size)
 
     @cached_property
     def examples(self) -> Examples:
@@ -110,17 +115,18 @@ class Training:
         return None if self.validation_data is None else examples_of("validation_data", self.validation_data)
 
     def objective(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
-        value = self.loss(outputs_of(model, inputs), targets)
-        if value.ndim:
-            raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
-        return value if self.penalty is None else value + self.penalty(model)
+        with self._precision():
+            value = self.loss(outputs_of(model, inputs), targets)
+            if value.ndim:
+                raise DataError(f"loss must return a scalar, the mean over the batch, not shape {tuple(value.shape)}")
+            return value if self.penalty is None else value + self.penalty(model)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the figures of a trained model; see the class."""
         was_training = model.training
         model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._precision():
                 objective = self._means(model, self.examples, {"loss": self.loss})["loss"]
                 if self.penalty is not None:
                     objective += float(self.penalty(model))
@@ -137,57 +143,41 @@ class Training:
 
         Use it inside `noise_of(seed)`, else the model draws from the caller's generators.
         """
-        optimizer = self.make_optimizer(model, lr)
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        multipliers = tabulated(parse_schedule(schedule), self.total_steps).tolist()
-        data, values, closes = self.examples.on(self.device), list[Tensor](), needs_closure(optimizer)
-        draws = True  # until a step has no dropout, to spare later steps the cost of looking for it
-        rows_and_keys = zip(self._batches(seed), self.noise_keys(seed), strict=True)
+        return TrainingRun(self, model, lr=lr, seed=seed).steps(self._multipliers(schedule))
 
-        def closure() -> Any:
-            nonlocal draws
-            optimizer.zero_grad()
-            noise = CounterNoise(key) if draws else None
-            with noise or nullcontext():
-                objective = self.objective(model, inputs, targets)
-            draws = noise is not None and noise.n_calls > 0
-            with _NoDraws() if draws and step == 0 else nullcontext():  # type: ignore[no-untyped-call]
-                objective.backward()  # type: ignore[no-untyped-call]
-            if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
-            values.append(objective.detach())
-            return values[-1]
-
-        for step, (rows, key) in enumerate(rows_and_keys):  # noqa: B007  # the closure reads the key
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * multipliers[step]
-            inputs, targets = data.batch(rows, self.device)
-            values.clear()
-            if closes:
-                optimizer.step(closure)
-            else:
-                closure()
-                optimizer.step()
-            yield values[0]
+    def _multipliers(self, schedule: Schedule | str) -> list[float]:
+        multipliers: list[float] = tabulated(parse_schedule(schedule), self.total_steps).tolist()
+        return multipliers
 
     def noise_of(self, seed: int) -> AbstractContextManager[None]:
         """Set torch's global generators, also those of the device, to the seed's noise inside the context."""
         return _seeded(_stream(seed, _NOISE), torch.device(self.device))
 
-    def noise_keys(self, seed: int) -> Tensor:
-        """Return the key of the dropout masks of each step of a seed: int32, shape (total_steps,), on the device."""
-        return torch.from_numpy(noise_keys(_stream(seed, _NOISE), self.total_steps)).to(self.device)
+    def noise_keys(self, seed: int, n_steps: int | None = None) -> Tensor:
+        """Return the key of the dropout masks of each step of a seed: int32, shape (n_steps,), on the device."""
+        n = self.total_steps if n_steps is None else n_steps
+        return torch.from_numpy(noise_keys(_stream(seed, _NOISE), n)).to(self.device)
+
+    def batches(self, seed: int, first: int = 0) -> Iterator[Tensor]:
+        """Yield the training rows of each step of a seed from step `first` on, without end."""
+        return islice(self._batches(seed), first, None)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        on = torch.device(self.device).type
+        return nullcontext() if self.autocast is None else torch.autocast(on, self.autocast)
 
     def _batches(self, seed: int) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(_stream(seed, _BATCHES))
-        rows = torch.empty(0, dtype=torch.int64)
-        for _ in range(self.total_steps):
+        rows, epochs = torch.empty(0, dtype=torch.int64), self._epochs(seed)
+        while True:
             if rows.shape[0] < self.batch_size:
-                n = len(self.examples)
-                epoch = torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
-                rows = torch.cat([rows, epoch])
+                rows = torch.cat([rows, next(epochs)])
             yield rows[: self.batch_size]
             rows = rows[self.batch_size :]
+
+    def _epochs(self, seed: int) -> Iterator[Tensor]:
+        generator, n = torch.Generator().manual_seed(_stream(seed, _BATCHES)), len(self.examples)
+        while True:
+            yield torch.randperm(n, generator=generator) if self.examples.is_shuffled else torch.arange(n)
 
     def _means(
         self, model: nn.Module, data: Examples, functions: Mapping[str, Callable[[Any, Any], Tensor | float]]
@@ -200,26 +190,6 @@ class Training:
             for name, function in functions.items():
                 sums[name] += float(function(outputs, targets)) * len(rows)
         return {name: total / n for name, total in sums.items()}
-
-
-def needs_closure(optimizer: Optimizer) -> bool:
-    """Return whether its step must be given the objective as a function, which it calls as often as it likes."""
-    parameters = inspect.signature(optimizer.step).parameters.values()
-    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-
-
-class _NoDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises if a backward pass draws random numbers, as an activation checkpoint that recomputes dropout does.
-
-    `CounterNoise` is off there, so the masks would differ from those of the forward pass.
-    """
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise DataError("torch.utils.checkpoint would draw other dropout masks the second time; drop outside")
-        return func(*args, **(kwargs or {}))
 
 
 def _stream(seed: int, purpose: int) -> int:

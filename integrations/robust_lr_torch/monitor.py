@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -123,6 +124,27 @@ class TrainingMonitor:
             self._has_logged = True
             _LOG.warning("The loss diverged at step %d, so training stops.", self.diverged_at)
         return True
+
+
+class MonitoredCallback:
+    """What the callbacks of all trainers are: the rule for divergence, and the monitor of the run."""
+
+    def __init__(
+        self, *, check_every: int = 10, divergence_factor: float = 1e6, divergence_patience: int = 100
+    ) -> None:
+        super().__init__()
+        self._new_watch = partial(
+            LossWatch,
+            check_every=check_every,
+            divergence_factor=divergence_factor,
+            divergence_patience=divergence_patience,
+        )
+        self._monitor = TrainingMonitor(watch=self._new_watch())
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step (from 0) at which the last run diverged, or None."""
+        return self._monitor.diverged_at
 
 
 def _is_of_the_model(name: str) -> bool:

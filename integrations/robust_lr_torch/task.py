@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Unpack
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from robust_lr._checks import check_whole
@@ -59,6 +60,7 @@ class SupervisedTask(Training):
         penalty: ``penalty(model)``, a scalar tensor such as an L2 term, part of the objective.
         clip_norm: maximum norm of the gradient over all parameters, > 0; None for no clipping.
         device: "cpu" or "cuda", optionally with an index as in "cuda:0".
+        autocast: `torch.bfloat16` computes outputs and losses under `torch.autocast`; None in the types of the model.
         evaluation_batch_size: rows evaluated at once, >= 1.
         check_every: steps between two checks of whether the objective is finite, >= 1; a check waits for the device.
         divergence_factor: a trial has also diverged if its objective stays above this multiple of the first step's,
@@ -105,8 +107,9 @@ class SupervisedTask(Training):
     def __robust_lr_fingerprint__(self) -> dict[str, object]:
         """Return what determines the results, so that a journal notices an edit of a model's code."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _WITHOUT_EFFECT}
-        if self.parameter_groups is None:
-            del parts["parameter_groups"]  # which version 0.1.0 did not have
+        for name in ("parameter_groups", "autocast"):  # which version 0.1.0 did not have
+            if parts[name] is None:
+                del parts[name]
         for name, examples in (("train_data", self.examples), ("validation_data", self.validation_examples)):
             if examples is not None and isinstance(parts[name], Dataset | DataLoader):
                 parts[name] = (examples.columns, examples.is_shuffled)
@@ -142,6 +145,9 @@ def _check_task(task: SupervisedTask) -> None:
         raise DataError(f"clip_norm must be a finite number > 0 or None, got {task.clip_norm!r}")
     if str(task.device).partition(":")[0] not in ("cpu", "cuda"):
         raise DataError(f"device must be 'cpu' or 'cuda', perhaps with an index, got {task.device!r}")
+    if task.autocast not in (None, torch.bfloat16):
+        why = ", since float16 would need its gradients scaled" if task.autocast is torch.float16 else ""
+        raise DataError(f"autocast must be torch.bfloat16 or None{why}, got {task.autocast!r}")
     if "lr" in task.optimizer_options:
         raise DataError("optimizer_options must not hold lr: it comes with each trial")
     try:

@@ -14,7 +14,7 @@ from ..report.collection_report import write_collection_report
 from ..report.console import make_console, print_analysis, print_blocks, print_box, print_rows
 from ..report.groups import group_rows
 from ..report.html import write_report
-from ..report.pooled_text import collection_blocks
+from ..report.pooled_text import collection_blocks, data_notes
 from ..sweep import SweepResult
 from .arguments import list_of_names
 from .output import figures, write_json, writing_report
@@ -34,6 +34,8 @@ def analyze_many(collection: SweepCollection, options: argparse.Namespace, sourc
         print_blocks(collection_blocks(pooled, n_shown=0 if is_few else None), console)
     else:
         console.print(f"No recommendation for further sweeps: {pooled}.")
+        for note in data_notes(collection):
+            console.print(f"Note: {note}.", soft_wrap=not console.is_terminal)
         print_rows(console, group_rows(analyses), "Over the groups")
     if is_few or isinstance(pooled, InsufficientDataError):
         print_box(overview_box(shown), console)

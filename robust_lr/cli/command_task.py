@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError, RobustLRWarning
 from .arguments import at_least, import_function, make_runner, split_specs
+from .cost import read_cost
 from .plugins import Plugin
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def add_command_options(parser: argparse.ArgumentParser, *, emit: bool = False) 
         option("--emit", choices=("shell", "slurm-array"), metavar="KIND",
             help="print a script that runs the trials as a job: shell (a line a trial) or slurm-array",
         )  # fmt: skip
-    option("--dry-run", action="store_true", default=None, help="print the commands, and run nothing")
+    else:
+        option("--dry-run", action="store_true", default=None, help="print the first commands, and run nothing")
 
 
 def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
         "train": train,
         "metric": options.metric,
         "direction": options.direction,
-        "runner": _CommandPrinter(train, options) if is_listing else make_runner(options, plugins),
+        "runner": _Listing(train, options) if is_listing else make_runner(options, plugins),
         "journal": None if is_listing else Path(options.journal),
         "max_retries": options.max_retries,
         "label": options.label,
@@ -71,8 +74,8 @@ def training_options(options: argparse.Namespace, plugins: Sequence[Plugin]) -> 
     }
 
 
-class _CommandPrinter:
-    """A runner that prints the commands of the trials that wait, or a script for them, and ends the program."""
+class _Listing:
+    """A runner that prints the commands of the trials that wait and their cost, or a script, and ends the program."""
 
     def __init__(self, task: Any, options: argparse.Namespace) -> None:
         self._task, self._options = task, options
@@ -80,15 +83,19 @@ class _CommandPrinter:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
-        trials = source.take(len(source.waiting))
-        if kind := getattr(self._options, "emit", None):
+        trials, options = source.take(len(source.waiting)), self._options
+        if kind := getattr(options, "emit", None):
             from ..commands.job import job_script, write_job
 
-            write_job(self._task, trials, max_retries=self._options.max_retries, label=self._options.label)
+            write_job(self._task, trials, max_retries=options.max_retries, label=options.label)
             print(job_script(kind, self._task.trials_dir, len(trials)), end="")
             raise SystemExit(0)
-        for spec in trials:
-            print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
+        if options.command_line is not None:
+            for spec in trials:
+                print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
+        if hasattr(options, "seconds_per_trial"):  # a search does not know its trials
+            for line in read_cost(trials, options).lines():
+                print(line, file=sys.stdout if options.command_line is None else sys.stderr)
         raise SystemExit(0)
 
 
@@ -108,7 +115,8 @@ def _read_train(options: argparse.Namespace) -> TrainFunction:
     if options.command_line is None:
         # A search trains functions for so many steps too.
         steps = given.pop("total_steps", None) if hasattr(options, "horizons") else None
-        given |= {name: True for name in ("dry_run", "emit") if getattr(options, name, None)}
+        for_commands = ("emit",) if hasattr(options, "seconds_per_trial") else ("dry_run", "emit")
+        given |= {name: True for name in for_commands if getattr(options, name, None)}
         if given:
             raise OptionError(f"--{next(iter(given)).replace('_', '-')} is for --command")
         train: TrainFunction = import_function(options.function, has_total_steps=steps is not None)

@@ -29,7 +29,7 @@ _NOTHING_SEEN = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("file", nargs="?", metavar="FILE", help="table with the learning rate of each step (CSV, JSON, parquet)")
+    option("file", nargs="?", metavar="FILE", help="learning rate of each step: a table, or the files of a tracker")
     option("--command", dest="command_line", metavar="COMMAND", help="training script to run, as in a shell")
     option("--total-steps", type=at_least(1), metavar="N", help="optimizer steps that the run is meant to take")
     option("--lr-name", metavar="COLUMN", help="column of the learning rate [default: found by its name]")

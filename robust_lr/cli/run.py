@@ -16,7 +16,8 @@ from .arguments import (
     split_specs,
 )
 from .command_task import add_command_options, training_options
-from .plugins import Plugin
+from .cost import add_cost_options
+from .plugins import Plugin, require
 
 if TYPE_CHECKING:
     from ..grids import GeometricGrid
@@ -45,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_failed_as_diverged(parser)
     add_training(parser, journal="sweep.jsonl", n_jobs=None)
     add_command_options(parser, emit=True)
+    add_cost_options(parser)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
@@ -55,6 +57,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from ..sweep import run_sweep
     from .output import figures, log_on_stderr, write_json
 
+    require(options, "dry_run", ["seconds_per_trial"])
     if options.tolerance is not None:
         read_tolerance(options.tolerance)
     grid = _grid(options)

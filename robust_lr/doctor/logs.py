@@ -1,4 +1,4 @@
-"""The doctor on a log: a table with the learning rate of each step."""
+"""The doctor on a log: the learning rate of each step, in a table or in a tracker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .._text import listed
 from ..exceptions import DataError
-from ..readers._files import read_records
-from ..readers._names import is_lr, is_step, run_id_rank
+from ..readers._kinds import read_histories
+from ..readers._names import is_config, is_lr, is_step, run_id_rank
 from ..readers._rows import Row, Table, number_or_nan
 from ._diagnosis import diagnose
 from .evidence import Evidence, Record
@@ -21,13 +21,14 @@ def examine_log(path: str | Path, *, lr_name: str | None = None) -> dict[str, tu
 
     Args:
         path: a table (CSV, JSON lines, parquet, ...) with a row for each step: a column of the learning rate, or one
-            for each parameter group, and, if there are any, columns of the step and of the run.
+            for each parameter group, and, if there are any, columns of the step and of the run. Or the files of a
+            tracker (MLflow, TensorBoard, Trackio, W&B) to which the learning rates were logged.
         lr_name: the column of the learning rate, if its name does not say so.
 
     Raises:
         DataError: when the table cannot be read, or has no learning rates.
     """
-    table = read_records(path)
+    table = read_histories(path)
     rates = _rate_columns(path, table, lr_name)
     steps = [column for column in table.columns if is_step(column)]
     step = max(steps, key=lambda column: len({row.cells[column] for row in table.rows}), default=None)
@@ -51,7 +52,8 @@ def _rate_columns(path: str | Path, table: Table, lr_name: str | None) -> list[s
         if lr_name not in table.columns:
             raise DataError(f"{path} has no column {lr_name!r}; it has {listed(table.columns)}")
         return [lr_name]
-    found = [column for column in table.columns if is_lr(column) or is_lr(column.partition("-")[0])]
+    names = [column for column in table.columns if not is_config(column)]  # a setting is not what was applied
+    found = [column for column in names if is_lr(column) or is_lr(column.partition("-")[0])]
     if not found:
         has = listed(table.columns)
         raise DataError(f"{path} has no column of learning rates; name it with --lr-name; it has {has}")

@@ -16,6 +16,10 @@ from ..exceptions import JournalError
 from ..trials import Status, TrialResult, TrialSpec, expand_trials
 
 FORMAT = 1
+OF_A_SEARCH = (
+    "a search chose these learning rates one after the other, so they are no grid, and what follows about "
+    "coarser grids is a guess: the command of the search prints its answer again, without training"
+)
 _OPENING = b'{"record": "sweep", "format": '
 
 
@@ -80,10 +84,7 @@ class JournalContents:
         n_asked, n_left = len(self._asked), self.n_left
         unfinished = [f"{n_asked - n_left} of {n_asked} results: the sweep is unfinished"] if n_left else []
         if not self.header.requested[0] and self.results:
-            unfinished = [
-                "a search chose these learning rates one after the other, so they are no grid, and what follows about "
-                "coarser grids is a guess: the command of the search prints its answer again, without training"
-            ]
+            unfinished = [OF_A_SEARCH]
         return unfinished + [
             f"{count_of(len(other.results), 'result')} left out: the journal has them under the label {label}"
             for label, other in self.others.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,8 @@ _SHARES = tuple(np.linspace(0.05, 0.95, 15).tolist())
 _BESIDE = (-2.0, -1.0, 1.0, 2.0)
 _N_OUTCOMES, _N_VALLEYS = 24, 1024
 _CLOSEST, _FARTHEST = 0.04, 0.5
-# Below this doubt a search may end; while its valley is open on a side it goes on, as if in this doubt.
-_DECISIVE, _OPEN = 0.975, 0.2
+# Below this doubt a search may end.
+_DECISIVE = 0.975
 
 
 def next_trial(posterior: Posterior, tolerance: float, taken: Sequence[float] = ()) -> float | None:
@@ -70,8 +69,5 @@ def _score(posterior: Posterior, x: float, tolerance: float, taken: Sequence[flo
     share /= share.sum(axis=1, keepdims=True)
     new, old = (share @ (each[kept] <= tolerance) for each in (rises, posterior.rises(best)))
     is_better = losses < posterior.trials.loss[posterior.trials.best]
-    after = replace(posterior.trials, broken=(*posterior.trials.broken, x))
-    ends = [after.has_neighbors(each, posterior.low, posterior.high) for each in (x, best)]
-    least = np.where(posterior.is_as_expected | np.where(is_better, *ends), 1 - min(prior.required, _DECISIVE), _OPEN)
-    doubt = np.maximum(1 - np.where(is_better, new, old), least)
+    doubt = np.maximum(1 - np.where(is_better, new, old), 1 - min(prior.required, _DECISIVE))
     return -float(np.log(doubt).mean())

@@ -26,8 +26,7 @@ _STRANGE_SHARE, _STRANGE_WEIGHT, _STRANGE_SPREAD = 4, 0.03, 1.5
 # How likely training breaks above the best although the valley is not that high there, and below it (logarithms).
 _CLIFF, _NO_CLIFF = -2.0, -8.0
 _BROKEN_SHARE = 0.7
-_AT_END = 0.005  # in log(lr)
-# An open valley may carry a claim while its best is so many spreads from the expected one.
+# A prior may carry a claim while the best is within so many spreads of the expected one.
 _EXPECTED, _TOO_FAR = 1.5, 3.0
 
 
@@ -43,12 +42,6 @@ class Trials:
     @cached_property
     def best(self) -> int:
         return min(range(len(self.x)), key=self.loss.__getitem__)
-
-    def has_neighbors(self, x: float, low: float, high: float) -> bool:
-        """Whether trials lie on both sides of x, or an end of the range does."""
-        others = (*self.x, *self.broken)
-        below = x - low <= _AT_END or any(other < x for other in others)
-        return below and (high - x <= _AT_END or any(other > x for other in others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +91,13 @@ class Posterior:
         return bool(self.weights[: _N // _STRANGE_SHARE].sum() > 0.5) or self._spreads_off > _TOO_FAR
 
     def probability(self, tolerance: float) -> float:
-        """The probability that the best trial is within the tolerance; 0 while its valley is open on a side.
+        """The probability that the best trial is within the tolerance; 0 if the valley is not where it is expected.
 
-        A second family of curves, of which the prior knows nothing, shows there.
+        The prior knows little of valleys elsewhere: another family of curves shows there, or noise.
         """
-        if not self.trials.x:
+        if not self.trials.x or not self.is_as_expected:
             return 0.0
-        x = self.trials.x[self.trials.best]
-        is_closed = self.trials.has_neighbors(x, self.low, self.high)
-        return self.probability_within(x, tolerance) if is_closed or self.is_as_expected else 0.0
+        return self.probability_within(self.trials.x[self.trials.best], tolerance)
 
     @cached_property
     def is_as_expected(self) -> bool:

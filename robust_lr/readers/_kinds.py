@@ -11,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 from .._text import count_of, listed, near_file, without_passwords
 from ..exceptions import DataError
 from ._journals import JOURNALS
+from ._rows import Table
 from ._tables import TABLES, TRACKERS
 from ._walk import walk
-from .reader import Reader
+from .reader import HistoryReader, Reader
 from .sqlite import is_sqlite, tables_of
 
 GROUP = "robust_lr.readers"
@@ -56,6 +57,21 @@ def find_results(path: str | Path) -> Found:
             f"{listed(sorted(tables_of(root))) or 'none'}"
         )
     return Found(reader or TABLES, [root], root.parent)
+
+
+def read_histories(path: str | Path) -> Table:
+    """Return what a path holds of the steps of training, as a table with one row for each step of each run.
+
+    Raises:
+        DataError: when there is nothing to read, or results without their steps.
+    """
+    found = find_results(path)
+    if not isinstance(found.reader, HistoryReader):
+        raise DataError(
+            f"{path} holds {found.reader.name}, without the values at each step; give a table with a row for each step "
+            f"of each run, or {listed(each.name for each in TRACKERS)}"
+        )
+    return found.reader.histories(found.paths, found.root)
 
 
 def _path_of(path: str | Path) -> Path:

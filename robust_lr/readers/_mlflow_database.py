@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._mlflow_runs import MLflowRun, as_mlflow_table
+from ._mlflow_runs import MLflowRun, as_mlflow_runs
 from ._names import is_lr
-from ._rows import Table
 from ._tracked import History
+from ._tracked_tables import TrackedRuns
 from .sqlite import open_sqlite, rows_of, tables_of
 
 _INFINITY = 1.7976931348623157e308  # MLflow's stand-in, because its SQL has no infinity
@@ -24,17 +24,22 @@ def is_mlflow_database(path: Path) -> bool:
     return tables_of(path) >= _TABLES
 
 
-def read_mlflow_database(paths: Sequence[Path], root: Path) -> Table:
+def read_mlflow_database(paths: Sequence[Path], root: Path) -> TrackedRuns:
     """Return the runs, without deleted ones; the last value of each metric counts."""
-    return as_mlflow_table([run for path in paths for run in _runs(path)])
+    return as_mlflow_runs([run for path in paths for run in _runs(path, _last_values)])
 
 
-def _runs(path: Path) -> list[MLflowRun]:
+def read_mlflow_histories(paths: Sequence[Path], root: Path) -> TrackedRuns:
+    """Return the runs with all values of their metrics, which takes longer."""
+    return as_mlflow_runs([run for path in paths for run in _runs(path, _all_values)])
+
+
+def _runs(path: Path, read: Callable[[sqlite3.Connection, set[str]], Mapping[str, History]]) -> list[MLflowRun]:
     tables = tables_of(path)
     with open_sqlite(path) as database:
         experiments = {each["experiment_id"]: each for each in rows_of(database, "experiments", tables)}
         params, tags = (_by_run(database, name, tables) for name in ("params", "tags"))
-        histories = _histories(database, tables)
+        histories = read(database, tables)
         return [
             MLflowRun(
                 run_id=run["run_uuid"],
@@ -62,7 +67,16 @@ def _by_run(database: sqlite3.Connection, table: str, tables: set[str]) -> dict[
     return found
 
 
-def _histories(database: sqlite3.Connection, tables: set[str]) -> dict[str, History]:
+def _all_values(database: sqlite3.Connection, tables: set[str]) -> dict[str, History]:
+    found: dict[str, History] = defaultdict(History)
+    if "metrics" in tables:
+        query = "SELECT run_uuid, key, value, is_nan, step FROM metrics ORDER BY timestamp, step"
+        for run, key, value, is_nan, step in database.execute(query):
+            found[run].add(key, _value(value, is_nan), step)
+    return found
+
+
+def _last_values(database: sqlite3.Connection, tables: set[str]) -> dict[str, History]:
     found: dict[str, History] = defaultdict(History)
     query = "SELECT run_uuid, key, value, is_nan, step FROM latest_metrics"
     for run, key, value, is_nan, step in database.execute(query):

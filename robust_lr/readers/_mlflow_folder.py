@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..exceptions import DataError
-from ._mlflow_runs import MLflowRun, as_mlflow_table
-from ._rows import Table
+from ._mlflow_runs import MLflowRun, as_mlflow_runs
 from ._tracked import History
+from ._tracked_tables import TrackedRuns
 from ._walk import is_folder, is_plain_file, walk
 from ._yaml import read_yaml
 
@@ -21,11 +21,11 @@ def is_mlflow_run(path: Path) -> bool:
     return is_plain_file(path / "meta.yaml") and is_folder(path / "params") and is_folder(path / "metrics")
 
 
-def read_mlflow_folders(paths: Sequence[Path], root: Path) -> Table:
+def read_mlflow_folders(paths: Sequence[Path], root: Path) -> TrackedRuns:
     """Return the runs in these folders, without deleted ones; the last value of each metric counts."""
     experiments = {folder: _experiment(folder) for folder in {path.parent for path in paths}}
     runs = [run for path in paths if (run := _run(path, experiments[path.parent])) is not None]
-    return as_mlflow_table(runs)
+    return as_mlflow_runs(runs)
 
 
 def _experiment(folder: Path) -> Mapping[str, Any]:

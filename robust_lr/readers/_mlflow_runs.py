@@ -1,4 +1,4 @@
-"""MLflow's runs, from wherever they are stored, as a table with the columns of `mlflow.search_runs`."""
+"""MLflow's runs, from wherever they are stored; their tables have the columns of `mlflow.search_runs`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._names import is_lr
-from ._rows import Table, number_or_nan
-from ._tracked import History, TrackedRun, as_runs_table
+from ._rows import number_or_nan
+from ._tracked import History, TrackedRun
+from ._tracked_tables import TrackedRuns
 
 _PARENT = "mlflow.parentRunId"
 _OTHER_KIND = "nested in a run with a learning rate and settings of its own, which counts instead"
@@ -30,16 +31,16 @@ class MLflowRun:
     excluded: str = ""
 
 
-def as_mlflow_table(runs: Sequence[MLflowRun]) -> Table:
-    """Return the runs as a table.
+def as_mlflow_runs(runs: Sequence[MLflowRun]) -> TrackedRuns:
+    """Return the runs, and which of them count.
 
     A parent of runs that have a learning rate is left out if it holds the best of its children, or their mean. If it
     was trained at a learning rate of its own, its children are left out, since they are of another kind.
     """
     left_out = _on_nesting(runs)
     several = len({run.experiment for run in runs if not run.excluded}) > 1
-    return as_runs_table(
-        [
+    return TrackedRuns(
+        runs=[
             TrackedRun(
                 run_id=run.run_id,
                 name=run.name or run.tags.get("mlflow.runName", ""),

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from .._metrics import direction_of
 from .._text import listed
+from ..exceptions import DataError
 from ..sweep.results import SweepResult
 from ._files import read_records
 from ._mixture import MixedSettings
-from ._mlflow_database import is_mlflow_database, read_mlflow_database
+from ._mlflow_database import is_mlflow_database, read_mlflow_database, read_mlflow_histories
 from ._mlflow_folder import is_mlflow_run, read_mlflow_folders
 from ._rows import Table
 from ._tensorboard import is_event_file, read_event_files
+from ._tracked_tables import TrackedRuns
 from ._trackio import is_trackio_database, read_trackio_databases
 from ._wandb import is_wandb_run, read_wandb_runs
 from .reader import ReadOptions, one_each
@@ -31,10 +33,14 @@ class _Tracker:
     name: str
     looks_for: str
     recognizes: Callable[[Path], bool]
-    table: Callable[[Sequence[Path], Path], Table]
+    runs: Callable[[Sequence[Path], Path], TrackedRuns]
+    with_histories: Callable[[Sequence[Path], Path], TrackedRuns] | None = None  # if `runs` leaves them out
 
     def read(self, paths: Sequence[Path], root: Path, options: ReadOptions) -> dict[str, SweepResult]:
-        return _sweeps(paths[0] if len(paths) == 1 else root, self.table(paths, root), options)
+        return _sweeps(paths[0] if len(paths) == 1 else root, self.runs(paths, root).table(), options)
+
+    def histories(self, paths: Sequence[Path], root: Path) -> Table:
+        return (self.with_histories or self.runs)(paths, root).histories()
 
 
 class _Tables:
@@ -47,6 +53,11 @@ class _Tables:
     def read(self, paths: Sequence[Path], root: Path, options: ReadOptions) -> dict[str, SweepResult]:
         return one_each(paths, root, lambda path: _sweeps(path, read_records(path), options))
 
+    def histories(self, paths: Sequence[Path], root: Path) -> Table:
+        if len(paths) > 1:
+            raise DataError(f"{root} holds {len(paths)} tables; give the path of one of them")
+        return read_records(paths[0])
+
 
 TABLES = _Tables()
 TRACKERS = (
@@ -54,26 +65,27 @@ TRACKERS = (
         name="MLflow's database",
         looks_for="an SQLite file of MLflow",
         recognizes=is_mlflow_database,
-        table=read_mlflow_database,
+        runs=read_mlflow_database,
+        with_histories=read_mlflow_histories,
     ),
     _Tracker(
         name="MLflow's folders",
         looks_for="folders of MLflow's runs (mlruns)",
         recognizes=is_mlflow_run,
-        table=read_mlflow_folders,
+        runs=read_mlflow_folders,
     ),
-    _Tracker(name="W&B", looks_for="folders of W&B's runs (wandb)", recognizes=is_wandb_run, table=read_wandb_runs),
+    _Tracker(name="W&B", looks_for="folders of W&B's runs (wandb)", recognizes=is_wandb_run, runs=read_wandb_runs),
     _Tracker(
         name="TensorBoard",
         looks_for="event files of TensorBoard",
         recognizes=is_event_file,
-        table=read_event_files,
+        runs=read_event_files,
     ),
     _Tracker(
         name="Trackio",
         looks_for="an SQLite file of Trackio",
         recognizes=is_trackio_database,
-        table=read_trackio_databases,
+        runs=read_trackio_databases,
     ),
 )
 

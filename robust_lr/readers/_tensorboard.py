@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..exceptions import DataError, OptionError
-from ._rows import Table
-from ._tracked import History, TrackedRun, as_runs_table, settings_in
+from ._tracked import History, TrackedRun, settings_in
+from ._tracked_tables import TrackedRuns
 
 _SETTINGS, _ENDED = "_hparams_/session_start_info", "_hparams_/session_end_info"
 _STATES = {1: "finished", 2: "failed", 3: "running"}
@@ -103,7 +103,7 @@ def _scalar(value: Any) -> float | None:
     return float(numbers[0]) if len(numbers) == 1 else None
 
 
-def read_event_files(paths: Sequence[Path], root: Path) -> Table:
+def read_event_files(paths: Sequence[Path], root: Path) -> TrackedRuns:
     """Return the runs in event files, one for each folder; the last value of each scalar counts."""
     folders: dict[Path, _Folder] = defaultdict(_Folder)
     for file in sorted(paths, key=lambda each: (each.parent, each.name)):
@@ -115,7 +115,7 @@ def read_event_files(paths: Sequence[Path], root: Path) -> Table:
         place = _place_of(path, folders, root)
         parts[place.run].append((place, folder))
     runs = [_run(path, sorted(each, key=lambda part: part[1].config is not None), root) for path, each in parts.items()]
-    return as_runs_table(runs, config="hparams/", tool="TensorBoard")
+    return TrackedRuns(runs=runs, config="hparams/", tool="TensorBoard")
 
 
 class _Place(NamedTuple):

@@ -1,21 +1,17 @@
-"""Runs of an experiment tracker, and the table that they make."""
+"""What an experiment tracker holds of one run."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
-from .._text import count_of
-from ..exceptions import DataError
-from ._json_records import flat
-from ._names import is_config, is_lr, is_seed
-from ._rows import Row, Table, read_time
+from ._names import is_lr, is_seed
 
-_MOST_SETTINGS = 10_000
 _NUMBER = r"\d*\.?\d+(?:e[+-]?\d+)?"
 _END = r"(?![a-z0-9]|\.\d)"
 _PAIR = re.compile(r"(?:^|[-,;_ ])([A-Za-z][\w.]*?)=(.*?)(?=[-,;_ ]+[A-Za-z][\w.]*?=|$)")
@@ -27,10 +23,11 @@ _IN_NAME = {
 
 
 class History:
-    """The last value of each metric of a run, its step, and the highest learning rate.
+    """The values of each metric of a run, the last one and its step, and the highest learning rate.
 
     Attributes:
         last, steps: by metric.
+        points: step, value, step, value, ... of each metric whose values are numbers.
         peaks: learning rates that vary.
         restarts: by metric, how far it got before its steps began again; training that is resumed goes on later.
     """
@@ -38,10 +35,17 @@ class History:
     def __init__(self) -> None:
         self.last, self.steps = dict[str, Any](), dict[str, float]()
         self.peaks, self.restarts = set[str](), dict[str, float]()
+        self.points: dict[str, array[float]] = {}
         self._first = dict[str, float]()
 
     def add(self, name: str, value: Any, step: float) -> None:
         """Take the next value of a metric."""
+        self._take_last(name, value, step)
+        with contextlib.suppress(TypeError, ValueError, OverflowError):  # what a file may hold that is no number
+            point = float(step), float(value)
+            self.points.setdefault(name, array("d")).extend(point)
+
+    def _take_last(self, name: str, value: Any, step: float) -> None:
         before = self.last.get(name)
         if is_lr(name) and isinstance(value, float | int) and isinstance(before, float | int) and value != before:
             self.peaks.add(name)  # it varies, as under a schedule
@@ -58,7 +62,9 @@ class History:
     def take(self, other: History, named: Callable[[str], str] = str) -> None:
         """Take what another history holds, its metrics named anew."""
         for name, value in other.last.items():
-            self.add(named(name), value, other.steps.get(name, math.nan))
+            self._take_last(named(name), value, other.steps.get(name, math.nan))
+        for name, points in other.points.items():
+            self.points.setdefault(named(name), array("d")).extend(points)
         self.peaks |= {named(name) for name in other.peaks}
         self.restarts |= {named(name): step for name, step in other.restarts.items()}
 
@@ -84,66 +90,6 @@ class TrackedRun:
     excluded: str = ""
 
 
-def as_runs_table(runs: Sequence[TrackedRun], *, config: str = "config/", metrics: str = "", tool: str) -> Table:
-    """Return a table with one row for each run.
-
-    Args:
-        runs: of one tracker.
-        config, metrics: what stands before the names of settings and metrics in the columns.
-        tool: name of the tracker.
-
-    Raises:
-        DataError: when a run has too many settings.
-    """
-    runs = _in_order(runs)
-    cells = [_cells(run, config, metrics) for run in runs]
-    named, on_names = _from_names(runs, {name for each in cells for name in each})
-    for each, settings in zip(cells, named, strict=True):
-        each.update({f"{config}{key}": text for key, text in settings.items()})
-    notes = [f"{count_of(len(runs), 'run')} of {tool}", *on_names]
-    columns = tuple(dict.fromkeys(name for each in cells for name in each))
-    blank = dict.fromkeys(columns, "")
-    rows = tuple(
-        Row(
-            f"run {run.run_id}",
-            blank | each,
-            run.excluded,
-            {f"{metrics}{name}": step for name, step in run.history.steps.items()},
-            {f"{metrics}{name}": step for name, step in run.history.restarts.items()},
-        )
-        for run, each in zip(runs, cells, strict=True)
-    )
-    peaks = frozenset(f"{metrics}{name}" for run in runs for name in run.history.peaks)
-    return Table(columns, rows, notes=tuple(notes), peaks=peaks)
-
-
-def _cells(run: TrackedRun, config: str, metrics: str) -> dict[str, str]:
-    about = {"run_id": run.run_id, "name": run.name, **run.about}
-    parts = (("", about), (metrics, run.history.last), (config, run.config))
-    found = dict[str, str]()
-    for prefix, values in parts:
-        found.update(islice(flat(values, prefix), _MOST_SETTINGS + 1))
-    if len(found) > _MOST_SETTINGS:
-        raise DataError(f"run {run.run_id} has more than {_MOST_SETTINGS} settings and metrics")
-    return found
-
-
-def _from_names(runs: Sequence[TrackedRun], columns: set[str]) -> tuple[list[dict[str, str]], list[str]]:
-    """Settings that only the names of the runs tell, and a note on them."""
-    named = [settings_in(run.name) for run in runs]
-    unknown = set() if any(run.config for run in runs) else {key for each in named for key in each}
-    # A logged learning rate may be that of a step; the one in each run's name is the one that was set.
-    of_lr = [name for name in columns if is_lr(name)]
-    if any(map(is_config, of_lr)) or (of_lr and not all("lr" in each for each in named)):
-        unknown.discard("lr")
-    else:
-        unknown.add("lr")
-    (unknown.discard if any(map(is_seed, columns)) else unknown.add)("seed")
-    found = [{key: text for key, text in each.items() if key in unknown} for each in named]
-    keys = [key for key in ("lr", "seed") if any(key in each for each in found)]
-    return found, [f"{' and '.join(keys)} as in the names of the runs"] if keys else []
-
-
 def settings_in(name: str) -> dict[str, str]:
     """Return the settings in the name of a run or folder.
 
@@ -166,27 +112,3 @@ def _value(key: str, text: str) -> str:
     text = _NEXT.sub("", text)
     number = re.match(rf"{_NUMBER}{_END}", text, re.IGNORECASE) if is_lr(key) or is_seed(key) else None
     return number[0] if number else text
-
-
-def _in_order(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
-    """The runs by their start; those of one id, which was resumed or copied, as one."""
-    starts = [read_time(str(run.about.get("start_time", ""))) for run in runs]
-    if not any(map(math.isnan, starts)):
-        runs = [runs[i] for i in sorted(range(len(runs)), key=lambda i: starts[i])]
-    by_id: dict[str, TrackedRun] = {}
-    for run in runs:
-        before = by_id.pop(run.run_id, None)
-        if before is not None:
-            history = History()
-            for each in (before.history, run.history):
-                history.take(each)
-            run = TrackedRun(
-                run_id=run.run_id,
-                name=run.name or before.name,
-                about={**before.about, **run.about},
-                config={**before.config, **run.config},
-                history=history,
-                excluded=run.excluded,
-            )
-        by_id[run.run_id] = run
-    return list(by_id.values())

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ._rows import Table
-from ._tracked import History, TrackedRun, as_runs_table
+from ._tracked import History, TrackedRun
+from ._tracked_tables import TrackedRuns
 from .sqlite import open_sqlite, rows_of, tables_of
 
 
@@ -23,9 +23,9 @@ def is_trackio_database(path: Path) -> bool:
     return {"run_name", "step", "metrics"} <= columns
 
 
-def read_trackio_databases(paths: Sequence[Path], root: Path) -> Table:
+def read_trackio_databases(paths: Sequence[Path], root: Path) -> TrackedRuns:
     """Return the runs; the last value of each metric counts."""
-    return as_runs_table([run for path in paths for run in _runs(path, several=len(paths) > 1)], tool="Trackio")
+    return TrackedRuns(runs=[run for path in paths for run in _runs(path, several=len(paths) > 1)], tool="Trackio")
 
 
 def _runs(path: Path, *, several: bool) -> list[TrackedRun]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..exceptions import DataError, OptionError
 from ._names import is_lr
-from ._rows import Table
-from ._tracked import History, TrackedRun, as_runs_table
+from ._tracked import History, TrackedRun
+from ._tracked_tables import TrackedRuns
 from ._walk import is_folder, is_plain_file
 from ._yaml import read_yaml
 
@@ -30,9 +30,9 @@ def is_wandb_run(path: Path) -> bool:
     return _FOLDER.fullmatch(path.name) is not None and is_folder(path)
 
 
-def read_wandb_runs(paths: Sequence[Path], root: Path) -> Table:
+def read_wandb_runs(paths: Sequence[Path], root: Path) -> TrackedRuns:
     """Return the runs in these folders; what a run wrote into its summary last counts."""
-    return as_runs_table([_run(path) for path in paths], tool="W&B")
+    return TrackedRuns(runs=[_run(path) for path in paths], tool="W&B")
 
 
 def _run(path: Path) -> TrackedRun:

@@ -1,4 +1,4 @@
-"""Read the loss curves of runs from a table of histories, a row for each step or epoch."""
+"""Read the loss curves of runs from their histories: a table with a row for each step or epoch, or a tracker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from ..exceptions import DataError
 from ..loss_curves import LossCurve
 from ._columns import choose_columns
 from ._conditions import left_out, read_conditions
-from ._files import read_records
 from ._histories import rows_by_run
-from ._kinds import find_results
-from ._rows import number_or_nan
-from ._tables import TABLES
+from ._kinds import read_histories
+from ._rows import is_missing, number_or_nan
 from .runs import Direction
 
 
@@ -38,22 +36,15 @@ def read_curves(
     where: Sequence[str] = (),
     direction: Direction | None = None,
 ) -> Curves:
-    """Return the loss curve of each run in a table of histories, for `audit_ranking`.
+    """Return the loss curve of each run in a table of histories or in the files of a tracker, for `audit_ranking`.
 
     The options are those of `read_sweeps`. The learning rate of a run is its highest. A run that ended before the last
     step of the others with a finite loss was stopped, and is left out; one without a finite loss diverged.
 
     Raises:
-        DataError: when the table cannot be read, holds one row for each run, or is the files of a tracker.
+        DataError: when the table cannot be read, or holds one row for each run.
     """
-    found = find_results(path)
-    if len(found.paths) > 1 or found.reader is not TABLES:
-        raise DataError(
-            f"{path} holds {found.reader.name}; a pruning audit reads one table with a row for each step of each run "
-            "(export the histories, as CSV for example), or with --optuna a study"
-        )
-    path = found.paths[0]
-    table = read_records(path)
+    table = read_histories(path)
     columns = choose_columns(
         path, table, lr_name=lr_name, metric=metric, schedule_name=schedule_name, seed_name=seed_name, group_by=(),
         maximize=direction == "maximize",
@@ -65,7 +56,10 @@ def read_curves(
     sign = -1.0 if direction == "maximize" else 1.0
     read, lost = list[LossCurve](), Counter[str]()
     for rows in by_run.values():
-        losses = {number_or_nan(row.cells[columns.step]): sign * number_or_nan(row.cells[columns.loss]) for row in rows}
+        known = [row for row in rows if not is_missing(row.cells[columns.loss])]  # others may hold other metrics
+        losses = {
+            number_or_nan(row.cells[columns.step]): sign * number_or_nan(row.cells[columns.loss]) for row in known
+        }
         steps = sorted(step for step in losses if math.isfinite(step))
         rates = [rate for row in rows if (rate := number_or_nan(row.cells[columns.lr])) > 0]
         if not steps or not rates:

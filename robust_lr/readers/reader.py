@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..exceptions import DataError, OptionError, RobustLRError
 from ..sweep.results import SweepResult
 from ._names import is_lr
+from ._rows import Table
 from .runs import Direction, Repeats
 
 
@@ -54,6 +55,15 @@ class Reader(Protocol):
 
     def read(self, paths: Sequence[Path], root: Path, options: ReadOptions) -> dict[str, SweepResult]:
         """Return the sweeps in these files or folders below `root`, by group; a single one is named ""."""
+        ...
+
+
+@runtime_checkable
+class HistoryReader(Reader, Protocol):
+    """A `Reader` of results that hold the values at each step, for pruning audits and the doctor."""
+
+    def histories(self, paths: Sequence[Path], root: Path) -> Table:
+        """Return a table with one row for each step of each run."""
         ...
 
 

@@ -14,6 +14,7 @@ from .._text import count_of, listed
 from ..analysis._entry import Analyzed, ScheduleAnalysis
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
+from ..journal._format import OF_A_SEARCH
 from .words import as_good, duration, excess_text, keeping, reason, spans, under, what_is_left
 
 SHORT = 12  # learning rates that a guess lists one by one
@@ -122,6 +123,8 @@ def _rows(analysis: Analyzed) -> Iterator[tuple[str, str]]:
         yield "Schedules", "one seed cannot tell which one is lowest"
     if left := what_is_left(analysis):
         yield "Run next", left
+    if OF_A_SEARCH in analysis.sweep.notes:
+        return
     advice = entry.recommendation
     if advice is not None and (advice.trials_saved or not left):
         yield from _grid_rows(entry, advice)

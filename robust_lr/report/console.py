@@ -11,6 +11,8 @@ from rich.text import Text
 from .._page import Block, Box, Line, box_text, table_text
 from .._text import printable
 from ..analysis import Analysis
+from ..journal._format import OF_A_SEARCH
+from .answer import answer_box
 from .tables import Rows
 from .text import analysis_blocks
 
@@ -36,6 +38,9 @@ def print_analysis(analysis: Analysis, console: Console, *, title: str = "", eve
     """Print the tables, the recommendations in words and the alerts; with `every_detail` also all other findings."""
     if title:
         console.rule(Text(title))
+    if OF_A_SEARCH in analysis.sweep.notes:  # figures of coarser grids would be a guess
+        print_box(answer_box(analysis), console)
+        return
     print_blocks(analysis_blocks(analysis, every_detail=every_detail), console)
 
 

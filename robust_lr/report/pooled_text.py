@@ -14,6 +14,7 @@ from ..collection._analyzed import AnalyzedCollection
 from ..collection._excess import SweepExcess
 from ..collection.paired import PairedSchedules, lowest_comparable
 from ..collection.pooled import PooledRatio, PooledRecommendation
+from ..collection.sweeps import SweepCollection
 from ..readers.runs import called
 from .answer import SHORT
 from .words import under
@@ -133,13 +134,18 @@ def _notes(analysis: AnalyzedCollection) -> list[str]:
             f"{'each sweep has' if one_seed == answer.n_sweeps else some} one run per learning "
             "rate: the excess is that of the run which a coarser grid would have kept, its luck included"
         )
+    return found + data_notes(collection)
+
+
+def data_notes(collection: SweepCollection) -> list[str]:
+    """Return what was noted when the sweeps were read, the same note of several once."""
     counts = Counter(note for each in collection for note in each.sweep.caveats)
     of_data = [*collection.notes]
     for note, n in counts.most_common(MOST_NOTES):
         of_data.append(note if n == len(collection) else f"in {count_of(n, 'sweep')}: {note}")
     if len(counts) > MOST_NOTES:
         of_data.append(f"{len(counts) - MOST_NOTES} further notes on single sweeps; --details shows them")
-    return found + of_data
+    return of_data
 
 
 def _ratio_table(answer: PooledRecommendation) -> tuple[str, list[str], list[list[str]]]:

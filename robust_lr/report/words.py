@@ -15,6 +15,7 @@ from ..analysis.degradation import ONE_SEED, DegradationCurve
 from ..analysis.profile import LearningRateProfile
 from ..analysis.recommendation import Recommendation
 from ..exceptions import InsufficientDataError
+from ..journal._format import OF_A_SEARCH
 from ..readers.runs import DEFAULT_SCHEDULE
 
 
@@ -58,6 +59,8 @@ def keeping(advice: Recommendation) -> str:
 
 def what_is_left(analysis: Analyzed) -> str:
     """Return how to finish the sweep, or "" if all its trials have run."""
+    if OF_A_SEARCH in analysis.sweep.notes:
+        return "the command of the search again: it prints its answer, without training"
     n = analysis.sweep.n_left
     verb = "is" if n == 1 else "are"
     return f"the same run command again (in Python: the same call): {count_of(n, 'trial')} {verb} left" if n else ""

@@ -11,4 +11,5 @@ from .closed_forms import Schedule as Schedule
 from .closed_forms import TableSchedule as TableSchedule
 from .closed_forms import Warmup as Warmup
 from .closed_forms import WarmupStableDecay as WarmupStableDecay
+from .horizon import Horizon as Horizon
 from .specs import parse_schedule as parse_schedule

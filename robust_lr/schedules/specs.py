@@ -23,6 +23,7 @@ from .closed_forms import (
     WarmupStableDecay,
     as_schedule,
 )
+from .horizon import Horizon
 
 _BY_NAME: dict[str, Callable[..., Schedule]] = {
     s.name: s for s in (Constant, InverseSqrt, LinearDecay, PolynomialDecay, CosineDecay, WarmupStableDecay)
@@ -35,6 +36,7 @@ _OTHER_NAMES = {
     "inverse-square-root": "inverse-sqrt", "noam": "warmup(0.05)+inverse-sqrt", "trapezoidal": "wsd(0.2)",
     "trapezoid": "wsd(0.2)", "warmup-stable-decay": "warmup(0.05)+wsd(0.2)",
 }  # fmt: skip
+_HORIZON = re.compile(r"(.*\S)\s+for\s+(\d+)\s+steps?\s*", re.DOTALL)
 _TERM = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
@@ -44,7 +46,8 @@ def parse_schedule(spec: str | Schedule, *, import_functions: bool = True) -> Sc
     A spec is a name with arguments, by position or by name, between an optional warm-up and an optional cooldown:
     ``constant``, ``inverse-sqrt(timescale=100)``, ``linear``, ``polynomial(2)``, ``cosine(floor=0.1)``, ``wsd(0.2)``,
     ``wsd(0.2, shape=1-sqrt)``, ``warmup(0.05)+cosine``, ``warmup(steps=300)+inverse-sqrt+cooldown(0.2)``,
-    ``function(module:name)``. A fraction may be written as a percentage: ``wsd(20%)``.
+    ``function(module:name)``. A fraction may be written as a percentage: ``wsd(20%)``. ``cosine for 1000 steps`` is a
+    `robust_lr.schedules.Horizon`, which refuses a training of another length.
 
     Args:
         spec: a text, or a schedule.
@@ -62,6 +65,8 @@ def parse_schedule(spec: str | Schedule, *, import_functions: bool = True) -> Sc
     """
     if not isinstance(spec, str):
         return as_schedule(spec)
+    if match := _HORIZON.fullmatch(spec):
+        return Horizon(parse_schedule(match[1], import_functions=import_functions), int(match[2]))
     terms = [_parse_term(term, spec) for term in _split_terms(spec)]
     warmup = terms.pop(0) if terms and terms[0][0] == "warmup" else None
     cooldown = terms.pop() if terms and terms[-1][0] == "cooldown" else None

@@ -23,8 +23,6 @@ independent, so a gain line is raised by the half-width of its own interval, in 
 
 This is convex in x, so between the ends of a gap its chord is a bound. Any two of the nearest three points may then
 give the least line: a wider pair is less steep, but its slope is known better.
-
-Noise that is known and small against the tolerance needs less: every gain line is raised by the same `margin`.
 """
 
 from __future__ import annotations
@@ -63,7 +61,6 @@ class ConvexBound:
     points: tuple[Point, ...]
     low: float
     high: float
-    margin: float = 0.0
 
     @cached_property
     def best(self) -> int:
@@ -156,7 +153,7 @@ class ConvexBound:
     def _gain(self, near: Point, far: Point, x: float, errors: float) -> float:
         t, best = (x - near.x) / (near.x - far.x), self.points[self.best]
         # Written so that a pair that holds the best itself subtracts no two large numbers.
-        gain = (best.loss - near.loss) + t * (far.loss - near.loss) + self.margin
+        gain = (best.loss - near.loss) + t * (far.loss - near.loss)
         if not (best.error or near.error or far.error):
             return gain
         own, variance = 0.0, 0.0

@@ -58,7 +58,7 @@ class Lookahead:
                 points.insert(i, Point(x, min(max(curve(x), low), high), self.error * better))
                 counts.insert(i, 1)
         low, high = min(self.valley.low, points[0].x), max(self.valley.high, points[-1].x)
-        return ConvexBound(tuple(points), low, high, self.valley.margin)
+        return ConvexBound(tuple(points), low, high)
 
     @cached_property
     def vertex(self) -> float | None:

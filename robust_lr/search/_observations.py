@@ -17,10 +17,7 @@ Status = Literal["ok", "diverged", "failed"]
 # after each of them would otherwise stop at the first that happens to be small.
 _STUDENT = (63.66, 9.92, 5.84, 3.75, 3.36, 3.14, 3.00, 2.90, 2.82, 2.76)
 _NORMAL = 2.33
-_LARGEST_ERROR = 1e100  # its square is a float
-# A known noise of at most this share of the tolerance goes into the bound as a margin of so many standard deviations.
-# Measured: bounds of single runs are then true in 98% (docs/explanation/search.md).
-_SMALL_NOISE, _MARGIN = 0.4, 0.8
+LARGEST_ERROR = 1e100  # its square is a float
 _LARGEST_SINGLE = 3.4e38
 # A loss has exploded if it exceeds the best by this many tolerances, and by this many times as much as any smaller
 # learning rate.
@@ -59,11 +56,10 @@ class Observations:
     """The results of a search ("ok" and "diverged") taken together, in any order.
 
     The loss of a learning rate is the mean of its results, or +inf if one of them diverged. Its error is the
-    half-width of an interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (`noise`, or
-    else pooled over the learning rates with several results), q the quantile of the normal distribution or of
-    Student's t with `dof` degrees of freedom. A ridge between two valleys at most `slack` higher than the errors allow
-    is no second valley: half its height is added to the error of every point (`noise_margin`), so that one valley is
-    left.
+    half-width of an interval, ``q s / sqrt(n)``: n results, s the standard deviation of one of them (pooled over the
+    learning rates with several results), q the quantile of Student's t with `dof` degrees of freedom; 0 if the noise
+    was given. A ridge between two valleys at most `slack` higher than the errors allow is no second valley: half its
+    height is added to the error of every point (`noise_margin`), so that one valley is left.
     """
 
     results: tuple[Observation, ...]
@@ -114,13 +110,9 @@ class Observations:
 
     @cached_property
     def half_width(self) -> float:
-        """The error of one result; 0 while the noise is unknown, or if the margin covers it."""
-        return 0.0 if self.margin else min(student(self.dof) * (self.seed_std or 0.0), _LARGEST_ERROR)
-
-    @cached_property
-    def margin(self) -> float:
-        """What a known noise adds to the bound if it is small against the tolerance; else 0."""
-        return _MARGIN * self.noise if self.noise is not None and self.noise <= _SMALL_NOISE * self.slack else 0.0
+        """The error of one result; 0 while the noise is unknown, or if it was given (see `_noise`)."""
+        is_measured = self.noise is None and self.seed_std is not None
+        return min(student(self.dof) * (self.seed_std or 0.0), LARGEST_ERROR) if is_measured else 0.0
 
     @cached_property
     def seed_std(self) -> float | None:

@@ -26,8 +26,10 @@ class SearchOptions:
         extend: whether to leave the range if the best lies on its end and one more coarse step could gain more than the
             tolerance. Larger learning rates come first, never past one that diverged. Each side grows by at most the
             width of the range.
-        noise: the standard deviation of the loss over seeds, >= 0. By default the search measures it: it repeats
-            learning rates near the best, and pools the differences. 0 means no noise, so it never repeats any.
+        noise: the standard deviation of the loss of single runs, >= 0. By default the search measures it: it repeats
+            learning rates near the best, and pools the differences. Above 0.4 tolerances it repeats runs, or ends as
+            "noise-limited". 0 means that a repeat gives the same loss, so it never repeats any; the bound then holds
+            for noise of up to 0.4 tolerances between learning rates.
         noise_trials: end as "noise-limited" once more than this many further trials would be needed to bring the bound
             within the tolerance, >= 0.
         stepwise: whether the metric moves in steps, as accuracy and F1 do. Such a metric is not convex at the scale of

@@ -19,11 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from ._convex_bound import ConvexBound
 from ._initial_points import place_to_look, repeats
 from ._lookahead import Lookahead
+from ._noise import repeats_against_noise
 from ._state import FINEST, SearchState
 
 _N_SPREAD, _N_SPREAD_IN_NOISE = 11, 5
@@ -45,7 +46,8 @@ def propose(state: SearchState, taken: Sequence[float]) -> float | None:
         x = _middle_of_widest(state, taken)
     elif x is None and state.valley is not None:
         x = _best_split(state.valley, state, taken)
-    return next(repeats(state, taken), None) if x is None else x
+    spare = chain(repeats(state, taken), repeats_against_noise(state, taken))
+    return next(spare, None) if x is None else x
 
 
 def _middle_of_widest(state: SearchState, taken: Sequence[float]) -> float | None:
@@ -68,11 +70,10 @@ def _middle_of_widest(state: SearchState, taken: Sequence[float]) -> float | Non
 def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float]) -> float | None:
     """Return the candidate with the lowest score, None without a candidate."""
     counts = tuple(state.data.counts[lr] for lr in state.valley_lrs)
-    ahead = Lookahead(valley, counts, state.data.error, state.data.dof, state.tolerance)
+    ahead = Lookahead(valley, counts, state.data.error, state.data.dof, state.target)
     # An unbounded outcome counts as far worse than the present.
-    worst = _UNBOUNDED * max(1.0, valley.excess_bound / state.tolerance if valley.excess_bound < math.inf else 1.0)
+    worst = _UNBOUNDED * max(1.0, valley.excess_bound / state.target if valley.excess_bound < math.inf else 1.0)
     last, limit = valley.points[-1].x, state.divergence_limit
-    margin, target = valley.margin, state.tolerance - valley.margin
 
     def score(x: float) -> tuple[float, float]:
         # The probability that x diverges, if the limit lies anywhere between the last finite loss and the cliff.
@@ -81,7 +82,7 @@ def _best_split(valley: ConvexBound, state: SearchState, taken: Sequence[float])
         if risk:
             cut = replace(ahead, valley=replace(valley, high=x))
             outcomes += [(risk * weight, cut.after(taken, curve)) for weight, curve in ahead.curves]
-        bounds = [(weight, min((after.excess_bound - margin) / target, worst)) for weight, after in outcomes]
+        bounds = [(weight, min(after.excess_bound / state.target, worst)) for weight, after in outcomes]
         mean = math.fsum(weight * bound for weight, bound in bounds)
         return math.fsum(weight * math.log(max(bound, 1.0)) for weight, bound in bounds), mean
 

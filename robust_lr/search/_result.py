@@ -119,6 +119,19 @@ class SearchResult:
         steps = self.total_steps or 1
         return self.n_trials + math.fsum(each.n_trials * (each.total_steps or steps) / steps for each in self.shorter)
 
+    @property
+    def untried(self) -> tuple[float, float] | None:
+        """The widest stretch of the range without a trial, if it is a decade or wider and `excess_bound` covers it.
+
+        A second valley there would go unseen. Above a learning rate that diverged there is none.
+        """
+        if self.excess_bound is None:
+            return None
+        tried = [each.lr for each in self.history if each.status != "failed"]
+        low, high = max(pairwise(sorted({*self.lr_range, *tried})), key=lambda pair: pair[1] / pair[0])
+        is_dead = any(each.status == "diverged" and each.lr <= low for each in self.history)
+        return (low, high) if high / low >= _WIDE and not is_dead else None
+
     def shown(self, loss: float) -> float:
         """Return a loss as people read it: a score, if a larger value is better."""
         return -loss if self.direction == "maximize" else loss
@@ -127,7 +140,8 @@ class SearchResult:
         """Return the attributes as JSON-able values; a number that is not finite is None."""
         shorter = [each.to_dict() for each in self.shorter]
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "shorter"}
-        return {"schema": SCHEMA_VERSION} | plain | {"shorter": shorter, "cost": self.cost}
+        derived = {"shorter": shorter, "cost": self.cost, "untried": _plain(self.untried)}
+        return {"schema": SCHEMA_VERSION} | plain | derived
 
     def __str__(self) -> str:
         return "\n".join(result_lines(self))
@@ -177,7 +191,7 @@ def search_headline(result: SearchResult) -> str:
 def search_sentences(result: SearchResult, option: Callable[[str], str] = str) -> list[str]:
     """Return the other findings of a search, final or so far, one sentence per item; for `option` see `what_next`."""
     sentences = [*(f"Note: {note}." for note in (*result.notes, *_unused_axes(result))), _bound(result)]
-    if result.stop is not None and (unseen := _widest_gap(result)) is not None:
+    if result.stop is not None and (unseen := result.untried) is not None:
         sentences.append(
             f"Between {unseen[0]:.4g} and {unseen[1]:.4g} nothing was tried: a second valley there would go unseen."
         )
@@ -334,17 +348,6 @@ def _bound(result: SearchResult) -> str:
         f"No learning rate from {low:.4g} to {high:.4g} is better by more than {rounded_up(result.excess_bound)}, "
         f"{result.bound_note}."
     )
-
-
-def _widest_gap(result: SearchResult) -> tuple[float, float] | None:
-    """The widest stretch of the range without a trial, if a bound covers it and it is at least a decade wide."""
-    if result.excess_bound is None:
-        return None
-    tried = [each.lr for each in result.history if each.status != "failed"]
-    stops = sorted({*result.lr_range, *tried})
-    low, high = max(pairwise(stops), key=lambda pair: pair[1] / pair[0])
-    is_dead = any(each.status == "diverged" and each.lr <= low for each in result.history)
-    return (low, high) if high / low >= _WIDE and not is_dead else None
 
 
 def rounded_up(loss: float) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from .._tolerance import Tolerance
 from ._convex_bound import ConvexBound, Gap
 from ._guide import Guide
-from ._observations import Observation, Observations
+from ._observations import LARGEST_ERROR, Observation, Observations
 from ._options import SearchOptions
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ _LEAST_SHARE = 1e-3
 # Steps below this share of the tolerance leave the bound as it is.
 _DWARFED = 0.02
 _SAME = 1e-9
+# Noise of this many standard deviations makes no ridge between two valleys.
+_RIDGE = 4.0
+# Measured: bounds of single runs, none of them below this many, are then true in 97% (docs/explanation/search.md).
+HIDDEN = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +82,38 @@ class SearchState:
 
     @cached_property
     def data(self) -> Observations:
+        return Observations(self.results, self.noise, max(self.tolerance, _RIDGE * (self.noise or 0.0)))
+
+    @cached_property
+    def noise(self) -> float | None:
+        """The standard deviation of single runs that was given, or is known from earlier sweeps."""
         noise = self.settings.options.noise
         if noise is None and self.guide is not None and self.guide.is_trusted:
-            noise = self.guide.prior.noise
-        return Observations(self.results, noise, self.tolerance)
+            return self.guide.prior.noise
+        return noise
+
+    @cached_property
+    def target(self) -> float:
+        """The convex bound to search for: the tolerance, or what a known noise hides until repeats lower it."""
+        return max(self.tolerance, self.hidden)
+
+    @cached_property
+    def hidden(self) -> float:
+        """The least bound that the trials can support (see `_noise`); 0 if the errors of the points hold the noise."""
+        if self.data.half_width:
+            return 0.0
+        runs = min((self.data.counts[lr] for lr in self.near_lrs), default=1)
+        return max(self.tolerance, self.hidden_by_one / math.sqrt(runs))
+
+    @property
+    def hidden_by_one(self) -> float:
+        """What the noise of one run hides, if it is known; else 0."""
+        return HIDDEN * min(self.noise or 0.0, LARGEST_ERROR / HIDDEN)
+
+    @cached_property
+    def excess_bound(self) -> float:
+        """How much another learning rate can gain, by the convex bound and the noise; +inf without a finite loss."""
+        return math.inf if self.valley is None else max(self.valley.excess_bound, self.hidden)
 
     @cached_property
     def guide(self) -> Guide | None:
@@ -134,15 +166,15 @@ class SearchState:
         points, (low, high), step = self.data.points, self._told_range, math.log(self.settings.ratio)
         if len(points) < 2:
             return None
-        valley = ConvexBound(points, low - step, high + step, self.data.margin)
-        best = points[valley.best].x
+        valley = ConvexBound(points, low - step, high + step)
+        best, most = points[valley.best].x, max(self.tolerance, self.hidden_by_one)
         sides: tuple[tuple[Edge, bool, float, float, float], ...] = (
             ("upper", self.cliff is None, points[-1].x, high, high + step),
             ("lower", True, points[0].x, low, low - step),
         )
         for name, free, outermost, end, beyond in sides:
-            at_end = valley.max_improvement_at(end) <= self.tolerance or abs(end - best) <= 2 * FINEST
-            if free and best == outermost and at_end and valley.max_improvement_at(beyond) > self.tolerance:
+            at_end = valley.max_improvement_at(end) <= most or abs(end - best) <= 2 * FINEST
+            if free and best == outermost and at_end and valley.max_improvement_at(beyond) > most:
                 return name
         return None
 
@@ -190,11 +222,17 @@ class SearchState:
         left, right = self.lower_limit, self.divergence_limit
         points = tuple(p for p in self.data.points if left < p.x < right)
         low, high = self.range
-        return ConvexBound(points, max(low, left), min(high, right), self.data.margin) if points else None
+        return ConvexBound(points, max(low, left), min(high, right)) if points else None
 
     @cached_property
     def valley_lrs(self) -> tuple[float, ...]:
         return tuple(lr for lr in self.data.means if self.lower_limit < math.log(lr) < self.divergence_limit)
+
+    @cached_property
+    def near_lrs(self) -> tuple[float, ...]:
+        """The best learning rate and its neighbors in the valley."""
+        valley = self.valley
+        return () if valley is None else self.valley_lrs[max(valley.best - 1, 0) : valley.best + 2]
 
     @cached_property
     def steps(self) -> str | None:
@@ -225,6 +263,6 @@ class SearchState:
         return tuple(
             gap
             for gap in gaps
-            if gap.max_improvement > self.tolerance
+            if gap.max_improvement > self.target
             and gap.right - gap.left > (unbounded if gap.max_improvement == math.inf else 2 * FINEST)
         )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._text import listed
-from ._observations import student
+from ._noise import is_noise_limited, trials_against_noise
 from ._proposals import propose
 from ._result import MOST_TRIALS_NEEDED, Stop
 from ._state import SearchState
 
-# What it takes to give up because of noise: so many repeats, from which it is known, and so many results.
-_LEAST_REPEATS, _LEAST_RESULTS = 4, 7
 _MOST_FAILURES = 3
 
 
@@ -58,7 +55,7 @@ def step(state: SearchState, in_flight: Sequence[float] = ()) -> Ask | End:
 
 def _end_by_results(state: SearchState, taken: Sequence[float], proposal: float | None) -> End | None:
     """The end that the results call for, whatever is in flight or has failed."""
-    noise_limited = _trials_against_noise(state) > state.settings.options.noise_trials
+    noise_limited = is_noise_limited(state)
     if proposal is not None and not noise_limited and len(state.failed) < _MOST_FAILURES:
         return None  # a proposal that helps beside taken trials also helps without them
     alone = propose(state, ()) if taken else proposal
@@ -83,7 +80,7 @@ def _end_by_prior(state: SearchState) -> End | None:
 
 
 def _has_proof(state: SearchState) -> bool:
-    return state.valley is not None and state.valley.excess_bound <= state.tolerance
+    return state.excess_bound <= state.tolerance
 
 
 def _end_in_valley(state: SearchState) -> End:
@@ -97,27 +94,8 @@ def _end_in_valley(state: SearchState) -> End:
     return End("resolution", "any better learning rate is too close to one already tried to tell them apart")
 
 
-def _trials_against_noise(state: SearchState) -> float:
-    """About how many further trials would bring the bound within the tolerance; 0 while noise is not what matters.
-
-    What the errors add to the bound falls like the root of the number of results at the best and its neighbors. Half
-    the tolerance is left to it; the rest is for the gaps between them.
-    """
-    valley, data = state.valley, state.data
-    if valley is None or not state.tolerance < valley.excess_bound < math.inf:
-        return 0.0
-    if data.dof < _LEAST_REPEATS or len(data.results) < _LEAST_RESULTS:
-        return 0.0
-    added = valley.excess_bound - valley.bound_without_errors
-    if added < valley.bound_without_errors:
-        return 0.0
-    near = state.valley_lrs[max(valley.best - 1, 0) : valley.best + 2]
-    factor = added * student(math.inf) / student(data.dof) / max(state.tolerance / 2, sys.float_info.min)
-    return sum(data.counts[lr] for lr in near) * (factor * factor - 1)
-
-
 def _end_in_noise(state: SearchState) -> End:
-    trials = math.ceil(min(_trials_against_noise(state), float(MOST_TRIALS_NEEDED)))
+    trials = math.ceil(min(trials_against_noise(state), float(MOST_TRIALS_NEEDED)))
     trials = trials if trials < 100 else round(trials, -1)
     std = state.data.seed_std or state.data.noise_margin
     more = f"over {trials}" if trials == MOST_TRIALS_NEEDED else f"about {trials}"

@@ -7,9 +7,9 @@ import math
 from .._text import listed
 from ..prior.valley_prior import LEVEL
 from ._convex_bound import ConvexBound
-from ._observations import student
+from ._observations import LARGEST_ERROR, student
 from ._result import SearchResult
-from ._state import SearchState
+from ._state import HIDDEN, SearchState
 from ._step import Ask, End
 
 # The relative distance of neighboring floats; a loss, a mean over many terms, has lost a digit of it.
@@ -70,12 +70,13 @@ def _bound(state: SearchState) -> tuple[float | None, str]:
     conditions += [] if whole else ["has one valley overall"]
     if state.data.half_width:
         conditions.append("the noise is within its 95% intervals")
-    elif state.data.margin:
-        conditions.append(f"trials have a noise of {state.data.seed_std:.2g}")
-    elif state.data.dof == 0:
-        conditions.append("has no noise, which no repeat has shown yet")
+    elif state.noise:
+        conditions.append(f"trials have a noise of {state.noise:.2g}")
+    else:
+        unknown = "" if state.data.dof else ", which no repeat has shown yet"
+        conditions.append(f"trials have a noise of at most {state.tolerance / HIDDEN:.2g}{unknown}")
     edge = f"; beyond the {state.edge} end of the range the loss may be lower still" if state.edge else ""
-    return valley.excess_bound, f"if {listed(conditions)}{edge}"
+    return state.excess_bound, f"if {listed(conditions)}{edge}"
 
 
 def _tolerance_notes(state: SearchState) -> tuple[str, ...]:
@@ -99,10 +100,10 @@ def _tolerance_notes(state: SearchState) -> tuple[str, ...]:
 
 
 def _with_errors(valley: ConvexBound, state: SearchState) -> ConvexBound:
-    """The valley with the errors that the margin stands for: an interval needs those of its own points."""
-    if not valley.margin:
+    """The valley with the errors of a known noise, which an interval needs."""
+    if not state.noise:
         return valley
-    error = student(math.inf) * (state.data.seed_std or 0.0)
+    error = min(student(math.inf) * state.noise, LARGEST_ERROR)
     counts = (state.data.counts[lr] for lr in state.valley_lrs)
     points = (p._replace(error=p.error + error / math.sqrt(n)) for p, n in zip(valley.points, counts, strict=True))
     return ConvexBound(tuple(points), valley.low, valley.high)

@@ -29,7 +29,9 @@ from .transfer import DRIFT
 
 StartAt = Callable[[int], SearchStart | ValleyPrior]
 
-PROBABILITY = 0.9
+# How probable it must be that a trial is within the tolerance: by shorter trainings, and by a prior alone, which knows
+# nothing of this training. Measured in docs/how-to/horizons.md.
+_PROBABILITY, _BY_PRIOR = 0.9, 0.985
 # The error of a parabola through three noisy losses, as a standard deviation of log(lr).
 _ERROR = 0.15
 # Three losses within three octaves make a parabola. From a start, its arms are a factor of 2.
@@ -47,13 +49,15 @@ class Carried:
     half_width: float
     tolerance: float
     source: str = "the shorter trainings expect"
+    probability: float = _PROBABILITY
 
     @classmethod
     def by_prior(cls, prior: ValleyPrior, tolerance: float) -> Carried:
         """What earlier sweeps expect, without any shorter search."""
         sides = ((prior.left_rise, prior.left_power), (prior.right_rise, prior.right_power))
         widths = [math.log(2) * (tolerance / rise) ** (1 / power) for rise, power in sides]
-        return cls(math.log(prior.lr), prior.lr_spread, math.fsum(widths) / 2, tolerance, "earlier sweeps expect")
+        half_width, source = math.fsum(widths) / 2, "earlier sweeps expect"
+        return cls(math.log(prior.lr), prior.lr_spread, half_width, tolerance, source, _BY_PRIOR)
 
     @classmethod
     def over(cls, shorter: Sequence[SearchResult], steps: int, start_at: StartAt | None) -> Carried:
@@ -80,11 +84,12 @@ class Carried:
                 half_width = cls.by_prior(here, tolerance).half_width
         return cls(center, weight**-0.5, half_width, tolerance)
 
-    def trials(self, probability: float) -> tuple[float, ...]:
-        """The fewest x of which one is within the tolerance of the best with this probability; three to go on from."""
+    @property
+    def trials(self) -> tuple[float, ...]:
+        """The fewest x of which one is probably within the tolerance of the best; three to go on from."""
         aside = min(0.9 * self.half_width, 0.8 * self.std)
         for places, reach in (((0.0,), 0.0), ((-aside, aside), aside)):
-            if self.probability_within(self.half_width + reach) >= probability:
+            if self.probability_within(self.half_width + reach) >= self.probability:
                 return tuple(self.center + place for place in places)
         return (self.center, self.center - self.spacing, self.center + self.spacing)
 
@@ -149,7 +154,7 @@ class ConfirmingSearch(LearningRateSearch):
     """A search that tries what was carried over, and goes on in its usual way only if that fails."""
 
     def __init__(self, *args: Any, carried: Carried, **kwargs: Any) -> None:
-        self._carried, self._planned = carried, carried.trials(PROBABILITY)
+        self._carried, self._planned = carried, carried.trials
         super().__init__(*args, **kwargs)
 
     def _next_step(self) -> Ask | End:

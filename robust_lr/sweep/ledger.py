@@ -76,6 +76,8 @@ class TrialLedger:
     ) -> None:
         self.label = label
         self._objective, self._has_result = objective, False
+        # What a training function returns as its loss: a score, if that is maximized.
+        self.direction = (objective.direction if objective.metric == "loss" else None) or "minimize"
         self._plan, self._journal = plan, journal
         self._retries = Retries(max_retries, failures=getattr(journal, "crashes", {}))
         self._time_budget = None if time_budget is None else check_number("time_budget", time_budget, above=0)

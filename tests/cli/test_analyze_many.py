@@ -58,6 +58,14 @@ def test_sweeps_that_show_nothing_together_are_shown_apart(robust_lr):
     assert json.loads(Path("a.json").read_text())["pooled"] is None
 
 
+def test_sweeps_without_an_answer_together_still_say_what_was_noted_when_they_were_read(robust_lr):
+    lines = [f"{size},{lr},{lr},{state}" for size in "12" for lr, state in ((0.1, "finished"), (0.2, "running"))]
+    write("runs.csv", "\n".join(["size,lr,loss,state", *lines]))
+    answer = robust_lr("analyze", "runs.csv", "--group-by", "size")
+    assert "No recommendation for further sweeps" in answer.out
+    assert answer.out.count("Note: 1 trial left out: state is running.\n") == 1
+
+
 def test_every_field_of_the_pooled_json_is_documented(robust_lr, pytestconfig):
     write("runs.csv", table())
     robust_lr("analyze", "runs.csv", "--group-by", "size,batch", "--json", "a.json")

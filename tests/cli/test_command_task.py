@@ -56,7 +56,6 @@ def test_a_dry_run_prints_each_command_and_runs_and_writes_nothing(robust_lr):
         ((), "give one of FUNCTION and --command; see: robust-lr run --help"),
         (("train.py:main", "--command", "true"), "give one of FUNCTION and --command"),
         (("train.py:main", "--cwd", "."), "--cwd is for --command"),
-        (("train.py:main", "--dry-run"), "--dry-run is for --command"),
         (("--command", "python train.py --lr {LR}"), "unknown placeholder {LR}; did you mean 'lr'?"),
         (("--command", "python train.py --n {total_steps}"), "give the number of steps, --total-steps"),
         (("--command", "python tran.py"), "names tran.py, but there is no such file; did you mean 'train.py'?"),

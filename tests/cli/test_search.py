@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import re
 import signal
@@ -114,8 +115,10 @@ def test_the_same_command_continues_the_search_and_then_has_nothing_to_run(searc
 def test_its_journal_can_be_analyzed(search):
     search("train", *RANGE)
     _, out, err = search("search.jsonl", command="analyze")
-    assert "best learning rate 0.0" in out.lower()
+    assert "best learning rate 0.0" in " ".join(out.lower().split())
     assert err == ""
+    assert "Run next            the command of the search again: it prints its answer, without training" in out
+    assert "Grid for" not in out and len(out.splitlines()) < 10
 
 
 def test_it_says_why_when_it_stops_without_a_bound(search):
@@ -324,3 +327,30 @@ def test_after_horizons_of_a_command_the_same_command_without_them_proves_a_boun
         return answer.code, answer.out, answer.err
 
     check_that_the_bound_builds_on_horizons(run)
+
+
+def test_a_prior_is_used_at_each_horizon_with_the_tokens_of_its_length(search, tmp_path):
+    def valley(lr):
+        return 0.03 * math.log(lr / 0.02) ** 2
+
+    rows = [
+        f"{tokens},{batch},{lr},{3 + valley(lr / (batch / 64) ** 0.3) + 0.0005 * math.sin(1e5 * lr)}"
+        for tokens in (1e8, 2e8, 4e8, 8e8, 1.6e9, 3.2e9)
+        for batch in (32, 64, 128, 256)
+        for lr in (0.02 * 2**k for k in range(-4, 5))
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["tokens,batch_size,lr,loss", *rows]))
+    group = ("--group-by", "tokens,batch_size")
+    assert search("runs.csv", *group, "--output", "prior.json", command="learn")[0] == 0
+    code, out, _ = search(
+        "long", *RANGE, "--tolerance", "0.005", "--total-steps", 1000, "--horizons", "0.2,1", "--prior", "prior.json",
+        "--at", "tokens=2e9,batch_size=64",
+    )  # fmt: skip
+    assert code == 0 and "Stopped: " in out
+    tried = [line.split() for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    assert [steps for steps, _ in tried][:: len(tried) - 1] == ["200", "1000"]
+    assert all(0.005 < float(lr) < 0.08 for _, lr in tried)  # where the prior expects the best, not all over the range
+    plain = search(
+        "long", *RANGE, "--tolerance", "0.005", "--total-steps", 1000, "--prior", "prior.json", "--at", "a=1"
+    )
+    assert plain[0] == 2

@@ -7,6 +7,7 @@ import pytest
 
 from robust_lr.doctor.logs import examine_log
 from robust_lr.exceptions import DataError
+from tests.readers.trackers import WRITERS
 
 
 def cosine(n, horizon, peak=0.001):
@@ -105,6 +106,35 @@ def test_a_log_that_goes_back_and_continues_is_a_good_resume(tmp_path):
     rates = list(enumerate(cosine(100, 100)))
     path.write_text("\n".join(["step,lr", *(f"{k},{r}" for k, r in rates[:60] + rates[50:])]))
     assert codes(examine_log(path)) == {"": []}
+
+
+class Logged:
+    """A run of a tracker in the tests of readers, with rates of our choice."""
+
+    def __init__(self, number, rates):
+        self.number, self.rates, self.losses = number, rates, [1.0] * len(rates)
+        self.lr, self.seed, self.state = 0.001, number, "finished"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the trackers
+@pytest.mark.parametrize("tracker", WRITERS)
+def test_each_run_of_a_tracker_is_examined(tracker, tmp_path):
+    runs = [Logged(0, cosine(60, 60)), Logged(1, cosine(60, 120))]
+    examined = examine_log(WRITERS[tracker](tmp_path, runs))
+    assert sorted(codes(examined).values()) == [[], ["horizon-longer"]]
+    assert [n for n, _ in examined.values()] == [60, 60]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_tensorboard_log_that_goes_back_and_jumps_shows_a_bad_resume(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    rates = cosine(60, 100)
+    for part in (list(enumerate(rates)), [(50 + k, r) for k, r in enumerate(rates)]):
+        with SummaryWriter(tmp_path, filename_suffix=str(part[0][0])) as writer:
+            for step, rate in part:
+                writer.add_scalar("lr", rate, step)
+    assert ["jump-on-resume" in found for found in codes(examine_log(tmp_path)).values()] == [True]
 
 
 def test_a_table_without_a_learning_rate_says_which_option_names_it(tmp_path):

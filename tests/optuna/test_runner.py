@@ -15,7 +15,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep
+from robust_lr import Constant, GeometricGrid, RobustLRError, SerialRunner, TrialSpec, run_sweep, search_learning_rate
 from robust_lr.analysis import AdaptiveSeeds
 from robust_lr.exceptions import DataError
 from robust_lr.runners import TrialList
@@ -314,3 +314,21 @@ def test_a_trial_past_its_time_limit_fails_in_the_study_and_the_others_go_on():
 def test_a_time_limit_for_threads_is_refused_at_the_door():
     with pytest.raises(RobustLRError, match="trial_timeout is for n_jobs=1"):
         OptunaRunner(optuna.create_study(), n_jobs=2, trial_timeout=1)
+
+
+@pytest.mark.parametrize("study_direction", ["minimize", "maximize"])
+def test_a_search_for_the_highest_score_stores_the_score_itself_where_the_study_maximizes(study_direction):
+    def train(*, lr, schedule, seed):
+        return 0.9 - 0.03 * math.log10(lr / 0.02) ** 2
+
+    def search(train):
+        return search_learning_rate(
+            train, 1e-4, 1.0, tolerance=0.01, direction="maximize", runner=OptunaRunner(study), progress=False
+        )
+
+    study = optuna.create_study(direction=study_direction)
+    found = search(train)
+    sign = 1 if study_direction == "maximize" else -1
+    assert study.best_value == pytest.approx(sign * found.shown(found.loss))
+    assert study.best_params["lr"] == found.lr
+    assert search(never) == found

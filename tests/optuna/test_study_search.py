@@ -73,6 +73,14 @@ def test_the_loss_is_the_objective_or_its_negative_where_that_is_maximized(direc
     assert standing(study).best_guess == 0.02
 
 
+def test_the_result_of_a_study_that_maximizes_shows_its_scores():
+    study = optuna.create_study(direction="maximize", sampler=LearningRateSampler(tolerance=0.005))
+    study.optimize(lambda trial: -valley(trial.suggest_float("lr", LOW, HIGH, log=True)))
+    result = search_result(study)
+    assert result.direction == "maximize"
+    assert f"(score {study.best_value:.6g}, " in str(result)
+
+
 def test_a_learning_rate_is_asked_for_again_until_it_has_failed_once_more_than_its_retries(study):
     lr = search().ask()[0]
     add(study, lr, TrialState.FAIL)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,15 @@ RAY_JOB = {
 RAY_CLUSTER = {
     "authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "headGroupSpec", "rayVersion", "workerGroupSpecs",
 }  # fmt: skip
+RAY_JOBS = ("rayjob.yaml", "wrn_rayjob.yaml")
 GROUP = {"groupName", "maxReplicas", "minReplicas", "rayStartParams", "replicas", "serviceType", "template"}
 
+
+# Of Slurm's manuals of sbatch and srun, 22.05.
+SBATCH = {
+    "array", "cpus-per-task", "gpus", "gpus-per-node", "job-name", "no-kill", "nodes", "ntasks-per-node", "open-mode",
+    "output", "requeue", "signal", "time",
+}  # fmt: skip
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
@@ -64,13 +73,17 @@ def test_the_commands_of_ray_are_found():
     assert found["slurm.sh"] == {"get-auth-token", "start"}
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
-def test_ray_sweep_has_the_options_that_it_is_given(name):
-    commands = re.findall(r"python (?:\S*/)?ray_sweep\.py(.*)", TEXTS[name].replace("\\\n", " "))
-    known = set(re.findall(r'add_argument\("(--[a-z-]+)"', (EXAMPLES / "ray_sweep.py").read_text()))
+SCRIPT = re.compile(r"(?:python|--) (?:\S*/)?(ray_sweep|wrn|wrn_trial)\.py(.*)")
+
+
+@pytest.mark.parametrize("name", [*sorted(TEXTS), "README.md"])
+def test_the_examples_have_the_options_that_they_are_given(name):
+    text = TEXTS.get(name) or (CLUSTER / name).read_text()
+    commands = SCRIPT.findall(text.replace("\\\n", " "))
     assert commands
-    for command in commands:
-        assert set(OPTION.findall(command)) <= known
+    for script, options in commands:
+        known = set(re.findall(r'add(?:_argument)?\("(--[a-z-]+)"', (EXAMPLES / f"{script}.py").read_text()))
+        assert set(OPTION.findall(options.partition('"')[0].partition(" --seconds")[0])) <= known, script
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -111,8 +124,9 @@ def test_cluster_yaml_with_a_wrong_field_is_not():
         validate_config(prepare_config(config))
 
 
-def test_rayjob_yaml_has_the_fields_of_kuberay():
-    job = yaml.safe_load(TEXTS["rayjob.yaml"])
+@pytest.mark.parametrize("name", RAY_JOBS)
+def test_a_ray_job_has_the_fields_of_kuberay(name):
+    job = yaml.safe_load(TEXTS[name])
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     assert set(job) == {"apiVersion", "kind", "metadata", "spec"}
     cluster = job["spec"]["rayClusterSpec"]
@@ -130,8 +144,9 @@ def test_rayjob_yaml_has_the_fields_of_kuberay():
             assert container["resources"]["limits"] == container["resources"]["requests"]
 
 
-def test_each_worker_of_rayjob_yaml_holds_a_trial_and_its_head_none():
-    spec = yaml.safe_load(TEXTS["rayjob.yaml"])["spec"]
+@pytest.mark.parametrize("name", RAY_JOBS)
+def test_each_worker_of_a_ray_job_holds_a_trial_and_its_head_none(name):
+    spec = yaml.safe_load(TEXTS[name])["spec"]
     words = shlex.split(spec["entrypoint"])
     gpus = float(words[words.index("--gpus-per-trial") + 1])
     cluster = spec["rayClusterSpec"]
@@ -143,26 +158,61 @@ def test_each_worker_of_rayjob_yaml_holds_a_trial_and_its_head_none():
     assert head["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_what_rayjob_yaml_reads_and_writes_is_mounted():
-    spec = yaml.safe_load(TEXTS["rayjob.yaml"])["spec"]
+@pytest.mark.parametrize(("name", "n_paths"), [("rayjob.yaml", 3), ("wrn_rayjob.yaml", 5)])
+def test_what_a_ray_job_reads_and_writes_is_mounted(name, n_paths):
+    spec = yaml.safe_load(TEXTS[name])["spec"]
     (head,) = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
     mounted = [mount["mountPath"] for mount in head["volumeMounts"]]
     paths = [word for word in shlex.split(spec["entrypoint"]) if word.startswith("/")]
-    assert len(paths) == 3
+    assert len(paths) == n_paths
     assert all(any(path.startswith(f"{folder}/") for folder in mounted) for path in paths)
 
 
-def test_the_workers_of_rayjob_yaml_install_robust_lr_with_what_the_example_needs():
-    spec = yaml.safe_load(TEXTS["rayjob.yaml"])["spec"]
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("rayjob.yaml", {"torch", "ray", "sklearn", "report"}), ("wrn_rayjob.yaml", {"torch", "ray", "report"})],
+)
+def test_the_workers_of_a_ray_job_install_robust_lr_with_what_the_example_needs(name, extras):
+    spec = yaml.safe_load(TEXTS[name])["spec"]
     (line,) = yaml.safe_load(spec["runtimeEnvYAML"])["pip"]
     requirement = Requirement(line)
-    assert (requirement.name, requirement.extras) == ("robust-lr", {"torch", "ray", "sklearn", "report"})
+    assert (requirement.name, requirement.extras) == ("robust-lr", extras)
+
+
+def test_the_options_of_sbatch_are_those_of_its_manual():
+    readme = re.findall(r"sbatch ((?:--\S+ )+)", (CLUSTER / "README.md").read_text())
+    given = {*re.findall(r"#SBATCH --([a-z-]+)", TEXTS["slurm.sh"]), *re.findall(r"--([a-z-]+)", " ".join(readme))}
+    assert {"array", "gpus", "signal"} < given <= SBATCH
 
 
 def test_slurm_sh_is_bash():
     subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True, timeout=20)
     if checker := shutil.which("shellcheck"):
         subprocess.run([checker, CLUSTER / "slurm.sh"], check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_slurm_sh_starts_a_ray_runs_the_script_that_it_is_given_and_stops_the_ray(tmp_path):
+    (tmp_path / "scontrol").write_text("#!/bin/sh\n")  # a stand-in; a job on one node needs no srun
+    (tmp_path / "script.py").write_text(
+        "import sys, ray\n"
+        "ray.init(address=sys.argv[sys.argv.index('--address') + 1], log_to_driver=False)\n"
+        "print(sys.argv[1], ray.cluster_resources()['CPU'])\n"
+    )
+    job = str(os.getpid())
+    done = subprocess.run(
+        ["bash", str(CLUSTER / "slurm.sh"), str(tmp_path / "script.py"), "--own"],
+        cwd=tmp_path,
+        env={
+            **os.environ, "PATH": ":".join([str(Path(sys.executable).parent), str(tmp_path), os.environ["PATH"]]),
+            "HOME": str(tmp_path),
+            "SLURM_JOB_ID": job, "SLURM_NNODES": "1", "SLURM_CPUS_PER_TASK": "3", "SLURM_GPUS_ON_NODE": "0",
+        },
+        check=False, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--own 3.0" in done.stdout
+    assert not Path(f"/tmp/ray-{job}").exists()
 
 
 def test_every_file_begins_with_its_commands_and_says_what_to_edit():

@@ -252,6 +252,7 @@ def test_where_more_is_better_the_loss_is_the_negative():
     searcher.suggest("a")
     searcher.on_trial_complete("a", {"accuracy": 0.75})
     assert searcher.result.loss == -0.75
+    assert "(score 0.75, 1 trial)" in str(searcher.result)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import pytest
 
 from robust_lr.exceptions import DataError
 from robust_lr.readers.curves import read_curves
+from robust_lr.sweep.run import run_sweep
+from robust_lr.testing import train_quadratic
+from tests.readers.trackers import N_STEPS, WRITERS, some_runs
 
 
 def table(tmp_path, rows, header="run_id,epoch,lr,seed,schedule,val_loss"):
@@ -52,8 +55,29 @@ def test_a_table_with_a_row_for_each_run_has_no_curves(tmp_path):
         read_curves(path)
 
 
-def test_the_files_of_a_tracker_are_refused_with_what_an_audit_reads(tmp_path):
-    (tmp_path / "lr_0.1").mkdir()
-    (tmp_path / "lr_0.1" / "events.out.tfevents.1.host").write_bytes(b"")
-    with pytest.raises(DataError, match=r"holds TensorBoard; a pruning audit reads one table .* or with --optuna a"):
-        read_curves(tmp_path)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the trackers
+@pytest.mark.parametrize("tracker", WRITERS)
+def test_the_histories_of_a_tracker_are_curves(tracker, tmp_path):
+    runs = [run for run in some_runs(0) if run.state == "finished"][:5]
+    curves, notes = read_curves(WRITERS[tracker](tmp_path, runs))
+    assert notes == []
+    read = sorted((each.lr, str(each.seed), each.steps, each.losses) for each in curves)
+    steps = tuple(map(float, range(N_STEPS)))
+    for (lr, seed, its_steps, losses), run in zip(read, sorted(runs, key=_by_rate_and_seed), strict=True):
+        assert (lr, float(seed), its_steps) == (pytest.approx(run.lr), run.seed, steps)
+        assert losses == pytest.approx(run.losses, rel=1e-6, nan_ok=True)
+
+
+def _by_rate_and_seed(run):
+    return run.lr, run.seed, run.losses
+
+
+def test_rows_of_other_metrics_are_no_part_of_a_curve(tmp_path):
+    path = table(tmp_path, [*rows_of("a", 0.1, [3, "", 1]), *rows_of("b", 0.2, [3, "", 2])])
+    assert [each.losses for each in read_curves(path).curves] == [(3, 1), (3, 2)]
+
+
+def test_a_journal_holds_no_histories(tmp_path):
+    run_sweep(train_quadratic, [0.1, 0.2], ["constant"], 2, journal=tmp_path / "journal.jsonl")
+    with pytest.raises(DataError, match=r"holds journals.*, without the values at each step; give a table with a row"):
+        read_curves(tmp_path / "journal.jsonl")

@@ -50,7 +50,7 @@ def test_a_copied_run_is_one_run_and_runs_come_by_their_start(folder, tmp_path):
     assert sweep.n_trials == 12
     starts = [
         row.cells["start_time"]
-        for row in read_mlflow_folders([*filter(is_mlflow_run, folder.glob("*/*"))], folder).rows
+        for row in read_mlflow_folders([*filter(is_mlflow_run, folder.glob("*/*"))], folder).table().rows
     ]
     assert starts == sorted(starts)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robust_lr.exceptions import DataError
-from robust_lr.readers._tracked import History, TrackedRun, as_runs_table, settings_in
+from robust_lr.readers._tracked import History, TrackedRun, settings_in
+from robust_lr.readers._tracked_tables import TrackedRuns
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,9 @@ def test_of_a_history_the_highest_rate_and_the_last_of_all_else(rates, losses):
 def test_a_run_with_endless_settings_is_refused():
     run = TrackedRun(run_id="a", config={str(i): i for i in range(10_001)})
     with pytest.raises(DataError, match="run a has more than 10000 settings"):
-        as_runs_table([run], tool="a tracker")
+        TrackedRuns(runs=[run], tool="a tracker").table()
 
 
 def test_runs_without_any_metric_make_a_table_too():
-    table = as_runs_table([TrackedRun(run_id="a", name="lr_0.1")], tool="a tracker")
+    table = TrackedRuns(runs=[TrackedRun(run_id="a", name="lr_0.1")], tool="a tracker").table()
     assert table.rows[0].cells["config/lr"] == "0.1" and math.isnan(float(table.rows[0].steps.get("loss", math.nan)))

@@ -61,14 +61,14 @@ def test_a_search_limited_by_noise_says_how_many_trials_to_allow_and_that_many_d
     number, result = next(
         (number, found)
         for number in range(20)
-        if 0 < ((found := searched(noisy(0.008, number), tolerance=0.015, noise=0.008)).trials_needed or 0) < 60
+        if 0 < ((found := searched(noisy(0.015, number), tolerance=0.015, noise=0.015)).trials_needed or 0) < 60
     )
     more = sentence(result, "For more: ")
     n = result.trials_needed
     assert f"allow about {n} more trials with noise_trials {n}, " in more
     assert f"it would take about {n} more trials" in result.reason
     assert "return the mean over several seeds from each training" in more
-    further = searched(noisy(0.008, number), tolerance=0.015, noise=0.008, noise_trials=n)
+    further = searched(noisy(0.015, number), tolerance=0.015, noise=0.015, noise_trials=n)
     assert result.n_trials < further.n_trials <= result.n_trials + 3 * n
     assert further.excess_bound < result.excess_bound
 

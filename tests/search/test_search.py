@@ -235,7 +235,7 @@ def test_a_plateau_far_from_the_valley_is_no_doubt_and_its_bend_is_reported():
 
     result, _ = run(new_search(1e-7, 1.0), loss)
     assert result.assumption_violation is None
-    assert "and has one valley overall" in result.bound_note
+    assert "has one valley overall" in result.bound_note
     least = min(loss(lr) for lr in np.geomspace(1e-7, 1.0, 2001))
     assert result.loss - least <= result.excess_bound <= TOLERANCE
 
@@ -363,7 +363,7 @@ def test_noise_that_nobody_told_is_measured_before_a_bound_is_claimed():
 def test_however_large_the_noise_is_a_search_ends_within_few_trials_and_with_a_bound(noise):
     result, _ = run(new_search(1e-4, 1.0, noise=noise), parabola(0.02))
     assert (result.stop, result.excess_bound < math.inf) == ("noise-limited", True)
-    assert 7 <= result.n_trials <= 12
+    assert result.n_trials <= 5
 
 
 def test_noise_that_two_repeats_understate_ends_a_search_all_the_same():

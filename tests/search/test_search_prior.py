@@ -109,6 +109,8 @@ def test_where_the_prior_leaves_a_decade_unseen_the_result_names_it():
     result = search.result
     assert result.claim == "prior"
     assert "nothing was tried: a second valley there would go unseen" in str(result)
+    low, high = result.to_dict()["untried"]
+    assert high / low >= 10 and not any(low < each.lr < high for each in result.history)
 
 
 def test_losses_that_contradict_the_prior_are_reported():

@@ -189,6 +189,7 @@ def test_with_several_metrics_refit_names_the_one_to_search_by():
     options = {"scoring": ["accuracy", "neg_log_loss"], "tolerance": 0.05}
     search = search_digits(**options, refit="neg_log_loss").fit(*DIGITS)
     assert search.best_score_ == -search.search_result_.loss
+    assert f"(score {search.best_score_:.6g}, " in str(search.search_result_)
     assert "mean_test_accuracy" in search.cv_results_
     with pytest.raises(DataError, match="refit must name the metric to search by, one of"):
         search_digits(**options, refit=False).fit(*DIGITS)

@@ -39,7 +39,7 @@ class Typical:
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
 # a larger pack, or one of long steps, falls out of the cache.
-_TYPICAL = {  # by the longest step, in seconds, on a machine where a small operation takes this:
+_TYPICAL = {  # by the longest step, in seconds, on a machine where a step of one linear layer takes this:
     "cpu": (
         (5.5e-4, Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4))),
         (7e-4, Typical(48, Gain(2.0, 1.3), Gain(1.0), Gain(2.0, 1.4))),
@@ -50,7 +50,7 @@ _TYPICAL = {  # by the longest step, in seconds, on a machine where a small oper
         (math.inf, Typical(8, Gain(1.05), Gain(1.4), Gain(1.3))),
     ),
 }
-_SMALL_OPERATION = 8e-7
+SMALL_STEP = 6e-5
 USUAL_SLOTS = 48
 
 
@@ -83,7 +83,7 @@ class Choice:
     n_operations: int  # of a forward pass
     on_cpu: bool
     slots: int | None = None  # asked for
-    small_operation: float = _SMALL_OPERATION  # the seconds of one that is nothing but overhead
+    small_step: float = SMALL_STEP  # the seconds of one that is nothing but overhead
 
     def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
         typical = self._typical
@@ -130,7 +130,7 @@ class Choice:
 
     @property
     def _slowness(self) -> float:  # of this machine, busy as it may be
-        return max(1.0, self.small_operation / _SMALL_OPERATION)
+        return max(1.0, self.small_step / SMALL_STEP)
 
     def _balanced(self, slots: int) -> int:
         return balanced(self.n_trials, slots if self.slots is None else self.slots)

@@ -56,7 +56,7 @@ class DeltaRule:
         self._optimizer.param_groups[0]["lr"] = _REFERENCE
         self._optimizer.step()
         for name, stepped in self._stepped.items():
-            params[name].lerp_(stepped, per_replica(coefficients[0] / _REFERENCE, stepped))
+            params[name].addcmul_(stepped.sub_(params[name]), per_replica(coefficients[0] / _REFERENCE, stepped))
             stepped.grad = None
 
 

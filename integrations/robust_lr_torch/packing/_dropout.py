@@ -17,6 +17,7 @@ from robust_lr._checks import check_number
 from robust_lr.exceptions import DataError
 
 _SPATIAL_DIMS = {functional.dropout1d: 1, functional.dropout2d: 2, functional.dropout3d: 3}
+_NORMS = (functional.batch_norm, functional.layer_norm, functional.group_norm)
 
 
 class CounterNoise(TorchFunctionMode):
@@ -28,14 +29,14 @@ class CounterNoise(TorchFunctionMode):
     input, a graph traced once gives the masks of each key. Make one for each forward pass.
 
     It covers every dropout (one draw per channel in ``dropout1d`` to ``3d``) and attention. Attention with dropout is
-    written out as matrix products; attention without it on request, because its kernels have no fast batching rule.
+    written out as matrix products; in a pack all attention is, because its kernels have no fast batching rule.
     Other noise, and recomputation by ``torch.utils.checkpoint``, use torch's generators as usual.
     """
 
-    def __init__(self, key: Tensor, *, write_out_attention: bool = False) -> None:
+    def __init__(self, key: Tensor, *, in_pack: bool = False) -> None:
         super().__init__()
         self._key = key | 1  # odd, and so invertible: multiplying by it loses nothing
-        self._write_out_attention = write_out_attention
+        self._in_pack = in_pack
         self.n_calls = 0  # of those that drop something
 
     def __torch_function__(
@@ -44,6 +45,8 @@ class CounterNoise(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.dropout or func in _SPATIAL_DIMS:
             return self._dropout(func, *args, **kwargs)
+        if func in _NORMS and self._in_pack:
+            return _norm(func, *args, **kwargs) if args else _norm(func, kwargs.pop("input"), **kwargs)
         if func is functional.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
@@ -76,7 +79,7 @@ class CounterNoise(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if dropout_p == 0 and not self._write_out_attention:
+        if dropout_p == 0 and not self._in_pack:
             return functional.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
@@ -85,7 +88,9 @@ class CounterNoise(TorchFunctionMode):
             raise DataError("attention takes is_causal=True or an attn_mask, not both")
         if enable_gqa:
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-        scores = query * (query.shape[-1] ** -0.5 if scale is None else scale) @ key.mT
+        with torch.autocast(query.device.type, enabled=False):  # torch's kernels too keep scores in float32 or better
+            query, key = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key))
+            scores = query * (query.shape[-1] ** -0.5 if scale is None else scale) @ key.mT
         if is_causal:
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         sighted = None
@@ -98,8 +103,8 @@ class CounterNoise(TorchFunctionMode):
         weights = scores.softmax(-1)
         if dropout_p > 0:
             weights = self._drop(weights, dropout_p, weights.shape, False)
-        seen = weights @ value
-        return seen if sighted is None else seen * sighted
+        seen = weights.to(value.dtype) @ value
+        return seen if sighted is None else seen * sighted.to(seen.dtype)
 
     def _drop(self, x: Tensor, p: float, shape: tuple[int, ...], inplace: bool) -> Tensor:
         mask = self._mask(x, p, shape)
@@ -114,6 +119,14 @@ class CounterNoise(TorchFunctionMode):
         smallest_kept = min(max(round(p * 2**32), 1), 2**32 - 1) - 2**31
         bits = _hash(_hashed_positions(shape, x.device), key).clamp(smallest_kept - 1, smallest_kept)
         return bits.sub_(smallest_kept - 1).to(x.dtype).mul_(1 / (1 - p))
+
+
+def _norm(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Compute in the widest type: vmap cannot mix a batch of half precision with weights of float32, as torch does."""
+    dtype = x.dtype
+    for other in (*args, *kwargs.values()):
+        dtype = torch.promote_types(dtype, other.dtype) if isinstance(other, Tensor) else dtype
+    return func(x.to(dtype), *args, **kwargs).to(x.dtype)
 
 
 def noise_keys(seed_stream: int, total_steps: int) -> NDArray[np.int32]:

@@ -43,7 +43,7 @@ class Objective(nn.Module):
         self.task, self.model = task, model
 
     def forward(self, inputs: Any, targets: Any, key: Tensor) -> Tensor:
-        with CounterNoise(key, write_out_attention=True):
+        with CounterNoise(key, in_pack=True):
             return self.task.objective(self.model, inputs, targets)
 
 
@@ -72,7 +72,7 @@ def state_of(model: nn.Module) -> Stack:
 
 
 def _first_batch(task: Training, seed: int) -> tuple[Any, Any]:
-    rows, generator = task.batch_indices(seed)[0], torch.get_rng_state()
+    rows, generator = next(task.batches(seed)), torch.get_rng_state()
     first, second = (task.examples.batch(rows, task.device) for _ in range(2))
     same = all(torch.equal(a, b) for a, b in zip(tree_leaves(first), tree_leaves(second), strict=True))
     if not (same and torch.equal(torch.get_rng_state(), generator)):  # they have no seed in a pack

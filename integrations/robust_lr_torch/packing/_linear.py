@@ -35,8 +35,8 @@ def linear_problem(task: Training) -> LinearProblem:
     inputs, targets = tensors
     if torch.device(task.device).type != "cpu" or inputs.is_cuda or targets.is_cuda:
         raise _no("it runs on the CPU only")
-    if task.penalty is not None or task.clip_norm is not None:
-        raise _no("it has no penalty and no clipping")
+    if any(option is not None for option in (task.penalty, task.clip_norm, task.autocast)):
+        raise _no("it has no penalty, no clipping and no autocast")
     kind, model = _kind(task.loss), task.initial_model(0)
     layer = _layer(model)
     rule, decays_bias = _sgd(rule_of(task, model))

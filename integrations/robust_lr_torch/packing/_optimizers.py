@@ -12,7 +12,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from robust_lr.exceptions import NotVectorizable
 
-from .._training import Training, needs_closure
+from .._run import needs_closure
+from .._training import Training
 from ._delta_rule import DeltaRule, MakeOptimizer, check_linear
 from ._grouped_rule import Group, GroupedRule
 from ._not_vectorizable import not_vectorizable

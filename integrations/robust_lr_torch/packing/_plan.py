@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from statistics import median
 
 import torch
@@ -31,6 +32,7 @@ from ._verify import verify_pack
 
 _SECONDS_PER_CALL, _SECONDS_OF_CALLS = 0.02, 0.05  # approximate duration of a timed call, and of all
 _SHARE_OF_SWEEP = 0.005  # that timing a step alone may take
+_NOTHING_PAYS_BELOW = 0.2  # seconds of a sweep
 
 
 class Planner:
@@ -100,8 +102,9 @@ class Planner:
             n_operations=0,
             on_cpu=self.on_cpu,
             slots=None if self.slots == "auto" else self.slots,
-            small_operation=_seconds_of_small_operation(self.clock),
         )
+        if choice.seconds_alone > _NOTHING_PAYS_BELOW:
+            choice = replace(choice, small_step=_seconds_of_small_step(self.clock))
         tried = list[Measured]()
         with one_thread(self.task):
             if choice.next_attempt(tried):  # even a model of many operations may be worth a look
@@ -124,18 +127,19 @@ class Planner:
 
     def _try(self, attempt: Attempt, traced: Pack | None, *, is_first: bool) -> tuple[Measured, Pack | None]:
         try:
-            start = time.perf_counter()
+            start = self.clock()
             if attempt.is_compiled and traced is not None:
                 pack = traced.compiled()
             else:
                 pack = Pack(self.task, self.schedules, attempt.slots)
-            preparation, most_slots = time.perf_counter() - start, self._most_slots(pack)
+            preparation, most_slots = self.clock() - start, self._most_slots(pack)
             if most_slots < attempt.slots:
                 return Measured(attempt, math.inf, preparation, most_slots=most_slots), None
             if is_first:
                 verify_pack(pack, self.schedules, self.trials)
-            for i in range(attempt.slots):
-                pack.load(self.trials[i % len(self.trials)])
+            of_one_seed = [t for t in self.trials if t.seed == self.trials[0].seed]  # whose tables are made once
+            for spec in islice(cycle(of_one_seed), attempt.slots):
+                pack.load(spec)
             seconds = _seconds_per_step(pack.steps, longest_block(self.task), self.clock) / attempt.slots
             pack.clear()
             return Measured(attempt, seconds, preparation, pack.traced.n_operations, most_slots), pack
@@ -176,9 +180,18 @@ class Planner:
             return _seconds_per_step(run, longest_block(task), self.clock, n_steps)
 
 
-def _seconds_of_small_operation(clock: Callable[[], float]) -> float:
-    numbers = torch.zeros(16)
-    return _seconds_per_step(lambda n: [numbers + numbers for _ in range(n)], 50, clock, of_steps=100_000)
+def _seconds_of_small_step(clock: Callable[[], float]) -> float:
+    """Return the seconds of a training step of one linear layer: on a busy machine, several times as many as else."""
+    inputs, weight = torch.zeros(16, 16), torch.zeros(1, 16, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+
+    def steps(n_steps: int) -> None:
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            torch.nn.functional.linear(inputs, weight).square().mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return _seconds_per_step(steps, 20, clock, of_steps=3000)
 
 
 def _seconds_per_step(

@@ -46,11 +46,10 @@ class TracedStep:
         return sum(node.op == "call_function" for node in self.graph.graph.nodes)
 
     @property
-    def half_type(self) -> str | None:
-        """The type of half precision that it computes in, such as "bfloat16" under autocast, if it does."""
+    def resolution(self) -> float:
+        """The relative distance of neighboring numbers of the coarsest type that it computes in: 2^-7 for bfloat16."""
         values = (node.meta.get("val") for node in self.graph.graph.nodes)
-        types = [v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point() and v.itemsize < 4]
-        return str(types[0]).removeprefix("torch.") if types else None
+        return max(torch.finfo(v.dtype).eps for v in values if isinstance(v, Tensor) and v.is_floating_point())
 
     def compiled(self) -> Callable[..., Sequence[Tensor]]:
         import torch._inductor as inductor

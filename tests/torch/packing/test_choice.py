@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from robust_lr_torch.packing._choice import Choice, Measured
+from robust_lr_torch.packing._choice import SMALL_STEP, Choice, Measured
 
 OVERHEAD = 2.0  # a pilot waits for a GPU more often than training, and so sees slower packs
 
@@ -152,9 +152,9 @@ def test_where_nothing_is_faster_the_attempts_cost_little(alone):
 
 
 def test_a_busy_machine_is_not_taken_for_a_model_of_long_steps():
-    busy = replace(MLP_ON_CPU.choice(32, 2000), alone=900e-6, small_operation=2.4e-6)
+    busy = replace(MLP_ON_CPU.choice(32, 2000), alone=900e-6, small_step=3 * SMALL_STEP)
     assert busy.next_attempt([]).slots == 32
-    assert replace(busy, small_operation=8e-7).next_attempt([]).slots == 8
+    assert replace(busy, small_step=SMALL_STEP).next_attempt([]).slots == 8
 
 
 def test_a_pack_that_is_slower_than_one_after_the_other_may_win_once_it_is_compiled():

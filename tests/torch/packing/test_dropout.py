@@ -102,7 +102,7 @@ def model_and_data(request):
 
 def make_loss(model, x):
     def loss(parameters, key):
-        with CounterNoise(key, write_out_attention=True):
+        with CounterNoise(key, in_pack=True):
             return functional_call(model, parameters, (x,)).square().mean()
 
     return loss
@@ -325,7 +325,7 @@ def test_attention_written_out_is_torchs(name):
     options = ATTENTION[name]
     inputs = attention_inputs(2 if "enable_gqa" in options else 4)
     native = functional.scaled_dot_product_attention(*inputs, **options)
-    with CounterNoise(keys()[0], write_out_attention=True):
+    with CounterNoise(keys()[0], in_pack=True):
         written_out = functional.scaled_dot_product_attention(*inputs, **options)
     torch.testing.assert_close(written_out, native, rtol=0, atol=1e-6)
     for of_ours, of_torch in zip(
@@ -369,5 +369,5 @@ def test_without_dropout_the_mode_changes_no_attention_module(model_name):
     model, x = make_model().eval(), torch.ones(shape)
     expected = model(x)
     for write_out in (False, True):
-        with CounterNoise(keys()[0], write_out_attention=write_out):
+        with CounterNoise(keys()[0], in_pack=write_out):
             torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-6)

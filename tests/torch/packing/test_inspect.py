@@ -15,7 +15,7 @@ from robust_lr_torch.packing._inspect import _obstacle, inspect_replica, state_o
 from robust_lr_torch.packing._pack import Pack
 from robust_lr_torch.packing._verify import verify_pack
 from tests.torch import models_that_do_not_pack
-from tests.torch.tasks import SCHEDULES, D, K, examples, task, trials
+from tests.torch.tasks import SCHEDULES, D, K, task, trials
 
 torch.set_num_threads(1)
 
@@ -92,13 +92,6 @@ class Nothing(nn.Linear):
 def test_a_model_without_a_parameter_to_train_is_refused():
     with pytest.raises(NotVectorizable, match="no parameter gets a gradient"):
         inspect_replica(task(partial(Nothing, D, K)), seed=0)
-
-
-def test_a_parameter_of_low_precision_is_refused():
-    x, y = examples()
-    t = task(lambda: nn.Linear(D, K).bfloat16(), train_data=(x.bfloat16(), y))
-    with pytest.raises(NotVectorizable, match=r"float32 or float64, but weight is torch.bfloat16"):
-        Pack(t, SCHEDULES, 2)
 
 
 def make_partly_frozen():

@@ -1,7 +1,8 @@
 """A stack of replicas under one update rule: each as it would be alone, whatever optimizer, company and step."""
 
+import copy
 import inspect
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -66,6 +67,11 @@ def maker(name):
     return partial(kind, lr=1.0, **options)
 
 
+@cache
+def rule_named(name):
+    return rule_for(maker(name))  # which probes the optimizer
+
+
 class Replica:
     """One replica: where it starts, its learning rates and its gradients, all from its number."""
 
@@ -76,6 +82,15 @@ class Replica:
             for _ in range(T + 1)
         ]
         self.lrs = 10.0 ** -(number % 4) * (1.1 + np.sin(np.arange(T) + number))
+
+    def to(self, dtype):
+        other = copy.copy(self)
+        other.start, *other.grads = [{k: v.to(dtype) for k, v in tree.items()} for tree in (self.start, *self.grads)]
+        return other
+
+    def rounded(self):
+        """The same in numbers that bfloat16 has."""
+        return self.to(torch.bfloat16).to(torch.float64)
 
     def alone(self, make_optimizer, n_steps=T):
         """The slow obvious twin: a torch optimizer of its own, with the learning rate set by hand."""
@@ -103,7 +118,8 @@ def packed(rule, replicas):
     params = stacked([r.start for r in replicas])
     state = rule.initial_state(params)
     for step in range(T):
-        coefficients = gathered(rule, replicas, [step] * len(replicas), params["bias"].dtype)
+        dtype = torch.promote_types(params["bias"].dtype, torch.float32)
+        coefficients = gathered(rule, replicas, [step] * len(replicas), dtype)
         rule.update(params, stacked([r.grads[step] for r in replicas]), state, coefficients)
     return [{name: param[i] for name, param in params.items()} for i in range(len(replicas))]
 
@@ -125,7 +141,7 @@ def assert_equal(actual, expected):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_replica_ends_where_its_own_optimizer_takes_it(name, dtype):
     replicas = [Replica(number, dtype) for number in range(6)]
-    for replica, end in zip(replicas, packed(rule_for(maker(name)), replicas), strict=True):
+    for replica, end in zip(replicas, packed(rule_named(name), replicas), strict=True):
         assert_close(end, replica.alone(maker(name)))
 
 
@@ -133,7 +149,7 @@ def test_each_replica_ends_where_its_own_optimizer_takes_it(name, dtype):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_replica_does_not_depend_on_its_pack(name, dtype):
     replicas = [Replica(number, dtype) for number in range(8)]
-    rule = rule_for(maker(name))
+    rule = rule_named(name)
     together = packed(rule, replicas)
     for subset in ([4], [7, 0, 5]):
         for number, end in zip(subset, packed(rule, [replicas[n] for n in subset]), strict=True):
@@ -147,7 +163,7 @@ def test_a_replica_that_is_not_finite_changes_no_other(name, bad):
         replicas = [Replica(number) for number in range(5)]
         for grads in replicas[2].grads[3:]:
             grads["weight"] *= value
-        return packed(rule_for(maker(name)), replicas)
+        return packed(rule_named(name), replicas)
 
     for number, (healthy, beside_a_bad_one) in enumerate(zip(ends(1.0), ends(bad), strict=True)):
         if number == 2:
@@ -161,13 +177,13 @@ def test_at_a_learning_rate_of_zero_a_replica_stays_where_it_is(name):
     replicas = [Replica(0), Replica(1)]
     for replica in replicas:  # first one of them, then all
         replica.lrs = np.zeros(T)
-        assert_equal(packed(rule_for(maker(name)), replicas)[0], replicas[0].start)
-    assert_equal(packed(rule_for(maker(name)), replicas)[1], replicas[1].start)
+        assert_equal(packed(rule_named(name), replicas)[0], replicas[0].start)
+    assert_equal(packed(rule_named(name), replicas)[1], replicas[1].start)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_gradients_are_left_as_they_are(name):
-    replicas, rule = [Replica(0), Replica(1)], rule_for(maker(name))
+    replicas, rule = [Replica(0), Replica(1)], rule_named(name)
     params, grads = stacked([r.start for r in replicas]), stacked([r.grads[0] for r in replicas])
     before = {k: grad.clone() for k, grad in grads.items()}
     rule.update(params, grads, rule.initial_state(params), gathered(rule, replicas, [0, 0], torch.float64))
@@ -176,7 +192,7 @@ def test_gradients_are_left_as_they_are(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_in_inference_mode_the_results_are_the_same(name):
-    replicas, rule = [Replica(0), Replica(1)], rule_for(maker(name))
+    replicas, rule = [Replica(0), Replica(1)], rule_named(name)
     expected = packed(rule, replicas)
     with torch.inference_mode():
         ends = packed(rule, replicas)
@@ -186,17 +202,39 @@ def test_in_inference_mode_the_results_are_the_same(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_starts_at_zero_with_a_row_for_each_replica(name):
-    replicas, rule = [Replica(number) for number in range(3)], rule_for(maker(name))
+    replicas, rule = [Replica(number) for number in range(3)], rule_named(name)
     state = rule.initial_state(stacked([r.start for r in replicas]))
     assert all(len(value) == 3 and not value.any() for value in state.values())
     assert len(rule.coefficients(replicas[0].lrs)) == T
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64], ids=str)
-def test_parameters_in_which_a_learning_rate_would_be_rounded_are_refused(name, dtype):
-    with pytest.raises(NotVectorizable, match=f"float32 or float64, but w is {dtype}"):
-        rule_for(maker(name)).initial_state({"w": torch.zeros(2, 3, dtype=dtype)})
+def test_complex_parameters_are_refused(name):
+    with pytest.raises(NotVectorizable, match=r"real parameters, but w is torch\.complex64"):
+        rule_named(name).initial_state({"w": torch.zeros(2, 3, dtype=torch.complex64)})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_in_bfloat16_a_replica_is_as_near_to_the_exact_numbers_as_it_is_alone(name):
+    replicas = [Replica(number).rounded() for number in range(4)]
+    exact = [r.alone(maker(name)) for r in replicas]
+    halves = [r.to(torch.bfloat16) for r in replicas]
+    of_alone = sum(distance(r.alone(maker(name)), x) for r, x in zip(halves, exact, strict=True))
+    of_pack = sum(distance(p, x) for p, x in zip(packed(rule_named(name), halves), exact, strict=True))
+    assert 0 < of_pack < 2 * of_alone, "1.5 where the fused kernel of AdamW rounds less; at most 1.2 for all others"
+
+
+def distance(params, others):
+    return sum(float((param.double() - others[name]).abs().sum()) for name, param in params.items())
+
+
+def test_in_bfloat16_no_learning_rate_is_rounded():
+    steps = torch.linspace(1, 2, 129).bfloat16()  # all that there are in between
+    lrs = torch.tensor([0.001, 0.003, 0.01])
+    params = {"w": torch.zeros(3, 129, dtype=torch.bfloat16)}
+    SGDRule().update(params, {"w": steps.expand(3, -1)}, {}, lrs[None])
+    assert torch.equal(params["w"], (-lrs[:, None] * steps).bfloat16())
+    assert not torch.equal(params["w"], -lrs[:, None].bfloat16() * steps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -204,7 +242,7 @@ def test_parameters_in_which_a_learning_rate_would_be_rounded_are_refused(name, 
 def test_a_new_replica_takes_the_place_of_another_at_any_step(name, dtype):
     queue = [Replica(number, dtype) for number in range(7)]
     lengths = [5, T, 3, 9, 1, T, 4]
-    rule = rule_for(maker(name))
+    rule = rule_named(name)
     running = {slot: (slot, 0) for slot in range(3)}  # the replica in each slot, and its step
     params = stacked([queue[number].start for number in range(3)])
     state, n_started, n_ended = rule.initial_state(params), 3, 0
@@ -233,7 +271,7 @@ def test_a_new_replica_takes_the_place_of_another_at_any_step(name, dtype):
 
 @pytest.mark.parametrize("name", VECTOR_RULES)
 def test_a_traced_update_is_the_eager_one(name):
-    replicas, rule = [Replica(number, torch.float32) for number in range(3)], rule_for(maker(name))
+    replicas, rule = [Replica(number, torch.float32) for number in range(3)], rule_named(name)
     assert not rule.in_phase
 
     def step(params, grads, state, coefficients):

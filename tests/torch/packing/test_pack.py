@@ -6,6 +6,7 @@ import math
 import pickle
 import random
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -28,6 +29,7 @@ from tests.torch.tasks import (
     every_schedule,
     examples,
     make_dropout_network,
+    make_network,
     packed,
     task,
     trials,
@@ -36,7 +38,9 @@ from tests.torch.tasks import (
 torch.set_num_threads(1)
 
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
-in_both_precisions = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+in_both_precisions = pytest.mark.parametrize(  # test_plan.py trains in float32, too
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64], ids=str
+)
 
 
 def assert_equal(results, expected, tolerance):
@@ -85,6 +89,79 @@ def test_every_schedule_gives_what_it_gives_alone_in_one_pack_with_all_the_other
     )
     specs = trials(lrs=(0.02, 0.1), schedules=schedules)
     assert_equal(packed(t, specs, 10, schedules), alone(t, specs, schedules), TOLERANCES[dtype])
+
+
+# Half precision
+
+
+class InHalf(nn.Module):
+    """A model of bfloat16 whose outputs are float32, as losses want them."""
+
+    def __init__(self, make_model):
+        super().__init__()
+        self.body = make_model().bfloat16()
+
+    def forward(self, x):
+        return self.body(x.bfloat16()).float()
+
+
+class Normalized(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Linear(4 * (D - 2), K)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.first(x.unsqueeze(1)))).flatten(1))
+
+
+class Attentive(nn.Module):
+    """Its scores are so large that rounding them to bfloat16 would change the weights by several percent."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.norm = (*(nn.Linear(1, 4) for _ in range(3)), nn.LayerNorm(4))
+        self.last = nn.Linear(4, K)
+
+    def forward(self, x):
+        q, k, v = (layer(x.unsqueeze(-1)) for layer in (self.q, self.k, self.v))
+        return self.last(self.norm(functional.scaled_dot_product_attention(5 * q, 5 * k, v)).mean(-2))
+
+
+class Halved:
+    def __init__(self, make_model):
+        self.make_model = make_model
+
+    def __call__(self):
+        return InHalf(self.make_model)
+
+
+MODELS_TO_HALVE = {"network": make_network, "batch norm": Normalized, "attention": Attentive}
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.AdamW,
+        pytest.param(partial(torch.optim.SGD, momentum=0.9), marks=pytest.mark.slow),
+        pytest.param(torch.optim.RMSprop, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("way", ["autocast", "parameters"])
+@pytest.mark.parametrize("name", MODELS_TO_HALVE)
+def test_a_pack_in_bfloat16_is_as_near_to_float32_as_a_trial_alone_in_bfloat16(name, way, optimizer):
+    make_model = MODELS_TO_HALVE[name]
+    exact = task(make_model, optimizer=optimizer, batch_size=20, total_steps=12)
+    half = (
+        replace(exact, autocast=torch.bfloat16) if way == "autocast" else replace(exact, make_model=Halved(make_model))
+    )
+    specs = trials(lrs=(0.001, 0.003, 0.01), seeds=range(4))
+    truth, of_alone, of_pack = alone(exact, specs), alone(half, specs), packed(half, specs, slots=5)
+
+    def error(results):
+        return math.sqrt(sum((results[s]["loss"] / truth[s]["loss"] - 1) ** 2 for s in specs) / len(specs))
+
+    assert 0 < error(of_alone) < 0.03
+    assert error(of_pack) < 1.5 * error(of_alone) + torch.finfo(torch.bfloat16).eps / 4
 
 
 def ridge(model):

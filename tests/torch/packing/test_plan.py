@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from robust_lr.journal.journal import read_journal
 from robust_lr.runners import TrialList
 from robust_lr.testing import run_trials, train_quadratic
 from robust_lr.trials import TrialSpec
+from robust_lr_torch.packing._choice import SMALL_STEP
 from robust_lr_torch.packing._pack import Pack
 from tests.torch import models_that_do_not_pack
 from tests.torch.packing.test_inspect import REASONS, line_of
@@ -45,6 +47,21 @@ def plan(t, specs=SPECS, **options):
     return t.plan_packs(specs, SCHEDULES, **options)
 
 
+@pytest.fixture
+def timed(monkeypatch):
+    """What "auto" measures: 300 us a step alone, 100 us a replica in any pack, and no time to make one."""
+
+    def seconds_per_step(run, *args, **options):
+        run(1)
+        pack = getattr(run, "__self__", None)
+        return pack.slots * 100e-6 if pack else 300e-6
+
+    monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_per_step", seconds_per_step)
+    monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_of_small_step", lambda clock: SMALL_STEP)
+    clock = SimpleNamespace(perf_counter=lambda: 0.0, thread_time=lambda: 0.0)
+    monkeypatch.setattr("robust_lr_torch.packing._plan.time", clock)
+
+
 def assert_close(results, expected, tolerance=1e-6):
     for spec, (status, loss, metrics) in expected.items():
         assert results[spec][0] == status and results[spec][2].keys() == metrics.keys()
@@ -54,9 +71,8 @@ def assert_close(results, expected, tolerance=1e-6):
 # The choice
 
 
-def test_a_sweep_that_is_over_in_a_moment_is_not_packed():
-    chosen = plan(task(), SPECS[:2])
-    assert chosen.engine == "sequential" and chosen.note.startswith("sequential: it takes about 0.0")
+def test_a_sweep_that_is_over_in_a_moment_is_not_packed(timed):
+    assert plan(task(), SPECS[:2]).note == "sequential: it takes about 0.0048 s as it is"
     assert plan(task(), []).note == "sequential: there are no trials"
 
 
@@ -68,11 +84,12 @@ def test_a_linear_model_is_trained_in_closed_form():
     assert_close(run(PackedRunner(), t), run(SerialRunner(), t))
 
 
-def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_measured():
+def test_a_long_sweep_of_a_small_model_is_packed_and_the_note_says_what_was_measured(timed):
     t = task(make_dropout_network, total_steps=1000)
     chosen = plan(t, trials(seeds=range(16), schedules=SCHEDULES))
-    assert chosen.engine in ("packed", "compiled") and chosen.gain > 1.1 and chosen.slots in (8, 32)
-    assert "us a step alone" in chosen.note and "kB a replica: " in chosen.note
+    assert (chosen.engine, chosen.slots, chosen.gain) == ("packed", 32, pytest.approx(3))
+    measured = r"3 times as fast as sequential training \(300 us a step alone, 100 us in a pack\)"
+    assert re.fullmatch(rf"packed, 32 slots, [\d.]+ kB a replica: {measured}", chosen.note)
 
 
 def test_the_engine_asked_for_is_taken_and_the_packs_are_of_one_size():
@@ -151,7 +168,7 @@ def test_a_pack_that_does_not_fit_is_split_and_finishes():
     assert "they run again, at most 8 at a time" in done.stderr
 
 
-def test_without_memory_for_the_first_pack_auto_tries_a_smaller_one(monkeypatch):
+def test_without_memory_for_the_first_pack_auto_tries_a_smaller_one(timed, monkeypatch):
     made = []
 
     class SmallPack(Pack):
@@ -163,14 +180,14 @@ def test_without_memory_for_the_first_pack_auto_tries_a_smaller_one(monkeypatch)
 
     monkeypatch.setattr("robust_lr_torch.packing._plan.Pack", SmallPack)
     chosen = plan(task(make_dropout_network, total_steps=1000), trials(seeds=range(16)))
-    assert made[:2] == [32, 8] and chosen.engine in ("packed", "compiled") and chosen.slots == 8
+    assert made == [32, 8] and (chosen.engine, chosen.slots) == ("packed", 8)
 
 
-def test_auto_makes_no_larger_pack_than_the_memory_limit_allows():
+def test_auto_makes_no_larger_pack_than_the_memory_limit_allows(timed):
     t = task(make_dropout_network, total_steps=1000)
     n_bytes = Pack(t, SCHEDULES, 2).traced.bytes_per_replica
     chosen = plan(t, trials(seeds=range(16)), memory_limit=round(9.5 * n_bytes))
-    assert chosen.engine in ("packed", "compiled") and 8 <= chosen.slots <= 10
+    assert chosen.engine == "packed" and 8 <= chosen.slots <= 10
 
 
 # What cannot be packed
@@ -319,16 +336,6 @@ def decay_by_lr(parameters, lr):
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-4 / lr)
 
 
-class Autocast(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = make_network()
-
-    def forward(self, x):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.body(x)
-
-
 def tiny_squares(outputs, targets):
     return 1e-6 * outputs.square().mean()
 
@@ -342,8 +349,11 @@ def tiny_squares(outputs, targets):
         ({"make_model": ReplacesItsBuffer}, "attribute mean changes with each step"),
         ({"make_model": KeepsATensor}, "attribute mean changes with each step"),
         ({"make_model": FillsABufferLater}, "attribute first changes with each step"),
-        ({"make_model": Autocast}, "it computes in bfloat16, where a pack and a trial alone round differently"),
         ({"make_model": RandomFeatures, "loss": tiny_squares}, "another objective than a trial alone"),
+        (
+            {"make_model": RandomFeatures, "loss": tiny_squares, "autocast": torch.bfloat16},
+            "another objective than a trial alone",
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -355,6 +365,27 @@ def test_a_pack_that_would_not_be_the_trials_alone_is_refused(changes, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert run(PackedRunner(engine="packed"), t, specs) == run(SerialRunner(), t, specs)
+
+
+class LogitsInHalf(nn.Sequential):
+    """Its loss too is rounded to bfloat16, and may be off by 1 % in a pack and alone."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+def make_logits_in_half():
+    return LogitsInHalf(*make_network())
+
+
+@pytest.mark.parametrize("changes", [{"autocast": torch.bfloat16}, {"make_model": make_logits_in_half}], ids=str)
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_bfloat16_is_packed(changes, optimizer):
+    specs = [TrialSpec("constant", lr, seed) for lr in (1e-3, 0.03) for seed in (0, 1)]
+    t = task(**{"make_model": make_network, "optimizer": optimizer, **changes})
+    results = run(PackedRunner(engine="packed", strict=True), t, specs)
+    assert_close(results, run(SerialRunner(), t, specs), tolerance=0.03)
 
 
 @pytest.mark.parametrize("optimizer", [sgd_at_the_root, sgd_at_a_tenth])
