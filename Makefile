@@ -15,7 +15,7 @@ IN_PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reord
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-all install lint format docs docs-serve gallery bench fuzz clean
+.PHONY: help demo test test-slow test-all install lint format docs docs-serve gallery bench fuzz clean evidence
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,14 @@ bench: $(INSTALL_STAMP) ## Run each benchmark in turn.
 
 fuzz: $(INSTALL_STAMP) ## Feed every reader, command and function with nonsense; SECONDS=600 says for how long.
 	$(BIN)/python -m tests.fuzz.fuzzer --seconds $(or $(SECONDS),60)
+
+evidence: $(INSTALL_STAMP) ## Measure again how much robust-lr withstands, and write docs/explanation/evidence.md; takes hours.
+	@failed=""; \
+	for group in pool studies cluster processes disks journals inputs scale stored; do \
+		$(BIN)/python -m benchmarks.evidence.$$group || failed="$$failed $$group"; \
+	done; \
+	$(BIN)/python -m benchmarks.evidence.page; \
+	test -z "$$failed" || { echo "not as promised:$$failed" >&2; exit 1; }
 
 clean: ## Remove caches, builds and demo-output/; keeps .venv.
 	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -49,6 +49,24 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+_FORMULA = re.compile("'*[=+@\\t\\r-]")
+
+
+def formula_as_text(name: str) -> str:
+    """Return the cell of a table that no spreadsheet takes for a formula.
+
+    Example:
+        >>> formula_as_text("=1+1"), formula_as_text("cosine")
+        ("'=1+1", 'cosine')
+    """
+    return f"'{name}" if _FORMULA.match(name) else name
+
+
+def text_of_formula(cell: str) -> str:
+    """Return the text for which `formula_as_text` wrote a cell."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def loss_text(value: float) -> str:
     """Return a loss with four decimals, or with four digits if it is large."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"

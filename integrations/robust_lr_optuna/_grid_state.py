@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -30,12 +30,13 @@ class GridState:
         self.in_vain = 0
         self._max_retries = max_retries
         self._left = dict.fromkeys(axes.cells())
+        self._n_places = len(self._left)
         self._open = dict[int, FrozenTrial]()
         self._ending = dict[int, FrozenTrial]()
         self._first: FrozenTrial | None = None
         self._n_read = 0
 
-    def is_of(self, trials: list[FrozenTrial]) -> bool:
+    def is_of(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these are the trials read before, perhaps with more, and not those of a new study with the old id."""
         if len(trials) < self._n_read:
             return False
@@ -44,15 +45,16 @@ class GridState:
             return True
         return old._trial_id == new._trial_id and old.datetime_start in (None, new.datetime_start)
 
-    def read(self, trials: list[FrozenTrial]) -> None:
+    def read(self, trials: Sequence[FrozenTrial]) -> None:
         self._first = self._first or (trials[0] if trials else None)
-        for number in [*self._open, *range(self._n_read, len(trials))]:
+        n = len(trials)  # another thread may look at the storage and find more
+        for number in [*self._open, *range(self._n_read, n)]:
             trial = self._open[number] = trials[number]
             if trial.state.is_finished():
                 del self._open[number]
                 self._ending.pop(number, None)
                 self._end(trial)
-        self._n_read = len(trials)
+        self._n_read = n
 
     def finished_by(self, trial: FrozenTrial) -> Cell | None:
         """Return the cell that a finished trial has the result of."""
@@ -130,14 +132,20 @@ class GridState:
     def _end(self, trial: FrozenTrial) -> None:
         cell, failed = self.finished_by(trial), self.has_failed(trial)
         if cell is not None:
-            self._left.pop(cell, None)
+            self._remove(cell)
             self.in_vain = 0
         elif failed is not None:
             self.failed[failed].append(trial.number)
             if self.is_given_up(failed):
-                self._left.pop(failed, None)
+                self._remove(failed)
         elif self._claimed_by(trial) is not None:
             self.in_vain += 1
+
+    def _remove(self, cell: Cell) -> None:
+        self._left.pop(cell, None)
+        if 2 * len(self._left) < self._n_places:  # else the first that is left is behind ever more empty places
+            self._left = dict.fromkeys(self._left)
+            self._n_places = len(self._left)
 
     def _claimed_by(self, trial: FrozenTrial) -> Cell | None:
         claim = claim_of(trial)

@@ -18,6 +18,8 @@ from robust_lr._text import without_passwords
 from robust_lr.exceptions import DataError, OptionError, RobustLRError
 from robust_lr.readers.sqlite import read_only_uri
 
+from ._long_journal import LongJournalStorage
+
 _WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 _TIMEOUT = 60.0  # seconds to wait for the file; with the default, a worker on a busy machine fails after 5
 
@@ -49,7 +51,7 @@ def journal_storage(path: str | os.PathLike[str]) -> JournalStorage:
     try:
         if Path(name).exists():
             mend_journal(name, lock)
-        return JournalStorage(JournalFileBackend(name, lock_obj=lock))
+        return LongJournalStorage(JournalFileBackend(name, lock_obj=lock))
     except OSError as error:
         raise RobustLRError(f"cannot use {name} as a journal: {error.strerror}") from None
 
@@ -175,4 +177,8 @@ def _in_one_line(error: Exception, url: str) -> str:
         password = make_url(url).password
     except sqlalchemy.exc.ArgumentError:
         return f"not the URL of a database ({type(error).__name__})"
+    # A password with an @ in it that is not written as %40 is taken for a part of the host.
+    rest = url.partition("://")[2].partition("/")[0].split("@")[1:-1]
+    for part in [f"{'@'.join(rest[i:])}@" for i in range(len(rest))]:
+        text = text.replace(part, "***@")
     return without_passwords(text.replace(str(password), "***") if password else text)

@@ -30,6 +30,7 @@ from robust_lr.sweep.retries import MAX_RETRIES
 from ._cells import Axes, Cell, as_axes
 from ._grid_state import GridState
 from ._growth import add_growth, growth_before, growth_of, take_back_growth
+from ._long_journal import current_trials
 from ._outcomes import note_why_failed
 from ._parameter_values import allowed_value, is_same
 from ._partial_sampler import PartialSampler, is_in_optimize, stop_study
@@ -267,7 +268,7 @@ class GeometricGridSampler(PartialSampler):
                 write_claim(study, trial, cell, grid.names, **asked)
                 if cell is None:
                     return None
-                grid.read(study._storage.get_all_trials(study._study_id, deepcopy=False))
+                grid.read(current_trials(study))
                 rivals = grid.rivals(cell, trial.number)
                 if rivals == []:
                     return cell
@@ -345,7 +346,7 @@ class GeometricGridSampler(PartialSampler):
             warnings.warn(text, RobustLRWarning, stacklevel=3)
 
     def _read(self, study: Study) -> GridState:
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        trials = current_trials(study)
         axes = self._axes.grown(growth_of(study, self._names))
         known = self._states.setdefault(study._storage, {})
         wanted, grid = known.get(study._study_id, (axes, None))

@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import islice
 from pathlib import Path
 
-from .._text import count_of
+from .._text import count_of, text_of_formula
 from ..exceptions import DataError
 from ._rows import Row, Table
 
@@ -65,7 +65,7 @@ def _records(text: str, separator: str, start: int) -> Iterator[tuple[int, list[
         stream.readline()
     reader, line, last = csv.reader(stream, delimiter=separator, skipinitialspace=True), start + 1, 0
     for record in reader:
-        fields = [field.strip() for field in record]
+        fields = [text_of_formula(field.strip()) for field in record]
         if any(fields):
             yield line, fields
         last, line = line, start + reader.line_num + 1

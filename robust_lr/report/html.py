@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._page import Block, Line, Table, to_html
+from .._text import printable
 from ..analysis import Analysis
 from ._charts import Chart, Trace
 from ._small_multiples import small_panel
@@ -149,7 +150,7 @@ def write_page(
         f"<h1>{escape(title)}</h1><p class='small'>{escape(source)}</p>{''.join(_rendered(body))}"
         f"{_how(reproduce, data)}</body></html>\n"
     )
-    Path(path).write_text(html, encoding="utf-8")
+    Path(path).write_text(printable(html), encoding="utf-8")
 
 
 def _analysis_body(analysis: Analysis) -> Iterator[Block | Chart]:

@@ -173,9 +173,10 @@ class Pool:
         try:
             self._start_and_assign()
             while finished or self._source.waiting or any(place.slot.has_work for place in self._places):
-                ready = self._wait(0.0 if finished else 1.0)
-                for place, worker in self._running:
-                    finished += self._poll(place, worker, ready)
+                if len(finished) <= len(self._places):  # else trials end faster than the journal writes them
+                    ready = self._wait(0.0 if finished else 1.0)
+                    for place, worker in self._running:
+                        finished += self._poll(place, worker, ready)
                 if self._error is not None:
                     yield from finished
                     raise self._error

@@ -89,6 +89,7 @@ class SweepPlan:
         self._specs, self._lrs, self._seed_plan, self._known = specs, learning_rates, seed_plan, known
         self._on_further = on_further
         self._running, self._n_seeds = set[TrialSpec](), seed_plan.n_first
+        self._n_judged = 0  # results that the last question for a further round was about
         self.trials = expand_trials(specs, learning_rates, self.seeds)
         self._first = set(self.trials[:_FAILURES_TO_STOP])
         self._waiting = self._without_known(self.trials)
@@ -116,7 +117,7 @@ class SweepPlan:
 
     def next_trials(self) -> list[TrialSpec]:
         """Return the trials of the next round; none while a round is running, none at the end."""
-        if not self._running:
+        if not self._running and len(self.results) > self._n_judged:
             self._ask()
         trials, self._waiting = self._waiting, []
         self._running.update(trials)
@@ -137,6 +138,7 @@ class SweepPlan:
             self._on_further(asked)
             self.trials += asked
             self._waiting = self._without_known(asked)
+        self._n_judged = len(self.results)
 
     def _late(self) -> list[TrialSpec]:
         late, asked = set(self._seed_plan.late_trials(self.sweep())), set(self.trials)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._checks import check_whole
 from .._metrics import LOSS, Direction, Objective, direction_of, quantity, without_metric
 from .._page import Block, Line, Table, to_html, to_text
-from .._text import count_of, loss_text
+from .._text import count_of, formula_as_text, loss_text
 from ..exceptions import DataError
 from ..journal.journal import read_journal
 from ..readers._to_sweep import arrange
@@ -285,19 +285,22 @@ class SweepResult:
         """Write one row per trial: schedule, lr, seed, loss (inf if it diverged), seconds, and the metrics.
 
         A metric with the name of one of these columns gets a prefix, as in ``metric_lr``. A metric that a diverged run
-        did not report is nan, so that `from_csv` recognizes the divergence by that column too.
+        did not report is nan, so that `from_csv` recognizes the divergence by that column too. A name that a
+        spreadsheet would run as a formula, such as ``=1+1``, gets an apostrophe before it, which `from_csv` removes.
         """
         columns = ["schedule", "lr", "seed", "loss", "seconds"]
         names = list(self.metrics)
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*columns, *(f"metric_{name}" if name in columns else name for name in names)])
+            writer.writerow(
+                [*columns, *(f"metric_{name}" if name in columns else formula_as_text(name) for name in names)]
+            )
             for trial in self.trials():
                 if trial.is_final:
                     s = trial.spec
                     missing = math.nan if trial.status == "diverged" else ""
                     values = [trial.metrics.get(name, missing) for name in names]
-                    writer.writerow([s.schedule, s.lr, s.seed, trial.loss, trial.seconds, *values])
+                    writer.writerow([formula_as_text(s.schedule), s.lr, s.seed, trial.loss, trial.seconds, *values])
 
     def with_loss(self, metric: str, *, direction: Direction | None = None) -> Self:
         """Return the same sweep judged by one of its metrics; a note says so.

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
-from robust_lr import parse_schedule
+from robust_lr import SweepResult, parse_schedule
 from robust_lr._text import printable
 from robust_lr.commands.job import collect_job
 from robust_lr.exceptions import RobustLRError, ScheduleError
 from robust_lr.readers.read import read_sweeps
 from robust_lr.report.console import make_console
+from robust_lr_optuna import GeometricGridSampler, journal_storage
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 
@@ -129,3 +132,107 @@ def test_markup_in_a_name_stays_text_in_a_report(tmp_path: Path) -> None:
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+HOSTILE = f"=cosine<script>alert(1)</script>{ESCAPE}"
+
+
+def table_of(folder: Path) -> Path:
+    rows = [
+        f'"{HOSTILE}",{lr},{seed},{(lr - 0.1) ** 2 + 0.01 * seed}' for lr in (0.01, 0.1, 1.0, 10.0) for seed in (0, 1)
+    ]
+    (folder / "runs.csv").write_text("\n".join(["schedule,lr,seed,loss", *rows]), encoding="utf-8")
+    return folder / "runs.csv"
+
+
+def study_of(folder: Path) -> Path:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        study_name=f"study{ESCAPE}<script>alert(1)</script>",
+        storage=journal_storage(folder / "study.log"),
+        sampler=GeometricGridSampler([0.01, 0.1, 1.0, 10.0], schedules=[HOSTILE, "linear"], seeds=2),
+    )
+    study.set_user_attr("planted", HOSTILE)
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr("planted", HOSTILE)
+        trial.suggest_categorical("schedule", [HOSTILE, "linear"])
+        return (trial.suggest_float("lr", 1e-3, 100, log=True) - 0.1) ** 2 + 0.01 * trial.suggest_int("seed", 0, 9)
+
+    study.optimize(objective)
+    return folder / "study.log"
+
+
+def mlruns_of(folder: Path) -> Path:
+    for i, (lr, seed) in enumerate((lr, seed) for lr in (0.01, 0.1, 1.0, 10.0) for seed in (0, 1)):
+        run = folder / "mlruns" / "1" / f"{i:032x}"
+        (run / "params").mkdir(parents=True)
+        (run / "metrics").mkdir()
+        (run / "meta.yaml").write_text(f"run_id: {i:032x}\nrun_name: x\nstatus: 3\nstart_time: {i}\n")
+        for name, value in (("lr", str(lr)), ("seed", str(seed)), ("schedule", HOSTILE)):
+            (run / "params" / name).write_text(value, encoding="utf-8")
+        (run / "metrics" / "loss").write_text(f"{i} {(lr - 0.1) ** 2 + 0.01 * seed} 10\n")
+    (folder / "mlruns" / "1" / "meta.yaml").write_text("experiment_id: '1'\nname: '" + "<script>alert(1)</script>'\n")
+    return folder / "mlruns"
+
+
+@pytest.mark.parametrize("made_by", [table_of, study_of, mlruns_of], ids=["table", "study", "tracker"])
+def test_markup_and_escapes_in_what_strangers_recorded_stay_text(tmp_path, made_by) -> None:
+    found = analyze(made_by(tmp_path), "--report", "r.html", "--json", "r.json")
+    assert found.returncode == 0, found.stderr
+    assert "cosine" in found.stdout
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert not set(found.stdout + found.stderr + page) & set("\x1b\x07\u202e")
+
+
+class Planted:
+    """Runs code wherever it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize(
+    "name", ["study.pkl", "model.joblib", "checkpoint.pt", "runs.csv", "j.jsonl", "events.out.tfevents.1.x"]
+)
+def test_a_pickled_file_is_refused_in_one_line_and_never_loaded(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps(Planted(tmp_path / "ran")))
+    found = analyze(tmp_path / name)
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_file_beside_results_is_not_loaded(tmp_path: Path) -> None:
+    table_of(tmp_path)
+    for name in ("sampler.pkl", "model.joblib", "checkpoint.pt", "searcher-state.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(Planted(tmp_path / "ran")))
+    found = analyze(tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_table_that_is_written_runs_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    sweep = SweepResult(
+        ("=cmd|' /C calc'!A0", "+1", "cosine"), [0.1, 1.0], (0,), [[[0.5], [1.0]]] * 3,
+        metrics={"@acc": [[[0.5], [0.6]]] * 3},
+    )  # fmt: skip
+    sweep.to_csv(tmp_path / "runs.csv")
+    cells = [cell for line in (tmp_path / "runs.csv").read_text().splitlines() for cell in line.split(",")]
+    assert not [cell for cell in cells if cell.lstrip('"').startswith(("=", "+", "-", "@"))]
+    again = SweepResult.from_csv(tmp_path / "runs.csv")
+    assert sorted(again.schedules) == sorted(sweep.schedules)
+
+
+@pytest.mark.parametrize("way", [["--optuna"], []], ids=["option", "path"])
+def test_a_password_in_the_url_of_a_storage_is_not_shown_though_it_holds_an_at(tmp_path: Path, way: list[str]) -> None:
+    url = "postgresql+psycopg://user:fir@secnd@127.0.0.1:1/db"
+    words = [sys.executable, "-m", "robust_lr", "analyze", *way, url, "--json", "r.json"]
+    found = subprocess.run(words, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert found.returncode == 2
+    assert "fir" not in found.stdout + found.stderr
+    assert "secnd" not in found.stdout + found.stderr

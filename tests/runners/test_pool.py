@@ -186,3 +186,20 @@ def test_the_results_that_have_arrived_are_kept_when_another_worker_ends_the_run
         for result in pool_of(lambda capacity: Wrong(capacity, lambda trials: None), TrialList(TRIALS)):
             found.append(result.spec)
     assert found == TRIALS[1:2]
+
+
+def test_results_do_not_pile_up_unwritten_when_trials_end_faster_than_they_are_written():
+    ended, most_unwritten = [], 0
+
+    class Counting(MadeUpWorker):
+        def poll(self, ready):
+            results = super().poll(ready)
+            ended.extend(results)
+            return results
+
+    trials = [TrialSpec("constant", 0.1 + i, 0) for i in range(200)]
+    results = pool_of(lambda capacity: Counting(capacity, lambda trials: None), TrialList(trials), n_workers=lambda: 3)
+    for n_written, _ in enumerate(results):
+        most_unwritten = max(most_unwritten, len(ended) - n_written)
+    assert len(ended) == 200
+    assert most_unwritten <= 2 * 3 + 1

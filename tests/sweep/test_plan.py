@@ -94,3 +94,23 @@ def test_a_training_that_always_fails_stops_the_sweep():
         plan.add(TrialResult(trial, float("nan"), "failed", error="ValueError: no"))
     with pytest.raises(TrialError, match="each of the first 3 trials; the first: ValueError: no"):
         plan.add(TrialResult(third, float("nan"), "failed", error="ValueError: no"))
+
+
+def test_a_complete_sweep_is_not_judged_again_by_each_look_at_it():
+    class Judged(FixedSeeds):
+        n = 0
+
+        def next_cells(self, sweep):
+            Judged.n += 1
+            return ()
+
+        def late_trials(self, sweep):
+            Judged.n += 1
+            return ()
+
+    plan = SweepPlan({"cosine": "cosine"}, [0.1, 1.0], Judged([0]), {})
+    for spec in plan.next_trials():
+        plan.add(TrialResult(spec, 0.5, "ok"))
+    before = Judged.n
+    assert [plan.next_trials() for _ in range(5)] == [[]] * 5
+    assert Judged.n - before <= 2
