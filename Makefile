@@ -15,7 +15,7 @@ IN_PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reord
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-all install lint format bench fuzz evidence clean
+.PHONY: help demo test test-slow test-all install lint format docs docs-serve gallery bench fuzz clean evidence
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,13 +48,23 @@ format: $(INSTALL_STAMP) ## Format all files and repair what the linter can repa
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(INSTALL_STAMP) ## Build the documentation into site/; a dead link or a name without a page is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html through: make docs-serve"
+
+docs-serve: $(INSTALL_STAMP) ## Show the documentation at http://127.0.0.1:8000, and again after each edit.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+gallery: $(INSTALL_STAMP) ## Run the examples, and write what they print into docs/gallery.md.
+	$(BIN)/python benchmarks/readme_output.py --write --only examples/
+
 bench: $(INSTALL_STAMP) ## Run each benchmark in turn.
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
 fuzz: $(INSTALL_STAMP) ## Feed every reader, command and function with nonsense; SECONDS=600 says for how long.
 	$(BIN)/python -m tests.fuzz.fuzzer --seconds $(or $(SECONDS),60)
 
-evidence: $(INSTALL_STAMP) ## Measure again how much robust-lr withstands, and write docs/evidence.md; takes hours.
+evidence: $(INSTALL_STAMP) ## Measure again how much robust-lr withstands, and write docs/explanation/evidence.md; takes hours.
 	@failed=""; \
 	for group in pool studies cluster processes disks journals inputs scale stored; do \
 		$(BIN)/python -m benchmarks.evidence.$$group || failed="$$failed $$group"; \
@@ -63,7 +73,7 @@ evidence: $(INSTALL_STAMP) ## Measure again how much robust-lr withstands, and w
 	test -z "$$failed" || { echo "not as promised:$$failed" >&2; exit 1; }
 
 clean: ## Remove caches, builds and demo-output/; keeps .venv.
-	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # A .venv that is already there is kept; pip 25.1 is the first that installs dependency groups.

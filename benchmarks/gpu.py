@@ -40,7 +40,7 @@ from robust_lr_torch import SupervisedTask
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_DEVICE = "ROBUST_LR_TESTS_DEVICE"
-PAGES = {"packed.md": packs_page, "networks.md": networks_page}
+PAGES = {"how-to/packed.md": packs_page, "explanation/networks.md": networks_page}
 LIMITS = {  # seconds of each stage; the last one gets all that is left
     "tests": 60,
     "mlp": 50,
@@ -150,7 +150,7 @@ def run_parts(args: argparse.Namespace) -> dict[str, Any]:
         write_json(path, report)
         for page, text in PAGES.items():
             filled = fill(ROOT / "docs" / page, text(report))
-            (args.out / page).write_text(filled, encoding="utf-8")
+            (args.out / Path(page).name).write_text(filled, encoding="utf-8")
             if args.device == "cuda" and not args.tiny:
                 (ROOT / "docs" / page).write_text(filled, encoding="utf-8")
     return report

@@ -128,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--journals", type=Path, default=JOURNALS, help="folder of sgd.jsonl and adamw.jsonl")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/networks.md and its figures")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/explanation/networks.md and its figures")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "explanation", help="folder of the page")
     args = parser.parse_args(arguments)
     print(tables(args.journals))
     if args.write_docs:

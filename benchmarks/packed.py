@@ -57,7 +57,7 @@ from robust_lr.runners.worker_slots import evaluate_here
 from robust_lr_torch import SupervisedTask
 from robust_lr_torch.packing._pack import Pack, PackEvaluator
 
-DOCS = Path(__file__).parents[1] / "docs" / "packed.md"
+DOCS = Path(__file__).parents[1] / "docs" / "how-to" / "packed.md"
 SCHEDULES = {"cosine": CosineDecay()}
 SEEDS = 4
 OPTUNA_JOBS = 2
@@ -698,7 +698,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps, and nothing is compiled on purpose")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/packed.md")
+    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/how-to/packed.md")
     args = parser.parse_args()
     if any(n < SEEDS or n % SEEDS for n in args.replicas):
         parser.error(f"--replicas must be multiples of {SEEDS}, got {args.replicas}")

@@ -1,7 +1,7 @@
 """Does annealing make tuning robust, as the theory says? Projected SGD on stochastic convex problems.
 
     python benchmarks/paper_convex.py                  measure, and print the tables
-    python benchmarks/paper_convex.py --write-docs     the same, into docs/paper.md, its figures and the table of losses
+    python benchmarks/paper_convex.py --write-docs     the same, into the page of the docs, its figures and the losses
     python benchmarks/paper_convex.py --write-docs --from-table     tables and figures again, without training
     python benchmarks/paper_convex.py --write-docs --problems sharp     one problem again, the others from the table
     python benchmarks/paper_convex.py --steps 1000 --seeds 3 --problems "every scale" absolute
@@ -61,7 +61,7 @@ Array = NDArray[np.float64]
 Banded = tuple[float, float, float]
 
 ROOT = Path(__file__).parents[1]
-DOCS, TABLE = ROOT / "docs" / "paper.md", ROOT / "benchmarks" / "tables" / "paper-convex.csv.gz"
+DOCS, TABLE = ROOT / "docs" / "explanation" / "paper.md", ROOT / "benchmarks" / "tables" / "paper-convex.csv.gz"
 DECAYS = ("inverse-sqrt", "polynomial(0.5)", "linear", "polynomial(2)", "polynomial(3)", "cosine", "wsd(0.2)")
 FLOORED = (f"{s.rstrip(')')}{',' if '(' in s else '('}floor=0.1)" for s in DECAYS)
 SCHEDULES = tuple(str(parse_schedule(s)) for s in ("constant", *DECAYS, *FLOORED))
@@ -593,7 +593,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--table", type=Path, default=TABLE, help="where the losses are kept")
     parser.add_argument("--from-table", action="store_true", help="read the losses instead of training")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/paper.md, its figures and the losses")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write docs/explanation/paper.md, its figures and the losses"
+    )
     args = parser.parse_args()
     sweeps = read_table(args.table) if args.from_table else measure(args.problems, args.steps, args.seeds, args.jobs)
     if args.write_docs and not args.from_table:

@@ -3,6 +3,7 @@
     python benchmarks/readme_output.py                 compare, and say which blocks differ
     python benchmarks/readme_output.py --write         write what the commands print now
     python benchmarks/readme_output.py --only search   only the commands that contain this text
+    make gallery                                       the commands of docs/gallery.md, which are the examples
 
 A block of output stands below a comment that names its command, and the code that a command needs below a comment that
 names its file:
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PICTURES = {"answer.png": "answer.png", "degradation.png": "degradation.png"}  # of the demo -> in docs
 _FILE = re.compile(r"<!-- file: (\S+) -->\n+```python\n(.*?)```", re.DOTALL)
 _OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n+)(```text\n(?:(?!```).*\n)*```|(?:\|.*\n)+)")
@@ -53,6 +54,17 @@ def blocks_of(page: str) -> list[Block]:
     return [Block(match[2], match[3]) for match in _OUTPUT.finditer(page)]
 
 
+def replaced(page: str, block: Block, now: str) -> str:
+    """Return the page with another output below the command of a block; equal outputs of others stay.
+
+    Example:
+        >>> page = "<!-- output: a -->\\n```text\\n```\\n<!-- output: b -->\\n```text\\n```"
+        >>> replaced(page, blocks_of(page)[1], "new")
+        '<!-- output: a -->\\n```text\\n```\\n<!-- output: b -->\\nnew'
+    """
+    return _OUTPUT.sub(lambda match: match[1] + now if match[2] == block.command else match[0], page)
+
+
 def files_of(page: str) -> dict[str, str]:
     """Return the code that the page's commands use, by the name of its file."""
     return dict(_FILE.findall(page))
@@ -62,7 +74,8 @@ def printed(block: Block, folder: Path) -> str:
     """Run the command of a block in a folder, and return its output as the page shows it."""
     python = shutil.which("python", path=str(Path(sys.executable).parent)) or sys.executable
     command = re.sub(r"^robust-lr ", f"{python} -m robust_lr ", block.command)
-    command = re.sub(r"^python ", f"{python} ", command).replace("benchmarks/", f"{ROOT}/benchmarks/")
+    command = re.sub(r"^python ", f"{python} ", command)
+    command = re.sub(r"\b(benchmarks|examples)/", rf"{ROOT}/\1/", command)
     paths = [str(ROOT), str(ROOT / "integrations"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "100"},
@@ -109,7 +122,7 @@ def main() -> int:
                     now = printed(block, folder)
                     differ += not same_words(block.shown, now)
                     print(_report(path, block, now), end="")
-                    page = page.replace(block.shown, now, 1)
+                    page = replaced(page, block, now)
             if options.write:
                 path.write_text(page, encoding="utf-8")
         for made, kept in PICTURES.items():

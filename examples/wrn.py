@@ -8,7 +8,8 @@
 The mini tier trains a small CNN in packs, on 2 CPU cores in minutes. The full tier trains Wide ResNets as Zagoruyko and
 Komodakis do (Wide Residual Networks, 2016, https://arxiv.org/abs/1605.07146), without dropout: crops from images padded
 by 4 reflected pixels, flips, SGD with Nesterov momentum. The loss on a tenth of the training images, on which no trial
-trains, chooses the learning rate; the test images choose nothing. docs/networks.md has the tiers and their results.
+trains, chooses the learning rate; the test images choose nothing. docs/explanation/networks.md has the tiers and their
+results.
 """
 
 import argparse
@@ -231,7 +232,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", choices=SOURCES, default="fashion-mnist")
     add("--folder", help="of the four IDX files (.gz or not), or of CIFAR-10's archive, downloaded where it is missing")
-    add("--tier", choices=TIERS, default="smoke", help="how large the sweep is; see docs/networks.md")
+    add("--tier", choices=TIERS, default="smoke", help="how large the sweep is; see docs/explanation/networks.md")
     add("--network", help="cnn, or depth-width of a Wide ResNet such as 16-4; by default the tier's")
     add("--optimizer", choices=OPTIMIZERS, default="sgd")
     add("--epochs", type=int, help="passes over the training images; by default the tier's")

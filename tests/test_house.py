@@ -79,7 +79,8 @@ def test_every_pin_is_exact_and_sorted():
 def test_every_dependency_is_pinned():
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = document["project"]
-    wanted = [*project["dependencies"], *document["dependency-groups"]["dev"], *document["build-system"]["requires"]]
+    groups = [each for group in document["dependency-groups"].values() for each in group if isinstance(each, str)]
+    wanted = [*project["dependencies"], *groups, *document["build-system"]["requires"]]
     wanted += [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
     names = {re.split(r"[\[<>=~! ;]", requirement)[0] for requirement in wanted} - {"robust-lr"}
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The measurement behind docs/paper.md: it trains what it says, fits what it says, and shows what theory promises."""
+"""The measurement behind docs/explanation/paper.md: trains, fits and shows what its text says."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Write docs/evidence.md from the rows that were measured: `python -m benchmarks.evidence.page`."""
+"""Write docs/explanation/evidence.md from the rows that were measured: `python -m benchmarks.evidence.page`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .rows import RESULTS, read
 
-PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "evidence.md"
 GROUPS = {  # file of the results -> its title
     "pool": "Kills: the process pool, and commands",
     "studies": "Kills: Optuna studies",

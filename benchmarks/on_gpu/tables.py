@@ -29,7 +29,7 @@ def fill(page: Path, text: str) -> str:
 
 
 def packs_page(report: Mapping[str, Any]) -> str:
-    """Return what docs/packed.md says: the engines against the loop, and packs against processes."""
+    """Return what docs/how-to/packed.md says: the engines against the loop, and packs against processes."""
     parts = report["parts"]
     engines = [row for part in MODELS for row in engine_rows(part, parts.get(part, {}).get("found", {}))]
     blocks = [said(report), table(ENGINE_COLUMNS, engines) if engines else "No engine was timed."]
@@ -40,7 +40,7 @@ def packs_page(report: Mapping[str, Any]) -> str:
 
 
 def networks_page(report: Mapping[str, Any]) -> str:
-    """Return what docs/networks.md says: the degradation of each schedule, or how far the sweep has come."""
+    """Return what docs/explanation/networks.md says: the degradation of each schedule, or the sweep's progress."""
     found = report["parts"].get("fashion-mnist", {}).get("found")
     if not found:
         return f"{said(report)}\n\nNo trial was run."

@@ -40,7 +40,7 @@ class ScheduleDoctor:
 
     It sees each step of the optimizer by hooks; the training code stays as it is. What is certain is said at once (see
     `on_finding`), everything at the end by `report`. It compares the applied rates with what the scheduler declares,
-    so it needs no log. docs/doctor.md lists the findings with causes and cures.
+    so it needs no log. docs/how-to/doctor.md lists the findings with causes and cures.
 
     Args:
         optimizer: a torch optimizer, or Accelerate's or Lightning's wrapper of one.

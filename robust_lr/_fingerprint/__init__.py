@@ -1,7 +1,8 @@
 """Fingerprints: what a training function consists of, by content, so that a journal notices an edit.
 
 The walk begins at the function. It follows the functions, classes and modules that the code reads, as far as they are
-the user's own, and the values bound to it: closures, partial arguments, attributes. docs/resuming.md lists them all.
+the user's own, and the values bound to it: closures, partial arguments, attributes. docs/how-to/resuming.md lists
+them all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An analysis as JSON values; docs/analysis-json.md describes them."""
+"""An analysis as JSON values; docs/reference/analysis-json.md describes them."""
 
 from __future__ import annotations
 

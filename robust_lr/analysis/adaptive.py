@@ -35,7 +35,7 @@ class AdaptiveSeeds:
     is looked at ``max_seeds - 1`` times at most. It ends before the last look only if wider bands, whose level is split
     over the earlier looks, give the same recommendation. So the probability to recommend too coarse a grid is at most
     5 %, by Bonferroni: 2.5 % at the last look, as for a fixed number of seeds, and 2.5 % at all earlier ones.
-    docs/adaptive-seeds.md has what was measured.
+    docs/how-to/adaptive-seeds.md has what was measured.
 
     Attributes:
         tolerance: allowed excess loss, as in `analyze_sweep`; pass the same to both.

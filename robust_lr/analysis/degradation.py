@@ -124,11 +124,11 @@ def degradation_curve(
 
     The estimate chooses each learning rate on all seeds but one and scores it on that one (see `CrossFit`). The
     interval rests on a two-way model of learning rates and seeds, which pools the noise over the learning rates: two
-    seeds suffice, and cells may be missing. It holds for each stride by itself (docs/coverage.md). A learning rate at
-    which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals ignore divergence that
-    no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets are alike; its interval
-    allows for that. One seed gives no interval, unless a second one at a few learning rates, or `noise`, shows the
-    noise.
+    seeds suffice, and cells may be missing. It holds for each stride by itself (docs/explanation/coverage.md). A
+    learning rate at which any seed diverged counts as +inf, also when it is chosen for that seed; the intervals ignore
+    divergence that no seed showed. `worst` is the largest of k estimates, so it errs upwards when the offsets are
+    alike; its interval allows for that. One seed gives no interval, unless a second one at a few learning rates, or
+    `noise`, shows the noise.
 
     Args:
         sweep: any sweep; its learning rates need not be evenly spaced.

@@ -90,7 +90,7 @@ def compare_sweeps(
     Two sweeps are paired over the seeds in common; without any, the noise of both sides adds up. Two collections are
     paired over the sweeps of the same name, such as ``steps = 1000``: the mean difference has a t interval over these.
     The interval allows for the luck of choosing the best learning rate on either side. Without any difference, one side
-    is called better with a probability of at most 5 % (docs/compare.md has the measurement).
+    is called better with a probability of at most 5 % (docs/how-to/compare.md has the measurement).
 
     Args:
         a: sweep of one side, or several by name.

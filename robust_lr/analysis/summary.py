@@ -50,7 +50,7 @@ class Analysis:
         return {s.schedule: s.recommendation for s in self.schedules if s.recommendation is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""
+        """Return the figures as JSON-able values (docs/reference/analysis-json.md). Non-finite numbers are None."""
         return analysis_dict(self)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def figures(analysis: Analysis) -> dict[str, Any]:
-    """Return the figures of an analysis and its conclusion, as docs/analysis-json.md describes them."""
+    """Return the figures of an analysis and its conclusion, as docs/reference/analysis-json.md describes them."""
     from ..report.answer import conclusion
 
     return analysis.to_dict() | {"conclusion": conclusion(analysis)}

@@ -47,7 +47,7 @@ class CollectionAnalysis:
         return min((each for each in left if each.ratios[0].ratio < COARSER * finest), key=lambda each: each.n_trials)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-able values; docs/analysis-json.md describes them. Non-finite numbers are None."""
+        """Return the figures as JSON-able values (docs/reference/analysis-json.md). Non-finite numbers are None."""
         content: dict[str, Any] = plain_values({
             **_pooled_dict(self.answer),
             "schedules": [_pooled_dict(each) for each in self.pooled],
@@ -86,7 +86,7 @@ def analyze_collection(
     """Recommend a grid for the next sweep of the same kind, by what coarser grids cost in each sweep.
 
     The sweeps are the replicates, so one seed in each is enough; with several, the excess of a sweep is scored on
-    held-out seeds. Sweeps may be alike, so that the bounds count clusters of them; see docs/many-sweeps.md.
+    held-out seeds. Sweeps may be alike, so that the bounds count clusters of them; see docs/how-to/many-sweeps.md.
 
     Args:
         collection: at least two sweeps with three learning rates each under the same schedule.

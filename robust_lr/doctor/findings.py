@@ -13,7 +13,7 @@ class Finding:
     """One fault of a learning-rate schedule.
 
     Attributes:
-        code: its name, as in docs/doctor.md: "horizon-longer", say.
+        code: its name, as in docs/how-to/doctor.md: "horizon-longer", say.
         message: what happened, why it matters and what to do, in one line.
         certain: whether the evidence leaves no other explanation; else something that was done on purpose may look so.
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
@@ -28,7 +29,7 @@ class ProcessPoolRunner:
     which a trial failed is replaced too, because its process may be broken, as after a failed assertion on a GPU. All
     workers end with the run, also when it is interrupted or the parent is killed. They start by "spawn", so the
     training function and the schedules must pickle, and a script must start its sweep under
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``. Functions of a notebook or a prompt are sent by value, by cloudpickle.
 
     Args:
         n_jobs: number of worker processes, one trial each; by default one per device, 2 without devices.
@@ -163,9 +164,26 @@ def _n_cores() -> int:
 
 def _pickled(what: str, value: object) -> bytes:
     try:
-        return pickle.dumps(value)
+        return pickle.dumps(value) if hasattr(sys.modules["__main__"], "__file__") else _pickled_by_value(what, value)
+    except RobustLRError:
+        raise
     except Exception as error:
         raise RobustLRError(
             f"{what} must be importable by the worker processes: define it at module level (not as a lambda or inside "
             f"another function), or use SerialRunner; pickle says: {error}"
         ) from None
+
+
+def _pickled_by_value(what: str, value: object) -> bytes:
+    """In a notebook or at a prompt, no worker can import what ``__main__`` defines."""
+    try:
+        from cloudpickle import dumps
+    except ModuleNotFoundError:
+        pickled = pickle.dumps(value)
+        if b"__main__" in pickled:
+            raise RobustLRError(
+                f"{what} is defined in a notebook or at a prompt, which the worker processes cannot import: "
+                "pip install cloudpickle, or move it to a module, or use SerialRunner"
+            ) from None
+        return pickled
+    return bytes(dumps(value))

@@ -41,5 +41,5 @@ class SearchStart:
 
 
 def first_step(start_factor: float) -> float:
-    """The first step from a start, in log(lr): half its spread, which took the fewest trials in docs/search.md."""
+    """The first step from a start, in log(lr): half its spread (docs/explanation/search.md has the trials)."""
     return max(math.log(start_factor) / 2, math.log(_LEAST_STEP))

@@ -32,7 +32,7 @@ _DWARFED = 0.02
 _SAME = 1e-9
 # Noise of this many standard deviations makes no ridge between two valleys.
 _RIDGE = 4.0
-# Measured: bounds of single runs, none of them below this many, are then true in 97% (docs/search.md).
+# Measured: bounds of single runs, none of them below this many, are then true in 97% (docs/explanation/search.md).
 HIDDEN = 2.5
 
 

@@ -3,9 +3,9 @@
 Each horizon runs its full schedule, down to its own end; nothing is ranked by the middle of a longer run.
 
 With x = log(lr) and t = log(steps / total_steps), the best x at a horizon is taken as ``a + b t``, give or take the
-error of a parabola through three losses, with b ~ N(0, 0.18^2): how language models drift (docs/horizons.md). So a is
-the best x at full length, and several horizons tell b. If it is expected elsewhere (`start_at`), all of this holds for
-the distance from there, and both estimates are weighted by their precision. A prior knows the valley as well.
+error of a parabola through three losses, with b ~ N(0, 0.18^2): how language models drift (docs/how-to/horizons.md).
+So a is the best x at full length, and several horizons tell b. If it is expected elsewhere (`start_at`), all of this
+holds for the distance from there, and both estimates are weighted by their precision. A prior knows the valley as well.
 
 The valley at full length is as wide as that of the longest shorter training: ``half_width`` is how far from its minimum
 the loss is worse by the tolerance. Then one trial in the middle, or two beside it, are enough with a known probability.
@@ -30,7 +30,7 @@ from .transfer import DRIFT
 StartAt = Callable[[int], SearchStart | ValleyPrior]
 
 # How probable it must be that a trial is within the tolerance: by shorter trainings, and by a prior alone, which knows
-# nothing of this training. Measured in docs/horizons.md.
+# nothing of this training. Measured in docs/how-to/horizons.md.
 _PROBABILITY, _BY_PRIOR = 0.9, 0.985
 # The error of a parabola through three noisy losses, as a standard deviation of log(lr).
 _ERROR = 0.15

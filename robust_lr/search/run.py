@@ -82,9 +82,9 @@ def search_learning_rate(
 
     With `horizons`, the search first brackets the best learning rate in shorter trainings, each under the full schedule
     of its length, carries it and its valley over, and tries at full length only what that leaves open; see
-    docs/horizons.md. It stops with "horizons" once nothing is better by more than the tolerance with a probability of
-    0.9. `cost` of the result is in trainings of full length. The journal holds each horizon under a label of its own.
-    A start in `options` is that of the shortest training, with a `start_factor` of at least 4.
+    docs/how-to/horizons.md. It stops with "horizons" once nothing is better by more than the tolerance with a
+    probability of 0.9. `cost` of the result is in trainings of full length. The journal holds each horizon under a
+    label of its own. A start in `options` is that of the shortest training, with a `start_factor` of at least 4.
 
     Args:
         train: called as ``train(lr=, schedule=, seed=)``; see `TrainFunction`.

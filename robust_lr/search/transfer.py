@@ -36,7 +36,7 @@ def transfer_learning_rate(
     *Another length* keeps the learning rate. Over 161 pairs of lengths of language models (three sizes of the Step Law
     study, one batch size at a time) the best learning rate neither fell nor rose on average. In two of three pairs it
     stayed within a factor of 1.25 at up to twice the length, 1.5 at five times, 1.8 at 25 times
-    (docs/horizons.md).
+    (docs/how-to/horizons.md).
 
     *Another schedule* takes the power 2/3 of theory's factor (`robust_lr.theory.transfer_ratio`): from constant to
     cosine theory says 3.2; networks needed 1 to 4.

@@ -93,8 +93,8 @@ class BranchedSweep:
     def __post_init__(self) -> None:
         if isinstance(self.task, type) or not isinstance(self.task, Branchable):
             raise OptionError(
-                f"task must have start(lr=, seed=), as a SupervisedTask has, got {self.task!r}; docs/branching.md "
-                "shows how to give it to a training loop"
+                f"task must have start(lr=, seed=), as a SupervisedTask has, got {self.task!r}; "
+                "docs/how-to/branching.md shows how to give it to a training loop"
             )
         horizons = [check_whole("a horizon", each, at_least=1) for each in _listed("horizons", self.horizons)]
         check_whole("warmup_steps", self.warmup_steps, at_least=0)

@@ -52,7 +52,7 @@ def run_sweep(
         schedules: schedules or their specs, by name or with the spec as the name.
         seeds: distinct whole numbers; a number n means ``range(n)``. "adaptive" trains every learning rate with two
             seeds, and then with further ones only those on which the recommendation depends, up to five; an
-            `AdaptiveSeeds` (docs/adaptive-seeds.md) sets the tolerance and the limit.
+            `AdaptiveSeeds` (docs/how-to/adaptive-seeds.md) sets the tolerance and the limit.
         metric: what is optimized: "loss", or a key of the mapping that `train` returns, such as "val_acc".
         direction: "maximize" if a larger value is better. By default "minimize", with a note if the metric or the
             function is named like a score.
@@ -65,7 +65,7 @@ def run_sweep(
             `label`, or its module, name and bound arguments, and the journal then refuses any other. Needed with a
             journal if these do not identify the function, as for a lambda or a local function.
         keep_results: whether the results in the journal stay valid although the code of `train` has changed since. By
-            default the journal refuses to mix them; docs/resuming.md lists which edits it sees.
+            default the journal refuses to mix them; docs/how-to/resuming.md lists which edits it sees.
         time_budget: seconds after which no further trial begins; those that run end as usual, and the trials left are
             NaN. The same call with the same journal continues. None for no limit.
         results_uri: folder in which workers leave their results before they report them, so that no finished trial is

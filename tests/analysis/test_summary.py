@@ -110,7 +110,7 @@ def test_the_figures_are_those_of_the_analysis():
 
 
 def test_the_documented_fields_are_those_that_are_written(pytestconfig):
-    page = (pytestconfig.rootpath / "docs" / "analysis-json.md").read_text(encoding="utf-8")
+    page = (pytestconfig.rootpath / "docs" / "reference" / "analysis-json.md").read_text(encoding="utf-8")
     loss = np.array([3.0, 1.5, 1.2, 1.0, 1.1, 1.4, 2.0])[None, :, None] + np.array([0.0, 1.0, 2.0])
     content = analysis_of(np.concatenate([loss, loss + 0.5]), 0.25).to_dict()
     schedule, compared = content["schedules"][0], content["comparison"][0]

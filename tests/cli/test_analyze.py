@@ -233,7 +233,7 @@ def test_the_json_of_a_file_is_what_the_library_gives(robust_lr):
 def test_every_field_of_the_json_file_is_documented(robust_lr, pytestconfig):
     write("good.csv", GOOD)
     robust_lr("analyze", "good.csv", "--json", "a.json")
-    page = (pytestconfig.rootpath / "docs" / "analysis-json.md").read_text(encoding="utf-8")
+    page = (pytestconfig.rootpath / "docs" / "reference" / "analysis-json.md").read_text(encoding="utf-8")
     for field in json.loads(Path("a.json").read_text()):
         assert f"`{field}`" in page, field
 

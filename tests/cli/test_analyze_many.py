@@ -69,7 +69,7 @@ def test_sweeps_without_an_answer_together_still_say_what_was_noted_when_they_we
 def test_every_field_of_the_pooled_json_is_documented(robust_lr, pytestconfig):
     write("runs.csv", table())
     robust_lr("analyze", "runs.csv", "--group-by", "size,batch", "--json", "a.json")
-    page = (pytestconfig.rootpath / "docs" / "analysis-json.md").read_text(encoding="utf-8")
+    page = (pytestconfig.rootpath / "docs" / "reference" / "analysis-json.md").read_text(encoding="utf-8")
     pooled = json.loads(Path("a.json").read_text())["pooled"]
     for field in [*pooled, *pooled["quantiles"][0], *pooled["sweeps"][0]]:
         assert f"`{field}`" in page, field

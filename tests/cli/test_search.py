@@ -287,7 +287,8 @@ def test_on_a_terminal_a_table_shows_the_bracket_the_best_the_bound_and_what_run
 def test_the_help_and_the_page_agree_on_the_exit_codes(robust_lr):
     said = " ".join(robust_lr("search", "--help").out.split())
     assert "Exit codes: 0 the best is within --tolerance" in said and "limited by noise" in said.partition("; 1 ")[2]
-    page = " ".join((Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8").split())
+    docs = Path(__file__).parents[2] / "docs"
+    page = " ".join((docs / "explanation" / "search.md").read_text(encoding="utf-8").split())
     assert "exits with 0 if the best is within the tolerance" in page
     assert "exits with 1 if the search ended short of that: limited by noise" in page
 

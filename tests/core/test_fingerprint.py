@@ -277,7 +277,7 @@ def test_an_edit_that_cannot_change_results_is_no_change(project, kind, function
 
 
 def test_the_page_lists_every_kind_of_edit_with_its_outcome():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "resuming.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "resuming.md").read_text()
     rows = dict(re.findall(r"^\| (.+?) \| (refused|reused)", page, re.MULTILINE))
     assert {c[0] for c in CHANGES} <= {kind for kind, outcome in rows.items() if outcome == "refused"}
     assert {c[0] for c in NO_CHANGES} == {kind for kind, outcome in rows.items() if outcome == "reused"}

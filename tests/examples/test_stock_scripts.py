@@ -197,9 +197,9 @@ def test_two_ranks_have_the_closed_form_also_after_a_resume_in_the_middle_of_an_
 @pytest.mark.parametrize(
     ("page", "prints"),
     [
-        ("huggingface", r"2 learning rates 0.001..0.01; 2 seeds; 8 results, 0 diverged"),
-        ("lightning", r"\{'train_loss': \d"),
-        ("accelerate", r'\[0.0\]\n(.*\n)*\{"loss": \d.\d+\}'),
+        ("tutorials/huggingface", r"2 learning rates 0.001..0.01; 2 seeds; 8 results, 0 diverged"),
+        ("tutorials/lightning", r"\{'train_loss': \d"),
+        ("how-to/accelerate", r'\[0.0\]\n(.*\n)*\{"loss": \d.\d+\}'),
     ],
     ids=["huggingface", "lightning", "accelerate"],
 )

@@ -94,7 +94,7 @@ def test_the_files_run_the_ray_that_is_tested(name):
 
 
 def test_every_option_in_the_guide_exists():
-    guide = (EXAMPLES.parent / "docs" / "ray.md").read_text()
+    guide = (EXAMPLES.parent / "docs" / "how-to" / "ray.md").read_text()
     plugins = load_plugins()
     (subparsers,) = (each for each in build_parser(all_commands(plugins), plugins)._actions if each.dest == "command")
     known = {option for parser in subparsers.choices.values() for option in parser._option_string_actions}

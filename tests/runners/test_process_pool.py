@@ -246,11 +246,18 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     assert "__name__ == '__main__'" in last
 
 
-def test_a_function_of_python_c_is_told_where_to_live(tmp_path):
-    command = [sys.executable, "-c", UNGUARDED]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+def test_a_function_of_a_notebook_or_a_prompt_runs_in_the_workers():
+    """As `python -c` does: nothing there can be imported."""
+    done = subprocess.run([sys.executable, "-c", UNGUARDED], capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.strip() == "[0.1]", done.stderr
+
+
+def test_without_cloudpickle_a_function_of_a_notebook_is_told_where_to_live():
+    code = "import sys\nsys.modules['cloudpickle'] = None" + UNGUARDED
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
     last = done.stderr.strip().splitlines()[-1]
-    assert "the worker processes cannot load train" in last and "AttributeError" in last
+    assert "train is defined in a notebook or at a prompt" in last and "pip install cloudpickle" in last
+    assert "workers" not in done.stderr.replace("worker processes", ""), "no worker has started"
 
 
 INTERRUPTED = """

@@ -1,0 +1,1 @@
+"""What builds the documentation beside MkDocs: `mkdocs.yml` names `hooks` and `docstrings`."""
