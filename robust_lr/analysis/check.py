@@ -34,6 +34,8 @@ class LearningRateCheck:
         tolerance: allowed excess loss, in units of the loss.
         excess: the highest excess of their mean losses over that of the best; +inf if training diverged, NaN outside.
         interval: of that excess; NaN if nothing shows the noise.
+        certain: whether this interval lies on one side of the tolerance, so that other seeds would hardly change the
+            verdict.
         best_lr: learning rate with the lowest mean loss, and `best_loss`, that mean.
         direction: that of the sweep.
     """
@@ -45,6 +47,7 @@ class LearningRateCheck:
     tolerance: float
     excess: float
     interval: tuple[float, float]
+    certain: bool
     best_lr: float
     best_loss: float
     direction: Direction = "minimize"
@@ -75,6 +78,8 @@ class LearningRateCheck:
         low, high = self.interval
         band = "; one seed does not show the noise" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]"
         excess = f"{'up to ' * (len(self.measured) - 1)}{self.excess:.3g}{band} above {of_best}"
+        if not (self.certain or math.isnan(low)):
+            excess += "; the noise leaves that open, and more seeds would tell"
         if self.verdict == "within":
             return f"{called(self.schedule)}: {where} is within {self.tolerance:.3g}: {excess}"
         return f"{called(self.schedule)}: {where} is worse than allowed ({self.tolerance:.3g}): {excess}"
@@ -130,6 +135,7 @@ def _check(block: LossBlock, lr: float, tolerance: float, level: float) -> Learn
         tolerance=tolerance,
         excess=worst[0],
         interval=worst[1],
+        certain=bool(worst[1][1] <= tolerance or worst[1][0] > tolerance),
         best_lr=float(block.learning_rates[block.best]),
         best_loss=float(block.mean[block.best]),
         direction=block.direction,

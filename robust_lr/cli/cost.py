@@ -7,10 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .._text import count_of
-from ..trials import TrialResult, TrialSpec
 from .arguments import duration
+
+if TYPE_CHECKING:
+    from ..trials import TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
+from typing import Any
 
 from .._text import printable
 from .._version import __version__
@@ -22,13 +24,11 @@ EXIT_CODES = "Exit codes: 0 success; 1 no recommendation, or training failed; 2 
 def main() -> None:
     """Run the command line and exit; an expected error is one line on stderr, never a traceback."""
     try:
-        try:
-            code = run_command(sys.argv[1:])
-        finally:  # also after --help, which exits
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the pipe has left: `| head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        with redirect_stdout(_AsLongAsRead(sys.stdout)):
+            try:
+                code = run_command(sys.argv[1:])
+            finally:  # also after --help, which exits
+                sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted; every finished trial is in the journal, and the same command continues", file=sys.stderr)
         code = 130
@@ -36,6 +36,32 @@ def main() -> None:
         print(printable(f"error: {error}"), file=sys.stderr)
         code = 1 if isinstance(error, (InsufficientDataError, TrialError)) else 2
     sys.exit(code)
+
+
+class _AsLongAsRead:
+    """Standard output whose reader may leave, as `head -1` does: the command still writes its files and its code."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            self._discard()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _discard(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def run_command(words: Sequence[str]) -> int:

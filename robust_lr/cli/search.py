@@ -89,7 +89,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     from pathlib import Path
 
     from ..report.console import make_console
-    from ..search._result import result_lines
+    from ..search._result import result_lines, what_next
     from .output import log_on_stderr, write_json
 
     with log_on_stderr():
@@ -103,7 +103,7 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
     if report is not None:
         _write_report(result, Path(report))
         console.print(f"report: {report}")
-    write_json(options, result.to_dict())
+    write_json(options, result.to_dict() | {"next": what_next(result, _flag) if result.stop else ""})
     within = result.excess_bound is not None and result.excess_bound <= result.tolerance
     return 0 if result.stop and (within or result.stop in ("steps", "horizons")) else 1
 

@@ -140,7 +140,12 @@ class SearchResult:
         """Return the attributes as JSON-able values; a number that is not finite is None."""
         shorter = [each.to_dict() for each in self.shorter]
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "shorter"}
-        derived = {"shorter": shorter, "cost": self.cost, "untried": _plain(self.untried)}
+        derived = {
+            "notes": [*self.notes, *_unused_axes(self)],
+            "shorter": shorter,
+            "cost": self.cost,
+            "untried": _plain(self.untried),
+        }
         return {"schema": SCHEMA_VERSION} | plain | derived
 
     def __str__(self) -> str:

@@ -77,7 +77,8 @@ class SearchState:
         means = Observations(self.results, None, 0.0).finite
         best = min(means, key=means.__getitem__, default=0.0)
         sides = [[mean for lr, mean in means.items() if sign * lr > sign * best] for sign in (-1, 1)]
-        rise = min((max(side) for side in sides if side), default=0.0) - means.get(best, 0.0)
+        # One side alone may have exploded.
+        rise = min(map(max, sides)) - means[best] if all(sides) else 0.0
         return max(given.value * max(abs(means.get(best, math.inf)), _LEAST_SHARE * rise), sys.float_info.min)
 
     @cached_property
@@ -256,7 +257,7 @@ class SearchState:
         """The gaps that can hide more than the tolerance and are wide enough for another learning rate.
 
         An unbounded gap (the loss falls ever faster, say) counts as resolved once it is narrower than half a coarse
-        step.
+        step, unless it lies between the best and a free end of the range: that end is tried, and perhaps what is beyond.
         """
         gaps = () if self.valley is None else self.valley.gaps
         unbounded = max(math.log(self.settings.ratio) / 2, 2 * FINEST)
@@ -264,5 +265,16 @@ class SearchState:
             gap
             for gap in gaps
             if gap.max_improvement > self.target
-            and gap.right - gap.left > (unbounded if gap.max_improvement == math.inf else 2 * FINEST)
+            and gap.right - gap.left
+            > (unbounded if gap.max_improvement == math.inf and gap not in self._gaps_to_free_ends else 2 * FINEST)
         )
+
+    @cached_property
+    def _gaps_to_free_ends(self) -> tuple[Gap, ...]:
+        if self.valley is None:
+            return ()
+        (low, high), xs = self.range, [p.x for p in self.valley.points]
+        best = xs[self.valley.best]
+        ends = [(low, best)] * (best == xs[0] and low > self.lower_limit)
+        ends += [(best, high)] * (best == xs[-1] and self.cliff is None)
+        return tuple(gap for gap in self.valley.gaps if (gap.left, gap.right) in ends)

@@ -53,6 +53,12 @@ def test_the_excess_is_that_of_the_means_with_its_interval():
     assert "0.05" in str(found) and "above the best, 0.1 (loss 1.0000)" in str(found)
 
 
+def test_it_says_when_the_noise_leaves_the_verdict_open():
+    assert check([2.0, 1.0, 1.05, 3.0], 1.0).certain and check([2.0, 1.0, 1.05, 3.0], 0.01).certain
+    noisy = check([2.0, 1.0, 1.05, 3.0], 1.0, spread=0.1)
+    assert noisy.verdict == "within" and not noisy.certain and "the noise leaves that open" in str(noisy)
+
+
 def test_where_training_diverged_the_learning_rate_is_worse():
     found = check([2.0, 1.0, 1.05, math.inf], 10.0)
     assert (found.verdict, found.excess) == ("worse", math.inf)

@@ -90,6 +90,16 @@ def test_a_program_reads_the_answer_by_its_schema(robust_lr, inputs, call):
     assert again.code == answer.code and json.loads(Path("out.json").read_text()).keys() == content.keys()
 
 
+def test_a_search_says_in_its_json_what_its_words_say(robust_lr):
+    write("deaf_for_json.py", "def train(*, lr, schedule, seed):\n    return (lr - 0.1) ** 2 + 1.0\n")
+    words = ["search", "deaf_for_json:train", "--lr-min", 0.01, "--lr-max", 1, "--tolerance", 0.01]
+    answer = robust_lr(*words, "--json")
+    content = valid("search", json.loads(answer.out))
+    (note,) = content["notes"]
+    assert "the training seems to ignore its seed" in note and note in answer.err
+    assert content["next"] and f"For more: {content['next']}." in answer.err
+
+
 def test_every_command_has_json_and_every_schema_a_command(robust_lr):
     called = {call.partition(",")[0] for call in CALLS} | {"collect", "demo"}  # below; and in the demo's own test
     assert called == set(COMMANDS)

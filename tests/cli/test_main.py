@@ -124,3 +124,14 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path, arguments):
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_a_reader_that_has_seen_enough_costs_no_file_and_changes_no_exit_code(tmp_path):
+    (tmp_path / "good.csv").write_text(GOOD)
+    words = ["analyze", "good.csv", "--tolerance", "0.1", "--json", "a.json", "--report", "r.html"]
+    script = Path(sys.executable).with_name("robust-lr")
+    with subprocess.Popen([script, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert (tmp_path / "a.json").stat().st_size > 100 and (tmp_path / "r.html").stat().st_size > 100

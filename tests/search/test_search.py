@@ -941,3 +941,17 @@ def test_no_tolerance_is_too_small_for_a_search_to_end(tolerance, floor):
 def test_noise_far_above_the_tolerance_ends_a_search_after_a_few_trials(noise):
     result, _ = run(new_search(1e-4, 1.0, noise=noise), parabola(0.02))
     assert (result.stop, result.n_trials <= 12) == ("noise-limited", True)
+
+
+@pytest.mark.parametrize("tolerance", [0.05, "10%"])
+def test_where_the_range_begins_just_below_a_cliff_the_search_goes_down(tolerance):
+    def train(lr):
+        return 0.4 + 0.3 * math.log10(lr / 0.05) ** 2 if lr < 0.8 else 270_000.0
+
+    search = LearningRateSearch(0.3, 10, tolerance=tolerance)
+    while search.result.stop is None:
+        for lr in search.ask(1):
+            search.tell(lr, status="diverged") if lr > 1.5 else search.tell(lr, train(lr))
+    result = search.result
+    assert result.stop == "tolerance" and result.excess_bound <= result.tolerance < 0.1
+    assert result.loss <= 0.4 + result.tolerance and result.lr < 0.2

@@ -379,7 +379,9 @@ def make_logits_in_half():
     return LogitsInHalf(*make_network())
 
 
-@pytest.mark.parametrize("changes", [{"autocast": torch.bfloat16}, {"make_model": make_logits_in_half}], ids=["autocast", "logits in half"])
+@pytest.mark.parametrize(
+    "changes", [{"autocast": torch.bfloat16}, {"make_model": make_logits_in_half}], ids=["autocast", "logits in half"]
+)
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
 def test_bfloat16_is_packed(changes, optimizer):
     specs = [TrialSpec("constant", lr, seed) for lr in (1e-3, 0.03) for seed in (0, 1)]
