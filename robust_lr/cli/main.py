@@ -73,10 +73,11 @@ def run_command(words: Sequence[str]) -> int:
     if options.command is None:
         parser.print_help()
         return 2
+    from .output import check_outputs, words_on_stderr
+
+    check_outputs(options)
     if options.json != "-":
         return int(commands[options.command].main(options, plugins))
-    from .output import words_on_stderr
-
     with words_on_stderr(options):
         return int(commands[options.command].main(options, plugins))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._text import printable, without_passwords
-from ..exceptions import RobustLRError, RobustLRWarning
+from ..exceptions import OptionError, RobustLRError, RobustLRWarning
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -39,6 +39,16 @@ def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
         options.json_stream.write(_json_text(content))
     else:
         save_json(Path(options.json), content)
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise an OptionError if ``--json`` or ``--report`` would overwrite a journal, and so the results of trials."""
+    from ..readers._files import is_journal
+
+    for name in ("json", "report"):
+        target = getattr(options, name, None)
+        if isinstance(target, str) and target != "-" and Path(target).is_file() and is_journal(Path(target)):
+            raise OptionError(f"--{name} would overwrite {target}, which is a journal: name another file")
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:

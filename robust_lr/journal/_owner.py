@@ -90,7 +90,12 @@ class OwnerFile:
         return True
 
     def _take_over(self) -> None:
-        """Remove the file of an owner that has ended; raise if it has not."""
+        """Remove the file of an owner that has ended; raise if it has not, or if the file is not one of an owner."""
+        if _is_of_another_kind(self._path):
+            raise JournalError(
+                f"{self._path} is not robust-lr's lock, but a journal of that name needs one there: rename it, or name "
+                "another journal"
+            )
         other = self._read()
         if other.get("machine") == self._me["machine"]:
             if not self._is_locked and _is_alive(other.get("pid")):
@@ -143,8 +148,9 @@ class OwnerFile:
 
     def _beat(self) -> None:
         token = self._read().get("token")
-        if token is None and not self._path.exists():
-            self._create()  # somebody has tidied up
+        if token is None and not os.path.lexists(self._path):
+            with contextlib.suppress(JournalError):  # the folder was renamed, or is away for a moment
+                self._create()  # somebody has tidied up
         elif token not in (None, self._me["token"]):
             self._ended.set()
             return
@@ -159,6 +165,19 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _is_of_another_kind(path: Path) -> bool:
+    """Return whether something else has the name: a user's file, a folder. What a crash has cut off is an owner's."""
+    if not path.is_file():
+        return path.exists()
+    if record := _read(path):
+        return "machine" not in record
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip("\0 ")
+    except OSError:
+        return False
+    return text != "" and (not text.startswith("{") or "\n" in text)
 
 
 def machine() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +47,9 @@ class Outbox:
     def check(self) -> None:
         """Raise an OptionError unless files can be written and removed here, and make the folder."""
         try:
-            self._folder.write("check", b"")
-            self._folder.remove("check")
+            name = f"robust-lr-{uuid.uuid4().hex}"  # the folder may hold files of others
+            self._folder.write(name, b"")
+            self._folder.remove(name)
         except OptionError:
             raise
         except Exception as error:  # each file system has errors of its own

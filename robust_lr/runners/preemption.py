@@ -62,6 +62,8 @@ def trial_begins() -> Iterator[None]:
     _Request.is_in_trial, _Request.is_awaited = True, False
     try:
         yield
+        if _Request.is_made and not _Request.is_awaited:  # its handler of Ctrl-C has ended the training early
+            raise TrialPreempted
     finally:
         if _Request.is_awaited:
             signal.signal(signal.SIGTERM, before)

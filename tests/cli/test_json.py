@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+from robust_lr import run_sweep
 from robust_lr.cli.main import COMMANDS
 from tests.cli.command_line import GOOD, LRS, TRAIN, VALLEY, Answer, sweep_arguments, write
 
@@ -149,3 +150,16 @@ def test_what_a_training_prints_stays_out_of_the_json(robust_lr):
 def test_an_error_leaves_stdout_empty(robust_lr):
     answer = robust_lr("analyze", "missing.csv", "--json")
     assert (answer.code, answer.out) == (2, "") and "missing.csv" in answer.err
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_an_output_named_like_my_journal_does_not_overwrite_it(robust_lr, option):
+    run_sweep(valley, LRS, ["constant"], 1, journal="mine.jsonl", label="x")
+    before = Path("mine.jsonl").read_bytes()
+    answer = robust_lr("analyze", "mine.jsonl", option, "mine.jsonl")
+    assert (answer.code, Path("mine.jsonl").read_bytes()) == (2, before)
+    assert answer.err == f"error: {option} would overwrite mine.jsonl, which is a journal: name another file\n"
+
+
+def valley(*, lr, schedule, seed):
+    return lr

@@ -108,6 +108,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_trial(tmp_path, ur
         run_sweep(train, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", results_uri=uri, label="x")
 
 
+def test_my_files_in_the_folder_that_results_uri_names_stay_as_they_are(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "check").write_text("mine")
+    run_sweep(train, [0.1], ["cosine"], 1, journal=tmp_path / "j.jsonl", results_uri=folder)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"check": "mine"}
+
+
 def test_without_a_journal_it_has_no_meaning():
     with pytest.raises(OptionError, match="results_uri is for a sweep with a journal"):
         run_sweep(train, [0.1], ["cosine"], 1, results_uri="somewhere")

@@ -15,7 +15,8 @@ import pytest
 from robust_lr.exceptions import JournalError
 from robust_lr.journal import _file as journal_file
 from robust_lr.journal import _owner
-from robust_lr.journal.journal import Journal
+from robust_lr.journal.journal import Journal, read_journal
+from robust_lr.trials import TrialResult, TrialSpec
 
 SWEEP = {"learning_rates": [0.1], "schedules": {"cos": "cosine"}, "seeds": [0]}
 
@@ -111,3 +112,28 @@ def test_an_owner_whose_file_was_tidied_up_makes_it_again(path, quick):
             time.sleep(0.02)
         journal._file.owner.check()
         assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files keep their folder from being renamed")
+def test_a_folder_that_is_renamed_while_its_sweep_runs_gets_the_further_results(tmp_path, quick):
+    (tmp_path / "old").mkdir()
+    with Journal.open(tmp_path / "old" / "sweep.jsonl", **SWEEP) as journal:
+        (tmp_path / "old").rename(tmp_path / "new")
+        time.sleep(0.7)  # more than half of SECONDS_TO_BE_GONE, so that `append` looks at the file itself
+        journal.append(TrialResult(TrialSpec("cos", 0.1, 0), 0.25, "ok"))
+    assert [result.loss for result in read_journal(tmp_path / "new" / "sweep.jsonl").results] == [0.25]
+
+
+@pytest.mark.parametrize("kind", ["journal", "notes", "json", "folder"])
+def test_a_file_of_mine_that_has_the_name_of_the_lock_is_not_removed(path, quick, kind):
+    mine = path.with_name("sweep.jsonl.lock")
+    if kind == "journal":
+        Journal.open(mine, **SWEEP).close()
+    elif kind == "folder":
+        mine.mkdir()
+    else:
+        mine.write_text("my notes" if kind == "notes" else '{"mine": 1}')
+    before = None if kind == "folder" else mine.read_bytes()
+    with pytest.raises(JournalError, match=r"sweep\.jsonl\.lock is not robust-lr's lock"):
+        Journal.open(path, **SWEEP)
+    assert mine.is_dir() if before is None else mine.read_bytes() == before

@@ -16,7 +16,7 @@ from robust_lr import Constant, TrialSpec, preempted
 from robust_lr.exceptions import TrialPreempted
 from robust_lr.journal.journal import read_journal
 from robust_lr.runners import ProcessPoolRunner, evaluate_trial
-from robust_lr.runners.preemption import _Request, ending_by_sigterm
+from robust_lr.runners.preemption import _on_sigterm, _Request, ending_by_sigterm
 from robust_lr.testing import run_trials
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
@@ -115,6 +115,24 @@ def test_a_trial_that_returns_in_time_has_its_result():
         return 0.5 if [*asked, preempted()] == [False, True] else 0.0
 
     assert evaluate(train).loss == 0.5
+
+
+def test_a_trainer_that_ends_early_at_ctrl_c_and_returns_has_no_result():
+    def train(*, lr, schedule, seed):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except KeyboardInterrupt:  # as Lightning's trainer does
+            return 0.5  # the loss of half a training
+
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _on_sigterm)  # as inside of ending_by_sigterm, which would end this process
+    try:
+        with pytest.raises(TrialPreempted):
+            evaluate_trial(train, SPEC, Constant())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _Request.is_made = False
 
 
 def test_whatever_a_preempted_trial_raises_it_has_not_failed():
