@@ -82,7 +82,7 @@ def _outbox(
     if not isinstance(uri, (str, os.PathLike)) or not os.fspath(uri):
         raise OptionError(f"results_uri must be a folder or the URI of one, got {uri!r}")
     uri = os.fspath(uri)
-    outbox = Outbox(uri if "://" in uri else str(Path(uri).absolute()), label, fingerprint)
+    outbox = Outbox(uri if "://" in uri else str(Path(uri).absolute()), label, fingerprint, str(journal))
     outbox.check()
     return outbox
 

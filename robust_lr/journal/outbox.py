@@ -29,6 +29,7 @@ class Outbox:
         uri: path of the folder, or its URI on any file system that fsspec knows, such as "s3://bucket/sweep".
         label: name of the training function; the results of others in the folder are left alone.
         fingerprint: digest of each part of the training function.
+        journal: path of the journal, in a folder that several may share; or "".
         beside: a file that shows a worker that it sees the folder's file system, and not one of its own; or "".
 
     Example:
@@ -42,6 +43,7 @@ class Outbox:
     uri: str
     label: str = ""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    journal: str = ""
     beside: str = ""
 
     def check(self) -> None:
@@ -70,13 +72,20 @@ class Outbox:
             JournalError: when the folder cannot be read.
         """
         try:
-            for name, data in self._folder.files(_digest(self.label)):
+            for name, data in self._folder.files(self._of_label):
                 record = load_record(data) if of_any_code or name.startswith(self._prefix) else None
                 if record is not None:  # else the code has changed, or a kill has cut it off
-                    yield read_trial(record)
+                    yield self._read(record, name)
                 self._folder.remove(name)
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise JournalError(f"cannot read the results in {without_passwords(self.uri)}: {error}") from None
+
+    def _read(self, record: Mapping[str, Any], name: str) -> TrialResult:
+        try:
+            return read_trial(record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            file = f"{without_passwords(self.uri)}/{name}"
+            raise JournalError(f"{file} is no result; remove it, and its trial runs again") from None
 
     def remove(self, spec: TrialSpec) -> None:
         """Remove the result of a trial, which the journal now has."""
@@ -95,7 +104,11 @@ class Outbox:
 
     @property
     def _prefix(self) -> str:
-        return f"{_digest(self.label)}-{_digest(dict(self.fingerprint))}"
+        return f"{self._of_label}-{_digest(dict(self.fingerprint))}"
+
+    @property
+    def _of_label(self) -> str:
+        return f"{_digest(self.journal)}-{_digest(self.label)}" if self.journal else _digest(self.label)
 
     def _name(self, spec: TrialSpec) -> str:
         return f"{self._prefix}-{_digest([spec.schedule, float(spec.lr), int(spec.seed)])}.json"

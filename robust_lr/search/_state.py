@@ -257,7 +257,7 @@ class SearchState:
         """The gaps that can hide more than the tolerance and are wide enough for another learning rate.
 
         An unbounded gap (the loss falls ever faster, say) counts as resolved once it is narrower than half a coarse
-        step, unless it lies between the best and a free end of the range: that end is tried, and perhaps what is beyond.
+        step, unless it lies between the best and a free end of the range: that end is tried.
         """
         gaps = () if self.valley is None else self.valley.gaps
         unbounded = max(math.log(self.settings.ratio) / 2, 2 * FINEST)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from robust_lr import GeometricGrid, ProcessPoolRunner, SerialRunner, TrialResult, TrialSpec, run_sweep
-from robust_lr.exceptions import OptionError
+from robust_lr.exceptions import JournalError, OptionError
 from robust_lr.journal.journal import Journal, read_journal
 from robust_lr.journal.outbox import Outbox
 
@@ -169,3 +169,23 @@ def test_a_trial_whose_driver_is_killed_before_it_can_write_the_result_does_not_
     finished = [f"{each['lr']} {each['seed']}" for each in left]
     assert all(after.count(trial) == before.count(trial) == 1 for trial in finished)
     assert len(read_journal(tmp_path / "j.jsonl").results) == 6
+
+
+def test_two_sweeps_that_share_a_folder_leave_each_other_their_results(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    mine, others = (Outbox(str(folder), "x", journal=str(tmp_path / name)) for name in ("a/j.jsonl", "b/j.jsonl"))
+    mine.put(TrialResult(TrialSpec("cosine", 0.1, 0), 0.25, "ok"))
+    run_sweep(train, [0.2], ["cosine"], 1, journal=tmp_path / "j.jsonl", results_uri=folder, label="x")
+    assert list(others.take()) == []
+    assert [result.loss for result in mine.take()] == [0.25]
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    outbox = Outbox(str(tmp_path), "x")
+    outbox.put(TrialResult(TrialSpec("cosine", 0.1, 0), 0.25, "ok"))
+    (file,) = tmp_path.iterdir()
+    damaged = file.read_bytes().replace(b'"ok"', b'"perhaps"')
+    file.write_bytes(damaged)
+    with pytest.raises(JournalError, match=f"{file.name} is no result; remove it, and its trial runs again$"):
+        list(outbox.take())
