@@ -83,19 +83,29 @@ class _Listing:
     def run(
         self, train: TrainFunction, source: TrialSource, schedules: Mapping[str, Schedule]
     ) -> Iterator[TrialResult]:
+        from .output import write_json
+
         trials, options = source.take(len(source.waiting)), self._options
         if kind := getattr(options, "emit", None):
+            if options.json is not None:
+                raise OptionError("--emit prints a script and has no figures for --json")
             from ..commands.job import job_script, write_job
 
             write_job(self._task, trials, max_retries=options.max_retries, label=options.label)
             print(job_script(kind, self._task.trials_dir, len(trials)), end="")
             raise SystemExit(0)
-        if options.command_line is not None:
-            for spec in trials:
-                print(shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed)))
-        if hasattr(options, "seconds_per_trial"):  # a search does not know its trials
-            for line in read_cost(trials, options).lines():
-                print(line, file=sys.stdout if options.command_line is None else sys.stderr)
+        is_command = options.command_line is not None
+        commands = [
+            shlex.join(self._task.words(lr=spec.lr, schedule=schedules[spec.schedule], seed=spec.seed))
+            for spec in (trials if is_command else ())
+        ]
+        # A search does not know its trials.
+        cost = read_cost(trials, options) if hasattr(options, "seconds_per_trial") else None
+        write_json(options, {"schema": 1, "commands": commands, "cost": cost and cost.to_dict()})
+        for command in commands:
+            print(command)
+        for line in cost.lines() if cost else ():
+            print(line, file=sys.stderr if is_command else sys.stdout)
         raise SystemExit(0)
 
 

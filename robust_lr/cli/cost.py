@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._text import count_of
 from .arguments import duration
@@ -45,6 +45,22 @@ class Cost:
     def trial_hours(self) -> float:
         """The hours of these trials one after the other."""
         return self.n_left * self.seconds_per_trial / 3600
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cost as JSON values; what is not known is None."""
+        seconds = None if math.isnan(self.seconds_per_trial) else self.seconds_per_trial
+        hours = None if seconds is None else self.trial_hours
+        gpus = self.gpus_per_trial
+        return {
+            "n_trials": self.n_trials,
+            "n_most": self.n_most or self.n_trials,
+            "n_left": self.n_left,
+            "seconds_per_trial": seconds,
+            "hours": hours,
+            "gpu_hours": None if hours is None or gpus is None else hours * gpus,
+            "n_at_a_time": self.n_at_a_time,
+            "memory": self._memory(),
+        }
 
     def lines(self) -> Iterator[str]:
         """Yield the cost in words."""

@@ -54,6 +54,11 @@ BY_SIZE = ["prior.csv", "--group-by", "size"]
 PLAN = ["plan", "--schedule", "cosine", "--lr-min", 1e-4, "--lr-max", 0.1, "--max-suboptimality-increase", "50%"]
 CALLS = {
     "plan": ("plan", PLAN),
+    "run, dry": ("dry-run", [*sweep_arguments("valley_for_json:train"), "--dry-run", "--seconds-per-trial", 90]),
+    "search, dry": (
+        "dry-run",
+        ["search", "--command", "echo {lr}", "--lr-min", 0.01, "--lr-max", 1, "--dry-run"],
+    ),
     "run": ("analysis", sweep_arguments("valley_for_json:train")),
     "search": ("search", SEARCH),
     "analyze": ("analysis", ["analyze", "good.csv", "--tolerance", 0.1]),
