@@ -11,7 +11,7 @@ DEMO_STAMP := $(VENV)/.stamp-demo
 INSTALL_STAMP := $(VENV)/.stamp-install
 SOURCES := pyproject.toml constraints.txt
 # conftest.py says which tests stay together in one process.
-IN_PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+IN_PARALLEL := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

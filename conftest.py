@@ -1,6 +1,7 @@
 """Settings that every test and doctest shares. The environment comes first: numpy, torch and Ray read it on import."""
 
 import os
+from typing import Any
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -22,10 +23,10 @@ settings.load_profile("robust-lr-ci" if os.environ.get("CI") == "true" else "rob
 _LONGEST_FIRST = ("tests/ray/", "tests/optuna/", "tests/torch/", "tests/runners/")
 
 
-def _group(item: pytest.Item) -> str:
+def _group(nodeid: str) -> str:
     """All tests of Ray share one local Ray; the tests of another file share its fixtures."""
-    uses_ray = item.nodeid.startswith(("tests/ray/", "integrations/robust_lr_ray/"))
-    return "ray" if uses_ray else item.nodeid.split("::")[0]
+    uses_ray = nodeid.startswith(("tests/ray/", "integrations/robust_lr_ray/"))
+    return "ray" if uses_ray else nodeid.split("::")[0]
 
 
 def _turn(item: pytest.Item) -> int:
@@ -34,7 +35,17 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the group of each test: with `pytest -n --dist loadgroup` a group runs in one process."""
+    """Let the longest begin first."""
     items.sort(key=_turn)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run each group in one process; the marks that `--dist loadgroup` reads have no effect with pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log)

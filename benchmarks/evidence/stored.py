@@ -74,11 +74,12 @@ def comparisons(rounds: int = 1) -> Iterable[Row]:
 
 def _after(name: str, command: str) -> tuple[str, str, str]:
     """Return the page from a command on, the command itself, and the page's date."""
-    page = (_ROOT / "docs" / name).read_text(encoding="utf-8")
+    (path,) = (_ROOT / "docs").rglob(name)
+    page = path.read_text(encoding="utf-8")
     found = re.search(rf"python {re.escape(command)}[^\n`]*", page)
     if not found:
-        raise SystemExit(f"docs/{name} no longer says: python {command}")
-    log = ["git", "log", "-1", "--format=%cs", "--", f"docs/{name}"]
+        raise SystemExit(f"{path} no longer says: python {command}")
+    log = ["git", "log", "-1", "--format=%cs", "--", path]
     date = subprocess.run(log, cwd=_ROOT, capture_output=True, text=True, check=True).stdout.strip()
     return page[found.end() :].split("\n    python ")[0], found[0].strip(), date
 

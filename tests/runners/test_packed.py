@@ -76,7 +76,9 @@ def test_a_replica_that_diverges_makes_room_for_the_next_trial():
     assert start[:2] == [0, 0] and 0 < start[2] < N_STEPS and start[3] == N_STEPS
 
 
-def test_any_task_will_do_in_this_process():
+def test_any_task_will_do_in_this_process(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # else it is a prompt
+
     class Local(Quadratic):
         pass
 

@@ -212,6 +212,7 @@ def test_a_training_function_may_have_processes_of_its_own():
 
 
 def test_what_does_not_pickle_is_refused_before_any_worker_starts(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # else it is a prompt
     monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", None)
     runner = ProcessPoolRunner()
     with pytest.raises(

@@ -402,7 +402,8 @@ def test_what_cannot_be_is_refused_in_one_line_before_any_training(options, erro
     assert train.calls == []
 
 
-def test_what_does_not_pickle_is_refused_by_the_pool_as_in_a_sweep():
+def test_what_does_not_pickle_is_refused_by_the_pool_as_in_a_sweep(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # else it is a prompt
     with pytest.raises(RobustLRError, match="must be importable by the worker processes"):
         run(lambda *, lr, schedule, seed: lr, runner=ProcessPoolRunner(1))
 
