@@ -88,6 +88,7 @@ class RobustLRWarning(UserWarning):
 
 def __getattr__(name: str) -> type[RobustLRError]:
     if name == "NotVectorisable":  # the name of NotVectorizable in version 0.1
-        warnings.warn("NotVectorisable is now NotVectorizable", DeprecationWarning, stacklevel=2)
+        text = "NotVectorisable is now NotVectorizable; version 0.3 removes the old name"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
         return NotVectorizable
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -141,7 +141,8 @@ class GeometricGrid:
     @property
     def cover(self) -> float:
         """Deprecated name of `max_gap`."""
-        warnings.warn("GeometricGrid.cover is now max_gap", DeprecationWarning, stacklevel=2)
+        text = "GeometricGrid.cover is now max_gap; version 0.3 removes the old name"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
         return self.max_gap
 
     def coarsen(self, stride: int, offset: int = 0) -> Self:

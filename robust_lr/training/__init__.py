@@ -8,5 +8,6 @@ def __getattr__(name: str) -> object:
     if name.startswith("__"):
         raise AttributeError(name)
     value = getattr(importlib.import_module("robust_lr_torch"), name)
-    warnings.warn(f"robust_lr.training is now robust_lr_torch: import {name} from there", DeprecationWarning, 2)
+    text = f"robust_lr.training is now robust_lr_torch: import {name} from there (version 0.3 removes the old place)"
+    warnings.warn(text, DeprecationWarning, 2)
     return value
