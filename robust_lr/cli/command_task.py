@@ -116,6 +116,10 @@ def _warn_of_unused_axes(options: argparse.Namespace) -> None:
         if f"{{{axis}}}" not in options.command_line:
             said = f"the command has no {{{axis}}}: it must read the environment variable ROBUST_LR_{axis.upper()}"
             warnings.warn(said, RobustLRWarning, stacklevel=2)
+    if "schedule" not in axes and "{schedule}" not in options.command_line:
+        name = getattr(options, "schedules", None) or options.schedule
+        said = f"the command has no {{schedule}}: it trains under its own one, and {name} is only a label here"
+        warnings.warn(f"{said}, unless it reads ROBUST_LR_SCHEDULE", RobustLRWarning, stacklevel=2)
 
 
 def _read_train(options: argparse.Namespace) -> TrainFunction:

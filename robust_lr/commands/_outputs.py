@@ -76,7 +76,9 @@ def read_by_pattern(pattern: str, log: str) -> float:
     """
     found = [span for stand_in in (None, *_STAND_INS) if (span := _last_group(pattern, log, stand_in)) is not None]
     if not found:
-        raise WrongReturnError(f"the log has no match of the metric's pattern {pattern!r}")
+        last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+        ends = f"its last line is {last[:100]!r}" if last else "it is empty"
+        raise WrongReturnError(f"the log has no match of the metric's pattern {pattern}; {ends}")
     start, end = max(found, key=lambda span: span[0])
     line_start = log.rfind("\n", 0, max(start, 0)) + 1
     tokens = [each.span() for each in _TOKEN.finditer(log, line_start, max(end, 0) + 400)]
