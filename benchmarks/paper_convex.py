@@ -601,6 +601,7 @@ def main() -> None:
     if args.write_docs and not args.from_table:
         sweeps = with_kept(sweeps, args.table)
         write_table(sweeps, args.table)
+        sweeps = read_table(args.table)  # so that the page shows what the table holds, to the last digit
     print(markdown(sweeps))
     if args.write_docs:
         write_docs(sweeps, DOCS)
