@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import OptionError
 from .arguments import add_old_name, add_range, at_least
 from .plugins import Plugin
+
+if TYPE_CHECKING:
+    from ..grids import GeometricGrid
 
 SUMMARY = "plan the first grid from theory"
 USAGE = "--schedule SPEC --lr-min LR --lr-max LR --max-suboptimality-increase SHARE [options]"
@@ -69,19 +73,19 @@ def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:
         "below its own bound. It is about f - f*, not the loss itself, and ignores stability cliffs. It plans the "
         "first grid; the measured curve (robust-lr run, robust-lr analyze) decides."
     )
-    write_json(
-        options,
-        {
-            "schema": 1,
-            "schedule": name,
-            "total_steps": options.total_steps,
-            "max_suboptimality_increase": increase,
-            "largest_ratio": ratio,
-            "ratio": grid.ratio,
-            "learning_rates": grid.values.tolist(),
-            "worst_factor": None if guarantee is None else guarantee.worst,
-            "mean_factor": None if guarantee is None else guarantee.mean,
-            "constant": {"largest_ratio": constant_ratio, "n_trials": len(constant)},
-        },
-    )
+    bounds = {"worst_factor": guarantee and guarantee.worst, "mean_factor": guarantee and guarantee.mean}
+    of_constant = {"constant": {"largest_ratio": constant_ratio, "n_trials": len(constant)}}
+    write_json(options, _figures(name, ratio, increase, grid, options.total_steps) | bounds | of_constant)
     return 0
+
+
+def _figures(schedule: str, largest_ratio: float, increase: float, grid: GeometricGrid, steps: int) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "schedule": schedule,
+        "total_steps": steps,
+        "max_suboptimality_increase": increase,
+        "largest_ratio": largest_ratio,
+        "ratio": grid.ratio,
+        "learning_rates": grid.values.tolist(),
+    }

@@ -67,6 +67,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--horizons", metavar="SHARES",
         help="search in shorter trainings first: ascending shares of --total-steps that end with 1, such as 0.1,0.3,1",
     )  # fmt: skip
+    _add_noise_and_end(parser)
+    option("--report", metavar="FILE", help="write an HTML report")
+    add_training(parser, journal="search.jsonl", n_jobs=1)
+    add_command_options(parser)
+
+
+def _add_noise_and_end(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("--no-extend", action="store_true", help="stay in the range even when the best lies on its edge")
     option(
         "--noise", type=float, metavar="LOSS",
@@ -80,9 +88,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--stepwise", choices=("yes", "no"),
         help="whether the metric moves in steps, as accuracy does: no bound [default: seen from the results]",
     )  # fmt: skip
-    option("--report", metavar="FILE", help="write an HTML report")
-    add_training(parser, journal="search.jsonl", n_jobs=1)
-    add_command_options(parser)
 
 
 def main(options: argparse.Namespace, plugins: Sequence[Plugin]) -> int:

@@ -90,3 +90,13 @@ def test_a_command_without_its_seed_is_warned_about_if_there_are_several(robust_
         "--schedules", "cosine", "--seeds", seeds, "--dry-run",
     )  # fmt: skip
     assert ("the command has no {seed}: it must read the environment variable ROBUST_LR_SEED" in answer.err) == warns
+
+
+@pytest.mark.parametrize(("placeholder", "warns"), [("", True), (" --schedule {schedule}", False)])
+def test_a_command_without_a_schedule_is_told_that_its_name_is_only_a_label(robust_lr, placeholder, warns):
+    Path("train.py").write_text("")
+    answer = robust_lr(
+        "search", "--command", f"{PYTHON} train.py --lr {{lr}} --seed {{seed}}{placeholder}", "--lr-min", 0.1,
+        "--lr-max", 1, "--dry-run",
+    )  # fmt: skip
+    assert ("trains under its own one, and cosine is only a label here" in answer.err) == warns

@@ -195,14 +195,16 @@ def test_horizons_search_short_trainings_first_and_a_second_call_trains_nothing(
 
 
 def test_horizons_of_a_command_need_its_placeholder(robust_lr, one_line, tmp_path):
-    lines = ["import json, math, sys", "lr, n = map(float, sys.argv[1:])",
+    lines = ["import json, math, sys", "lr, n = map(float, sys.argv[1:3])",
              "print(json.dumps({'loss': 3 / n + 0.03 * math.log(lr / 0.02) ** 2}))"]  # fmt: skip
     (tmp_path / "job.py").write_text("\n".join(lines))
     options = ["--lr-min", 0.005, "--lr-max", 0.1, "--tolerance", 0.01, "--total-steps", 1000, "--horizons", "0.1,1",
                "--noise", 0]  # fmt: skip
     command = f"{sys.executable} job.py {{lr}}"
-    assert "the command has no {total_steps}: add it" in one_line("search", "--command", f"{command} 5", *options)
-    answer = robust_lr("search", "--command", f"{command} {{total_steps}}", *options)
+    assert "the command has no {total_steps}: add it" in one_line(
+        "search", "--command", f"{command} 5 {{schedule}}", *options
+    )
+    answer = robust_lr("search", "--command", f"{command} {{total_steps}} {{schedule}}", *options)
     assert answer.code == 0
     assert sorted(each.name for each in (tmp_path / "search-trials").iterdir()) == ["100-steps", "1000-steps"]
 
@@ -317,7 +319,7 @@ def test_after_horizons_the_same_search_without_them_uses_the_full_length_trials
 
 
 def test_after_horizons_of_a_command_the_same_command_without_them_proves_a_bound(robust_lr, tmp_path):
-    lines = ["import json, math, sys", "lr, n = map(float, sys.argv[1:])",
+    lines = ["import json, math, sys", "lr, n = map(float, sys.argv[1:3])",
              "print(json.dumps({'loss': 3 / n + 0.03 * math.log(lr / 0.02) ** 2}))"]  # fmt: skip
     (tmp_path / "job.py").write_text("\n".join(lines))
     command = ("--command", f"{sys.executable} {tmp_path / 'job.py'} {{lr}} {{total_steps}}")
