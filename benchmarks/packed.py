@@ -9,7 +9,7 @@ R trials are R / 4 learning rates x 4 seeds. "Loop" is what an Optuna objective 
 `torch.optim`, `LambdaLR`, a batch by indexing, backward; a few of the trials are run and scaled to R, as they are for
 Optuna itself and for `task(lr=, schedule=, seed=)` ("one by one"). The engines run the whole sweep: initial models,
 tables, evaluation. Tracing and compiling, which a sweep does once however long it is, are timed apart. The table of
-engine "auto" holds them: for sweeps of 1, 10 and 100 times what choosing takes in a long sweep, it really chooses, and
+engine "auto" holds them: for sweeps of 0.01 to 100 times what choosing takes in a long sweep, it really chooses, and
 the rest of such a sweep takes what it takes in a round, times the steps.
 
 In a round each of them runs once, in another order each time; a ratio is taken inside a round, and the median over the
@@ -64,8 +64,8 @@ OPTUNA_JOBS = 2
 CONTEXT, N_CHARACTERS = 64, 128
 ENGINES = ("packed", "compiled", "closed_form")
 COLUMNS = ("optuna", "one by one", *ENGINES)
-LONG_SWEEP = 200.0  # seconds one by one: long enough for "auto" to try all there is
-PILOTS = (1, 10, 100)  # lengths of sweeps one by one, in times of what "auto" takes to choose for a long one
+LONG_SWEEP = 2000.0  # seconds one by one: long enough for "auto" to try all there is
+PILOTS = (0.01, 0.1, 1, 10, 100)  # lengths of sweeps one by one, in times of what "auto" takes to choose for a long one
 AUTO_COLUMNS = ["model", "R", "sweep, s one by one", "choosing, s", "auto", "one by one / auto", "best / auto"]
 BEHIND_COLUMNS = ["model", "R", "engine", "slots", "us a replica-step", "bound, us", "t / bound", "prepare, s"]
 BEHIND_COLUMNS += ["kB a replica", "kB on the GPU", "difference of losses: median; largest"]
@@ -578,7 +578,7 @@ def rates(device: str) -> tuple[float, float]:
 
 def _spent(device: str) -> float:
     """Return the seconds so far: on the CPU those of this process and of its compilers, busy as the machine may be."""
-    return time.perf_counter() if device != "cpu" else sum(os.times()[:4])
+    return time.perf_counter() if device != "cpu" else time.process_time() + sum(os.times()[2:4])
 
 
 def _reset_peak(device: str) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
 _MOST_LOSS = 0.03  # of the time of sequential training, when nothing that was tried is faster
 _GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
-_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.1, 0.015
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.03, 0.0055
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
+_LONGEST_STEP = 100.0  # seconds
 _STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
 
@@ -38,12 +39,12 @@ class Typical:
 
 
 # A short step is mostly overhead, which a pack saves: an H200 gains at least 15, launching kernel by kernel. On a CPU,
-# a larger pack, or one of long steps, falls out of the cache.
+# a larger pack falls out of the cache.
 _TYPICAL = {  # by the longest step, in seconds, on a machine where a step of one linear layer takes this:
     "cpu": (
         (5.5e-4, Typical(48, Gain(2.5, 2.0), Gain(1.0), Gain(2.0, 1.4))),
         (7e-4, Typical(48, Gain(2.0, 1.3), Gain(1.0), Gain(2.0, 1.4))),
-        (math.inf, Typical(8, Gain(1.05), Gain(1.0), Gain(1.35, 1.2))),
+        (math.inf, Typical(48, Gain(1.1), Gain(1.0), Gain(1.4, 1.25))),
     ),
     "gpu": (
         (1e-2, Typical(48, Gain(15.0, 5.0), Gain(1.4), Gain(1.5))),
@@ -51,7 +52,8 @@ _TYPICAL = {  # by the longest step, in seconds, on a machine where a step of on
     ),
 }
 SMALL_STEP = 6e-5
-USUAL_SLOTS = 48
+_LEAST_SLOTS, USUAL_SLOTS = 2, 48
+_CACHE, _CACHE_COMPILED = 8 << 20, 4 << 20  # bytes of a CPU's that a pack may take
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,22 @@ class Choice:
     n_trials: int
     total_steps: int
     alone: float
-    n_operations: int  # of a forward pass
     on_cpu: bool
+    n_operations: int = 0  # of a forward pass
+    bytes_per_replica: int = 0  # about; 0 is not known yet
     slots: int | None = None  # asked for
     small_step: float = SMALL_STEP  # the seconds of one that is nothing but overhead
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether there is no attempt, however long a step may be: then timing one is in vain."""
+        return not any(replace(self, alone=alone).next_attempt([]) for alone in self._alone_to_try)
 
     def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
         typical = self._typical
         if not tried:
             preparation = self._slowness * (_TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations)
-            return self._if_worth(Attempt(self._balanced(typical.slots)), preparation, typical.packing, tried)
+            return self._if_worth(Attempt(self._first_slots), preparation, typical.packing, tried)
         last = tried[-1]
         if last.attempt.is_compiled:
             return None
@@ -102,7 +110,7 @@ class Choice:
             is_larger = larger.slots > last.attempt.slots
             if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
                 return larger
-        compiled = Attempt(pack.attempt.slots, is_compiled=True)
+        compiled = Attempt(self._slots_compiled(pack.attempt.slots), is_compiled=True)
         preparation = self._slowness * (_COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.n_operations)
         return self._if_worth(compiled, preparation, typical.compiling, tried, pack.seconds)
 
@@ -120,17 +128,41 @@ class Choice:
         return best.seconds if best else self.alone
 
     @property
+    def n_steps(self) -> int:
+        return self.n_trials * self.total_steps
+
+    @property
     def seconds_alone(self) -> float:
-        return self.alone * self.total_steps * self.n_trials
+        return self.alone * self.n_steps
 
     @property
     def _typical(self) -> Typical:
-        kinds, slowness = (_TYPICAL["cpu"], self._slowness) if self.on_cpu else (_TYPICAL["gpu"], 1.0)
-        return next(typical for longest, typical in kinds if self.alone < longest * slowness)
+        slowness = self._slowness if self.on_cpu else 1.0
+        return next(typical for longest, typical in self._kinds if self.alone < longest * slowness)
+
+    @property
+    def _kinds(self) -> Sequence[tuple[float, Typical]]:
+        return _TYPICAL["cpu" if self.on_cpu else "gpu"]
+
+    @property
+    def _alone_to_try(self) -> list[float]:  # the longest step of each kind
+        return [0.999 * min(longest, _LONGEST_STEP) for longest, _ in self._kinds]
 
     @property
     def _slowness(self) -> float:  # of this machine, busy as it may be
         return max(1.0, self.small_step / SMALL_STEP)
+
+    @property
+    def _first_slots(self) -> int:
+        if not self.on_cpu:
+            return self._balanced(self._typical.slots)
+        n_bytes = self.bytes_per_replica
+        return self._balanced(slots_in_cache(n_bytes) if n_bytes else _LEAST_SLOTS)
+
+    def _slots_compiled(self, slots: int) -> int:
+        if not self.on_cpu:
+            return slots
+        return min(slots, self._balanced(slots_in_cache(self.bytes_per_replica, is_compiled=True)))
 
     def _balanced(self, slots: int) -> int:
         return balanced(self.n_trials, slots if self.slots is None else self.slots)
@@ -139,7 +171,7 @@ class Choice:
         self, attempt: Attempt, preparation: float, gain: Gain, tried: Sequence[Measured], than: float | None = None
     ) -> Attempt | None:
         """Return the attempt unless it is predicted to cost time, given its gain over a step of `than` seconds."""
-        now, left = self.seconds(tried), self.total_steps * self.n_trials
+        now, left = self.seconds(tried), self.n_steps
         expected, least = ((now if than is None else than) / g for g in (gain.typical, gain.least))
         cost = preparation + _STEPS_TO_TRY * attempt.slots * least
         spent = sum(
@@ -153,6 +185,12 @@ class Choice:
 def fastest(tried: Sequence[Measured]) -> Measured | None:
     """Return the fastest pack, even if it is slower than one trial after the other."""
     return min((m for m in tried if math.isfinite(m.seconds)), key=lambda m: m.seconds, default=None)
+
+
+def slots_in_cache(bytes_per_replica: int, *, is_compiled: bool = False) -> int:
+    """Return the slots of a pack on a CPU: more would fall out of its cache, and be slower."""
+    cache = _CACHE_COMPILED if is_compiled else _CACHE
+    return max(_LEAST_SLOTS, min(USUAL_SLOTS, cache // max(1, bytes_per_replica)))
 
 
 def balanced(n_trials: int, slots: int) -> int:

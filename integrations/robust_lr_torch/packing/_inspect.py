@@ -16,9 +16,12 @@ from robust_lr.exceptions import NotVectorizable
 
 from .._training import Training
 from ._dropout import CounterNoise
+from ._memory import bytes_of, makes_view
 from ._not_vectorizable import not_vectorizable, place_of, user_place
 from ._optimizers import rule_of
 from ._rules import Stack, UpdateRule
+
+_BACKWARD, _STATES = 1.2, 4  # tensors alive at the worst moment; parameters, gradients and an optimizer's two averages
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +32,16 @@ class Replica:
     trained: tuple[str, ...]
     rule: UpdateRule
     n_operations: int  # of the forward pass
+    forward_bytes: int  # of the tensors that it makes
 
     @property
     def state(self) -> Stack:
         return state_of(self.model)
+
+    @property
+    def bytes_per_replica(self) -> int:
+        """About what a pack needs for each; `Traced.bytes_per_replica` knows it exactly, after seconds of tracing."""
+        return int(_BACKWARD * self.forward_bytes) + _STATES * sum(map(bytes_of, self.state.values()))
 
 
 class Objective(nn.Module):
@@ -64,7 +73,7 @@ def inspect_replica(task: Training, seed: int) -> Replica:
     trained = tuple(name for name, p in model.named_parameters() if p.requires_grad and p.grad is not None)
     if not trained:
         raise NotVectorizable("no parameter gets a gradient", place)
-    return Replica(task.initial_model(seed), trained, rule, inspector.n_operations)
+    return Replica(task.initial_model(seed), trained, rule, inspector.n_operations, inspector.n_bytes)
 
 
 def state_of(model: nn.Module) -> Stack:
@@ -101,9 +110,9 @@ def _hidden_state(model: nn.Module) -> dict[str, Any]:
 
 
 class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises at the first operation that replicas cannot share, and counts the others."""
+    """Raises at the first operation that replicas cannot share, and counts the others and the bytes that they make."""
 
-    n_operations = 0
+    n_operations = n_bytes = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -113,8 +122,10 @@ class _Inspector(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # The frames above the objective belong to the caller of the sweep.
             inner = next((i for i, f in enumerate(frames) if f.filename == __file__ and f.name == "forward"), 0)
             raise NotVectorizable(reason, user_place(frames[inner:]))
+        result = func(*args, **(kwargs or {}))
         self.n_operations += 1
-        return func(*args, **(kwargs or {}))
+        self.n_bytes += 0 if makes_view(func) else bytes_of(result)
+        return result
 
 
 def _obstacle(func: Any, args: tuple[Any, ...]) -> str | None:

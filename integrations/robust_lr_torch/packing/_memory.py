@@ -53,7 +53,12 @@ def _shares_memory(node: Node) -> bool:
         return False
     if node.target in (operator.getitem, torch.ops.aten._unsafe_view.default):
         return True
-    schema = getattr(node.target, "_schema", None)
+    return makes_view(node.target)
+
+
+def makes_view(operation: object) -> bool:
+    """Return whether an operation of torch gives back the memory of an argument."""
+    schema = getattr(operation, "_schema", None)
     return schema is not None and any(r.alias_info is not None for r in schema.returns)
 
 

@@ -22,7 +22,7 @@ from robust_lr.schedules.closed_forms import Schedule
 from robust_lr.trials import TrialSpec
 
 from .._training import Training
-from ._choice import USUAL_SLOTS, Attempt, Choice, Measured, balanced, fastest
+from ._choice import USUAL_SLOTS, Attempt, Choice, Measured, balanced, fastest, slots_in_cache
 from ._inspect import inspect_replica
 from ._linear import linear_problem
 from ._memory import free_memory
@@ -31,7 +31,9 @@ from ._pack import Pack, PackEvaluator, longest_block, one_thread
 from ._verify import verify_pack
 
 _SECONDS_PER_CALL, _SECONDS_OF_CALLS = 0.02, 0.05  # approximate duration of a timed call, and of all
-_SHARE_OF_SWEEP = 0.005  # that timing a step alone may take
+_LEAST_PAIRS = 3  # of calls, to compare a pack with a step alone
+_MOST_SECONDS_OF_CALLS = 1.0  # of such a comparison, in a long sweep
+_SHARE_OF_SWEEP = 0.005  # that timing a step alone may take, and such a comparison
 _NOTHING_PAYS_BELOW = 0.2  # seconds of a sweep
 
 
@@ -54,6 +56,7 @@ class Planner:
         # Process time, so that other processes do not distort the comparison.
         self.clock = time.thread_time if self.on_cpu else time.perf_counter
         self.alone = math.nan  # seconds of a step of one trial
+        self.n_threads = torch.get_num_threads()
 
     def plan(self) -> PackPlan:
         """Return the plan of an engine; "auto" is the closed form if it fits, else the fastest.
@@ -87,30 +90,37 @@ class Planner:
             pack = Pack(self.task, self.schedules, 2)
             if self.trials:
                 verify_pack(pack, self.schedules, self.trials)
-        slots = balanced(self.trials_per_worker, USUAL_SLOTS if self.slots == "auto" else self.slots)
+        n_bytes = pack.traced.bytes_per_replica
+        usual = slots_in_cache(n_bytes, is_compiled=compiled) if self.on_cpu else USUAL_SLOTS
+        slots = balanced(self.trials_per_worker, usual if self.slots == "auto" else self.slots)
         return self._plan_of(pack, min(slots, self._most_slots(pack)), compiled=compiled)
 
     def fastest(self) -> PackPlan:
         """Time a step alone, then each attempt of `Choice`, and return the plan of the fastest."""
         seed, best, candidate = self.trials[0].seed, None, None
         checked_optimizer(self.task, self.task.initial_model(seed))
-        self.alone = self._seconds_alone()
         choice = Choice(
             n_trials=self.trials_per_worker,
             total_steps=self.task.total_steps,
-            alone=self.alone,
-            n_operations=0,
+            alone=math.nan,
             on_cpu=self.on_cpu,
             slots=None if self.slots == "auto" else self.slots,
         )
+        if choice.is_too_short:
+            return self.sequential(f"{choice.n_steps} steps in all are over before a pack is made")
+        steps_alone = _Timed(self._steps_alone(), longest_block(self.task), self.clock)
+        self.alone = steps_alone.median(of_steps=choice.n_steps)
+        choice = replace(choice, alone=self.alone)
         if choice.seconds_alone > _NOTHING_PAYS_BELOW:
             choice = replace(choice, small_step=_seconds_of_small_step(self.clock))
         tried = list[Measured]()
         with one_thread(self.task):
             if choice.next_attempt(tried):  # even a model of many operations may be worth a look
-                choice = replace(choice, n_operations=inspect_replica(self.task, seed).n_operations)
+                replica = inspect_replica(self.task, seed)
+                n_operations, n_bytes = replica.n_operations, replica.bytes_per_replica
+                choice = replace(choice, n_operations=n_operations, bytes_per_replica=n_bytes)
             while attempt := choice.next_attempt(tried):
-                measured, pack = self._try(attempt, candidate, is_first=fastest(tried) is None)
+                measured, pack = self._try(attempt, candidate, steps_alone, is_first=fastest(tried) is None)
                 tried.append(measured)
                 if pack and fastest(tried) is measured:
                     candidate = pack
@@ -125,13 +135,15 @@ class Planner:
         memory = free_memory(self.task.device, self.n_workers) if limit is None else limit
         return max(1, memory // pack.traced.bytes_per_replica)
 
-    def _try(self, attempt: Attempt, traced: Pack | None, *, is_first: bool) -> tuple[Measured, Pack | None]:
+    def _try(
+        self, attempt: Attempt, traced: Pack | None, steps_alone: _Timed, *, is_first: bool
+    ) -> tuple[Measured, Pack | None]:
         try:
             start = self.clock()
-            if attempt.is_compiled and traced is not None:
+            if attempt.is_compiled and traced is not None and traced.slots == attempt.slots:
                 pack = traced.compiled()
             else:
-                pack = Pack(self.task, self.schedules, attempt.slots)
+                pack = Pack(self.task, self.schedules, attempt.slots, compiled=attempt.is_compiled)
             preparation, most_slots = self.clock() - start, self._most_slots(pack)
             if most_slots < attempt.slots:
                 return Measured(attempt, math.inf, preparation, most_slots=most_slots), None
@@ -140,7 +152,7 @@ class Planner:
             of_one_seed = [t for t in self.trials if t.seed == self.trials[0].seed]  # whose tables are made once
             for spec in islice(cycle(of_one_seed), attempt.slots):
                 pack.load(spec)
-            seconds = _seconds_per_step(pack.steps, longest_block(self.task), self.clock) / attempt.slots
+            seconds = self.alone * self._share_of_alone(pack, steps_alone)
             pack.clear()
             return Measured(attempt, seconds, preparation, pack.traced.n_operations, most_slots), pack
         except Exception as error:
@@ -165,7 +177,8 @@ class Planner:
             note += f": {gain:.3g} times as fast as sequential training ({times})"
         return PackPlan(name, slots, gain, make, note, seconds * self.task.total_steps * len(self.trials))
 
-    def _seconds_alone(self) -> float:
+    def _steps_alone(self) -> Callable[[int], object]:
+        """Return what makes n steps of one trial, again and again."""
         task, spec = self.task, self.trials[0]
 
         def endless_steps() -> Iterator[torch.Tensor]:
@@ -173,11 +186,32 @@ class Planner:
                 model, schedule = task.initial_model(spec.seed), self.schedules[spec.schedule]
                 yield from task.steps(model, lr=spec.lr, schedule=schedule, seed=spec.seed)
 
-        with one_thread(task) if self.n_workers > 1 else contextlib.nullcontext(), task.noise_of(spec.seed):
-            steps = endless_steps()
-            run = lambda n: float([next(steps) for _ in range(n)][-1])  # noqa: E731
-            n_steps = self.trials_per_worker * task.total_steps
-            return _seconds_per_step(run, longest_block(task), self.clock, n_steps)
+        steps, n_threads = endless_steps(), 1 if self.on_cpu and self.n_workers > 1 else self.n_threads
+
+        def run(n: int) -> None:
+            before = torch.get_num_threads()
+            torch.set_num_threads(n_threads)
+            try:
+                with task.noise_of(spec.seed):
+                    float([next(steps) for _ in range(n)][-1])  # waits for a GPU
+            finally:
+                torch.set_num_threads(before)
+
+        return run
+
+    def _share_of_alone(self, pack: Pack, steps_alone: _Timed) -> float:
+        """Return the time of a step of a replica in the pack over that of a step alone.
+
+        They take turns, since a machine that others use too may be twice as slow a second later.
+        """
+        sweep = self.alone * self.trials_per_worker * self.task.total_steps
+        budget = min(max(_SECONDS_OF_CALLS, _SHARE_OF_SWEEP * sweep), _MOST_SECONDS_OF_CALLS)
+        packed, ratios = _Timed(pack.steps, longest_block(self.task), self.clock), list[float]()
+        end = time.perf_counter() + budget
+        while len(ratios) < _LEAST_PAIRS or (len(ratios) < 50 and time.perf_counter() < end):
+            a_call = budget / (2 * _LEAST_PAIRS)
+            ratios.append(packed.seconds(a_call) / steps_alone.seconds(a_call))
+        return median(ratios) / pack.slots
 
 
 def _seconds_of_small_step(clock: Callable[[], float]) -> float:
@@ -191,29 +225,34 @@ def _seconds_of_small_step(clock: Callable[[], float]) -> float:
             torch.nn.functional.linear(inputs, weight).square().mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    return _seconds_per_step(steps, 20, clock, of_steps=3000)
+    return _Timed(steps, 20, clock).median(of_steps=3000)
 
 
-def _seconds_per_step(
-    run: Callable[[int], object], longest: int, clock: Callable[[], float], of_steps: float = math.inf
-) -> float:
-    """Return the median time per step over calls of ``run(n)``, with n at most `longest`.
+class _Timed:
+    """Times calls of ``run(n)``, with n at most `longest`, after it has been warmed up.
 
     As in training, quick steps run in blocks: on a GPU the host waits for the device only at the end of each block.
-    It takes little of the time of `of_steps` steps.
     """
 
-    def seconds(n_steps: int) -> float:
-        start = clock()
-        run(n_steps)
-        return (clock() - start) / n_steps
+    def __init__(self, run: Callable[[int], object], longest: int, clock: Callable[[], float]) -> None:
+        self._run, self._longest, self._clock = run, longest, clock
+        self._seconds(1)
+        self.one = max(self._seconds(1), 1e-9)
 
-    seconds(1)  # warms up
-    one = max(seconds(1), 1e-9)
-    budget = min(_SECONDS_OF_CALLS, _SHARE_OF_SWEEP * of_steps * one)
-    n_steps = max(1, min(longest, int(min(_SECONDS_PER_CALL, budget) / one)))
-    times, end = [one] if budget < one else list[float](), time.perf_counter() + budget
-    least = 3 if budget == _SECONDS_OF_CALLS else 1
-    while len(times) < least or (len(times) < 50 and time.perf_counter() < end):
-        times.append(seconds(n_steps))
-    return median(times)  # the minimum would depend on their number
+    def median(self, *, of_steps: float) -> float:
+        """Return the median seconds of a step over several calls, which take little of the time of so many steps."""
+        budget = min(_SECONDS_OF_CALLS, _SHARE_OF_SWEEP * of_steps * self.one)
+        times, end = [self.one] if budget < self.one else list[float](), time.perf_counter() + budget
+        least = 3 if budget == _SECONDS_OF_CALLS else 1
+        while len(times) < least or (len(times) < 50 and time.perf_counter() < end):
+            times.append(self.seconds(budget))
+        return median(times)  # the minimum would depend on their number
+
+    def seconds(self, at_most: float) -> float:
+        """Return the seconds of a step, from one call of about so many seconds."""
+        return self._seconds(max(1, min(self._longest, int(min(_SECONDS_PER_CALL, at_most) / self.one))))
+
+    def _seconds(self, n_steps: int) -> float:
+        start = self._clock()
+        self._run(n_steps)
+        return (self._clock() - start) / n_steps
