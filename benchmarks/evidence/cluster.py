@@ -1,6 +1,6 @@
-"""Nodes and drivers killed on an emulated Ray cluster of a head and three nodes: `benchmarks/ray_chaos.py`.
+"""Nodes and drivers killed on an emulated Ray cluster of a head and three nodes; and all faults at once, a storm.
 
-A round kills one node and two drivers, and refines a grid.
+A round of `kills` is one of `benchmarks/ray_chaos.py`, which kills one node and two drivers, and refines a grid.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from .ray_storm import N_CELLS, N_HUNG, N_POISONED, TRIALS_TO_FULL, storm
 from .rows import Row, main
 
 _SCRIPT = Path(__file__).parents[1] / "ray_chaos.py"
@@ -42,5 +44,27 @@ def kills(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
     )  # fmt: skip
 
 
+def storms(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
+    """All faults in each sweep: see `ray_storm`."""
+    outcomes = [storm(each) for each in range(seed, seed + rounds)]
+    killed = sum((outcome.killed for outcome in outcomes), Counter[str]())
+    results, begun, again, on_the_black_hole = (
+        sum(getattr(outcome, name) for outcome in outcomes)
+        for name in ("results", "begun", "begun_again", "on_the_black_hole")
+    )
+    n_cells, n_exact = N_CELLS * rounds, sum(outcome.is_exact for outcome in outcomes)
+    yield Row(
+        "storms on Ray: a black hole, poisoned and hung trials, leaks, kills",
+        f"{rounds} sweeps of {N_CELLS} cells on three nodes, of which one fails each trial; {N_POISONED * rounds} trials "
+        f"poison their process, {N_HUNG * rounds} never end, a process is full after {TRIALS_TO_FULL} trials; "
+        f"{killed['driver']} drivers and {killed['worker']} workers killed (SIGKILL), {killed['node lost']} nodes lost, "
+        f"{killed['node added']} added",
+        f"{n_exact} of {rounds} sweeps exact: {results} of {n_cells} cells with a result, {again} begun again after "
+        f"their result was written; {on_the_black_hole} trials wasted on the black hole, "
+        f"{begun - on_the_black_hole - n_cells} others lost",
+        n_exact == rounds,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
-    main(kills)
+    main(kills, storms)

@@ -146,8 +146,11 @@ class _RemoteFolder:
 
     def files(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         files, folder = self._opened()
-        for path in sorted(files.glob(f"{folder}/{prefix}*")):
-            yield path.rpartition("/")[2], files.cat_file(path)
+        files.invalidate_cache()  # workers write from other machines
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(files.ls(folder, detail=False)):  # glob would read the folder's name as a pattern
+                if (name := path.rpartition("/")[2]).startswith(prefix):
+                    yield name, files.cat_file(path)
 
     def remove(self, name: str) -> None:
         files, folder = self._opened()

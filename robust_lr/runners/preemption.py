@@ -84,7 +84,8 @@ def ending_by_sigterm() -> Iterator[None]:
     try:
         yield
     except TrialPreempted:
-        _log.warning("ended by SIGTERM; every finished trial is in the journal, and the same command continues")
+        why = "SIGTERM" if _Request.is_made else "a trial that raised TrialPreempted"
+        _log.warning("ended by %s; every finished trial is in the journal, and the same command continues", why)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
     finally:

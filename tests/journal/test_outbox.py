@@ -42,7 +42,7 @@ def reopen(path, *, code=CODE, **options):
 
 @pytest.mark.parametrize("kind", ["path", "URI"])
 def test_results_come_back_to_the_bit_and_once(tmp_path, kind):
-    folder = str(tmp_path / "results")
+    folder = str(tmp_path / "results of [a] *")
     outbox = Outbox(folder if kind == "path" else f"file://{folder}", "m:f", CODE)
     outbox.check()
     for result in (OK, DIVERGED, FAILED):

@@ -99,12 +99,36 @@ def test_a_worker_that_is_asked_to_end_costs_its_trial_no_retry(tmp_path, monkey
     assert sorted(result.loss for result in results) == [0.1, 0.2]
 
 
+def sees_its_machine_go_once(*, lr, schedule, seed):
+    """As a program does that asks its cloud, and gets no signal."""
+    flag = Path(os.environ["ROBUST_LR_TESTS_FLAG"])
+    if lr == 0.1 and not flag.exists():
+        flag.touch()
+        raise TrialPreempted
+    return lr
+
+
+def test_a_trial_that_says_itself_that_it_was_preempted_costs_no_retry_either(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBUST_LR_TESTS_FLAG", str(tmp_path / "flag"))
+    trials = [TrialSpec("constant", lr, 0) for lr in (0.1, 0.2)]
+    results = run_trials(ProcessPoolRunner(1), sees_its_machine_go_once, trials, max_retries=0)
+    assert sorted(result.loss for result in results) == [0.1, 0.2]
+
+
 def evaluate(train):
     with ending_by_sigterm():
         try:
             return evaluate_trial(train, SPEC, Constant())
         finally:
             _Request.is_made = False  # this process goes on
+
+
+def test_the_end_is_not_called_a_signal_where_there_was_none(tmp_path):
+    (tmp_path / "sweep.py").write_text(SWEEP.replace("        time.sleep(0.01)\n", "        raise TrialPreempted\n"))
+    command = [sys.executable, tmp_path / "sweep.py", tmp_path, "serial"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert "ended by a trial that raised TrialPreempted" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_trial_that_returns_in_time_has_its_result():

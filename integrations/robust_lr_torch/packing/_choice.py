@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 _LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
 _MOST_LOSS = 0.03  # of the time of sequential training, when nothing that was tried is faster
 _GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
-_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.03, 0.0055
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.0, 0.015
+_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.065, 0.0065
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.8, 0.019
 _LONGEST_STEP = 100.0  # seconds
 _STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
@@ -96,7 +96,9 @@ class Choice:
     def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
         typical = self._typical
         if not tried:
-            preparation = self._slowness * (_TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations)
+            preparation = self._slowness_to_prepare * (
+                _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations
+            )
             return self._if_worth(Attempt(self._first_slots), preparation, typical.packing, tried)
         last = tried[-1]
         if last.attempt.is_compiled:
@@ -111,7 +113,9 @@ class Choice:
             if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
                 return larger
         compiled = Attempt(self._slots_compiled(pack.attempt.slots), is_compiled=True)
-        preparation = self._slowness * (_COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.n_operations)
+        preparation = self._slowness_to_prepare * (
+            _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.n_operations
+        )
         return self._if_worth(compiled, preparation, typical.compiling, tried, pack.seconds)
 
     def best(self, tried: Sequence[Measured]) -> Measured | None:
@@ -151,6 +155,10 @@ class Choice:
     @property
     def _slowness(self) -> float:  # of this machine, busy as it may be
         return max(1.0, self.small_step / SMALL_STEP)
+
+    def _to_prepare(self, seconds: float, per_operation: float, n_operations: int) -> float:
+        # Machines differ less in this than in the time of a small step.
+        return math.sqrt(self._slowness) * (seconds + per_operation * n_operations)
 
     @property
     def _first_slots(self) -> int:
