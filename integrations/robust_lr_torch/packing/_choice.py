@@ -96,9 +96,7 @@ class Choice:
     def next_attempt(self, tried: Sequence[Measured]) -> Attempt | None:
         typical = self._typical
         if not tried:
-            preparation = self._slowness_to_prepare * (
-                _TRACE_SECONDS + _TRACE_SECONDS_PER_OPERATION * self.n_operations
-            )
+            preparation = self._to_prepare(_TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION, self.n_operations)
             return self._if_worth(Attempt(self._first_slots), preparation, typical.packing, tried)
         last = tried[-1]
         if last.attempt.is_compiled:
@@ -113,9 +111,7 @@ class Choice:
             if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
                 return larger
         compiled = Attempt(self._slots_compiled(pack.attempt.slots), is_compiled=True)
-        preparation = self._slowness_to_prepare * (
-            _COMPILE_SECONDS + _COMPILE_SECONDS_PER_OPERATION * pack.n_operations
-        )
+        preparation = self._to_prepare(_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION, pack.n_operations)
         return self._if_worth(compiled, preparation, typical.compiling, tried, pack.seconds)
 
     def best(self, tried: Sequence[Measured]) -> Measured | None:
