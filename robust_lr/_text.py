@@ -9,6 +9,8 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from ._paths import is_folder
+
 _PACKAGE = Path(__file__).parent
 # All but tab and newline; and the marks that turn the direction of writing around.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -117,7 +119,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def near_file(path: Path) -> str:
     """Return the end of an error about a missing file: the file of the same folder that was probably meant, if any."""
     folder = path.absolute().parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         return ""
     # A common suffix alone makes short names alike.
     return did_you_mean(path.name, [each.name for each in folder.iterdir() if did_you_mean(path.stem, [each.stem])])

@@ -55,10 +55,10 @@ def storms(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
     n_cells, n_exact = N_CELLS * rounds, sum(outcome.is_exact for outcome in outcomes)
     yield Row(
         "storms on Ray: a black hole, poisoned and hung trials, leaks, kills",
-        f"{rounds} sweeps of {N_CELLS} cells on three nodes, of which one fails each trial; {N_POISONED * rounds} trials "
-        f"poison their process, {N_HUNG * rounds} never end, a process is full after {TRIALS_TO_FULL} trials; "
-        f"{killed['driver']} drivers and {killed['worker']} workers killed (SIGKILL), {killed['node lost']} nodes lost, "
-        f"{killed['node added']} added",
+        f"{rounds} sweeps of {N_CELLS} cells on three nodes, of which one fails each trial; {N_POISONED * rounds} "
+        f"trials poison their process, {N_HUNG * rounds} never end, a process is full after {TRIALS_TO_FULL} trials; "
+        f"{killed['driver']} drivers and {killed['worker']} workers killed (SIGKILL), {killed['node lost']} nodes "
+        f"lost, {killed['node added']} added",
         f"{n_exact} of {rounds} sweeps exact: {results} of {n_cells} cells with a result, {again} begun again after "
         f"their result was written; {on_the_black_hole} trials wasted on the black hole, "
         f"{begun - on_the_black_hole - n_cells} others lost",

@@ -160,9 +160,7 @@ def storm(seed: int) -> Outcome:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _through(
-    cluster: Any, to_lose: Any, home: Path, black_hole: str, draw: random.Random, began: float
-) -> Outcome:
+def _through(cluster: Any, to_lose: Any, home: Path, black_hole: str, draw: random.Random, began: float) -> Outcome:
     cells = [name_of(s, lr, seed) for s in SCHEDULES for lr in GRID.values for seed in range(SEEDS)]
     struck = draw.sample(cells, N_POISONED + N_HUNG)
     faults = {cell: "poison" if i < N_POISONED else "hang" for i, cell in enumerate(struck)}
@@ -229,9 +227,7 @@ def log_of(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _counted(
-    home: Path, journal: Path, watch: Watch, black_hole: str, killed: Counter[str], seconds: float
-) -> Outcome:
+def _counted(home: Path, journal: Path, watch: Watch, black_hole: str, killed: Counter[str], seconds: float) -> Outcome:
     begins, results = [line for line in log_of(home) if line["word"] == "begin"], results_in(journal)
     again = [line for line in begins if line["time"] > watch.seen.get(line["cell"], float("inf"))]
     return Outcome(
@@ -253,7 +249,9 @@ def drive(home: Path) -> None:
     runner = RayRunner({"cpu": 1}, address=address, trial_timeout=TIME_LIMIT)
     train = StormyTrain(str(home), black_hole, faults)
     journal = home / "journal.jsonl"
-    sweep = run_sweep(train, GRID, SCHEDULES, SEEDS, runner=runner, journal=journal, max_retries=RETRIES, progress=False)
+    sweep = run_sweep(
+        train, GRID, SCHEDULES, SEEDS, runner=runner, journal=journal, max_retries=RETRIES, progress=False
+    )
     print(sweep, flush=True)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._paths import is_file, is_folder
 from .._text import did_you_mean, listed, main_line, near_file, place_of
 from ..exceptions import DataError, OptionError
 from .plugins import Plugin, naming_the_extra
@@ -248,8 +249,8 @@ def import_function(where: str, *, has_total_steps: bool = False) -> Any:
     if module.endswith(".py"):
         file = Path(module).resolve()
         folder, module = file.parent, file.stem
-        if not file.is_file():
-            has_folder = file.parent.is_dir()
+        if not is_file(file):
+            has_folder = is_folder(file.parent)
             where_not = f" in {file.parent}{near_file(file)}" if has_folder else f": there is no folder {file.parent}"
             raise DataError(f"no file {file.name}{where_not}")
     sys.path.insert(0, str(folder))
@@ -258,7 +259,7 @@ def import_function(where: str, *, has_total_steps: bool = False) -> Any:
     except ModuleNotFoundError as error:
         if not module.startswith(str(error.name)):
             raise DataError(_cannot_import(where, traceback.format_exc())) from None
-        as_file = f"; is it {module}.py:{name}?" if Path(f"{module}.py").is_file() else ""
+        as_file = f"; is it {module}.py:{name}?" if is_file(f"{module}.py") else ""
         raise DataError(f"No module named {error.name!r}, neither here nor among those installed{as_file}") from None
     except Exception:  # the module is the user's: anything can happen in it
         raise DataError(_cannot_import(where, traceback.format_exc())) from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._paths import is_file
 from .._text import count_of
 from .arguments import duration
 
@@ -112,7 +113,7 @@ def read_cost(trials: Sequence[TrialSpec], options: argparse.Namespace) -> Cost:
     from ..journal.journal import read_journal
 
     wanted, path = set(trials), Path(options.journal)
-    results = read_journal(path).results if path.is_file() else ()
+    results = read_journal(path).results if is_file(path) else ()
     finished = [result for result in results if result.is_final and result.spec in wanted]
     known = [result.seconds for result in results if result.is_final and math.isfinite(result.seconds)]
     seconds = options.seconds_per_trial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import faulthandler
 import io
 import json
@@ -42,13 +43,36 @@ def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
 
 
 def check_outputs(options: argparse.Namespace) -> None:
-    """Raise an OptionError if ``--json`` or ``--report`` would overwrite a journal, and so the results of trials."""
+    """Raise unless ``--json`` and ``--report`` can be written, and overwrite neither results nor what is read."""
     from ..readers._files import is_journal
 
+    read = [value for name in ("file", "files", "journal") for value in _listed(getattr(options, name, None))]
     for name in ("json", "report"):
         target = getattr(options, name, None)
-        if isinstance(target, str) and target != "-" and Path(target).is_file() and is_journal(Path(target)):
-            raise OptionError(f"--{name} would overwrite {target}, which is a journal: name another file")
+        if not isinstance(target, str) or target == "-":
+            continue
+        path = Path(target)
+        with writing(path):
+            _check_writable(path)
+            if path.is_file() and is_journal(path):
+                raise OptionError(f"--{name} would overwrite {target}, which is a journal: name another file")
+            if any(path.absolute() == Path(each).absolute() for each in read):
+                raise OptionError(f"--{name} would overwrite {target}, which this command reads: name another file")
+
+
+def _listed(value: object) -> list[str]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+
+
+def _check_writable(path: Path) -> None:
+    # Before a command that trains for hours, not after it.
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    nearest = path if path.exists() else path.parent
+    if not nearest.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:

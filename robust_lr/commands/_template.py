@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from .._paths import is_file
 from .._text import did_you_mean, listed, near_file
 from ..exceptions import OptionError
 
@@ -60,7 +61,7 @@ def check_files(words: tuple[str, ...], folder: Path) -> None:
     for word in words[1:]:
         path = folder / word
         if path.suffix in (".py", ".sh") and not word.startswith("-") and "{" not in word:
-            if not path.is_file():
+            if not is_file(path):
                 raise OptionError(f"the command names {word}, but there is no such file{near_file(path)}")
             return
 

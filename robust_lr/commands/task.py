@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .._checks import check_number, check_whole
 from .._labels import spec_text
+from .._paths import is_folder
 from ..exceptions import CommandError, OptionError, TrialDiverged
 from ..schedules.closed_forms import Schedule
 from ._outputs import JsonLines, read_by_pattern, read_from_file
@@ -196,7 +197,7 @@ def _check_options(task: CommandTask) -> None:
         raise OptionError("give one of metric_regex and metric_file (--metric-regex, --metric-file)")
     if task.metric_file is not None and (Path(task.metric_file).is_absolute() or ".." in Path(task.metric_file).parts):
         raise OptionError(f"metric_file must be a file in the trial's folder, got {task.metric_file!r}")
-    if task.cwd is not None and not Path(task.cwd).is_dir():
+    if task.cwd is not None and not is_folder(task.cwd):
         raise OptionError(f"cwd must be a folder, got {str(task.cwd)!r}")
     for name in ("metric_regex", "diverged_pattern"):
         pattern = getattr(task, name)

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from .._fingerprint import changed_parts
+from .._paths import exists, is_file
 from .._text import count_of, listed
 from ..exceptions import JournalError
 from ..trials import TrialResult, TrialSpec
@@ -225,7 +226,7 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContents:
         JournalError: when there is no such file, or it is not a journal.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():  # reading it might never end
+    if exists(path) and not is_file(path):  # reading it might never end
         raise JournalError(f"the journal must be a regular file, but {path} is a folder, a pipe or a device")
     try:
         contents, _ = parse_journal(path, path.read_bytes())

@@ -42,9 +42,13 @@ def find_results(path: str | Path) -> Found:
         DataError: when there is nothing to read, or results of several kinds.
     """
     root, readers = _path_of(path), all_readers()
-    if root.is_symlink():
-        root = root.resolve()
-    if not root.exists():
+    try:
+        if root.is_symlink():
+            root = root.resolve()
+        is_there = root.exists()
+    except OSError as error:  # too long a name, a loop of links
+        raise DataError(f"cannot read {root}: {error.strerror}") from None
+    if not is_there:
         raise DataError(f"cannot read {root}: No such file or directory{near_file(root)}")
     if root.is_dir():
         return _in_folder(root, readers)

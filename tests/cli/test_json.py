@@ -166,5 +166,32 @@ def test_an_output_named_like_my_journal_does_not_overwrite_it(robust_lr, option
     assert answer.err == f"error: {option} would overwrite mine.jsonl, which is a journal: name another file\n"
 
 
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_an_output_named_like_what_is_read_does_not_overwrite_it(robust_lr, option):
+    Path("runs.csv").write_text("lr,loss\n0.1,1\n0.2,2\n0.4,3\n")
+    answer = robust_lr("analyze", "runs.csv", option, "./runs.csv")
+    assert answer.code == 2 and Path("runs.csv").read_text().startswith("lr,loss")
+    assert answer.err == f"error: {option} would overwrite ./runs.csv, which this command reads: name another file\n"
+
+
+@pytest.mark.parametrize("name", ["none/out", "folder", "9" * 300], ids=["no folder", "a folder", "too long"])
+def test_an_output_that_cannot_be_written_is_refused_before_any_training(robust_lr, name):
+    Path("folder").mkdir()
+    answer = robust_lr(
+        "run", f"{__name__}:valley", "--lr-min", "0.1", "--lr-max", "1", "--schedules", "constant", "--seeds", "1",
+        "--journal", "j.jsonl", "--json", name,
+    )  # fmt: skip
+    assert answer.code == 2 and not Path("j.jsonl").exists()
+    assert answer.err.startswith(f"error: cannot write {name}: ") and answer.err.count("\n") == 1
+
+
+def test_a_journal_that_is_yet_to_be_written_is_no_place_for_an_output(robust_lr):
+    answer = robust_lr(
+        "run", f"{__name__}:valley", "--lr-min", "0.1", "--lr-max", "1", "--schedules", "constant", "--seeds", "1",
+        "--journal", "j.jsonl", "--json", "j.jsonl",
+    )  # fmt: skip
+    assert answer.code == 2 and "would overwrite j.jsonl" in answer.err and not Path("j.jsonl").exists()
+
+
 def valley(*, lr, schedule, seed):
     return lr
