@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .ray_storm import N_CELLS, N_HUNG, N_POISONED, TRIALS_TO_FULL, storm
+from .ray_storm import N_CELLS, TRIALS_TO_FULL, storm
 from .rows import Row, main
 
 _SCRIPT = Path(__file__).parents[1] / "ray_chaos.py"
@@ -47,7 +47,9 @@ def kills(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
 def storms(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
     """All faults in each sweep: see `ray_storm`."""
     outcomes = [storm(each) for each in range(seed, seed + rounds)]
-    killed = sum((outcome.killed for outcome in outcomes), Counter[str]())
+    killed, faults = (
+        sum((getattr(outcome, name) for outcome in outcomes), Counter[str]()) for name in ("killed", "faults")
+    )
     results, begun, again, on_the_black_hole = (
         sum(getattr(outcome, name) for outcome in outcomes)
         for name in ("results", "begun", "begun_again", "on_the_black_hole")
@@ -55,8 +57,9 @@ def storms(rounds: int = 10, seed: int = 0) -> Iterable[Row]:
     n_cells, n_exact = N_CELLS * rounds, sum(outcome.is_exact for outcome in outcomes)
     yield Row(
         "storms on Ray: a black hole, poisoned and hung trials, leaks, kills",
-        f"{rounds} sweeps of {N_CELLS} cells on three nodes, of which one fails each trial; {N_POISONED * rounds} "
-        f"trials poison their process, {N_HUNG * rounds} never end, a process is full after {TRIALS_TO_FULL} trials; "
+        f"{rounds} sweeps of {N_CELLS} cells on three nodes, of which one fails each trial; {faults['poison']} trials "
+        f"poison their process, {faults['hang']} never end, {faults['full']} run out of memory because their process "
+        f"is full after {TRIALS_TO_FULL}; "
         f"{killed['driver']} drivers and {killed['worker']} workers killed (SIGKILL), {killed['node lost']} nodes "
         f"lost, {killed['node added']} added",
         f"{n_exact} of {rounds} sweeps exact: {results} of {n_cells} cells with a result, {again} begun again after "

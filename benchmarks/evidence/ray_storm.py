@@ -33,7 +33,7 @@ CPUS_A_NODE, SECONDS, TIME_LIMIT = 2, 0.3, 4.0
 SECONDS_AFTER_A_DRIVER = 2.0  # its actors end
 MOST_SECONDS = 400.0
 RETRIES = 8  # of one cell, which may meet a poisoned process, a hang, a leak and two kills
-N_POISONED, N_HUNG, TRIALS_TO_FULL = 6, 4, 12
+N_POISONED, N_HUNG, TRIALS_TO_FULL = 6, 4, 6
 EVENTS = ["driver", "driver", "worker", "worker", "worker", "node lost", "node added"]
 _poisoned, _trained = list[int](), list[int]()
 
@@ -48,6 +48,7 @@ class Outcome:
     begun_again: int  # after the result of the cell was in the journal or in its outbox
     on_the_black_hole: int
     killed: Counter[str]
+    faults: Counter[str]  # poison, hang, full
     seconds: float
 
     @property
@@ -73,19 +74,22 @@ class StormyTrain:
         self._note("begin", cell, node)
         if node == self.black_hole:
             raise FileNotFoundError("/data/images")
-        self._suffer(cell)
+        self._suffer(cell, node)
         time.sleep(SECONDS)
         self._note("end", cell, node)
         return lr + seed
 
-    def _suffer(self, cell: str) -> None:
+    def _suffer(self, cell: str, node: str) -> None:
         mark = Path(self.folder, f"{cell}.fault")
         fault = self.faults.get(cell, "") if not mark.exists() else ""
         if fault:
             mark.touch()
         _trained.append(1)
         if len(_trained) > TRIALS_TO_FULL:
+            self._note("full", cell, node)
             raise MemoryError("the process is full")
+        if fault:
+            self._note(fault, cell, node)
         if _poisoned or fault == "poison":
             _poisoned.append(1)
             raise RuntimeError("device-side assert triggered")
@@ -161,7 +165,7 @@ def storm(seed: int) -> Outcome:
 
 
 def _through(cluster: Any, to_lose: Any, home: Path, black_hole: str, draw: random.Random, began: float) -> Outcome:
-    cells = [name_of(s, lr, seed) for s in SCHEDULES for lr in GRID.values for seed in range(SEEDS)]
+    cells = [name_of(s, float(lr), seed) for s in SCHEDULES for lr in GRID.values for seed in range(SEEDS)]
     struck = draw.sample(cells, N_POISONED + N_HUNG)
     faults = {cell: "poison" if i < N_POISONED else "hang" for i, cell in enumerate(struck)}
     (home / "storm.json").write_text(json.dumps([cluster.address, black_hole, faults]), encoding="utf-8")
@@ -203,7 +207,7 @@ def _happen(event: str, cluster: Any, to_lose: Any, home: Path, driver: subproce
         running = dict[int, str]()
         for line in log_of(home):
             running[line["process"]] = line["word"]
-        processes = [process for process, word in running.items() if word == "begin" and _is_worker(process)]
+        processes = [process for process, word in running.items() if word != "end" and _is_worker(process)]
         if not processes:
             return False
         os.kill(processes[-1], signal.SIGKILL)
@@ -237,6 +241,7 @@ def _counted(home: Path, journal: Path, watch: Watch, black_hole: str, killed: C
         len(again),
         sum(line["node"] == black_hole for line in begins),
         killed,
+        Counter(line["word"] for line in log_of(home)),
         seconds,
     )
 
