@@ -128,7 +128,8 @@ class _LocalFolder:
 
     def files(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         for path in sorted(self.path.glob(f"{prefix}*")):
-            yield path.name, path.read_bytes()
+            if path.is_file():  # reading a pipe would wait for ever
+                yield path.name, path.read_bytes()
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)

@@ -181,6 +181,17 @@ def test_two_sweeps_that_share_a_folder_leave_each_other_their_results(tmp_path)
     assert [result.loss for result in mine.take()] == [0.25]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+@pytest.mark.timeout(30)
+def test_a_pipe_that_is_named_like_a_result_is_left_alone(tmp_path):
+    outbox = Outbox(str(tmp_path), "m:f", CODE)
+    outbox.put(OK)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert list(outbox.take()) == [] and file.exists()
+
+
 def test_a_file_that_is_no_result_is_named(tmp_path):
     outbox = Outbox(str(tmp_path), "x")
     outbox.put(TrialResult(TrialSpec("cosine", 0.1, 0), 0.25, "ok"))
