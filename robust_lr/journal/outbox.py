@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,15 @@ class Outbox:
         except (OSError, ValueError) as error:
             raise JournalError(f"cannot read the results in {without_passwords(self.uri)}: {error}") from None
 
+    def find(self, trials: Iterable[TrialSpec]) -> list[TrialResult]:
+        """Return the results that are here of these trials, whose worker was lost before it could send them."""
+        found = list[TrialResult]()
+        for spec in trials:
+            with contextlib.suppress(Exception):  # without a result the trial runs again
+                if record := load_record(self._folder.read(self._name(spec))):
+                    found.append(read_trial(record))
+        return found
+
     def _read(self, record: Mapping[str, Any], name: str) -> TrialResult:
         try:
             return read_trial(record)
@@ -131,6 +140,9 @@ class _LocalFolder:
             if path.is_file():  # reading a pipe would wait for ever
                 yield path.name, path.read_bytes()
 
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes() if (self.path / name).is_file() else b""
+
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
 
@@ -152,6 +164,11 @@ class _RemoteFolder:
             for path in sorted(files.ls(folder, detail=False)):  # glob would read the folder's name as a pattern
                 if (name := path.rpartition("/")[2]).startswith(prefix):
                     yield name, files.cat_file(path)
+
+    def read(self, name: str) -> bytes:
+        files, folder = self._opened()
+        data: bytes = files.cat_file(f"{folder}/{name}")
+        return data
 
     def remove(self, name: str) -> None:
         files, folder = self._opened()

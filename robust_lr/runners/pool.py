@@ -22,6 +22,7 @@ from ..trials import Status, TrialResult, TrialSpec
 from .base import Evaluator, TrialSource, failed_trial, failure_status
 from .memory import MemoryWatch
 from .nodes import NodeRecords
+from .outgoing import outbox_of
 from .preemption import SECONDS_TO_SAVE, is_ending
 from .time_limit import timed_out
 from .worker_slots import Slot, fair_share
@@ -161,6 +162,7 @@ class Pool:
         self._nodes, self._memory = NodeRecords(), MemoryWatch()
         self._trial_timeout, self._trials_per_worker = trial_timeout, trials_per_worker
         self._source, self._blamed, self._places = source, set[TrialSpec](), list[_Place]()
+        self._outbox = outbox_of(source)
         self._blameless_losses, self._early_losses, self._n_workers = Counter[TrialSpec](), 0, 0
         self._looked, self._complained = -math.inf, math.inf
         self._error: RobustLRError | None = None
@@ -288,6 +290,13 @@ class Pool:
             self._error = lost
             return []
         self._looked = -math.inf  # a node may be gone
+        saved = self._outbox.find(list(slot.in_flight)) if self._outbox else []
+        for result in saved:  # it was lost on its way
+            slot.finish(result)
+        return saved + self._unfinished(place, worker, lost)
+
+    def _unfinished(self, place: _Place, worker: Worker, lost: WorkerLost) -> list[TrialResult]:
+        slot = place.slot
         if lost.is_blameless:
             return self._give_back(slot, lost.cause)
         if slot.in_flight:

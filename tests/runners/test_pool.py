@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from robust_lr import RobustLRError, TrialResult, TrialSpec
+from robust_lr import RobustLRError, TrialResult, TrialSpec, run_sweep
 from robust_lr.runners import TrialList, pool
+from robust_lr.runners.outgoing import outbox_of
 from robust_lr.runners.pool import Pool, Worker, WorkerLost
 from robust_lr.testing import run_trials, train_quadratic
 
@@ -89,6 +90,30 @@ def test_a_lost_node_is_no_failure_of_its_trials(capacity):
         return WorkerLost("the node died", is_blameless=True) if trials and next(losses) <= 5 else None
 
     assert set(statuses(MadeUpRunner(loss_of, capacity=capacity)).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("is_blameless", [False, True])
+def test_a_result_that_was_saved_before_its_worker_was_lost_counts_and_the_trial_does_not_run_again(
+    tmp_path, is_blameless
+):
+    begun = []
+
+    class Runner:
+        def run(self, train, source, schedules):
+            outbox = outbox_of(source)
+
+            def loss_of(trials):
+                for spec in trials:
+                    begun.append(spec.lr)
+                    outbox.put(TrialResult(spec, 2 * spec.lr, "ok"))
+                return WorkerLost("the worker was killed", is_blameless=is_blameless) if trials else None
+
+            return pool_of(lambda capacity: MadeUpWorker(capacity, loss_of), source)
+
+    options = {"runner": Runner(), "journal": tmp_path / "j.jsonl", "max_retries": 0}
+    sweep = run_sweep(train_quadratic, [0.1, 0.2, 0.3], ["constant"], 1, **options)
+    assert sorted(begun) == [0.1, 0.2, 0.3]
+    assert sweep.loss.ravel().tolist() == [0.2, 0.4, 0.6]
 
 
 def test_a_trial_under_which_nodes_die_again_and_again_fails_and_no_other():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -51,12 +52,12 @@ def plan(t, specs=SPECS, **options):
 def timed(monkeypatch):
     """What "auto" measures: 300 us a step alone, 100 us a replica in any pack, and no time to make one."""
 
-    def seconds_per_step(run, *args, **options):
-        run(1)
-        pack = getattr(run, "__self__", None)
-        return pack.slots * 100e-6 if pack else 300e-6
+    def share_of_alone(planner, pack, steps_alone):
+        pack.steps(1)
+        return 100 / 300
 
-    monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_per_step", seconds_per_step)
+    monkeypatch.setattr("robust_lr_torch.packing._plan._Timed.median", lambda timed, *, of_steps: 300e-6)
+    monkeypatch.setattr("robust_lr_torch.packing._plan.Planner._share_of_alone", share_of_alone)
     monkeypatch.setattr("robust_lr_torch.packing._plan._seconds_of_small_step", lambda clock: SMALL_STEP)
     clock = SimpleNamespace(perf_counter=lambda: 0.0, thread_time=lambda: 0.0)
     monkeypatch.setattr("robust_lr_torch.packing._plan.time", clock)
@@ -72,7 +73,11 @@ def assert_close(results, expected, tolerance=1e-6):
 
 
 def test_a_sweep_that_is_over_in_a_moment_is_not_packed(timed):
-    assert plan(task(), SPECS[:2]).note == "sequential: it takes about 0.0048 s as it is"
+    t = task()
+    n_steps = 2 * t.total_steps
+    assert plan(t, SPECS[:2]).note == f"sequential: {n_steps} steps in all are over before a pack is made"
+    longer = replace(t, total_steps=200)
+    assert plan(longer, SPECS[:2]).note == "sequential: it takes about 0.12 s as it is"
     assert plan(task(), []).note == "sequential: there are no trials"
 
 
