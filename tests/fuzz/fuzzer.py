@@ -66,13 +66,13 @@ def _all_of(folder: Path) -> set[Path]:
 @contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[None]:
     folder.mkdir()
-    before = Path.cwd()
+    before, path = Path.cwd(), list(sys.path)
     os.chdir(folder)
     sys.path.insert(0, str(folder.parent))
     try:
         yield
     finally:
-        sys.path.remove(str(folder.parent))
+        sys.path[:] = path  # commands add folders of their own
         sys.modules.pop(PLANTED, None)
         os.chdir(before)
 
