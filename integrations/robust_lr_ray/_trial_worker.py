@@ -15,9 +15,8 @@ from robust_lr.trials import TrialResult, TrialSpec
 from ._crash_report import crash_report, preemption_told
 from ._work_item import load_work
 
-AT_MOST = 6  # trials in flight: the next ones are sent ahead, so that the actor never idles
+AT_MOST = 2  # trials in flight: the next one is sent ahead, so that the actor never idles
 _SHORT = 0.2  # seconds; after a longer trial nothing is sent ahead
-_SENT_AHEAD = 0.02  # seconds of work, about the time that a message takes on a busy cluster; but at least a trial
 
 
 class TrialWorker(Worker):
@@ -49,19 +48,12 @@ class TrialWorker(Worker):
         except RayError as error:
             self.lost = crash_report(error, self._actor)
         if results:
-            self._at_most = _in_flight(results[-1].seconds)
+            self._at_most = AT_MOST if results[-1].seconds < _SHORT else 1
         self.room = self._at_most - len(self._running) if self.is_up else 0
         return results
 
     def stop(self) -> None:
         ray.kill(self._actor)
-
-
-def _in_flight(seconds: float) -> int:
-    """Return how many trials of this length are in flight."""
-    if not seconds < _SHORT:
-        return 1
-    return max(2, min(AT_MOST, int(_SENT_AHEAD / max(seconds, 1e-6))))
 
 
 class _TrialActor:
