@@ -5,8 +5,9 @@
 
 The first trials do nothing. The table shows milliseconds a trial for sweeps of N trials, with Ray up and the start and
 end of workers included: medians over rounds (lower to upper quartile), and the ratio to bare tasks of Ray within a
-round. Every way begins without processes: bare tasks in those of an earlier sweep take 0.6 ms, not 3. Each round runs every way once, in random order. Then come trials of one second of arithmetic, two at a time: the
-table shows which share of two cores' time went into them.
+round. Every way begins without processes: bare tasks that find those of an earlier sweep take 0.6 ms, and not 3. Each
+round runs every way once, in random order. Then come trials of one second of arithmetic, two at a time: the table shows
+which share of two cores' time went into them.
 """
 
 from __future__ import annotations
