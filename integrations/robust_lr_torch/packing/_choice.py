@@ -15,7 +15,7 @@ _LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
 _MOST_LOSS = 0.03  # of the time of sequential training, when nothing that was tried is faster
 _GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.065, 0.0065
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 5.8, 0.019
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 3.2, 0.0225
 _LONGEST_STEP = 100.0  # seconds
 _STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
