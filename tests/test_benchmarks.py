@@ -47,7 +47,7 @@ def test_every_way_of_the_packed_benchmark_is_timed(report):
     (case,) = report["cases"]
     assert set(case["ways"]) >= {"loop", "optuna", "one by one", "packed", "closed_form"}
     assert all(way["seconds_of_sweep"][1] > 0 for way in case["ways"].values())
-    assert len(case["auto"]) == 3 and all(pilot["way"] in case["ways"] for pilot in case["auto"])
+    assert len(case["auto"]) == 5 and all(pilot["way"] in case["ways"] for pilot in case["auto"])
 
 
 def test_the_engines_that_are_timed_train_what_a_trial_alone_trains(report):

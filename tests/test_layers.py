@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up: a module imports from its own room and from the rooms before it. A package stands for its modules
 # that have no place of their own.
 ROOMS = """
-exceptions _checks _fingerprint _labels _lazy _page _text _tolerance _version
+exceptions _checks _fingerprint _labels _lazy _page _paths _text _tolerance _version
 grids schedules theory
 trials divergence loss_curves _metrics
 prior._law prior._valley prior.valley_prior prior._posterior prior._next_trial
