@@ -15,7 +15,8 @@ _LEAST_GAIN = 1.1  # below this gain, the simpler engine is as good
 _MOST_LOSS = 0.03  # of the time of sequential training, when nothing that was tried is faster
 _GROWTH = 4  # factor on the slots of the next pack; its inverse when memory runs out
 _TRACE_SECONDS, _TRACE_SECONDS_PER_OPERATION = 0.065, 0.0065
-_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 3.2, 0.0225
+_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION = 2.0, 0.02
+_FIRST_COMPILE_SECONDS = 5.5  # more, in a process that has compiled nothing yet
 _LONGEST_STEP = 100.0  # seconds
 _STEPS_TO_TRY = 10  # to verify and to time a pack; more if they are quick, in the same time
 
@@ -87,6 +88,7 @@ class Choice:
     bytes_per_replica: int = 0  # about; 0 is not known yet
     slots: int | None = None  # asked for
     small_step: float = SMALL_STEP  # the seconds of one that is nothing but overhead
+    has_compiled: bool = False  # this process, before
 
     @property
     def is_too_short(self) -> bool:
@@ -111,7 +113,7 @@ class Choice:
             if is_larger and self._if_worth(larger, last.preparation, typical.growing, tried):
                 return larger
         compiled = Attempt(self._slots_compiled(pack.attempt.slots), is_compiled=True)
-        preparation = self._to_prepare(_COMPILE_SECONDS, _COMPILE_SECONDS_PER_OPERATION, pack.n_operations)
+        preparation = self._to_prepare(self._compile_seconds, _COMPILE_SECONDS_PER_OPERATION, pack.n_operations)
         return self._if_worth(compiled, preparation, typical.compiling, tried, pack.seconds)
 
     def best(self, tried: Sequence[Measured]) -> Measured | None:
@@ -151,6 +153,10 @@ class Choice:
     @property
     def _slowness(self) -> float:  # of this machine, busy as it may be
         return max(1.0, self.small_step / SMALL_STEP)
+
+    @property
+    def _compile_seconds(self) -> float:
+        return _COMPILE_SECONDS + (0.0 if self.has_compiled else _FIRST_COMPILE_SECONDS)
 
     def _to_prepare(self, seconds: float, per_operation: float, n_operations: int) -> float:
         # Machines differ less in this than in the time of a small step.

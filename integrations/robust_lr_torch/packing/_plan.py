@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -105,6 +106,7 @@ class Planner:
             alone=math.nan,
             on_cpu=self.on_cpu,
             slots=None if self.slots == "auto" else self.slots,
+            has_compiled="torch._inductor.codegen.cpp" in sys.modules,
         )
         if choice.is_too_short:
             return self.sequential(f"{choice.n_steps} steps in all are over before a pack is made")
